@@ -1,0 +1,221 @@
+// Tensor (owned, 64-byte aligned, row-major), TensorView (memory of somebody else), and Matrix / MatrixView:
+// the two-dimensional activations that layers pass to each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "instructblip/core/dtype.h"
+#include "instructblip/core/export.h"
+
+namespace instructblip {
+
+using Shape = std::vector<Index>;
+
+/// "[2, 3, 224, 224]".
+INSTRUCTBLIP_EXPORT std::string to_string(const Shape& shape);
+/// Product of the dimensions (1 for a scalar). Throws InputError on a negative dimension or overflow.
+INSTRUCTBLIP_EXPORT Index element_count(const Shape& shape);
+
+/// Read-only view of a tensor in memory that somebody else owns (a mapped file, a Tensor, a caller's
+/// array). Strides are in elements; a view made from a shape alone is contiguous.
+struct TensorView {
+  const void* data = nullptr;
+  DType dtype = DType::Float32;
+  Shape shape;
+  Shape strides;
+
+  TensorView() = default;
+  INSTRUCTBLIP_EXPORT TensorView(const void* data, DType dtype, Shape shape);
+
+  Index dim(Index i) const { return shape[static_cast<std::size_t>(i < 0 ? i + rank() : i)]; }
+  Index rank() const { return static_cast<Index>(shape.size()); }
+  INSTRUCTBLIP_EXPORT Index size() const;
+  INSTRUCTBLIP_EXPORT bool is_contiguous() const;
+};
+
+/// A view together with what keeps its memory alive (a mapped checkpoint, a Tensor). A view without data
+/// stands for a tensor that a checkpoint lacks: loading goes on, so that all faults are named at once.
+struct SharedTensor : TensorView {
+  std::shared_ptr<const void> owner;
+
+  SharedTensor() = default;
+  SharedTensor(TensorView view, std::shared_ptr<const void> keep_alive)
+      : TensorView(std::move(view)), owner(std::move(keep_alive)) {}
+};
+
+/// An owned tensor: contiguous, row-major, 64-byte aligned; copying copies the elements.
+/// Reading from several threads at once is safe.
+class INSTRUCTBLIP_EXPORT Tensor {
+ public:
+  /// An empty tensor: no elements, shape [0].
+  Tensor();
+  /// Zero-filled.
+  Tensor(DType dtype, Shape shape);
+  /// Copies `values`. Throws InputError if their number is not the product of `shape`.
+  template <class T>
+  Tensor(const std::vector<T>& values, Shape shape);
+  Tensor(const Tensor& other);
+  Tensor(Tensor&& other) noexcept;
+  Tensor& operator=(Tensor other) noexcept;
+  ~Tensor();
+
+  /// Elements not initialised: for results that are written at once.
+  static Tensor uninitialized(DType dtype, Shape shape);
+  /// Copies a view of any strides.
+  static Tensor copy_of(const TensorView& view);
+
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  Index rank() const { return static_cast<Index>(shape_.size()); }
+  /// Size of one dimension; negative counts from the end. Throws InputError if there is none.
+  Index dim(Index i) const;
+  /// Number of elements.
+  Index size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  /// The elements, row-major. Throws InputError if T is not the tensor's type.
+  template <class T>
+  T* data();
+  template <class T>
+  const T* data() const;
+  template <class T>
+  std::span<T> span() { return {data<T>(), static_cast<std::size_t>(size_)}; }
+  template <class T>
+  std::span<const T> span() const { return {data<T>(), static_cast<std::size_t>(size_)}; }
+  /// One element; throws InputError on a wrong type, number of indices or range.
+  template <class T>
+  T& at(std::initializer_list<Index> index);
+  template <class T>
+  const T& at(std::initializer_list<Index> index) const;
+  void* raw() { return data_.get(); }
+  const void* raw() const { return data_.get(); }
+
+  TensorView view() const { return {raw(), dtype_, shape_}; }
+  operator TensorView() const { return view(); }  // NOLINT: a tensor is usable wherever a view is
+
+  /// The same elements under another shape (same product; one dimension may be -1).
+  Tensor reshaped(Shape shape) const;
+  /// Converted element by element (floats round to nearest even; float to integer truncates).
+  Tensor to(DType dtype) const;
+
+ private:
+  struct Free { void operator()(void* pointer) const; };
+  void check_type(DType wanted) const;
+  void check_count(std::size_t found) const;
+  Index offset_of(std::initializer_list<Index> index) const;
+
+  DType dtype_ = DType::Float32;
+  Shape shape_;
+  Index size_ = 0;
+  std::unique_ptr<void, Free> data_;
+};
+
+/// Rows of activations: `rows` x `cols` elements, row r begins at data + r * stride elements.
+/// Read-only; see MutableMatrixView.
+struct MatrixView {
+  const void* data = nullptr;
+  DType dtype = DType::Float32;
+  Index rows = 0, cols = 0, stride = 0;
+
+  bool empty() const { return data == nullptr; }
+  const float* row(Index r) const { return static_cast<const float*>(data) + r * stride; }
+  MatrixView middle_rows(Index begin, Index count) const {
+    return {static_cast<const char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)), dtype,
+            count, cols, stride};
+  }
+  MatrixView middle_cols(Index begin, Index count) const {
+    return {static_cast<const char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype, rows,
+            count, stride};
+  }
+};
+
+/// As MatrixView, for results. `row` is for float32 activations.
+struct MutableMatrixView {
+  void* data = nullptr;
+  DType dtype = DType::Float32;
+  Index rows = 0, cols = 0, stride = 0;
+
+  float* row(Index r) const { return static_cast<float*>(data) + r * stride; }
+  operator MatrixView() const { return {data, dtype, rows, cols, stride}; }
+  MutableMatrixView middle_rows(Index begin, Index count) const {
+    return {static_cast<char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)), dtype, count,
+            cols, stride};
+  }
+  MutableMatrixView middle_cols(Index begin, Index count) const {
+    return {static_cast<char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype, rows, count,
+            stride};
+  }
+};
+
+/// Owned activations [rows, cols] whose rows begin at 64-byte boundaries. The memory comes from a cache
+/// of the thread that makes it, so that a model's forward pass allocates nothing once it is warm.
+/// Elements are not initialised.
+class INSTRUCTBLIP_EXPORT Matrix {
+ public:
+  Matrix() = default;
+  Matrix(Index rows, Index cols, DType dtype = DType::Float32);
+  Matrix(Matrix&& other) noexcept;
+  Matrix& operator=(Matrix&& other) noexcept;
+  Matrix(const Matrix&) = delete;
+  Matrix& operator=(const Matrix&) = delete;
+  ~Matrix();
+
+  /// Copies a [..., cols] float32 tensor, all leading dimensions taken as rows.
+  static Matrix from(const TensorView& tensor);
+  static Matrix copy_of(MatrixView view);
+
+  Index rows() const { return view_.rows; }
+  Index cols() const { return view_.cols; }
+  bool empty() const { return view_.rows == 0; }
+  float* row(Index r) { return view_.row(r); }
+  const float* row(Index r) const { return view_.row(r); }
+  MutableMatrixView view() { return view_; }
+  MatrixView view() const { return view_; }
+  operator MatrixView() const { return view_; }           // NOLINT: passed as it is to kernels
+  operator MutableMatrixView() { return view_; }          // NOLINT
+  /// A contiguous float32 tensor of `shape` (product = rows * cols; default [rows, cols]).
+  Tensor to_tensor(Shape shape = {}) const;
+
+ private:
+  MutableMatrixView view_;
+  std::size_t bytes_ = 0;
+};
+
+template <class T>
+Tensor::Tensor(const std::vector<T>& values, Shape shape)
+    : Tensor(uninitialized(dtype_of<T>::value, std::move(shape))) {
+  check_count(values.size());
+  T* out = data<T>();
+  for (const T& value : values) *out++ = value;
+}
+
+template <class T>
+T* Tensor::data() {
+  check_type(dtype_of<T>::value);
+  return static_cast<T*>(data_.get());
+}
+
+template <class T>
+const T* Tensor::data() const {
+  check_type(dtype_of<T>::value);
+  return static_cast<const T*>(data_.get());
+}
+
+template <class T>
+T& Tensor::at(std::initializer_list<Index> index) {
+  return data<T>()[offset_of(index)];
+}
+
+template <class T>
+const T& Tensor::at(std::initializer_list<Index> index) const {
+  return data<T>()[offset_of(index)];
+}
+
+}  // namespace instructblip

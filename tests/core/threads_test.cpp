@@ -1,0 +1,50 @@
+#include "instructblip/core/threads.h"
+
+#include <atomic>
+#include <thread>
+
+#include "instructblip/core/error.h"
+
+namespace instructblip {
+namespace {
+
+TEST(ThreadsTest, EveryIndexIsVisitedOnceWithAnyNumberOfThreads) {
+  const int before = num_threads();
+  for (int threads : {1, 2, 3, 7}) {
+    set_num_threads(threads);
+    EXPECT_EQ(num_threads(), threads);
+    for (Index count : {0, 1, 2, 5, 1000}) {
+      std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
+      parallel_for(count, 1, [&](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) ++visits[static_cast<std::size_t>(i)];
+      });
+      for (const auto& n : visits) EXPECT_EQ(n, 1);
+    }
+  }
+  set_num_threads(before);
+}
+
+TEST(ThreadsTest, NestedCallsAndSeveralCallersFinish) {
+  std::vector<std::thread> callers;
+  std::atomic<Index> sum = 0;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 100; ++repeat) {
+        parallel_for(8, 1, [&](Index begin, Index end) {
+          parallel_for(end - begin, 1, [&](Index b, Index e) { sum += e - b; });
+        });
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sum, 4 * 100 * 8);
+}
+
+TEST(ThreadsTest, AnExceptionReachesTheCaller) {
+  EXPECT_THROW(parallel_for(64, 1, [](Index, Index end) { if (end == 64) throw InputError("from a worker"); }),
+               InputError);
+  EXPECT_THROW(set_num_threads(0), InputError);
+}
+
+}  // namespace
+}  // namespace instructblip
