@@ -38,11 +38,19 @@ double load(const void* data, DType dtype, Index i) {
 void store(void* data, DType dtype, Index i, double value) {
   switch (dtype) {
     case DType::Float32: static_cast<float*>(data)[i] = static_cast<float>(value); break;
-    case DType::BFloat16: static_cast<bfloat16*>(data)[i] = bfloat16(static_cast<float>(value)); break;
+    case DType::BFloat16:
+      static_cast<bfloat16*>(data)[i] = bfloat16(static_cast<float>(value));
+      break;
     case DType::Float16: static_cast<float16*>(data)[i] = float16(static_cast<float>(value)); break;
-    case DType::Int64: static_cast<std::int64_t*>(data)[i] = static_cast<std::int64_t>(value); break;
-    case DType::Int32: static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(value); break;
-    case DType::UInt8: static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(value); break;
+    case DType::Int64:
+      static_cast<std::int64_t*>(data)[i] = static_cast<std::int64_t>(value);
+      break;
+    case DType::Int32:
+      static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(value);
+      break;
+    case DType::UInt8:
+      static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(value);
+      break;
     case DType::Bool: static_cast<std::uint8_t*>(data)[i] = value != 0; break;
   }
 }
@@ -135,7 +143,9 @@ Index element_count(const Shape& shape) {
 TensorView::TensorView(const void* data, DType dtype, Shape shape)
     : data(data), dtype(dtype), shape(std::move(shape)), strides(contiguous_strides(this->shape)) {}
 
-Index TensorView::size() const { return data == nullptr && shape.empty() ? 0 : element_count(shape); }
+Index TensorView::size() const {
+  return data == nullptr && shape.empty() ? 0 : element_count(shape);
+}
 
 bool TensorView::is_contiguous() const { return strides == contiguous_strides(shape); }
 
@@ -175,7 +185,8 @@ Tensor Tensor::uninitialized(DType dtype, Shape shape) {
   tensor.size_ = element_count(shape);
   tensor.shape_ = std::move(shape);
   if (tensor.size_ > 0) {
-    tensor.data_.reset(::operator new(static_cast<std::size_t>(tensor.size_) * size_of(dtype), kAlignment));
+    tensor.data_.reset(
+        ::operator new(static_cast<std::size_t>(tensor.size_) * size_of(dtype), kAlignment));
   }
   return tensor;
 }
@@ -184,7 +195,8 @@ Tensor Tensor::copy_of(const TensorView& view) {
   Tensor tensor = uninitialized(view.dtype, view.shape);
   if (tensor.size_ == 0) return tensor;
   if (view.is_contiguous()) {
-    std::memcpy(tensor.raw(), view.data, static_cast<std::size_t>(tensor.size_) * size_of(view.dtype));
+    std::memcpy(tensor.raw(), view.data,
+                static_cast<std::size_t>(tensor.size_) * size_of(view.dtype));
   } else {
     copy_strided(view, 0, static_cast<const char*>(view.data), static_cast<char*>(tensor.raw()));
   }
@@ -194,7 +206,8 @@ Tensor Tensor::copy_of(const TensorView& view) {
 Index Tensor::dim(Index i) const {
   const Index wanted = i < 0 ? i + rank() : i;
   if (wanted < 0 || wanted >= rank()) {
-    throw InputError("dimension " + std::to_string(i) + " asked of a tensor of shape " + to_string(shape_));
+    throw InputError("dimension " + std::to_string(i) + " asked of a tensor of shape " +
+                     to_string(shape_));
   }
   return shape_[static_cast<std::size_t>(wanted)];
 }
@@ -211,7 +224,8 @@ Tensor Tensor::reshaped(Shape shape) const {
   }
   if (unknown != nullptr) *unknown = known == 0 ? 0 : size_ / known;
   if (element_count(shape) != size_) {
-    throw InputError("a tensor of shape " + to_string(shape_) + " cannot be reshaped to " + to_string(shape));
+    throw InputError("a tensor of shape " + to_string(shape_) + " cannot be reshaped to " +
+                     to_string(shape));
   }
   Tensor result(*this);
   result.shape_ = std::move(shape);
@@ -228,13 +242,15 @@ Tensor Tensor::to(DType dtype) const {
 void Tensor::check_type(DType wanted) const {
   if (wanted != dtype_) {
     throw InputError("a " + std::string(name_of(dtype_)) + " tensor of shape " + to_string(shape_) +
-                     " was read as " + std::string(name_of(wanted)) + "; convert it with to() first");
+                     " was read as " + std::string(name_of(wanted)) +
+                     "; convert it with to() first");
   }
 }
 
 void Tensor::check_count(std::size_t found) const {
   if (static_cast<Index>(found) != size_) {
-    throw InputError(std::to_string(found) + " values do not fill a tensor of shape " + to_string(shape_));
+    throw InputError(std::to_string(found) + " values do not fill a tensor of shape " +
+                     to_string(shape_));
   }
 }
 
@@ -248,21 +264,23 @@ Index Tensor::offset_of(std::initializer_list<Index> index) const {
     offset = offset * shape_[d++] + i;
   }
   if (!inside) {
-    throw InputError("index " + to_string(Shape(index)) + " is outside a tensor of shape " + to_string(shape_));
+    throw InputError("index " + to_string(Shape(index)) + " is outside a tensor of shape " +
+                     to_string(shape_));
   }
   return offset;
 }
 
 Matrix::Matrix(Index rows, Index cols, DType dtype) {
   if (rows < 0 || cols < 0) {
-    throw InputError("a matrix cannot have " + std::to_string(rows) + " rows and " + std::to_string(cols) +
-                     " columns");
+    throw InputError("a matrix cannot have " + std::to_string(rows) + " rows and " +
+                     std::to_string(cols) + " columns");
   }
   const auto per_line = static_cast<Index>(64 / size_of(dtype));
   const Index stride = (cols + per_line - 1) / per_line * per_line;
   view_ = {nullptr, dtype, rows, cols, stride};
   if (rows == 0 || stride == 0) return;
-  bytes_ = Arena::round_up(static_cast<std::size_t>(element_count({rows, stride})) * size_of(dtype));
+  bytes_ =
+      Arena::round_up(static_cast<std::size_t>(element_count({rows, stride})) * size_of(dtype));
   view_.data = arena.allocate(bytes_);
 }
 
@@ -291,7 +309,8 @@ Matrix Matrix::from(const TensorView& tensor) {
                      std::string(name_of(tensor.dtype)) + " " + to_string(tensor.shape));
   }
   const Tensor contiguous = tensor.is_contiguous() ? Tensor() : Tensor::copy_of(tensor);
-  const auto* data = static_cast<const float*>(tensor.is_contiguous() ? tensor.data : contiguous.raw());
+  const auto* data =
+      static_cast<const float*>(tensor.is_contiguous() ? tensor.data : contiguous.raw());
   const Index cols = tensor.dim(-1);
   return copy_of({data, DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols});
 }
@@ -300,9 +319,11 @@ Matrix Matrix::copy_of(MatrixView view) {
   Matrix matrix(view.rows, view.cols, view.dtype);
   const std::size_t element = size_of(view.dtype);
   for (Index r = 0; r < view.rows && view.cols > 0; ++r) {
-    std::memcpy(static_cast<char*>(matrix.view_.data) + static_cast<std::size_t>(r * matrix.view_.stride) * element,
-                static_cast<const char*>(view.data) + static_cast<std::size_t>(r * view.stride) * element,
-                static_cast<std::size_t>(view.cols) * element);
+    std::memcpy(
+        static_cast<char*>(matrix.view_.data) +
+            static_cast<std::size_t>(r * matrix.view_.stride) * element,
+        static_cast<const char*>(view.data) + static_cast<std::size_t>(r * view.stride) * element,
+        static_cast<std::size_t>(view.cols) * element);
   }
   return matrix;
 }

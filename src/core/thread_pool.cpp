@@ -22,7 +22,8 @@ int default_num_threads() {
   if (const char* text = std::getenv("INSTRUCTBLIP_NUM_THREADS")) {
     const int count = std::atoi(text);
     if (count < 1) {
-      throw InputError("INSTRUCTBLIP_NUM_THREADS is \"" + std::string(text) + "\", expected a number above 0");
+      throw InputError("INSTRUCTBLIP_NUM_THREADS is \"" + std::string(text) +
+                       "\", expected a number above 0");
     }
     return count;
   }
@@ -130,7 +131,8 @@ std::shared_ptr<ThreadPool> pool() {
 int num_threads() { return pool()->size(); }
 
 void set_num_threads(int count) {
-  if (count < 1) throw InputError("set_num_threads(" + std::to_string(count) + "): expected at least 1");
+  if (count < 1)
+    throw InputError("set_num_threads(" + std::to_string(count) + "): expected at least 1");
   std::lock_guard lock(pool_mutex);
   auto& slot = pool_slot();
   if (!slot || slot->size() != count) slot = std::make_shared<ThreadPool>(count);
@@ -140,7 +142,8 @@ void parallel_for(Index count, Index grain, const std::function<void(Index, Inde
   if (count <= 0) return;
   if (!inside_parallel_for && count > grain) {
     const std::shared_ptr<ThreadPool> threads = pool();
-    const Index parts = std::min<Index>(threads->size(), (count + grain - 1) / std::max<Index>(1, grain));
+    const Index parts =
+        std::min<Index>(threads->size(), (count + grain - 1) / std::max<Index>(1, grain));
     if (parts > 1 && threads->try_run(count, parts, body)) return;
   }
   body(0, count);

@@ -51,7 +51,8 @@ TEST(MatrixTest, RowsBeginAtCacheLinesAndMemoryIsReused) {
   {
     Matrix matrix(5, 17);
     first = matrix.row(0);
-    for (Index r = 0; r < 5; ++r) EXPECT_EQ(reinterpret_cast<std::uintptr_t>(matrix.row(r)) % 64, 0u);
+    for (Index r = 0; r < 5; ++r)
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(matrix.row(r)) % 64, 0u);
   }
   Matrix again(5, 17);
   EXPECT_EQ(again.row(0), first);

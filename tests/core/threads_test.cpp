@@ -41,7 +41,10 @@ TEST(ThreadsTest, NestedCallsAndSeveralCallersFinish) {
 }
 
 TEST(ThreadsTest, AnExceptionReachesTheCaller) {
-  EXPECT_THROW(parallel_for(64, 1, [](Index, Index end) { if (end == 64) throw InputError("from a worker"); }),
+  EXPECT_THROW(parallel_for(64, 1,
+                            [](Index, Index end) {
+                              if (end == 64) throw InputError("from a worker");
+                            }),
                InputError);
   EXPECT_THROW(set_num_threads(0), InputError);
 }

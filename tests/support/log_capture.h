@@ -14,15 +14,17 @@ class LogCapture {
  public:
   explicit LogCapture(LogLevel minimum = LogLevel::Warning)
       : previous_(set_log_callback(
-            [this](LogLevel, std::string_view message) { messages_.emplace_back(message); }, minimum)) {}
+            [this](LogLevel, std::string_view message) { messages_.emplace_back(message); },
+            minimum)) {}
   LogCapture(const LogCapture&) = delete;
   LogCapture& operator=(const LogCapture&) = delete;
   ~LogCapture() { set_log_callback(previous_); }
 
   const std::vector<std::string>& messages() const { return messages_; }
   bool contains(std::string_view text) const {
-    return std::any_of(messages_.begin(), messages_.end(),
-                       [&](const std::string& message) { return message.find(text) != std::string::npos; });
+    return std::any_of(messages_.begin(), messages_.end(), [&](const std::string& message) {
+      return message.find(text) != std::string::npos;
+    });
   }
 
  private:

@@ -8,8 +8,8 @@
 
 namespace instructblip {
 
-/// Base of every exception that the library throws on purpose. The message names what was wrong, where
-/// (file, tensor, key, argument), what was expected and found, and what to do.
+/// Base of every exception that the library throws on purpose. The message names what was wrong,
+/// where (file, tensor, key, argument), what was expected and found, and what to do.
 class INSTRUCTBLIP_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message);

@@ -1,4 +1,5 @@
-// Symbol visibility: the library is built with -fvisibility=hidden, and what a program may link says so.
+// Symbol visibility: the library is built with -fvisibility=hidden, and what a program may link
+// says so.
 #pragma once
 
 #if defined(_WIN32) || defined(__CYGWIN__)

@@ -12,8 +12,9 @@ enum class LogLevel { Debug, Info, Warning, Error };
 
 using LogCallback = std::function<void(LogLevel, std::string_view message)>;
 
-/// Sets who receives messages at `minimum` or above; an empty callback silences the library (the default).
-/// Returns the callback that was set before. Thread-safe; the callback runs on the thread that logs.
+/// Sets who receives messages at `minimum` or above; an empty callback silences the library (the
+/// default). Returns the callback that was set before. Thread-safe; the callback runs on the thread
+/// that logs.
 INSTRUCTBLIP_EXPORT LogCallback set_log_callback(LogCallback callback,
                                                  LogLevel minimum = LogLevel::Warning);
 

@@ -1,5 +1,5 @@
-// Tensor (owned, 64-byte aligned, row-major), TensorView (memory of somebody else), and Matrix / MatrixView:
-// the two-dimensional activations that layers pass to each other.
+// Tensor (owned, 64-byte aligned, row-major), TensorView (memory of somebody else), and Matrix /
+// MatrixView: the two-dimensional activations that layers pass to each other.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +20,12 @@ using Shape = std::vector<Index>;
 
 /// "[2, 3, 224, 224]".
 INSTRUCTBLIP_EXPORT std::string to_string(const Shape& shape);
-/// Product of the dimensions (1 for a scalar). Throws InputError on a negative dimension or overflow.
+/// Product of the dimensions (1 for a scalar). Throws InputError on a negative dimension or
+/// overflow.
 INSTRUCTBLIP_EXPORT Index element_count(const Shape& shape);
 
-/// Read-only view of a tensor in memory that somebody else owns (a mapped file, a Tensor, a caller's
-/// array). Strides are in elements; a view made from a shape alone is contiguous.
+/// Read-only view of a tensor in memory that somebody else owns (a mapped file, a Tensor, a
+/// caller's array). Strides are in elements; a view made from a shape alone is contiguous.
 struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::Float32;
@@ -40,8 +41,9 @@ struct TensorView {
   INSTRUCTBLIP_EXPORT bool is_contiguous() const;
 };
 
-/// A view together with what keeps its memory alive (a mapped checkpoint, a Tensor). A view without data
-/// stands for a tensor that a checkpoint lacks: loading goes on, so that all faults are named at once.
+/// A view together with what keeps its memory alive (a mapped checkpoint, a Tensor). A view without
+/// data stands for a tensor that a checkpoint lacks: loading goes on, so that all faults are named
+/// at once.
 struct SharedTensor : TensorView {
   std::shared_ptr<const void> owner;
 
@@ -86,9 +88,13 @@ class INSTRUCTBLIP_EXPORT Tensor {
   template <class T>
   const T* data() const;
   template <class T>
-  std::span<T> span() { return {data<T>(), static_cast<std::size_t>(size_)}; }
+  std::span<T> span() {
+    return {data<T>(), static_cast<std::size_t>(size_)};
+  }
   template <class T>
-  std::span<const T> span() const { return {data<T>(), static_cast<std::size_t>(size_)}; }
+  std::span<const T> span() const {
+    return {data<T>(), static_cast<std::size_t>(size_)};
+  }
   /// One element; throws InputError on a wrong type, number of indices or range.
   template <class T>
   T& at(std::initializer_list<Index> index);
@@ -106,7 +112,9 @@ class INSTRUCTBLIP_EXPORT Tensor {
   Tensor to(DType dtype) const;
 
  private:
-  struct Free { void operator()(void* pointer) const; };
+  struct Free {
+    void operator()(void* pointer) const;
+  };
   void check_type(DType wanted) const;
   void check_count(std::size_t found) const;
   Index offset_of(std::initializer_list<Index> index) const;
@@ -127,12 +135,12 @@ struct MatrixView {
   bool empty() const { return data == nullptr; }
   const float* row(Index r) const { return static_cast<const float*>(data) + r * stride; }
   MatrixView middle_rows(Index begin, Index count) const {
-    return {static_cast<const char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)), dtype,
-            count, cols, stride};
+    return {static_cast<const char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)),
+            dtype, count, cols, stride};
   }
   MatrixView middle_cols(Index begin, Index count) const {
-    return {static_cast<const char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype, rows,
-            count, stride};
+    return {static_cast<const char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype,
+            rows, count, stride};
   }
 };
 
@@ -145,18 +153,18 @@ struct MutableMatrixView {
   float* row(Index r) const { return static_cast<float*>(data) + r * stride; }
   operator MatrixView() const { return {data, dtype, rows, cols, stride}; }
   MutableMatrixView middle_rows(Index begin, Index count) const {
-    return {static_cast<char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)), dtype, count,
-            cols, stride};
+    return {static_cast<char*>(data) + begin * stride * static_cast<Index>(size_of(dtype)), dtype,
+            count, cols, stride};
   }
   MutableMatrixView middle_cols(Index begin, Index count) const {
-    return {static_cast<char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype, rows, count,
-            stride};
+    return {static_cast<char*>(data) + begin * static_cast<Index>(size_of(dtype)), dtype, rows,
+            count, stride};
   }
 };
 
-/// Owned activations [rows, cols] whose rows begin at 64-byte boundaries. The memory comes from a cache
-/// of the thread that makes it, so that a model's forward pass allocates nothing once it is warm.
-/// Elements are not initialised.
+/// Owned activations [rows, cols] whose rows begin at 64-byte boundaries. The memory comes from a
+/// cache of the thread that makes it, so that a model's forward pass allocates nothing once it is
+/// warm. Elements are not initialised.
 class INSTRUCTBLIP_EXPORT Matrix {
  public:
   Matrix() = default;
@@ -178,8 +186,8 @@ class INSTRUCTBLIP_EXPORT Matrix {
   const float* row(Index r) const { return view_.row(r); }
   MutableMatrixView view() { return view_; }
   MatrixView view() const { return view_; }
-  operator MatrixView() const { return view_; }           // NOLINT: passed as it is to kernels
-  operator MutableMatrixView() { return view_; }          // NOLINT
+  operator MatrixView() const { return view_; }   // NOLINT: passed as it is to kernels
+  operator MutableMatrixView() { return view_; }  // NOLINT
   /// A contiguous float32 tensor of `shape` (product = rows * cols; default [rows, cols]).
   Tensor to_tensor(Shape shape = {}) const;
 

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "instructblip/core/error.h"
+#include "instructblip/layers/kv_cache.h"
+
+namespace instructblip {
+
+inline KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positions)
+    : layers_(layers),
+      width_(width),
+      block_positions_(block_positions),
+      tables_(static_cast<std::size_t>(sequences)) {}
+
+inline float* KvCache::slot(Block& block, Index layer, Index part, Index position) const {
+  return block.data.data<float>() + ((layer * 2 + part) * block_positions_ + position) * width_;
+}
+
+inline void KvCache::extend(const RowTable& rows) {
+  for (Index s = 0; s < sequences(); ++s) {
+    Table& table = tables_[static_cast<std::size_t>(s)];
+    const Index added = rows.count(s);
+    if (added == 0) continue;
+    const Index used = table.length % block_positions_;
+    if (used != 0 && table.blocks.back().use_count() > 1) {
+      table.blocks.back() = std::make_shared<Block>(*table.blocks.back());
+    }
+    table.length += added;
+    const auto needed =
+        static_cast<std::size_t>((table.length + block_positions_ - 1) / block_positions_);
+    while (table.blocks.size() < needed) {
+      table.blocks.push_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_));
+    }
+  }
+}
+
+inline void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows) {
+  const auto bytes = static_cast<std::size_t>(width_) * sizeof(float);
+  for (Index s = 0; s < sequences(); ++s) {
+    Table& table = tables_[static_cast<std::size_t>(s)];
+    for (Index i = 0; i < rows.count(s); ++i) {
+      const Index position = table.length - rows.count(s) + i;
+      Block& block = *table.blocks[static_cast<std::size_t>(position / block_positions_)];
+      const Index row = rows.begin(s) + i;
+      std::memcpy(slot(block, layer, 0, position % block_positions_), keys.row(row), bytes);
+      std::memcpy(slot(block, layer, 1, position % block_positions_), values.row(row), bytes);
+    }
+  }
+}
+
+inline std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
+  const Table& table = tables_[static_cast<std::size_t>(sequence)];
+  std::vector<KeyValueSpan> spans;
+  spans.reserve(table.blocks.size());
+  for (std::size_t b = 0; b < table.blocks.size(); ++b) {
+    const Index first = static_cast<Index>(b) * block_positions_;
+    spans.push_back({slot(*table.blocks[b], layer, 0, 0), slot(*table.blocks[b], layer, 1, 0),
+                     std::min(block_positions_, table.length - first), width_});
+  }
+  return spans;
+}
+
+inline void KvCache::reorder(std::span<const Index> sources) {
+  std::vector<Table> reordered;
+  reordered.reserve(sources.size());
+  for (Index source : sources) {
+    if (source < 0 || source >= sequences()) {
+      throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
+                       std::to_string(source) + " was asked for");
+    }
+    reordered.push_back(tables_[static_cast<std::size_t>(source)]);
+  }
+  tables_ = std::move(reordered);
+}
+
+inline void KvCache::truncate(Index sequence, Index length) {
+  if (sequence < 0 || sequence >= sequences() || length < 0 || length > this->length(sequence)) {
+    throw InputError("cannot truncate sequence " + std::to_string(sequence) + " of " +
+                     std::to_string(sequences()) + " to " + std::to_string(length) + " positions");
+  }
+  Table& table = tables_[static_cast<std::size_t>(sequence)];
+  table.length = length;
+  table.blocks.resize(static_cast<std::size_t>((length + block_positions_ - 1) / block_positions_));
+}
+
+}  // namespace instructblip

@@ -1,0 +1,60 @@
+// Keys and values of past positions, in blocks that sequences share until they differ.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "instructblip/core/tensor.h"
+#include "instructblip/kernels/kernels.h"
+#include "instructblip/layers/row_table.h"
+
+namespace instructblip {
+
+/// The cache of one generation. Each sequence is a list of blocks of `block_positions` positions; a
+/// block holds keys and values of every layer. Beams and candidates that continue one prefix share
+/// its blocks; reordering moves no keys (a shared last block that is not full is copied when a
+/// sequence appends to it). Not thread-safe: one generation, one cache.
+class KvCache {
+ public:
+  /// width: num_key_value_heads * head_dim.
+  KvCache(Index layers, Index width, Index sequences, Index block_positions = 32);
+
+  Index layers() const { return layers_; }
+  Index sequences() const { return static_cast<Index>(tables_.size()); }
+  Index length(Index sequence) const { return tables_[static_cast<std::size_t>(sequence)].length; }
+
+  /// Makes room for rows.count(s) more positions of each sequence s; once per forward pass, before
+  /// `write`.
+  void extend(const RowTable& rows);
+  /// Stores keys and values [rows, width] of one layer in the room made by the last `extend(rows)`.
+  void write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows);
+  /// Everything cached for one sequence and layer, in order.
+  std::vector<KeyValueSpan> spans(Index layer, Index sequence) const;
+
+  /// New sequence i continues old sequence sources[i]; any number of new sequences. Covers beams
+  /// (reorder), candidates (fork: {0, 0, 0}) and finished rows (select). Throws InputError if a
+  /// source does not exist.
+  void reorder(std::span<const Index> sources);
+  /// Forgets all but the first `length` positions of a sequence.
+  void truncate(Index sequence, Index length);
+
+ private:
+  struct Block {
+    explicit Block(Index floats) : data(Tensor::uninitialized(DType::Float32, {floats})) {}
+    Tensor data;  // [layers][keys, values][block_positions][width]
+  };
+  struct Table {
+    std::vector<std::shared_ptr<Block>> blocks;
+    Index length = 0;
+  };
+
+  float* slot(Block& block, Index layer, Index part, Index position) const;
+
+  Index layers_, width_, block_positions_;
+  std::vector<Table> tables_;
+};
+
+}  // namespace instructblip
+
+#include "instructblip/layers/kv_cache-inl.h"

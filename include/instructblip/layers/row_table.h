@@ -1,0 +1,37 @@
+// Ragged rows: the tokens of several sequences laid one after the other, without padding.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "instructblip/core/dtype.h"
+#include "instructblip/core/tensor.h"
+
+namespace instructblip {
+
+/// Says which sequence and which position each row of a [rows, width] matrix belongs to. Prompts,
+/// batches, beams and candidate answers are all rows; nothing is computed for padding.
+struct RowTable {
+  std::vector<Index> offsets{0};  // sequence s owns the rows [offsets[s], offsets[s + 1])
+  std::vector<Index> positions;   // of each row, for rotary and learned position tables
+
+  Index sequences() const { return static_cast<Index>(offsets.size()) - 1; }
+  Index rows() const { return offsets.back(); }
+  Index begin(Index s) const { return offsets[static_cast<std::size_t>(s)]; }
+  Index count(Index s) const { return begin(s + 1) - begin(s); }
+
+  /// Appends a sequence of `count` rows at positions first, first + 1, ...
+  void append(Index count, Index first_position = 0) {
+    for (Index i = 0; i < count; ++i) positions.push_back(first_position + i);
+    offsets.push_back(offsets.back() + count);
+  }
+
+  /// `sequences` sequences of `count` rows each, positions from 0.
+  static RowTable uniform(Index sequences, Index count) {
+    RowTable table;
+    for (Index s = 0; s < sequences; ++s) table.append(count);
+    return table;
+  }
+};
+
+}  // namespace instructblip
