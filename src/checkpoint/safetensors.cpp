@@ -1,0 +1,321 @@
+#include "instructblip/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <set>
+
+#include "checkpoint/mapped_file.h"
+#include "core/json_reader.h"
+#include "instructblip/core/error.h"
+
+namespace instructblip {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian");
+
+using Entries = std::map<std::string, SafetensorsEntry, std::less<>>;
+
+// The header's length stands in front of it; the format bounds it.
+constexpr std::size_t kLengthBytes = 8;
+constexpr std::uint64_t kLongestHeader = 100'000'000;
+
+struct StoredType {
+  std::string_view name;
+  std::size_t bytes;
+  std::optional<DType> dtype;  // none: can be described, but not read
+};
+
+constexpr std::array kStoredTypes = {
+    StoredType{"F32", 4, DType::Float32},
+    StoredType{"F16", 2, DType::Float16},
+    StoredType{"BF16", 2, DType::BFloat16},
+    StoredType{"I64", 8, DType::Int64},
+    StoredType{"I32", 4, DType::Int32},
+    StoredType{"U8", 1, DType::UInt8},
+    StoredType{"BOOL", 1, DType::Bool},
+    StoredType{"F64", 8, {}},
+    StoredType{"I16", 2, {}},
+    StoredType{"U16", 2, {}},
+    StoredType{"U32", 4, {}},
+    StoredType{"U64", 8, {}},
+    StoredType{"I8", 1, {}},
+    StoredType{"F8_E5M2", 1, {}},
+    StoredType{"F8_E4M3", 1, {}},
+};
+
+const StoredType* stored_type(std::string_view name) {
+  const auto found = std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
+                                  [&](const StoredType& type) { return type.name == name; });
+  return found == kStoredTypes.end() ? nullptr : &*found;
+}
+
+std::string_view stored_name(DType dtype) {
+  return std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
+                      [&](const StoredType& type) { return type.dtype == dtype; })
+      ->name;
+}
+
+// A count of the header, as it may stand in memory; `what` names it.
+std::size_t read_count(const Json& value, const std::string& what) {
+  if (!value.is_number_unsigned() ||
+      value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<Index>::max()}) {
+    throw CheckpointError(what + ": expected a whole number that is not negative, found " +
+                          value.dump().substr(0, 60));
+  }
+  return value.get<std::size_t>();
+}
+
+const Json& member(const Json& object, const char* key, const std::string& where) {
+  const auto found = object.find(key);
+  if (found == object.end()) throw CheckpointError(where + ": the header lacks \"" + key + "\"");
+  return *found;
+}
+
+std::size_t expected_bytes(const SafetensorsEntry& entry, std::size_t element,
+                           const std::string& where) {
+  try {
+    const auto count = static_cast<std::size_t>(element_count(entry.shape));
+    return count * element;  // element_count leaves room for 8-byte elements
+  } catch (const InputError& error) {
+    throw CheckpointError(where + ": " + error.what());
+  }
+}
+
+SafetensorsEntry read_entry(const Json& value, const std::string& where, std::size_t data_begin,
+                            std::size_t data_bytes) {
+  if (!value.is_object()) throw CheckpointError(where + ": expected an object in the header");
+  SafetensorsEntry entry;
+  const Json& dtype = member(value, "dtype", where);
+  if (!dtype.is_string()) throw CheckpointError(where + ": \"dtype\" is not a string");
+  entry.dtype = dtype.get<std::string>();
+  const Json& shape = member(value, "shape", where);
+  if (!shape.is_array()) throw CheckpointError(where + ": \"shape\" is not an array");
+  for (const Json& dim : shape) {
+    entry.shape.push_back(static_cast<Index>(read_count(dim, where + ", \"shape\"")));
+  }
+  const Json& offsets = member(value, "data_offsets", where);
+  if (!offsets.is_array() || offsets.size() != 2) {
+    throw CheckpointError(where + ": \"data_offsets\" is not a pair");
+  }
+  const std::size_t begin = read_count(offsets[0], where + ", \"data_offsets\"");
+  const std::size_t end = read_count(offsets[1], where + ", \"data_offsets\"");
+  if (begin > end || end > data_bytes) {
+    throw CheckpointError(where + ": data_offsets [" + std::to_string(begin) + ", " +
+                          std::to_string(end) + "] lie outside the file's " +
+                          std::to_string(data_bytes) +
+                          " bytes of data; the file is truncated or damaged, fetch it again");
+  }
+  entry.offset = data_begin + begin;
+  entry.bytes = end - begin;
+  if (const StoredType* type = stored_type(entry.dtype)) {
+    const std::size_t expected = expected_bytes(entry, type->bytes, where);
+    if (entry.bytes != expected) {
+      throw CheckpointError(where + ": " + entry.dtype + " " + to_string(entry.shape) + " takes " +
+                            std::to_string(expected) + " bytes, its data_offsets span " +
+                            std::to_string(entry.bytes));
+    }
+  }
+  return entry;
+}
+
+// As the format demands: the tensors follow one another without overlap or hole and fill the file.
+void check_layout(const Entries& entries, std::size_t data_begin, std::size_t data_bytes,
+                  const std::string& file) {
+  std::vector<Entries::const_iterator> order;
+  for (auto it = entries.begin(); it != entries.end(); ++it) order.push_back(it);
+  std::sort(order.begin(), order.end(), [](auto a, auto b) {
+    return std::pair(a->second.offset, a->second.bytes) <
+           std::pair(b->second.offset, b->second.bytes);
+  });
+  std::size_t reached = data_begin;
+  for (const auto& it : order) {
+    if (it->second.offset != reached) {
+      throw CheckpointError(
+          file + ": tensor " + it->first + " begins at byte " + std::to_string(it->second.offset) +
+          ", the one before it ends at byte " + std::to_string(reached) +
+          (it->second.offset < reached ? ": they overlap" : ": there is a hole between them"));
+    }
+    reached += it->second.bytes;
+  }
+  if (reached != data_begin + data_bytes) {
+    throw CheckpointError(file + ": its tensors end at byte " + std::to_string(reached) +
+                          ", the file at byte " + std::to_string(data_begin + data_bytes));
+  }
+}
+
+std::string_view header_of(const MappedFile& file, const std::string& name) {
+  if (file.size() < kLengthBytes) {
+    throw CheckpointError(name + ": " + std::to_string(file.size()) +
+                          " bytes are no safetensors file; it is truncated or something else");
+  }
+  std::uint64_t length = 0;
+  std::copy_n(file.data(), kLengthBytes, reinterpret_cast<std::byte*>(&length));
+  if (length > kLongestHeader) {
+    throw CheckpointError(name + ": not a safetensors file (its first 8 bytes would announce a " +
+                          "header of " + std::to_string(length) + " bytes)");
+  }
+  if (length > file.size() - kLengthBytes) {
+    throw CheckpointError(name + ": the header is " + std::to_string(length) +
+                          " bytes long, the file only " + std::to_string(file.size()) +
+                          "; it is truncated, fetch it again");
+  }
+  return {reinterpret_cast<const char*>(file.data()) + kLengthBytes,
+          static_cast<std::size_t>(length)};
+}
+
+}  // namespace
+
+struct SafetensorsFile::Contents {
+  explicit Contents(const std::filesystem::path& path) : path(path), file(path) {
+    const std::string name = path.string();
+    const std::string_view header = header_of(file, name);
+    const std::size_t data_begin = kLengthBytes + header.size();
+    const std::size_t data_bytes = file.size() - data_begin;
+    const Json json = parse_json<CheckpointError>(header, name + " (header)");
+    if (!json.is_object()) throw CheckpointError(name + ": the header is not a JSON object");
+    for (const auto& [key, value] : json.items()) {
+      if (key == "__metadata__") {
+        read_metadata(value, name);
+      } else {
+        entries.emplace(key, read_entry(value, name + ": tensor " + key, data_begin, data_bytes));
+      }
+    }
+    check_layout(entries, data_begin, data_bytes, name);
+  }
+
+  void read_metadata(const Json& value, const std::string& name) {
+    if (!value.is_object()) throw CheckpointError(name + ": \"__metadata__\" is not an object");
+    for (const auto& [key, text] : value.items()) {
+      if (!text.is_string()) {
+        throw CheckpointError(name + ": \"__metadata__\", key \"" + key + "\": not a string");
+      }
+      metadata.emplace(key, text.get<std::string>());
+    }
+  }
+
+  std::filesystem::path path;
+  MappedFile file;
+  Entries entries;
+  std::map<std::string, std::string, std::less<>> metadata;
+};
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : contents_(std::make_shared<const Contents>(path)) {}
+
+const std::filesystem::path& SafetensorsFile::path() const { return contents_->path; }
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : contents_->entries) names.push_back(name);
+  return names;
+}
+
+const Entries& SafetensorsFile::entries() const { return contents_->entries; }
+
+const std::map<std::string, std::string, std::less<>>& SafetensorsFile::metadata() const {
+  return contents_->metadata;
+}
+
+std::optional<SharedTensor> SafetensorsFile::find(std::string_view name) const {
+  const auto found = contents_->entries.find(name);
+  if (found == contents_->entries.end()) return std::nullopt;
+  const SafetensorsEntry& entry = found->second;
+  const std::optional<DType> dtype = dtype_from_safetensors(entry.dtype);
+  if (!dtype) {
+    throw CheckpointError(path().string() + ": tensor " + found->first + " is stored as " +
+                          entry.dtype + "; F32, F16, BF16, I64, I32, U8 and BOOL can be read. " +
+                          "Save the checkpoint in one of these types");
+  }
+  const std::byte* data = contents_->file.data() + entry.offset;
+  if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0) {
+    return SharedTensor(TensorView(data, *dtype, entry.shape), contents_);
+  }
+  auto copy = std::make_shared<Tensor>(Tensor::uninitialized(*dtype, entry.shape));
+  std::copy_n(data, entry.bytes, static_cast<std::byte*>(copy->raw()));
+  const TensorView view = copy->view();
+  return SharedTensor(view, std::move(copy));
+}
+
+std::optional<DType> dtype_from_safetensors(std::string_view name) {
+  const StoredType* type = stored_type(name);
+  return type == nullptr ? std::nullopt : type->dtype;
+}
+
+namespace {
+
+using NamedTensors = std::vector<std::pair<std::string, TensorView>>;
+
+std::string make_header(const NamedTensors& tensors, const std::vector<std::size_t>& order,
+                        const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::set<std::string_view> seen;
+  std::size_t offset = 0;
+  for (const std::size_t i : order) {
+    const auto& [name, view] = tensors[i];
+    if (name == "__metadata__" || !seen.insert(name).second) {
+      throw InputError("save_safetensors: the tensor name \"" + name + "\" is " +
+                       (name == "__metadata__" ? "reserved" : "given twice"));
+    }
+    const std::size_t end =
+        offset + static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype);
+    header[name] = {
+        {"dtype", stored_name(view.dtype)}, {"shape", view.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  try {
+    std::string text = header.dump();
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    return text;
+  } catch (const Json::exception&) {
+    throw InputError("save_safetensors: a name or the metadata is not UTF-8");
+  }
+}
+
+void write_elements(std::ofstream& stream, const TensorView& view) {
+  const auto bytes = static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype);
+  if (bytes == 0) return;
+  if (view.is_contiguous()) {
+    stream.write(static_cast<const char*>(view.data), static_cast<std::streamsize>(bytes));
+  } else {
+    const Tensor copy = Tensor::copy_of(view);
+    stream.write(static_cast<const char*>(copy.raw()), static_cast<std::streamsize>(bytes));
+  }
+}
+
+}  // namespace
+
+void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  std::vector<std::size_t> order(tensors.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return size_of(tensors[a].second.dtype) > size_of(tensors[b].second.dtype);
+  });
+  const std::string header = make_header(tensors, order, metadata);
+  // Written beside the target and renamed: the target may be mapped by this very process.
+  std::filesystem::path unfinished = path;
+  unfinished += ".unfinished";
+  std::error_code code;
+  {
+    std::ofstream stream(unfinished, std::ios::binary | std::ios::trunc);
+    const auto length = static_cast<std::uint64_t>(header.size());
+    stream.write(reinterpret_cast<const char*>(&length), kLengthBytes);
+    stream.write(header.data(), static_cast<std::streamsize>(header.size()));
+    for (const std::size_t i : order) write_elements(stream, tensors[i].second);
+    stream.close();
+    if (!stream) code = std::make_error_code(std::errc::io_error);
+  }
+  if (!code) std::filesystem::rename(unfinished, path, code);
+  if (code) {
+    std::error_code ignored;
+    std::filesystem::remove(unfinished, ignored);
+    throw CheckpointError(path.string() + ": cannot be written: " + code.message());
+  }
+}
+
+}  // namespace instructblip

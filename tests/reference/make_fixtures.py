@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Writes the fixtures of the tests anew, with the pinned versions of the reference.
+
+Every other module of this folder that has a dictionary FIXTURES = {name: function(folder)} adds to
+them; a function writes its files below `folder`, the fixtures' root.
+
+    make_fixtures.py                      all
+    make_fixtures.py --only checkpoint    those whose name begins so
+    make_fixtures.py --check              into a temporary folder; says what differs
+"""
+
+import argparse
+import importlib
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE / "fixtures"
+
+
+def check_versions():
+    from common import VERSIONS
+
+    wrong = []
+    for package, wanted in VERSIONS.items():
+        try:
+            found = version(package).split("+")[0]
+        except PackageNotFoundError:
+            found = "none"
+        if found != wanted:
+            wrong.append(f"{package}: found {found}, expected {wanted}")
+    try:
+        found = version("torchvision")
+        wrong.append(f"torchvision: found {found}, expected none (it changes the image backend)")
+    except PackageNotFoundError:
+        pass
+    if wrong:
+        sys.exit("The fixtures are made with fixed versions:\n  " + "\n  ".join(wrong))
+
+
+def discover(only):
+    found = {}
+    for path in sorted(HERE.glob("*.py")):
+        if "FIXTURES" not in path.read_text() or path.name == Path(__file__).name:
+            continue
+        for name, function in importlib.import_module(path.stem).FIXTURES.items():
+            if name in found:
+                sys.exit(f"{path.name}: the fixture {name} exists twice")
+            found[name] = function
+    return {name: function for name, function in found.items() if name.startswith(only or "")}
+
+
+def differences(left, right):
+    """What differs between two files of the same name, one line each."""
+    if left.read_bytes() == right.read_bytes():
+        return []
+    if left.suffix != ".safetensors":
+        return ["the bytes differ"]
+    import torch
+    from safetensors.torch import load_file
+
+    old, new = load_file(left), load_file(right)
+    lines = [f"{name}: no longer made" for name in old.keys() - new.keys()]
+    lines += [f"{name}: new" for name in new.keys() - old.keys()]
+    for name in sorted(old.keys() & new.keys()):
+        a, b = old[name], new[name]
+        if a.shape != b.shape or a.dtype != b.dtype:
+            lines.append(f"{name}: {a.dtype} {list(a.shape)} became {b.dtype} {list(b.shape)}")
+        elif not torch.equal(a, b):
+            largest = (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
+            lines.append(f"{name}: differs by up to {largest:.3g}")
+    return lines or ["only the metadata differs"]
+
+
+def check(fixtures, complete):
+    with tempfile.TemporaryDirectory() as temporary:
+        new_root = Path(temporary)
+        for name, function in fixtures.items():
+            print(name, flush=True)
+            function(new_root)
+        made = {path.relative_to(new_root) for path in new_root.rglob("*") if path.is_file()}
+        kept = {path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()}
+        report = [f"{path}: missing here" for path in sorted(made - kept)]
+        if complete:
+            report += [f"{path}: made by no function" for path in sorted(kept - made)]
+        for path in sorted(made & kept):
+            report += [f"{path}: {line}" for line in differences(ROOT / path, new_root / path)]
+    print("\n".join(report) if report else "nothing differs")
+    return 1 if report else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", metavar="NAME", help="only fixtures whose name begins with NAME")
+    parser.add_argument("--check", action="store_true", help="write nothing; say what differs")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    check_versions()
+    fixtures = discover(arguments.only)
+    if not fixtures:
+        sys.exit(f"no fixture begins with {arguments.only}")
+    if arguments.check:
+        return check(fixtures, complete=not arguments.only)
+    for name, function in fixtures.items():
+        print(name, flush=True)
+        function(ROOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
