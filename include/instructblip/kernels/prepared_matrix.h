@@ -14,7 +14,7 @@ namespace instructblip {
 struct PreparePolicy {
   /// The type that the weight is read in: Float32 or BFloat16. A tensor that a file holds in this
   /// type stays in the mapped file; another type is converted, tensor by tensor. Float16 is
-  /// computed in Float32.
+  /// computed in Float32. bfloat16 is read as stored in both cases (widening is exact).
   DType dtype = DType::Float32;
 };
 

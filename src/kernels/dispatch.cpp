@@ -1,0 +1,52 @@
+#include "instructblip/kernels/dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "instructblip/core/error.h"
+#include "kernels/kernel_table.h"
+
+namespace instructblip {
+namespace {
+
+// Best first; only what this machine can run.
+std::vector<const KernelTable*> available_tables() { return {&eigen_kernels()}; }
+
+const KernelTable& find_table(const std::string& level, const std::string& asked_by) {
+  std::string known;
+  for (const KernelTable* table : available_tables()) {
+    if (level == table->name) return *table;
+    known += (known.empty() ? "" : ", ") + std::string(table->name);
+  }
+  throw InputError(asked_by + ": kernel level \"" + level +
+                   "\" is unknown, or this machine or build lacks it; available: " + known);
+}
+
+const KernelTable& initial_table() {
+  const char* level = std::getenv("INSTRUCTBLIP_KERNELS");
+  if (level == nullptr || *level == '\0') return *available_tables().front();
+  return find_table(level, "environment variable INSTRUCTBLIP_KERNELS");
+}
+
+std::atomic<const KernelTable*>& current() {
+  static std::atomic<const KernelTable*> table = &initial_table();
+  return table;
+}
+
+}  // namespace
+
+const KernelTable& kernels() { return *current().load(std::memory_order_relaxed); }
+
+std::string kernel_level() { return kernels().name; }
+
+std::vector<std::string> available_kernel_levels() {
+  std::vector<std::string> levels;
+  for (const KernelTable* table : available_tables()) levels.emplace_back(table->name);
+  return levels;
+}
+
+void force_kernel_level(const std::string& level) {
+  current() = &find_table(level, "force_kernel_level");
+}
+
+}  // namespace instructblip

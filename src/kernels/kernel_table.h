@@ -1,0 +1,54 @@
+// What a kernel level supplies: small bodies without threads, checks or memory of their own. The
+// shared code around them (matmul.cpp, attention.cpp, rows.cpp) blocks, packs and divides the work.
+// Plain types only, as a level's file may include nothing that defines inline functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace instructblip {
+
+// Rows of one call of `dots` and `weighted_sum`.
+constexpr std::ptrdiff_t kTileRows = 4;
+
+struct KernelTable {
+  const char* name;
+  // Partial sums along k. A row that is not a multiple of it long is copied and padded with zeros.
+  std::ptrdiff_t lanes;
+
+  // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k], `rows` <= kTileRows, k a multiple
+  // of `lanes`. Lane i sums k = i, i + lanes, ... ascending; then the lanes are added in one fixed
+  // tree.
+  void (*dots)(const float* const* x, std::ptrdiff_t rows, const float* const* w,
+               std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  // As dots with weights in bfloat16; the same bits as widening them first.
+  void (*dots_bf16)(const float* const* x, std::ptrdiff_t rows, const std::uint16_t* const* w,
+                    std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
+
+  // out[r * out_stride + d] += p[r * p_stride + j] * v[j][d], j ascending; `rows` <= kTileRows.
+  void (*weighted_sum)(const float* p, std::ptrdiff_t p_stride, std::ptrdiff_t rows,
+                       const float* const* v, std::ptrdiff_t keys, std::ptrdiff_t d, float* out,
+                       std::ptrdiff_t out_stride);
+  // In place: x = exp(x - max) / sum. count >= 1.
+  void (*softmax)(float* x, std::ptrdiff_t count);
+
+  void (*layer_norm)(const float* x, std::ptrdiff_t count, const float* weight, const float* bias,
+                     float eps, float* y);
+  void (*rms_norm)(const float* x, std::ptrdiff_t count, const float* weight, float eps, float* y);
+
+  // In place, each element alone: its result does not depend on where in x it stands.
+  void (*gelu)(float* x, std::ptrdiff_t count);
+  void (*gelu_tanh)(float* x, std::ptrdiff_t count);
+  void (*quick_gelu)(float* x, std::ptrdiff_t count);
+  void (*relu)(float* x, std::ptrdiff_t count);
+  void (*silu)(float* x, std::ptrdiff_t count);
+};
+
+// The plain level; complete, and the one that the others are tested against.
+const KernelTable& eigen_kernels();
+
+// The level in use.
+const KernelTable& kernels();
+
+}  // namespace instructblip

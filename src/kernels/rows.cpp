@@ -1,0 +1,60 @@
+// Operations on each row alone.
+#include <algorithm>
+
+#include "instructblip/core/threads.h"
+#include "instructblip/kernels/kernels.h"
+#include "kernels/activations.h"
+#include "kernels/checks.h"
+#include "kernels/kernel_table.h"
+
+namespace instructblip {
+namespace {
+
+// Elements that are worth a thread of their own.
+constexpr Index kGrain = 1 << 14;
+
+template <class Body>
+void for_rows(Index rows, Index cols, const Body& body) {
+  parallel_for(rows, kGrain / std::max<Index>(1, cols) + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) body(r);
+  });
+}
+
+void check_vector(const char* what, const float* vector, Index cols) {
+  if (vector == nullptr && cols > 0) {
+    throw InputError(std::string(what) + " is missing, expected " + std::to_string(cols) +
+                     " values");
+  }
+}
+
+}  // namespace
+
+void layer_norm(MatrixView x, const float* weight, const float* bias, float eps,
+                MutableMatrixView y) {
+  check_matrix("layer_norm: x", x, x.rows, x.cols);
+  check_matrix("layer_norm: y", y, x.rows, x.cols);
+  check_vector("layer_norm: weight", weight, x.cols);
+  check_vector("layer_norm: bias", bias, x.cols);
+  if (x.cols == 0) return;
+  const KernelTable& table = kernels();
+  for_rows(x.rows, x.cols,
+           [&](Index r) { table.layer_norm(x.row(r), x.cols, weight, bias, eps, y.row(r)); });
+}
+
+void rms_norm(MatrixView x, const float* weight, float eps, MutableMatrixView y) {
+  check_matrix("rms_norm: x", x, x.rows, x.cols);
+  check_matrix("rms_norm: y", y, x.rows, x.cols);
+  check_vector("rms_norm: weight", weight, x.cols);
+  if (x.cols == 0) return;
+  const KernelTable& table = kernels();
+  for_rows(x.rows, x.cols,
+           [&](Index r) { table.rms_norm(x.row(r), x.cols, weight, eps, y.row(r)); });
+}
+
+void activate(MutableMatrixView x, Activation activation) {
+  check_matrix("activate: x", x, x.rows, x.cols);
+  const KernelTable& table = kernels();
+  for_rows(x.rows, x.cols, [&](Index r) { activate_row(table, activation, x.row(r), x.cols); });
+}
+
+}  // namespace instructblip
