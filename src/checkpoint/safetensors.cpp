@@ -53,12 +53,6 @@ const StoredType* stored_type(std::string_view name) {
   return found == kStoredTypes.end() ? nullptr : &*found;
 }
 
-std::string_view stored_name(DType dtype) {
-  return std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
-                      [&](const StoredType& type) { return type.dtype == dtype; })
-      ->name;
-}
-
 // A count of the header, as it may stand in memory; `what` names it.
 std::size_t read_count(const Json& value, const std::string& what) {
   if (!value.is_number_unsigned() ||
@@ -245,6 +239,12 @@ std::optional<DType> dtype_from_safetensors(std::string_view name) {
   return type == nullptr ? std::nullopt : type->dtype;
 }
 
+std::string_view safetensors_name_of(DType dtype) {
+  return std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
+                      [&](const StoredType& type) { return type.dtype == dtype; })
+      ->name;
+}
+
 namespace {
 
 using NamedTensors = std::vector<std::pair<std::string, TensorView>>;
@@ -263,8 +263,9 @@ std::string make_header(const NamedTensors& tensors, const std::vector<std::size
     }
     const std::size_t end =
         offset + static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype);
-    header[name] = {
-        {"dtype", stored_name(view.dtype)}, {"shape", view.shape}, {"data_offsets", {offset, end}}};
+    header[name] = {{"dtype", safetensors_name_of(view.dtype)},
+                    {"shape", view.shape},
+                    {"data_offsets", {offset, end}}};
     offset = end;
   }
   try {

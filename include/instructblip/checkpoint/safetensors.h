@@ -55,6 +55,8 @@ class INSTRUCTBLIP_EXPORT SafetensorsFile {
 
 /// The element type for a header's name of it, or nothing for one that the library cannot read.
 INSTRUCTBLIP_EXPORT std::optional<DType> dtype_from_safetensors(std::string_view name);
+/// The header's name of an element type: "F32".
+INSTRUCTBLIP_EXPORT std::string_view safetensors_name_of(DType dtype);
 
 /// Writes `tensors` as one file, in one step: an existing file is replaced once all is written.
 /// Tensors of wider elements come first, so that each lies aligned. `metadata` is what transformers

@@ -1,0 +1,253 @@
+#include "instructblip/checkpoint/weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
+
+namespace instructblip {
+namespace {
+
+bool is_below(std::string_view name, std::string_view prefix) {
+  return prefix.empty() || name == prefix ||
+         (name.size() > prefix.size() && name.starts_with(prefix) && name[prefix.size()] == '.');
+}
+
+// Whether `name` fits `pattern`, in which `*` stands for any text.
+bool matches(std::string_view pattern, std::string_view name) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  pattern.remove_prefix(star + 1);
+  name.remove_prefix(star);
+  for (std::size_t skipped = 0; skipped <= name.size(); ++skipped) {
+    if (matches(pattern, name.substr(skipped))) return true;
+  }
+  return false;
+}
+
+constexpr std::string_view kLeftovers[] = {"*rotary_emb.inv_freq", "*position_ids"};
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += "\n  " + line;
+  return text;
+}
+
+}  // namespace
+
+struct Weights::Context {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  DType dtype;
+  std::mutex mutex;
+  std::set<std::string, std::less<>> asked;
+  std::vector<std::string> ignored;  // places
+  std::vector<std::string> faults;   // one line each
+
+  void note(const std::string& fault) {
+    const std::lock_guard lock(mutex);
+    // A tied weight may be asked for by both its owners.
+    if (std::find(faults.begin(), faults.end(), fault) == faults.end()) faults.push_back(fault);
+  }
+
+  bool is_unexpected(const std::string& name, const FinishOptions& options) const {
+    if (asked.contains(name)) return false;
+    const auto fits = [&](std::string_view pattern) { return matches(pattern, name); };
+    return std::none_of(std::begin(kLeftovers), std::end(kLeftovers), fits) &&
+           std::none_of(options.ignored.begin(), options.ignored.end(), fits) &&
+           std::none_of(ignored.begin(), ignored.end(),
+                        [&](const std::string& place) { return is_below(name, place); });
+  }
+};
+
+Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype)
+    : context_(std::make_shared<Context>()) {
+  if (checkpoint == nullptr) throw InputError("Weights: there is no checkpoint");
+  context_->checkpoint = std::move(checkpoint);
+  context_->dtype = dtype;
+}
+
+Weights::Weights(std::shared_ptr<Context> context, std::string name)
+    : context_(std::move(context)), name_(std::move(name)) {}
+
+Weights Weights::from_tensors(std::map<std::string, Tensor> tensors, DType dtype) {
+  return Weights(Checkpoint::from_tensors(std::move(tensors)), dtype);
+}
+
+std::string Weights::below(std::string_view name) const {
+  if (name.empty()) return name_;
+  return name_.empty() ? std::string(name) : name_ + "." + std::string(name);
+}
+
+Weights Weights::operator[](std::string_view name) const { return {context_, below(name)}; }
+Weights Weights::operator[](Index index) const { return {context_, below(std::to_string(index))}; }
+
+Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixes,
+                                 std::string_view probe) const {
+  for (const std::string_view prefix : prefixes) {
+    if ((*this)[prefix][probe].exists()) return (*this)[prefix];
+  }
+  return prefixes.size() == 0 ? *this : (*this)[*prefixes.begin()];
+}
+
+bool Weights::exists() const { return context_->checkpoint->tensors().contains(name_); }
+
+bool Weights::has_prefix() const {
+  const auto& tensors = context_->checkpoint->tensors();
+  if (name_.empty()) return !tensors.empty();
+  const auto first = tensors.lower_bound(name_ + ".");
+  return first != tensors.end() && first->first.starts_with(name_ + ".");
+}
+
+std::optional<Shape> Weights::shape() const {
+  const auto found = context_->checkpoint->tensors().find(name_);
+  if (found == context_->checkpoint->tensors().end()) return std::nullopt;
+  return found->second.shape;
+}
+
+DType Weights::dtype() const { return context_->dtype; }
+const std::string& Weights::where() const { return context_->checkpoint->where(); }
+const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
+
+SharedTensor Weights::get(const Shape& expected) const {
+  if (!exists()) context_->note(name_ + ": missing, expected " + to_string(expected));
+  if (std::optional<SharedTensor> found = find(expected)) return *std::move(found);
+  return SharedTensor(TensorView(nullptr, DType::Float32, expected), nullptr);
+}
+
+std::optional<SharedTensor> Weights::find(const Shape& expected) const {
+  {
+    const std::lock_guard lock(context_->mutex);
+    context_->asked.insert(name_);
+  }
+  const auto entry = context_->checkpoint->tensors().find(name_);
+  if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
+  const SharedTensor without_data(TensorView(nullptr, DType::Float32, expected), nullptr);
+  if (entry->second.shape != expected) {
+    context_->note(name_ + ": found " + to_string(entry->second.shape) + ", expected " +
+                   to_string(expected));
+    return without_data;
+  }
+  try {
+    std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
+    if (is_floating_point(tensor->dtype)) return tensor;
+    context_->note(name_ + ": stored as " + entry->second.dtype +
+                   ", expected a floating-point type");
+  } catch (const CheckpointError& error) {
+    context_->note(error.what());
+  }
+  return without_data;
+}
+
+void Weights::ignore() const {
+  const std::lock_guard lock(context_->mutex);
+  context_->ignored.push_back(name_);
+}
+
+void Weights::report_fault(const std::string& text) const {
+  context_->note(name_.empty() ? text : name_ + ": " + text);
+}
+
+bool Weights::has_faults() const {
+  const std::lock_guard lock(context_->mutex);
+  return !context_->faults.empty();
+}
+
+void Weights::finish(const FinishOptions& options) const {
+  const std::lock_guard lock(context_->mutex);
+  std::vector<std::string> unexpected;
+  for (const auto& [name, tensor] : context_->checkpoint->tensors()) {
+    if (is_below(name, name_) && context_->is_unexpected(name, options)) unexpected.push_back(name);
+  }
+  if (!context_->faults.empty()) {
+    const std::size_t count = context_->faults.size();
+    std::string text = where() + ": " + std::to_string(count) +
+                       (count == 1 ? " tensor does" : " tensors do") +
+                       " not fit the configuration:" + joined(collapse_names(context_->faults));
+    // A tensor under another name is the usual reason why one is missing.
+    if (!unexpected.empty()) {
+      text += "\nand these are not part of the model:" + joined(collapse_names(unexpected));
+    }
+    throw CheckpointError(text);
+  }
+  if (!unexpected.empty()) {
+    log_warning(
+        where() + ": " + std::to_string(unexpected.size()) +
+        " tensors are not part of the model and stay unused:" + joined(collapse_names(unexpected)));
+  }
+}
+
+bool same_elements(const TensorView& a, const TensorView& b) {
+  if (a.shape != b.shape || a.data == nullptr || b.data == nullptr) return false;
+  if (a.data == b.data && a.dtype == b.dtype && a.strides == b.strides) return true;
+  if (a.dtype == b.dtype && a.is_contiguous() && b.is_contiguous()) {
+    const auto bytes = static_cast<std::size_t>(a.size()) * size_of(a.dtype);
+    return bytes == 0 || std::memcmp(a.data, b.data, bytes) == 0;
+  }
+  const Tensor left = Tensor::copy_of(a).to(DType::Float32);
+  const Tensor right = Tensor::copy_of(b).to(DType::Float32);
+  return std::equal(left.span<float>().begin(), left.span<float>().end(),
+                    right.span<float>().begin());
+}
+
+namespace {
+
+// A name cut at its first number that stands between dots.
+struct NumberedName {
+  std::string before, after;
+  std::optional<Index> number;
+};
+
+NumberedName split_at_number(const std::string& name) {
+  for (std::size_t begin = 0; begin < name.size();) {
+    std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    if (!part.empty() && part.size() < 10 &&
+        part.find_first_not_of("0123456789") == std::string::npos && end < name.size()) {
+      return {name.substr(0, begin), name.substr(end), std::stol(part)};
+    }
+    begin = end + 1;
+  }
+  return {name, "", std::nullopt};
+}
+
+// "{0-3,7}", or the number itself if it is alone.
+std::string ranges(std::vector<Index> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  if (numbers.size() == 1) return std::to_string(numbers[0]);
+  std::string text = "{";
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    if (i > 0) text += ',';
+    text += std::to_string(numbers[i]);
+    if (last > i) text.append("-").append(std::to_string(numbers[last]));
+    i = last + 1;
+  }
+  return text + "}";
+}
+
+}  // namespace
+
+std::vector<std::string> collapse_names(const std::vector<std::string>& names) {
+  std::vector<std::pair<NumberedName, std::vector<Index>>> groups;
+  std::map<std::pair<std::string, std::string>, std::size_t> places;
+  for (const std::string& name : names) {
+    const NumberedName split = split_at_number(name);
+    const auto [place, is_new] = places.emplace(
+        std::pair(split.before, split.number ? split.after : std::string("\n")), groups.size());
+    if (is_new) groups.emplace_back(split, std::vector<Index>());
+    if (split.number) groups[place->second].second.push_back(*split.number);
+  }
+  std::vector<std::string> collapsed;
+  for (const auto& [split, numbers] : groups) {
+    collapsed.push_back(split.number ? split.before + ranges(numbers) + split.after : split.before);
+  }
+  return collapsed;
+}
+
+}  // namespace instructblip

@@ -1,0 +1,148 @@
+#include "instructblip/checkpoint/weights.h"
+
+#include "instructblip/checkpoint/safetensors.h"
+#include "instructblip/core/error.h"
+#include "support/compare.h"
+#include "support/log_capture.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip {
+namespace {
+
+using testing::LogCapture;
+
+Weights some_weights(const std::vector<std::string>& names) {
+  std::map<std::string, Tensor> tensors;
+  for (const std::string& name : names) {
+    tensors.emplace(name, Tensor(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3}));
+  }
+  return Weights::from_tensors(std::move(tensors), DType::BFloat16);
+}
+
+std::string finish_error(const Weights& weights) {
+  try {
+    weights.finish();
+  } catch (const CheckpointError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(WeightsTest, ScopesNameTensors) {
+  const Weights weights = some_weights({"encoder.layers.0.weight", "encoder.layers.1.weight"});
+  EXPECT_EQ(weights.name(), "");
+  const Weights layer = weights["encoder"]["layers"][1];
+  EXPECT_EQ(layer.name(), "encoder.layers.1");
+  EXPECT_TRUE(layer.has_prefix());
+  EXPECT_FALSE(layer.exists());
+  EXPECT_TRUE(layer["weight"].exists());
+  EXPECT_TRUE(weights["encoder.layers.0.weight"].exists());
+  EXPECT_FALSE(weights["encoder"]["layer"].has_prefix());
+  EXPECT_EQ(layer.dtype(), DType::BFloat16);
+  EXPECT_EQ(layer["weight"].shape(), (Shape{2, 3}));
+  EXPECT_EQ(layer["bias"].shape(), std::nullopt);
+  testing::expect_equal(layer["weight"].get({2, 3}),
+                        Tensor(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3}));
+}
+
+TEST(WeightsTest, FinishNamesEveryFaultAtOnce) {
+  const Weights weights = some_weights({"a", "b", "c"});
+  const SharedTensor missing = weights["absent"]["weight"].get({4});
+  EXPECT_EQ(missing.data, nullptr);
+  EXPECT_EQ(missing.shape, Shape{4});
+  EXPECT_EQ(weights["a"].get({3, 2}).data, nullptr);
+  EXPECT_EQ(weights["b"].find({6})->data, nullptr);
+  EXPECT_FALSE(weights["absent"]["bias"].find({4}));
+  weights["c"].report_fault("is odd");
+  EXPECT_TRUE(weights.has_faults());
+  const std::string error = finish_error(weights);
+  EXPECT_NE(error.find("4 tensors do not fit"), std::string::npos) << error;
+  EXPECT_NE(error.find("absent.weight: missing, expected [4]"), std::string::npos) << error;
+  EXPECT_NE(error.find("a: found [2, 3], expected [3, 2]"), std::string::npos) << error;
+  EXPECT_NE(error.find("b: found [2, 3], expected [6]"), std::string::npos) << error;
+  EXPECT_NE(error.find("c: is odd"), std::string::npos) << error;
+  EXPECT_NE(error.find("tensors in memory"), std::string::npos) << error;
+}
+
+TEST(WeightsTest, LayersWithTheSameFaultShareALine) {
+  const Weights weights = some_weights({"extra.0.x", "extra.1.x"});
+  for (const Index i : {0, 1, 2, 5}) weights["layers"][i]["weight"].get({4});
+  const std::string error = finish_error(weights);
+  EXPECT_NE(error.find("layers.{0-2,5}.weight: missing, expected [4]"), std::string::npos) << error;
+  EXPECT_NE(error.find("not part of the model:\n  extra.{0-1}.x"), std::string::npos) << error;
+}
+
+TEST(WeightsTest, NumbersAreCollapsedWithoutLosingAName) {
+  EXPECT_EQ(collapse_names({"a.7.b", "c", "a.9.b", "a.8.b", "a.8.c", "c.1", "c.2"}),
+            (std::vector<std::string>{"a.{7-9}.b", "c", "a.8.c", "c.1", "c.2"}));
+  EXPECT_EQ(collapse_names({"a.b", "a.1.b", "a.99999999999999999999.b"}),
+            (std::vector<std::string>{"a.b", "a.1.b", "a.99999999999999999999.b"}));
+}
+
+TEST(WeightsTest, IntegersAndUnreadableTypesAreFaults) {
+  const Weights integers =
+      Weights::from_tensors({{"a", Tensor(std::vector<std::int64_t>{1}, {1})}});
+  EXPECT_EQ(integers["a"].get({1}).data, nullptr);
+  EXPECT_NE(finish_error(integers).find("a: stored as I64, expected a floating-point"),
+            std::string::npos);
+  const Weights unreadable(Checkpoint::open(std::filesystem::path(INSTRUCTBLIP_FIXTURES) /
+                                            "checkpoint/types.safetensors"));
+  EXPECT_EQ(unreadable["float64"].get({1}).data, nullptr);
+  EXPECT_NE(finish_error(unreadable).find("tensor float64 is stored as F64"), std::string::npos);
+}
+
+TEST(WeightsTest, UnexpectedTensorsAreOneWarning) {
+  LogCapture log;
+  const Weights weights =
+      some_weights({"used", "unknown.a", "unknown.b", "old.rotary_emb.inv_freq",
+                    "embeddings.position_ids", "lm_head.weight", "other.model.x"});
+  weights["used"].get({2, 3});
+  weights["lm_head"].ignore();
+  weights.finish({.ignored = {"other.*"}});
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_EQ(log.messages()[0],
+            "tensors in memory: 2 tensors are not part of the model and stay unused:"
+            "\n  unknown.a\n  unknown.b");
+}
+
+TEST(WeightsTest, APartOfAWholeCheckpointLooksAtItsOwnTensorsOnly) {
+  LogCapture log;
+  const Weights whole =
+      some_weights({"vision_model.post.weight", "vision_model.more", "qformer.weight"});
+  const Weights part =
+      whole.at_first_prefix({"", "model.vision_model", "vision_model"}, "post.weight");
+  EXPECT_EQ(part.name(), "vision_model");
+  part["post"]["weight"].get({2, 3});
+  part.finish();
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_TRUE(log.contains("\n  vision_model.more"));
+  EXPECT_FALSE(log.contains("qformer"));
+  EXPECT_EQ(whole.at_first_prefix({"x", "y"}, "z").name(), "x");
+}
+
+TEST(WeightsTest, TheShardOfATensorKeepsItAlive) {
+  const testing::TemporaryFolder folder;
+  const Tensor one(std::vector<float>{7}, {1});
+  save_safetensors(folder.path() / "model.safetensors", {{"x", one}});
+  SharedTensor tensor;
+  {
+    const Weights weights(Checkpoint::open(folder.path()));
+    tensor = weights["x"].get({1});
+    weights.finish();
+  }
+  testing::expect_equal(tensor, one);
+}
+
+TEST(WeightsTest, SameElementsComparesValues) {
+  const Tensor a(std::vector<float>{1, 2}, {2}), b(std::vector<float>{1, 2}, {2}),
+      c(std::vector<float>{1, 3}, {2});
+  EXPECT_TRUE(same_elements(a, a));
+  EXPECT_TRUE(same_elements(a, b));
+  EXPECT_FALSE(same_elements(a, c));
+  EXPECT_TRUE(same_elements(a, b.to(DType::BFloat16)));
+  EXPECT_FALSE(same_elements(a, b.reshaped({1, 2})));
+  EXPECT_FALSE(same_elements(a, TensorView(nullptr, DType::Float32, {2})));
+}
+
+}  // namespace
+}  // namespace instructblip
