@@ -1,0 +1,40 @@
+// The reference's names of activation functions (transformers' ACT2FN).
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/kernels/kernels.h"
+
+namespace instructblip {
+
+/// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names; `key` is the
+/// configuration's key, for the message.
+inline Activation activation_from_name(std::string_view name, std::string_view key = "hidden_act") {
+  static constexpr std::array<std::pair<std::string_view, Activation>, 12> known{{
+      {"gelu", Activation::Gelu},
+      {"gelu_python", Activation::Gelu},
+      {"gelu_new", Activation::GeluTanh},
+      {"gelu_fast", Activation::GeluTanh},
+      {"gelu_accurate", Activation::GeluTanh},
+      {"gelu_pytorch_tanh", Activation::GeluTanh},
+      {"gelu_python_tanh", Activation::GeluTanh},
+      {"quick_gelu", Activation::QuickGelu},
+      {"relu", Activation::Relu},
+      {"silu", Activation::Silu},
+      {"swish", Activation::Silu},
+      {"linear", Activation::None},
+  }};
+  std::string names;
+  for (const auto& [candidate, activation] : known) {
+    if (candidate == name) return activation;
+    names += (names.empty() ? "" : ", ") + std::string(candidate);
+  }
+  throw ConfigError(std::string(key) + " is \"" + std::string(name) + "\", expected one of " +
+                    names);
+}
+
+}  // namespace instructblip

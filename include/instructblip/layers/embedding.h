@@ -1,0 +1,42 @@
+// Embedding: torch.nn.Embedding.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "instructblip/checkpoint/weights.h"
+#include "instructblip/kernels/kernels.h"
+#include "instructblip/kernels/prepared_matrix.h"
+
+namespace instructblip {
+
+/// Rows of a table. Immutable; copies share the table. Safe to call from several threads.
+class Embedding {
+ public:
+  Embedding() = default;
+
+  /// Reads `weight` [num_embeddings, embedding_dim] of this scope.
+  Embedding(const Weights& weights, Index num_embeddings, Index embedding_dim)
+      : table_(PreparedMatrix::prepare(weights["weight"].get({num_embeddings, embedding_dim}),
+                                       {.dtype = weights.dtype()})) {}
+
+  Index num_embeddings() const { return table_.out_features(); }
+  Index embedding_dim() const { return table_.in_features(); }
+  /// The table itself, for an output head tied to it.
+  const PreparedMatrix& weight() const { return table_; }
+
+  /// ids -> [ids, embedding_dim]. Throws InputError on an id outside the table.
+  Matrix operator()(std::span<const std::int64_t> ids) const {
+    Matrix y(static_cast<Index>(ids.size()), embedding_dim());
+    embedding_rows(table_, ids, y);
+    return y;
+  }
+  void operator()(std::span<const std::int64_t> ids, MutableMatrixView y) const {
+    embedding_rows(table_, ids, y);
+  }
+
+ private:
+  PreparedMatrix table_;
+};
+
+}  // namespace instructblip

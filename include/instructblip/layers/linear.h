@@ -1,0 +1,98 @@
+// Linear: torch.nn.Linear over ragged rows.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "instructblip/checkpoint/weights.h"
+#include "instructblip/core/error.h"
+#include "instructblip/kernels/kernels.h"
+#include "instructblip/kernels/prepared_matrix.h"
+#include "instructblip/layers/float_copy.h"
+
+namespace instructblip {
+
+/// y = x W^T + b. Immutable; copies share the weight. Safe to call from several threads.
+class Linear {
+ public:
+  /// One of the matrices that are stacked along the output: its scope and how many outputs it has.
+  struct Part {
+    Weights weights;
+    Index out_features = 0;
+  };
+
+  Linear() = default;
+
+  /// Reads `weight` [out_features, in_features] and, with `bias`, `bias` [out_features] of this
+  /// scope. A missing or misshapen tensor is noted in `weights` and leaves the layer empty.
+  Linear(const Weights& weights, Index in_features, Index out_features, bool bias = true)
+      : Linear({{weights, out_features}}, in_features, bias) {}
+
+  /// Several layers of one input as one product: {{w["q_proj"], a}, {w["k_proj"], b}} gives
+  /// [rows, a + b], its parts are view().middle_cols(0, a) and middle_cols(a, b). No weight is
+  /// copied.
+  Linear(std::initializer_list<Part> parts, Index in_features, bool bias = true);
+
+  /// A layer over a matrix that somebody else reads (an output head tied to the embedding), without
+  /// a bias.
+  Linear(PreparedMatrix weight, std::string name)
+      : name_(std::move(name)), weight_(std::move(weight)) {}
+
+  Index in_features() const { return weight_.in_features(); }
+  Index out_features() const { return weight_.out_features(); }
+  bool empty() const { return weight_.empty(); }
+  const PreparedMatrix& weight() const { return weight_; }
+  /// [out_features], or nullptr.
+  const float* bias() const { return bias_ ? bias_->data<float>() : nullptr; }
+
+  /// x [rows, in_features] -> [rows, out_features]. `epilogue.bias` is this layer's own.
+  Matrix operator()(MatrixView x, const Epilogue& epilogue = {}) const {
+    Matrix y(x.rows, out_features());
+    (*this)(x, y, epilogue);
+    return y;
+  }
+
+  /// As above into y [rows, out_features], which must not overlap x or the gate; the residual may
+  /// be y.
+  void operator()(MatrixView x, MutableMatrixView y, Epilogue epilogue = {}) const;
+
+ private:
+  std::string name_;
+  PreparedMatrix weight_;
+  std::shared_ptr<const Tensor> bias_;
+};
+
+inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool bias) {
+  std::vector<SharedTensor> sources;
+  std::vector<float> biases;
+  for (const Part& part : parts) {
+    name_ += (name_.empty() ? "" : " + ") + part.weights.name();
+    sources.push_back(part.weights["weight"].get({part.out_features, in_features}));
+    if (!bias) continue;
+    const Tensor values = float_copy(part.weights["bias"].get({part.out_features}));
+    biases.insert(biases.end(), values.span<float>().begin(), values.span<float>().end());
+  }
+  if (parts.size() > 0) {
+    weight_ = PreparedMatrix::prepare(sources, {.dtype = parts.begin()->weights.dtype()});
+  }
+  if (bias) {
+    const auto count = static_cast<Index>(biases.size());
+    bias_ = std::make_shared<const Tensor>(biases, Shape{count});
+  }
+}
+
+inline void Linear::operator()(MatrixView x, MutableMatrixView y, Epilogue epilogue) const {
+  if (empty()) throw InputError("linear layer " + name_ + " is empty: its weight was missing");
+  if (x.cols != in_features()) {
+    throw InputError("linear layer " + name_ + ": the input has " + std::to_string(x.cols) +
+                     " columns, expected " + std::to_string(in_features()));
+  }
+  epilogue.bias = bias();
+  matmul(x, weight_, y, epilogue);
+}
+
+}  // namespace instructblip

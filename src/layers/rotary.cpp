@@ -1,0 +1,225 @@
+#include "instructblip/layers/rotary.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "instructblip/core/error.h"
+#include "instructblip/core/threads.h"
+
+namespace instructblip {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+template <class T>
+T required(const std::optional<T>& value, const RotaryOptions& options, const char* key) {
+  if (!value) {
+    throw ConfigError("rope_parameters: rope_type \"" + options.rope_type + "\" needs the key \"" +
+                      key + "\", which is missing");
+  }
+  return *value;
+}
+
+// base ** (2 i / dim), rounded where the reference rounds: exponents and powers are float32.
+std::vector<float> wave_lengths(double base, Index dim) {
+  std::vector<float> lengths;
+  for (Index i = 0; i < dim; i += 2) {
+    lengths.push_back(
+        std::pow(static_cast<float>(base), static_cast<float>(i) / static_cast<float>(dim)));
+  }
+  return lengths;
+}
+
+std::vector<float> inverse(std::vector<float> values) {
+  for (float& value : values) value = 1.0f / value;
+  return values;
+}
+
+Index original_length(const RotaryOptions& options) {
+  return options.original_max_position_embeddings.value_or(options.max_position_embeddings);
+}
+
+double stretch(const RotaryOptions& options) {
+  return options.factor.value_or(static_cast<double>(options.max_position_embeddings) /
+                                 static_cast<double>(original_length(options)));
+}
+
+std::vector<float> linear_frequencies(const RotaryOptions& options) {
+  const auto factor = static_cast<float>(required(options.factor, options, "factor"));
+  std::vector<float> frequencies = inverse(wave_lengths(options.rope_theta, options.head_dim));
+  for (float& value : frequencies) value /= factor;
+  return frequencies;
+}
+
+std::vector<float> llama3_frequencies(const RotaryOptions& options) {
+  const auto factor = static_cast<float>(required(options.factor, options, "factor"));
+  const double low = required(options.low_freq_factor, options, "low_freq_factor");
+  const double high = required(options.high_freq_factor, options, "high_freq_factor");
+  const auto length = static_cast<double>(original_length(options));
+  std::vector<float> frequencies = inverse(wave_lengths(options.rope_theta, options.head_dim));
+  for (float& value : frequencies) {
+    const float wave = static_cast<float>(2 * kPi) / value;
+    if (wave > static_cast<float>(length / low)) {
+      value /= factor;
+    } else if (!(wave < static_cast<float>(length / high))) {
+      const float smooth = (static_cast<float>(length) / wave - static_cast<float>(low)) /
+                           static_cast<float>(high - low);
+      value = (1 - smooth) * value / factor + smooth * value;
+    }
+  }
+  return frequencies;
+}
+
+std::vector<float> yarn_frequencies(const RotaryOptions& options) {
+  const auto dim = static_cast<double>(options.head_dim);
+  const auto correction = [&](double rotations) {
+    return dim * std::log(static_cast<double>(original_length(options)) / (rotations * 2 * kPi)) /
+           (2 * std::log(options.rope_theta));
+  };
+  double low = correction(options.beta_fast.value_or(32));
+  double high = correction(options.beta_slow.value_or(1));
+  if (options.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1);
+  if (low == high) high += 0.001;
+  const auto factor = static_cast<float>(stretch(options));
+  std::vector<float> frequencies = wave_lengths(options.rope_theta, options.head_dim);
+  for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    const float ramp = std::clamp(
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f,
+        1.0f);
+    const float kept = 1 - ramp;
+    const float wave = frequencies[i];
+    frequencies[i] = 1.0f / (factor * wave) * (1 - kept) + 1.0f / wave * kept;
+  }
+  return frequencies;
+}
+
+double yarn_scaling(const RotaryOptions& options) {
+  if (options.attention_factor) return *options.attention_factor;
+  const double factor = stretch(options);
+  const auto scaling = [&](double mscale) {
+    return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+  };
+  const double mscale = options.mscale.value_or(0), all = options.mscale_all_dim.value_or(0);
+  return mscale != 0 && all != 0 ? scaling(mscale) / scaling(all) : scaling(1);
+}
+
+std::vector<float> longrope_frequencies(const RotaryOptions& options, const char* key,
+                                        const std::vector<double>& factors) {
+  std::vector<float> frequencies = wave_lengths(options.rope_theta, options.head_dim);
+  if (factors.size() != frequencies.size()) {
+    throw ConfigError("rope_parameters: \"" + std::string(key) + "\" has " +
+                      std::to_string(factors.size()) + " numbers, expected " +
+                      std::to_string(frequencies.size()) + " (head_dim / 2)");
+  }
+  for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    frequencies[i] = 1.0f / (static_cast<float>(factors[i]) * frequencies[i]);
+  }
+  return frequencies;
+}
+
+double longrope_scaling(const RotaryOptions& options) {
+  if (options.attention_factor) return *options.attention_factor;
+  const double factor = stretch(options);
+  if (factor <= 1) return 1;
+  return std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_length(options))));
+}
+
+void check_options(const RotaryOptions& options) {
+  if (options.head_dim < 2 || options.head_dim % 2 != 0) {
+    throw ConfigError("rotary embedding: head_dim is " + std::to_string(options.head_dim) +
+                      ", expected an even number above 0");
+  }
+  const auto positive = [](const char* key, double value) {
+    if (!(value > 0) || !std::isfinite(value)) {
+      throw ConfigError("rope_parameters: \"" + std::string(key) + "\" is " +
+                        std::to_string(value) + ", expected a number above 0");
+    }
+  };
+  positive("rope_theta", options.rope_theta);
+  positive("max_position_embeddings", static_cast<double>(options.max_position_embeddings));
+  positive("original_max_position_embeddings", static_cast<double>(original_length(options)));
+  if (options.factor) positive("factor", *options.factor);
+  if (options.low_freq_factor) positive("low_freq_factor", *options.low_freq_factor);
+  if (options.high_freq_factor) positive("high_freq_factor", *options.high_freq_factor);
+}
+
+}  // namespace
+
+RotaryEmbedding::RotaryEmbedding(const RotaryOptions& options) {
+  check_options(options);
+  const std::string& type = options.rope_type;
+  if (type == "default" || type == "dynamic") {
+    inv_freq_ = inverse(wave_lengths(options.rope_theta, options.head_dim));
+  } else if (type == "linear") {
+    inv_freq_ = linear_frequencies(options);
+  } else if (type == "llama3") {
+    inv_freq_ = llama3_frequencies(options);
+  } else if (type == "yarn") {
+    inv_freq_ = yarn_frequencies(options);
+    attention_scaling_ = static_cast<float>(yarn_scaling(options));
+  } else if (type == "longrope") {
+    inv_freq_ = longrope_frequencies(options, "short_factor", options.short_factor);
+    long_inv_freq_ = longrope_frequencies(options, "long_factor", options.long_factor);
+    long_beyond_ = original_length(options);
+    attention_scaling_ = static_cast<float>(longrope_scaling(options));
+  } else {
+    throw ConfigError("rope_parameters: rope_type is \"" + type +
+                      "\", expected default, linear, dynamic, yarn, longrope or llama3");
+  }
+}
+
+RotaryAngles RotaryEmbedding::operator()(const RowTable& rows) const {
+  const auto half = static_cast<Index>(inv_freq_.size());
+  RotaryAngles angles{Matrix(rows.rows(), half), Matrix(rows.rows(), half)};
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    Index longest = 0;
+    for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
+      longest = std::max(longest, rows.positions[static_cast<std::size_t>(r)] + 1);
+    }
+    const bool far = !long_inv_freq_.empty() && longest > long_beyond_;
+    const std::vector<float>& frequencies = far ? long_inv_freq_ : inv_freq_;
+    for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
+      const auto position = static_cast<float>(rows.positions[static_cast<std::size_t>(r)]);
+      for (Index i = 0; i < half; ++i) {
+        const float angle = position * frequencies[static_cast<std::size_t>(i)];
+        angles.cos.row(r)[i] = std::cos(angle) * attention_scaling_;
+        angles.sin.row(r)[i] = std::sin(angle) * attention_scaling_;
+      }
+    }
+  }
+  return angles;
+}
+
+void apply_rotary(MutableMatrixView x, const RotaryAngles& angles) {
+  const Index half = angles.cos.cols();
+  if (x.rows != angles.cos.rows() || half == 0 || x.cols % (2 * half) != 0 ||
+      x.dtype != DType::Float32) {
+    throw InputError("apply_rotary: x is " + std::string(name_of(x.dtype)) + " [" +
+                     std::to_string(x.rows) + ", " + std::to_string(x.cols) +
+                     "], expected float32 with " + std::to_string(angles.cos.rows()) +
+                     " rows and a multiple of " + std::to_string(2 * half) + " columns");
+  }
+  constexpr Index kGrain = 1 << 14;
+  parallel_for(x.rows, kGrain / x.cols + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      const float* cos = angles.cos.row(r);
+      const float* sin = angles.sin.row(r);
+      for (Index head = 0; head < x.cols; head += 2 * half) {
+        float* first = x.row(r) + head;
+        float* second = first + half;
+        for (Index i = 0; i < half; ++i) {
+          const float a = first[i], b = second[i];
+          first[i] = a * cos[i] - b * sin[i];
+          second[i] = b * cos[i] + a * sin[i];
+        }
+      }
+    }
+  });
+}
+
+}  // namespace instructblip
