@@ -1,19 +1,108 @@
-# Third-party code: found on the system. All of it is private to the compiled sources.
-find_package(Threads REQUIRED)
-find_package(Eigen3 3.4 REQUIRED NO_MODULE)
-find_package(nlohmann_json 3.11 REQUIRED)
-find_package(JPEG)
-find_path(STB_INCLUDE_DIR NAMES stb/stb_image.h REQUIRED)
-find_package(PkgConfig REQUIRED)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+# Third-party code: found on the system first, else fetched at a pinned commit (an unpacked copy is used
+# where FETCHCONTENT_SOURCE_DIR_<NAME> points to one). All of it is private to the compiled sources, so that
+# a program that links the library needs none of these headers.
+include(FetchContent)
+set(FETCHCONTENT_UPDATES_DISCONNECTED ON CACHE BOOL "Fetched sources are pinned")
+option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch what the system lacks" ON)
+option(INSTRUCTBLIP_WITH_JPEG "Decode JPEG with libjpeg(-turbo) if found, else with stb_image" ON)
 
+# instructblip_fetch(NAME REPOSITORY COMMIT): makes <name>_SOURCE_DIR known; builds nothing.
+macro(instructblip_fetch name repository commit)
+  if(NOT INSTRUCTBLIP_FETCH_DEPENDENCIES)
+    message(FATAL_ERROR "${name} was not found on the system. Install it, or configure with "
+                        "-DINSTRUCTBLIP_FETCH_DEPENDENCIES=ON.")
+  endif()
+  message(STATUS "instructblip: fetching ${name} at ${commit}")
+  FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit})
+  FetchContent_GetProperties(${name})
+  if(NOT ${name}_POPULATED)
+    FetchContent_Populate(${name})
+  endif()
+  set(instructblip_${name}_origin "fetched")
+endmacro()
+
+find_package(Threads REQUIRED)
+
+add_library(instructblip_headers INTERFACE)  # Eigen, nlohmann/json and stb: headers only
+
+find_package(Eigen3 3.4 QUIET NO_MODULE)
+if(TARGET Eigen3::Eigen)
+  set(instructblip_eigen_origin "system ${Eigen3_VERSION}")
+  get_target_property(instructblip_eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+else()
+  instructblip_fetch(eigen https://gitlab.com/libeigen/eigen.git
+                     3147391d946bb4b6c68edd901f2add6ac1f31f8c)  # 3.4.0
+  set(instructblip_eigen_include "${eigen_SOURCE_DIR}")
+endif()
+
+find_package(nlohmann_json 3.11 QUIET)
+if(TARGET nlohmann_json::nlohmann_json)
+  set(instructblip_json_origin "system ${nlohmann_json_VERSION}")
+  get_target_property(instructblip_json_include nlohmann_json::nlohmann_json
+                      INTERFACE_INCLUDE_DIRECTORIES)
+else()
+  instructblip_fetch(json https://github.com/nlohmann/json.git
+                     9cca280a4d0ccf0c08f47a99aa71d1b0e52f8d03)  # 3.11.3
+  set(instructblip_json_include "${json_SOURCE_DIR}/include")
+endif()
+
+find_path(STB_INCLUDE_DIR NAMES stb/stb_image.h)
+if(STB_INCLUDE_DIR)
+  set(instructblip_stb_origin "system")
+  set(instructblip_stb_include "${STB_INCLUDE_DIR}")
+else()
+  instructblip_fetch(stb https://github.com/nothings/stb.git
+                     5736b15f7ea0ffb08dd38af21067c314d6a3aae9)  # stb_image 2.28
+  configure_file("${stb_SOURCE_DIR}/stb_image.h"
+                 "${PROJECT_BINARY_DIR}/third_party/stb/stb_image.h" COPYONLY)
+  set(instructblip_stb_include "${PROJECT_BINARY_DIR}/third_party")
+endif()
+
+target_include_directories(instructblip_headers SYSTEM INTERFACE
+  ${instructblip_eigen_include} ${instructblip_json_include} ${instructblip_stb_include})
+
+find_package(PkgConfig QUIET)
+if(PkgConfig_FOUND)
+  pkg_check_modules(UTF8PROC QUIET IMPORTED_TARGET libutf8proc)
+endif()
+if(TARGET PkgConfig::UTF8PROC)
+  set(instructblip_utf8proc_origin "system ${UTF8PROC_VERSION}")
+  set(instructblip_utf8proc PkgConfig::UTF8PROC)
+else()
+  instructblip_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git
+                     34db3f7954e9298e89f42641ac78e0450f80a70d)  # 2.9.0
+  set(instructblip_utf8proc "")
+endif()
+
+if(INSTRUCTBLIP_WITH_JPEG)
+  find_package(JPEG QUIET)
+endif()
+
+# instructblip_link_dependencies(TARGET)
 function(instructblip_link_dependencies target)
   target_link_libraries(${target} PRIVATE
-    Threads::Threads $<BUILD_INTERFACE:Eigen3::Eigen> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>
-    PkgConfig::UTF8PROC)
-  target_include_directories(${target} SYSTEM PRIVATE "${STB_INCLUDE_DIR}")
+    Threads::Threads $<BUILD_INTERFACE:instructblip_headers> ${instructblip_utf8proc})
+  if(NOT instructblip_utf8proc)
+    # One C file, compiled into the library, so that nothing of it needs to be installed.
+    enable_language(C)
+    target_sources(${target} PRIVATE "${utf8proc_SOURCE_DIR}/utf8proc.c")
+    target_include_directories(${target} SYSTEM PRIVATE "${utf8proc_SOURCE_DIR}")
+    target_compile_definitions(${target} PRIVATE UTF8PROC_STATIC)
+    set_source_files_properties("${utf8proc_SOURCE_DIR}/utf8proc.c" PROPERTIES COMPILE_OPTIONS "-w")
+  endif()
   if(JPEG_FOUND)
     target_link_libraries(${target} PRIVATE JPEG::JPEG)
     target_compile_definitions(${target} PRIVATE INSTRUCTBLIP_HAVE_JPEG=1)
   endif()
+endfunction()
+
+function(instructblip_dependency_summary)
+  if(JPEG_FOUND)
+    set(jpeg "libjpeg ${JPEG_VERSION}")
+  else()
+    set(jpeg "stb_image (pixels may differ from Pillow's by a few steps)")
+  endif()
+  message(STATUS "instructblip ${PROJECT_VERSION}: Eigen ${instructblip_eigen_origin}, "
+                 "nlohmann/json ${instructblip_json_origin}, stb_image ${instructblip_stb_origin}, "
+                 "utf8proc ${instructblip_utf8proc_origin}, JPEG by ${jpeg}")
 endfunction()

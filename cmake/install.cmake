@@ -1,0 +1,48 @@
+# `cmake --install`: headers, the library, find_package and pkg-config files.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS instructblip EXPORT instructblip_targets
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(EXPORT instructblip_targets NAMESPACE instructblip::
+        FILE instructblip-targets.cmake DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
+
+# What a static library leaves to the program that links it.
+get_target_property(instructblip_type instructblip TYPE)
+set(INSTRUCTBLIP_NEEDS_JPEG OFF)
+set(INSTRUCTBLIP_NEEDS_UTF8PROC OFF)
+set(instructblip_pc_requires "")
+if(instructblip_type STREQUAL "STATIC_LIBRARY")
+  if(JPEG_FOUND)
+    set(INSTRUCTBLIP_NEEDS_JPEG ON)
+    list(APPEND instructblip_pc_requires libjpeg)
+  endif()
+  if(instructblip_utf8proc)
+    set(INSTRUCTBLIP_NEEDS_UTF8PROC ON)
+    list(APPEND instructblip_pc_requires libutf8proc)
+  endif()
+endif()
+list(JOIN instructblip_pc_requires ", " INSTRUCTBLIP_PC_REQUIRES)
+if(instructblip_type STREQUAL "STATIC_LIBRARY")
+  set(INSTRUCTBLIP_PC_LIBS "-linstructblip -lstdc++ -lm -pthread")
+else()
+  set(INSTRUCTBLIP_PC_LIBS "-linstructblip")
+endif()
+
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/instructblip-config.cmake.in"
+  "${PROJECT_BINARY_DIR}/instructblip-config.cmake"
+  INSTALL_DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/instructblip-config-version.cmake"
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/instructblip-config.cmake"
+              "${PROJECT_BINARY_DIR}/instructblip-config-version.cmake"
+        DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
+
+# Relative to the file itself, so that an installed tree may be moved.
+file(RELATIVE_PATH INSTRUCTBLIP_PC_PREFIX "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
+configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip.pc.in"
+               "${PROJECT_BINARY_DIR}/instructblip.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/instructblip.pc"
+        DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs, on Debian or Ubuntu, the packages that the build needs and that are missing.
+# usage: install_dependencies.sh [--tests] [--clang]
+set -eu
+
+packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg62-turbo-dev
+          nlohmann-json3-dev libutf8proc-dev libcli11-dev"
+for option in "$@"; do
+  case "$option" in
+    --tests) packages="$packages libgtest-dev libsentencepiece-dev libprotobuf-dev" ;;
+    --clang) packages="$packages clang" ;;
+    *) echo "unknown option $option" >&2; exit 2 ;;
+  esac
+done
+
+missing=""
+for package in $packages; do
+  state=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+  [ "$state" = "install ok installed" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "Please install (named as in Debian):$missing" >&2
+  exit 1
+fi
+as_root=""
+[ "$(id -u)" -eq 0 ] || as_root=sudo
+echo "Installing:$missing"
+$as_root apt-get update -qq
+# Ubuntu names libjpeg's package otherwise; both provide libjpeg-dev.
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing \
+  >/dev/null

@@ -1,0 +1,118 @@
+// The tree's promises that a compiler does not check: which layer may include which, and what a
+// header may pull into a user's program.
+#include <regex>
+#include <set>
+
+namespace instructblip {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Include {
+  fs::path file;  // relative to the source directory
+  std::string target;
+};
+
+std::vector<Include> includes_below(const std::string& folder) {
+  static const std::regex pattern(R"(^\s*#\s*include\s*[<"]([^>"]+)[>"])");
+  std::vector<Include> includes;
+  const fs::path root = INSTRUCTBLIP_SOURCE_DIR;
+  for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+    const std::string extension = entry.path().extension().string();
+    if (extension != ".h" && extension != ".cpp") continue;
+    std::ifstream file(entry.path());
+    std::smatch match;
+    for (std::string line; std::getline(file, line);) {
+      if (std::regex_search(line, match, pattern)) {
+        includes.push_back({fs::relative(entry.path(), root), match[1]});
+      }
+    }
+  }
+  return includes;
+}
+
+// A layer knows itself and these.
+const std::map<std::string, std::set<std::string>>& known_layers() {
+  static const std::map<std::string, std::set<std::string>> known = [] {
+    std::map<std::string, std::set<std::string>> layers;
+    layers["core"] = {};
+    for (const char* name :
+         {"kernels", "configuration", "image_processing", "checkpoint", "tokenization"}) {
+      layers[name] = {"core"};
+    }
+    layers["processing"] = {"core", "image_processing", "tokenization"};
+    layers["layers"] = {"core", "kernels", "checkpoint", "configuration"};
+    layers["generation"] = {"core",       "kernels", "configuration",
+                            "checkpoint", "layers",  "tokenization"};
+    layers["models"] = layers["generation"];
+    layers["models"].insert("generation");
+    layers["tasks"] = layers["models"];
+    layers["tasks"].insert({"models", "processing", "image_processing"});
+    return layers;
+  }();
+  return known;
+}
+
+// "include/instructblip/core/tensor.h" -> "core"; "" for a file above the layers (the umbrella,
+// version).
+std::string layer_of(const fs::path& path) {
+  std::vector<std::string> parts;
+  for (const auto& part : path) parts.push_back(part.string());
+  const std::size_t first = parts[0] == "include" ? 2 : parts[0] == "src" ? 1 : 0;
+  return parts.size() > first + 1 ? parts[first] : "";
+}
+
+// "instructblip/core/tensor.h" or, from src, "kernels/kernel_table.h" -> its layer, "" if it has
+// none.
+std::string layer_of_target(std::string target) {
+  const std::string prefix = "instructblip/";
+  if (target.starts_with(prefix)) target.erase(0, prefix.size());
+  const std::string layer = target.substr(0, target.find('/'));
+  return known_layers().contains(layer) ? layer : "";
+}
+
+TEST(LayeringTest, NoFileIncludesALayerAboveItsOwn) {
+  int checked = 0;
+  for (const char* folder : {"include", "src"}) {
+    for (const Include& include : includes_below(folder)) {
+      const std::string from = layer_of(include.file);
+      const std::string to = layer_of_target(include.target);
+      if (from.empty() || to.empty() || from == to || !known_layers().contains(from)) continue;
+      ++checked;
+      EXPECT_TRUE(known_layers().at(from).contains(to))
+          << include.file << " (layer " << from << ") includes " << include.target;
+    }
+  }
+  EXPECT_GT(checked, 20);
+}
+
+TEST(LayeringTest, EveryFolderOfTheLibraryIsAKnownLayer) {
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(INSTRUCTBLIP_SOURCE_DIR) / "include/instructblip")) {
+    if (entry.is_directory()) {
+      EXPECT_TRUE(known_layers().contains(entry.path().filename().string())) << entry.path();
+    }
+  }
+}
+
+TEST(LayeringTest, HeadersAndTestsBringNeitherEigenNorJson) {
+  for (const char* folder : {"include", "tests"}) {
+    for (const Include& include : includes_below(folder)) {
+      if (include.file.filename() == "eigen.h") continue;
+      EXPECT_FALSE(include.target.starts_with("Eigen/") || include.target.starts_with("nlohmann/"))
+          << include.file << " includes " << include.target;
+    }
+  }
+}
+
+TEST(LayeringTest, GenerationKnowsNoModelAndModelsKnowNoProcessor) {
+  for (const Include& include : includes_below("include/instructblip")) {
+    const std::string from = layer_of(include.file);
+    const std::string to = layer_of_target(include.target);
+    EXPECT_FALSE(from == "generation" && to == "models") << include.file;
+    EXPECT_FALSE(from == "models" && to == "processing") << include.file;
+  }
+}
+
+}  // namespace
+}  // namespace instructblip

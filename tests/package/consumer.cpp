@@ -1,0 +1,41 @@
+// A stranger's program: what it uses crosses the library's boundary in both directions.
+#include <cstdio>
+#include <string>
+
+#include "instructblip/instructblip.h"
+
+#ifdef CONSUMER_HAS_PROTOBUF
+#include <google/protobuf/timestamp.pb.h>
+#endif
+
+int main() {
+  using namespace instructblip;
+  if (version() != INSTRUCTBLIP_VERSION) return 1;
+
+  // Memory allocated by the library, freed here, and the other way round.
+  Tensor tensor(std::vector<float>{3, 4, 6, 8}, {2, 2});
+  Matrix rows = Matrix::from(tensor);
+  const std::vector<float> ones(2, 1.0f);
+  rms_norm(rows, ones.data(), 0.0f, rows);
+  if (rows.to_tensor().size() != 4) return 2;
+
+  // A derived exception thrown inside the library, caught here by its own type and by its base.
+  try {
+    tensor.reshaped({3});
+    return 3;
+  } catch (const InputError&) {
+  }
+  try {
+    force_kernel_level("no such level");
+    return 4;
+  } catch (const Error& error) {
+    if (std::string(error.what()).empty()) return 5;
+  }
+#ifdef CONSUMER_HAS_PROTOBUF
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(1);
+  if (timestamp.ByteSizeLong() == 0) return 6;
+#endif
+  std::puts(build_info().c_str());
+  return 0;
+}
