@@ -198,20 +198,21 @@ void softmax(float* x, Index count) {
 
 Lanes sigmoid(const Lanes& x) { return 1.0f / (1.0f + (-x).exp()); }
 
-// A rational function of x^2 on [-4, 4], beyond which erf rounds to +-1 in float32.
+// A rational function of x^2 up to where erf rounds to +-1 in float32; the coefficients are
+// XLA's.
 Lanes error_function(const Lanes& argument) {
-  const Lanes x = argument.max(-4.0f).min(4.0f);
+  const Lanes x = argument.max(-3.832506856900711f).min(3.832506856900711f);
   const Lanes x2 = x * x;
-  Lanes p = -2.72614225801306e-10f * x2 + 2.77068142495902e-08f;
-  p = p * x2 - 2.10102402082508e-06f;
-  p = p * x2 - 5.69250639462346e-05f;
-  p = p * x2 - 7.34990630326855e-04f;
-  p = p * x2 - 2.95459980854025e-03f;
-  p = p * x2 - 1.60960333262415e-02f;
-  Lanes q = -1.45660718464996e-05f * x2 - 2.13374055278905e-04f;
-  q = q * x2 - 1.68282697438203e-03f;
-  q = q * x2 - 7.37332916720468e-03f;
-  q = q * x2 - 1.42647390514189e-02f;
+  Lanes p = 0.00022905065861350646f * x2 + 0.0034082910107109506f;
+  p = p * x2 + 0.050955695062380861f;
+  p = p * x2 + 0.18520832239976145f;
+  p = p * x2 + 1.128379143519084f;
+  Lanes q = -1.1791602954361697e-7f * x2 + 0.000023547966471313185f;
+  q = q * x2 + 0.0010179625278914885f;
+  q = q * x2 + 0.014070470171167667f;
+  q = q * x2 + 0.11098505178285362f;
+  q = q * x2 + 0.49746925110067538f;
+  q = q * x2 + 1.0f;
   return x * p / q;
 }
 

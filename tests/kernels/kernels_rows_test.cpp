@@ -33,7 +33,7 @@ TEST_P(RowKernelsTest, ActivationsEqualTheirFormulasFromMinusFiftyToFifty) {
     activate(x, activation);
     for (Index i = 0; i < kCount; ++i) {
       const double value = y.row(0)[i];
-      ASSERT_NEAR(x.row(0)[i], activated(value, activation), 4e-7 * std::abs(value))
+      ASSERT_NEAR(x.row(0)[i], activated(value, activation), 2.5e-7 * std::abs(value))
           << "activation " << static_cast<int>(activation) << " of " << value;
     }
   }
