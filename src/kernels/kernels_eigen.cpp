@@ -199,7 +199,8 @@ void softmax(float* x, Index count) {
 Lanes sigmoid(const Lanes& x) { return 1.0f / (1.0f + (-x).exp()); }
 
 // A rational function of x^2 up to where erf rounds to +-1 in float32; the coefficients are
-// XLA's.
+// XLA's. The bounds of the result make it exactly +-1 there, so that gelu of a large negative
+// number is 0.
 Lanes error_function(const Lanes& argument) {
   const Lanes x = argument.max(-3.832506856900711f).min(3.832506856900711f);
   const Lanes x2 = x * x;
@@ -213,7 +214,7 @@ Lanes error_function(const Lanes& argument) {
   q = q * x2 + 0.11098505178285362f;
   q = q * x2 + 0.49746925110067538f;
   q = q * x2 + 1.0f;
-  return x * p / q;
+  return (x * p / q).max(-1.0f).min(1.0f);
 }
 
 void gelu(float* x, Index count) {

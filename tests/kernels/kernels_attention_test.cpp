@@ -107,5 +107,141 @@ TEST_P(AttentionKernelTest, HolesBiasAndProbabilities) {
   }
 }
 
+Matrix attend_one(MatrixView q, const AttentionShape& shape, const AttentionSequence& sequence) {
+  Matrix output(q.rows, q.cols);
+  scaled_dot_product_attention(q, shape, std::span(&sequence, 1), output);
+  return output;
+}
+
+TEST_P(AttentionKernelTest, APromptGivesTheSameBitsHoweverItIsSplit) {
+  for (Index head_dim : {5, 16}) {
+    const AttentionShape shape{2, 1, head_dim, 0.4f};
+    constexpr Index kLength = 70;
+    const Matrix q = random_matrix(kLength, 2 * head_dim, 1);
+    const Matrix k = random_matrix(kLength, head_dim, 2), v = random_matrix(kLength, head_dim, 3);
+    const Matrix whole = attend_one(q, shape, sequence_of(k, v, kLength, 0));
+    for (Index split = 1; split < kLength; ++split) {
+      const Matrix first = attend_one(
+          q.view().middle_rows(0, split), shape,
+          sequence_of(k.view().middle_rows(0, split), v.view().middle_rows(0, split), split, 0));
+      const Index rest = kLength - split;
+      AttentionSequence sequence = sequence_of(k, v, rest, split);
+      sequence.keys = {{k.row(0), v.row(0), split, k.view().stride},
+                       {k.row(split), v.row(split), rest, k.view().stride}};
+      const Matrix second = attend_one(q.view().middle_rows(split, rest), shape, sequence);
+      ASSERT_TRUE(same_bits(first, whole.view().middle_rows(0, split))) << split;
+      ASSERT_TRUE(same_bits(second, whole.view().middle_rows(split, rest))) << split;
+    }
+  }
+}
+
+TEST_P(AttentionKernelTest, KeysThatNobodySeesChangeNoBit) {
+  const AttentionShape shape{2, 2, 8, 0.4f};
+  constexpr Index kLength = 70, kHole = 9;
+  const Matrix q = random_matrix(kLength, 16, 1);
+  const Matrix k = random_matrix(kLength, 16, 2), v = random_matrix(kLength, 16, 3);
+  const Matrix whole = attend_one(q, shape, sequence_of(k, v, kLength, -1));
+  for (Index begin : {0, 1, 31, 64, 70}) {
+    Matrix wide_k(kLength + kHole, 16), wide_v(kLength + kHole, 16);
+    std::vector<std::uint8_t> valid(static_cast<std::size_t>(kLength + kHole), 1);
+    for (Index j = 0; j < kLength + kHole; ++j) {
+      const bool hole = j >= begin && j < begin + kHole;
+      if (hole) valid[static_cast<std::size_t>(j)] = 0;
+      for (Index c = 0; c < 16; ++c) {
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        wide_k.row(j)[c] = hole ? nan : k.row(j < begin ? j : j - kHole)[c];
+        wide_v.row(j)[c] = hole ? nan : v.row(j < begin ? j : j - kHole)[c];
+      }
+    }
+    AttentionSequence sequence = sequence_of(wide_k, wide_v, kLength, -1);
+    sequence.key_valid = valid.data();
+    EXPECT_TRUE(same_bits(attend_one(q, shape, sequence), whole)) << begin;
+  }
+}
+
+TEST_P(AttentionKernelTest, ALaterKeyNeverTouchesAnEarlierQuery) {
+  const AttentionShape shape{1, 1, 8, 0.4f};
+  const Matrix q = random_matrix(9, 8, 1);
+  Matrix k = random_matrix(9, 8, 2), v = random_matrix(9, 8, 3);
+  const Matrix before = attend_one(q, shape, sequence_of(k, v, 9, 0));
+  k.row(5)[0] = v.row(5)[0] = std::numeric_limits<float>::quiet_NaN();
+  const Matrix after = attend_one(q, shape, sequence_of(k, v, 9, 0));
+  EXPECT_TRUE(same_bits(before.view().middle_rows(0, 5), after.view().middle_rows(0, 5)));
+  for (Index i = 5; i < 9; ++i) EXPECT_TRUE(std::isnan(after.row(i)[0])) << i;
+}
+
+TEST_P(AttentionKernelTest, SequencesTogetherGiveTheBitsOfEachAloneWithAnyNumberOfThreads) {
+  const AttentionShape shape{4, 2, 24, 0.2f};
+  const std::vector<Index> lengths{3, 1, 40, 0, 17};
+  const Matrix q = random_matrix(61, 96, 1), k = random_matrix(61, 48, 2);
+  const Matrix v = random_matrix(61, 48, 3);
+  std::vector<AttentionSequence> sequences;
+  Index begin = 0;
+  for (Index length : lengths) {
+    AttentionSequence sequence = sequence_of(k.view().middle_rows(begin, length),
+                                             v.view().middle_rows(begin, length), length, 0);
+    sequence.query_begin = begin;
+    sequences.push_back(sequence);
+    begin += length;
+  }
+  for (int threads : {1, 2, 3, 5}) {
+    set_num_threads(threads);
+    Matrix together(61, 96);
+    scaled_dot_product_attention(q, shape, sequences, together);
+    for (AttentionSequence sequence : sequences) {
+      const Index first = sequence.query_begin, count = sequence.query_count;
+      sequence.query_begin = 0;
+      EXPECT_TRUE(same_bits(attend_one(q.view().middle_rows(first, count), shape, sequence),
+                            together.view().middle_rows(first, count)));
+    }
+  }
+}
+
+TEST_P(AttentionKernelTest, AQueryThatSeesNothingGetsZeros) {
+  const AttentionShape shape{1, 1, 4, 1.0f};
+  const Matrix q = random_matrix(6, 4, 1), k = random_matrix(6, 4, 2), v = random_matrix(6, 4, 3);
+  std::vector<std::uint8_t> valid{0, 0, 0, 1, 1, 1};
+  AttentionSequence sequence = sequence_of(k, v, 6, 0);
+  sequence.key_valid = valid.data();
+  std::vector<float> probabilities(36, -1.0f);
+  sequence.probabilities = probabilities.data();
+  const Matrix y = attend_one(q, shape, sequence);
+  for (Index i = 0; i < 3; ++i) {
+    for (Index c = 0; c < 4; ++c) EXPECT_EQ(y.row(i)[c], 0.0f);
+    for (Index j = 0; j < 6; ++j) EXPECT_EQ(probabilities[static_cast<std::size_t>(6 * i + j)], 0);
+  }
+  EXPECT_EQ(y.row(3)[0], v.row(3)[0]);
+  sequence.keys.clear();
+  sequence.key_valid = nullptr;
+  sequence.probabilities = nullptr;
+  const Matrix none = attend_one(q, shape, sequence);
+  EXPECT_EQ(none.row(5)[3], 0.0f);
+}
+
+TEST_P(AttentionKernelTest, LargeScoresDoNotOverflow) {
+  const AttentionShape shape{1, 1, 4, 100.0f};
+  Matrix q = random_matrix(2, 4, 1), k = random_matrix(5, 4, 2), v = random_matrix(5, 4, 3);
+  for (Index c = 0; c < 4; ++c) k.row(2)[c] = q.row(0)[c] * 30.0f;
+  const Matrix y = attend_one(q, shape, sequence_of(k, v, 2, -1));
+  for (Index c = 0; c < 4; ++c) EXPECT_NEAR(y.row(0)[c], v.row(2)[c], 1e-6f);
+}
+
+TEST_P(AttentionKernelTest, WrongArgumentsAreErrors) {
+  const Matrix q = random_matrix(2, 8, 1), k = random_matrix(5, 8, 2);
+  const AttentionSequence good = sequence_of(k, k, 2, -1);
+  EXPECT_THROW(attend_one(q, {3, 2, 4, 1.0f}, good), InputError);
+  EXPECT_THROW(attend_one(q, {2, 0, 4, 1.0f}, good), InputError);
+  EXPECT_THROW(attend_one(q, {2, 2, 5, 1.0f}, good), InputError);
+  AttentionSequence sequence = good;
+  sequence.query_count = 3;
+  EXPECT_THROW(attend_one(q, {2, 2, 4, 1.0f}, sequence), InputError);
+  sequence = good;
+  sequence.keys[0].stride = 7;
+  EXPECT_THROW(attend_one(q, {2, 2, 4, 1.0f}, sequence), InputError);
+  sequence = good;
+  sequence.keys[0].values = nullptr;
+  EXPECT_THROW(attend_one(q, {2, 2, 4, 1.0f}, sequence), InputError);
+}
+
 }  // namespace
 }  // namespace instructblip

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "instructblip/core/error.h"
 #include "kernels/kernel_testing.h"
 
@@ -39,6 +41,171 @@ TEST_P(MatmulTest, EqualsADoubleLoopOverOddShapesAndTypes) {
       }
     }
   }
+}
+
+Matrix product(MatrixView x, const PreparedMatrix& weight, const Epilogue& epilogue = {}) {
+  Matrix y(x.rows, weight.out_features());
+  matmul(x, weight, y, epilogue);
+  return y;
+}
+
+TEST_P(MatmulTest, ARowHasTheSameBitsAloneAndAmongOthersWithAnyNumberOfThreads) {
+  for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
+    for (Index ins : {5, 64, 257, 1408}) {
+      for (Index outs : {7, 67, 200}) {
+        const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(outs, ins, dtype, 1));
+        const Matrix x = random_matrix(37, ins, 2);
+        set_num_threads(1);
+        const Matrix whole = product(x, weight);
+        for (int threads : {1, 2, 3, 5}) {
+          set_num_threads(threads);
+          ASSERT_TRUE(same_bits(product(x, weight), whole)) << threads << " threads";
+          for (Index count : {1, 2, 3, 4, 5, 9, 17}) {
+            for (Index r = 0; r + count <= 37; r += count + 4) {
+              ASSERT_TRUE(same_bits(product(x.view().middle_rows(r, count), weight),
+                                    whole.view().middle_rows(r, count)))
+                  << name_of(dtype) << " rows " << r << " + " << count << ", k " << ins;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, AnOutputHasTheSameBitsAloneAndAmongOthers) {
+  for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
+    const SharedTensor all = random_weight(75, 130, dtype, 1);
+    for (Index rows : {1, 6, 20}) {
+      const Matrix x = random_matrix(rows, 130, 2);
+      const Matrix whole = product(x, PreparedMatrix::prepare(all));
+      for (Index o = 0; o < 75; ++o) {
+        const auto offset = static_cast<std::size_t>(o * 130) * size_of(dtype);
+        const SharedTensor one{{static_cast<const char*>(all.data) + offset, dtype, {1, 130}},
+                               all.owner};
+        ASSERT_TRUE(
+            same_bits(product(x, PreparedMatrix::prepare(one)), whole.view().middle_cols(o, 1)));
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, MoreRowsThanOneBlockHolds) {
+  const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(5, 16, DType::BFloat16, 1));
+  const Matrix x = random_matrix(2500, 16, 2);
+  const Matrix y = product(x, weight);
+  for (Index r : {0, 1023, 1024, 1025, 2047, 2048, 2499}) {
+    EXPECT_TRUE(same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)));
+  }
+}
+
+TEST_P(MatmulTest, EpilogueInItsOrderWithStridedViews) {
+  for (Index rows : {1, 5, 33}) {
+    constexpr Index kOuts = 70, kIns = 33;
+    const SharedTensor tensor = random_weight(kOuts, kIns, DType::Float32, 1);
+    const PreparedMatrix weight = PreparedMatrix::prepare(tensor);
+    const Matrix wide = random_matrix(rows, kIns + 9, 2);
+    const MatrixView x = wide.view().middle_cols(3, kIns);
+    const Matrix gates = random_matrix(rows, kOuts + 5, 3), bias = random_matrix(1, kOuts, 4);
+    const Matrix residuals = random_matrix(rows, kOuts + 2, 5);
+    Epilogue epilogue{.bias = bias.row(0), .activation = Activation::Silu, .scale = 0.7f};
+    epilogue.gate = gates.view().middle_cols(5, kOuts);
+    epilogue.residual = residuals.view().middle_cols(1, kOuts);
+    const Matrix sums = product(x, weight);
+    Matrix out = random_matrix(rows, kOuts + 20, 6);
+    const MutableMatrixView y = out.view().middle_cols(7, kOuts);
+    matmul(x, weight, y, epilogue);
+    Matrix in_place = random_matrix(rows, kOuts, 7);
+    for (Index r = 0; r < rows; ++r) {
+      for (Index o = 0; o < kOuts; ++o) {
+        const double v = static_cast<double>(sums.row(r)[o]) + bias.row(0)[o];
+        EXPECT_NEAR(
+            y.row(r)[o],
+            v / (1 + std::exp(-v)) * 0.7 * epilogue.gate.row(r)[o] + epilogue.residual.row(r)[o],
+            1e-5);
+        in_place.row(r)[o] = epilogue.residual.row(r)[o];
+      }
+    }
+    epilogue.residual = in_place;
+    matmul(x, weight, in_place, epilogue);
+    EXPECT_TRUE(same_bits(in_place, y)) << "residual and y are one matrix";
+    const Matrix untouched = random_matrix(rows, kOuts + 20, 6);
+    EXPECT_TRUE(same_bits(out.view().middle_cols(0, 7), untouched.view().middle_cols(0, 7)));
+    EXPECT_TRUE(same_bits(out.view().middle_cols(77, 13), untouched.view().middle_cols(77, 13)));
+  }
+}
+
+TEST_P(MatmulTest, StackedSourcesGiveTheirProductsSideBySide) {
+  for (DType compute : {DType::Float32, DType::BFloat16}) {
+    const std::vector<SharedTensor> sources{random_weight(20, 40, DType::Float32, 1),
+                                            random_weight(1, 40, DType::BFloat16, 2),
+                                            random_weight(64, 40, DType::Float16, 3)};
+    const PreparedMatrix all = PreparedMatrix::prepare(sources, {.dtype = compute});
+    EXPECT_EQ(all.out_features(), 85);
+    EXPECT_EQ(all.in_features(), 40);
+    EXPECT_EQ(all.dtype(), compute);
+    for (Index rows : {1, 3, 20}) {
+      const Matrix x = random_matrix(rows, 40, 4);
+      const Matrix y = product(x, all);
+      Index begin = 0;
+      for (const SharedTensor& source : sources) {
+        const Matrix one = product(x, PreparedMatrix::prepare(source, {.dtype = compute}));
+        EXPECT_TRUE(same_bits(one, y.view().middle_cols(begin, source.dim(0))));
+        begin += source.dim(0);
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, ANanStaysInItsRowAndInfinitiesAddUp) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (DType dtype : {DType::Float32, DType::BFloat16}) {
+    const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(9, 21, dtype, 1));
+    for (Index rows : {3, 20}) {
+      Matrix x = random_matrix(rows, 21, 2);
+      const Matrix finite = product(x, weight);
+      x.row(1)[20] = nan;
+      x.row(2)[0] = infinity;
+      const Matrix y = product(x, weight);
+      for (Index o = 0; o < 9; ++o) {
+        EXPECT_EQ(y.row(0)[o], finite.row(0)[o]);
+        EXPECT_TRUE(std::isnan(y.row(1)[o]));
+        EXPECT_TRUE(std::isinf(y.row(2)[o]));
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, NoRowsGiveNoRows) {
+  const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(3, 4, DType::Float32, 1));
+  EXPECT_EQ(product(Matrix(0, 4), weight).rows(), 0);
+}
+
+template <class Call>
+std::string message_of(const Call& call) {
+  try {
+    call();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_P(MatmulTest, WrongShapesAreErrorsThatShowThem) {
+  const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(3, 4, DType::Float32, 1));
+  Matrix x(2, 4), y(2, 3);
+  EXPECT_EQ(message_of([&] { matmul(Matrix(2, 5), weight, y); }),
+            "matmul: x is [2, 5], expected [2, 4]");
+  EXPECT_EQ(message_of([&] { matmul(x, weight, x); }), "matmul: y is [2, 4], expected [2, 3]");
+  EXPECT_EQ(message_of([&] { matmul(x, weight, y, {.gate = Matrix(1, 3)}); }),
+            "matmul: gate is [1, 3], expected [2, 3]");
+  EXPECT_EQ(message_of([&] { matmul(x, weight, y, {.residual = Matrix(2, 2)}); }),
+            "matmul: residual is [2, 2], expected [2, 3]");
+  EXPECT_EQ(message_of([&] { matmul(x, PreparedMatrix(), y); }),
+            "matmul: the weight is empty (its tensor was missing)");
+  EXPECT_EQ(message_of([&] { matmul(Matrix(2, 4, DType::BFloat16), weight, y); }),
+            "matmul: x is bfloat16, expected float32");
 }
 
 }  // namespace

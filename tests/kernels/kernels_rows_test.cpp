@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "instructblip/core/error.h"
 #include "kernels/kernel_testing.h"
 
@@ -65,6 +67,106 @@ TEST_P(RowKernelsTest, NormsEqualADoubleLoop) {
       }
     }
   }
+}
+
+TEST_P(RowKernelsTest, ARowHasTheSameBitsAloneInPlaceAndWithAnyNumberOfThreads) {
+  for (Index cols : {1, 5, 64, 257, 1408}) {
+    const Matrix x = random_matrix(200, cols, 1), weight = random_matrix(2, cols, 2);
+    set_num_threads(1);
+    Matrix layer(200, cols), rms(200, cols);
+    layer_norm(x, weight.row(0), weight.row(1), 1e-6f, layer);
+    rms_norm(x, weight.row(0), 1e-6f, rms);
+    for (int threads : {1, 2, 3, 5}) {
+      set_num_threads(threads);
+      Matrix again = Matrix::copy_of(x);
+      layer_norm(again, weight.row(0), weight.row(1), 1e-6f, again);
+      EXPECT_TRUE(same_bits(again, layer));
+      Matrix alone(1, cols);
+      rms_norm(x.view().middle_rows(7, 1), weight.row(0), 1e-6f, alone);
+      EXPECT_TRUE(same_bits(alone, rms.view().middle_rows(7, 1)));
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, AnElementsActivationDoesNotDependOnItsPlace) {
+  for (Activation activation : kActivations) {
+    const Matrix x = random_matrix(1, 37, 1);
+    Matrix whole = Matrix::copy_of(x);
+    activate(whole, activation);
+    for (Index begin = 0; begin < 37; ++begin) {
+      for (Index count = 1; begin + count <= 37; ++count) {
+        Matrix part = Matrix::copy_of(x.view().middle_cols(begin, count));
+        activate(part, activation);
+        ASSERT_TRUE(same_bits(part, whole.view().middle_cols(begin, count)));
+      }
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, ActivationsOfInfinityNanAndZero) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (Activation activation : kActivations) {
+    Matrix x(1, 5);
+    x.row(0)[0] = infinity;
+    x.row(0)[1] = std::numeric_limits<float>::quiet_NaN();
+    x.row(0)[2] = 0.0f;
+    x.row(0)[3] = 1e30f;
+    x.row(0)[4] = -1e10f;
+    activate(x, activation);
+    EXPECT_EQ(x.row(0)[0], infinity) << static_cast<int>(activation);
+    EXPECT_TRUE(std::isnan(x.row(0)[1])) << static_cast<int>(activation);
+    EXPECT_EQ(x.row(0)[2], 0.0f);
+    EXPECT_EQ(x.row(0)[3], 1e30f) << static_cast<int>(activation);
+    if (activation != Activation::None) {
+      EXPECT_NEAR(x.row(0)[4], 0.0f, 1e-20f) << static_cast<int>(activation);
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, NormsOfConstantHugeAndNanRows) {
+  Matrix x(3, 10);
+  for (Index c = 0; c < 10; ++c) {
+    x.row(0)[c] = 3.0f;
+    x.row(1)[c] = c % 2 == 0 ? 1e15f : -1e15f;
+    x.row(2)[c] = c == 9 ? std::numeric_limits<float>::quiet_NaN() : 1.0f;
+  }
+  const std::vector<float> ones(10, 1.0f), zeros(10, 0.0f);
+  Matrix y(3, 10);
+  layer_norm(x, ones.data(), zeros.data(), 1e-5f, y);
+  EXPECT_EQ(y.row(0)[4], 0.0f);
+  EXPECT_NEAR(y.row(1)[0], 1.0f, 1e-5f);
+  EXPECT_TRUE(std::isnan(y.row(2)[0]));
+  rms_norm(x, ones.data(), 1e-5f, y);
+  EXPECT_NEAR(y.row(0)[4], 1.0f, 1e-5f);
+  EXPECT_TRUE(std::isnan(y.row(2)[0]));
+}
+
+TEST_P(RowKernelsTest, WrongArgumentsAreErrors) {
+  Matrix x(2, 4), y(2, 5);
+  const std::vector<float> ones(4, 1.0f);
+  EXPECT_THROW(layer_norm(x, ones.data(), ones.data(), 1e-5f, y), InputError);
+  EXPECT_THROW(layer_norm(x, ones.data(), nullptr, 1e-5f, x), InputError);
+  EXPECT_THROW(rms_norm(x, nullptr, 1e-5f, x), InputError);
+  EXPECT_THROW(activate(Matrix(1, 4, DType::BFloat16).view(), Activation::Relu), InputError);
+}
+
+TEST_P(RowKernelsTest, AnIdOutsideTheTableIsNamedWithItsRow) {
+  const PreparedMatrix table = PreparedMatrix::prepare(random_weight(5, 4, DType::Float32, 1));
+  Matrix y(3, 4);
+  for (const std::vector<std::int64_t>& ids :
+       {std::vector<std::int64_t>{0, 4, 5}, std::vector<std::int64_t>{0, 4, -1}}) {
+    try {
+      embedding_rows(table, ids, y);
+      ADD_FAILURE();
+    } catch (const InputError& error) {
+      EXPECT_EQ(std::string(error.what()), "embedding_rows: row 2 asks for id " +
+                                               std::to_string(ids[2]) +
+                                               ", the table has 5 entries");
+    }
+  }
+  const std::vector<std::int64_t> two{0, 1};
+  EXPECT_THROW(embedding_rows(table, two, y), InputError);
+  EXPECT_THROW(embedding_rows(PreparedMatrix(), two, y), InputError);
 }
 
 }  // namespace
