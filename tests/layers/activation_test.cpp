@@ -1,0 +1,35 @@
+#include "instructblip/layers/activation.h"
+
+#include "support/compare.h"
+#include "support/fixtures.h"
+
+namespace instructblip {
+namespace {
+
+TEST(ActivationTest, EveryNameEqualsTheReference) {
+  const testing::Fixture fixture("layers/activations");
+  for (const std::string& name : fixture.names()) {
+    if (name == "x") continue;
+    SCOPED_TRACE(name);
+    Matrix x = Matrix::from(fixture["x"]);
+    const Tensor expected = fixture[name];
+    activate(x, activation_from_name(name));
+    for (Index i = 0; i < x.cols(); ++i) {
+      EXPECT_NEAR(x.row(0)[i], expected.at<float>({i}), 1e-6f) << fixture["x"].at<float>({i});
+    }
+  }
+}
+
+TEST(ActivationTest, AnUnknownNameIsAnErrorThatListsTheKnownOnes) {
+  try {
+    activation_from_name("mish", "feed_forward_proj");
+    FAIL();
+  } catch (const ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.find("feed_forward_proj is \"mish\", expected one of gelu, "), 0u) << text;
+    EXPECT_NE(text.find("silu"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace instructblip

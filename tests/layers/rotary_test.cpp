@@ -1,0 +1,136 @@
+#include "instructblip/layers/rotary.h"
+
+#include <cmath>
+
+#include "instructblip/core/error.h"
+#include "support/compare.h"
+#include "support/fixtures.h"
+
+namespace instructblip {
+namespace {
+
+using instructblip::testing::expect_close;
+using instructblip::testing::Fixture;
+
+RotaryOptions options_of(const std::string& rope_type) {
+  RotaryOptions options;
+  options.rope_type = rope_type;
+  options.head_dim = 16;
+  options.max_position_embeddings = 128;
+  return options;
+}
+
+// The reference's options of tests/reference/layers.py.
+std::map<std::string, RotaryOptions> reference_options() {
+  std::map<std::string, RotaryOptions> all;
+  for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
+    all[type] = options_of(type);
+  }
+  all["theta"] = options_of("default");
+  all["theta"].rope_theta = 500000.0;
+  all["linear"].factor = 4.0;
+  all["dynamic"].factor = 2.0;
+  all["llama3"].factor = 8.0;
+  all["llama3"].low_freq_factor = 1.0;
+  all["llama3"].high_freq_factor = 4.0;
+  all["llama3"].original_max_position_embeddings = 64;
+  all["yarn"].factor = 4.0;
+  all["yarn"].original_max_position_embeddings = 32;
+  RotaryOptions& scaled = all["yarn_mscale"] = options_of("yarn");
+  scaled.factor = 4.0;
+  scaled.original_max_position_embeddings = 64;
+  scaled.beta_fast = 16.0;
+  scaled.beta_slow = 2.0;
+  scaled.mscale = 1.0;
+  scaled.mscale_all_dim = 0.7;
+  scaled.truncate = false;
+  for (int i = 0; i < 8; ++i) {
+    all["longrope"].short_factor.push_back(1.0 + 0.1 * i);
+    all["longrope"].long_factor.push_back(1.0 + 0.5 * i);
+  }
+  all["longrope"].original_max_position_embeddings = 20;
+  return all;
+}
+
+TEST(RotaryTest, EqualsTheReferenceForEveryType) {
+  const Fixture fixture("layers/rotary");
+  for (const auto& [name, options] : reference_options()) {
+    SCOPED_TRACE(name);
+    const RotaryEmbedding embedding(options);
+    expect_close(TensorView(embedding.inv_freq().data(), DType::Float32, {8}),
+                 fixture[name + ".inv_freq"], 1e-6);
+    EXPECT_NEAR(embedding.attention_scaling(), fixture[name + ".scaling"].at<float>({0}), 1e-6f);
+    for (Index count : {16, 24}) {
+      Matrix x = Matrix::from(fixture["x"]);
+      const MutableMatrixView rows = x.view().middle_rows(0, count);
+      apply_rotary(rows, embedding(RowTable::uniform(1, count)));
+      expect_close(Matrix::copy_of(rows).to_tensor(), fixture[name + "." + std::to_string(count)],
+                   2e-6);
+    }
+  }
+}
+
+TEST(RotaryTest, RowsTakeTheirOwnPositions) {
+  const RotaryEmbedding embedding(options_of("default"));
+  const RotaryAngles whole = embedding(RowTable::uniform(1, 9));
+  RowTable rows;
+  rows.append(2, 5);
+  rows.append(1, 0);
+  const RotaryAngles some = embedding(rows);
+  for (Index i = 0; i < 8; ++i) {
+    EXPECT_EQ(some.cos.row(0)[i], whole.cos.row(5)[i]);
+    EXPECT_EQ(some.sin.row(1)[i], whole.sin.row(6)[i]);
+    EXPECT_EQ(some.cos.row(2)[i], 1.0f);
+    EXPECT_EQ(some.sin.row(2)[i], 0.0f);
+  }
+}
+
+TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
+  const RotaryEmbedding embedding(reference_options().at("longrope"));
+  RowTable rows;
+  rows.append(1, 5);
+  rows.append(1, 20);
+  const RotaryAngles angles = embedding(rows);
+  EXPECT_NEAR(angles.sin.row(0)[1],
+              std::sin(5 * embedding.inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
+  EXPECT_NEAR(angles.sin.row(1)[1],
+              std::sin(20 * embedding.long_inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
+}
+
+void expect_error(const RotaryOptions& options, const std::string& text) {
+  try {
+    const RotaryEmbedding embedding(options);
+    ADD_FAILURE() << "no error, expected: " << text;
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+  }
+}
+
+TEST(RotaryTest, WrongOptionsAreErrorsThatNameTheKey) {
+  expect_error(options_of("mrope"), "\"mrope\", expected default, linear");
+  expect_error(options_of("linear"), "\"factor\", which is missing");
+  expect_error(options_of("longrope"), "\"short_factor\" has 0 numbers, expected 8");
+  RotaryOptions options = options_of("llama3");
+  options.factor = 8.0;
+  expect_error(options, "\"low_freq_factor\"");
+  options = options_of("default");
+  options.head_dim = 7;
+  expect_error(options, "head_dim is 7");
+  options = options_of("default");
+  options.rope_theta = 0;
+  expect_error(options, "\"rope_theta\" is 0");
+  options = options_of("linear");
+  options.factor = -1.0;
+  expect_error(options, "\"factor\" is -1");
+}
+
+TEST(RotaryTest, WrongShapesAreErrors) {
+  const RotaryEmbedding embedding(options_of("default"));
+  const RotaryAngles angles = embedding(RowTable::uniform(1, 3));
+  Matrix rows(2, 16), cols(3, 24);
+  EXPECT_THROW(apply_rotary(rows, angles), InputError);
+  EXPECT_THROW(apply_rotary(cols, angles), InputError);
+}
+
+}  // namespace
+}  // namespace instructblip
