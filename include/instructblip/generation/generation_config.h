@@ -1,0 +1,253 @@
+// GenerationConfig: every switch of `generate`, with the reference's names and defaults.
+// Mirrors transformers/generation/configuration_utils.py.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "instructblip/core/dtype.h"
+#include "instructblip/core/export.h"
+
+namespace instructblip {
+
+/// One id or several: `= 2`, `= {2, 50118}`. Unset by default; `TokenIds::none()` is the
+/// reference's explicit None.
+struct TokenIds {
+  std::optional<std::vector<std::int64_t>> ids;
+
+  TokenIds() = default;
+  TokenIds(std::integral auto id) : ids{{static_cast<std::int64_t>(id)}} {}  // NOLINT: as a value
+  TokenIds(std::initializer_list<std::int64_t> list) : ids(list) {}          // NOLINT
+  TokenIds(std::vector<std::int64_t> list) : ids(std::move(list)) {}         // NOLINT
+  static TokenIds none() { return std::vector<std::int64_t>{}; }
+
+  bool has_value() const { return ids.has_value(); }
+  const std::vector<std::int64_t>& operator*() const { return *ids; }
+  bool operator==(const TokenIds&) const = default;
+};
+
+/// When beam search stops: `= true`, `= false` or `= "never"`.
+struct EarlyStopping {
+  enum Value { False, True, Never } value = False;
+
+  EarlyStopping() = default;
+  EarlyStopping(std::same_as<bool> auto stop) : value(stop ? True : False) {}  // NOLINT
+  /// Throws ConfigError unless it is "never".
+  INSTRUCTBLIP_EXPORT EarlyStopping(const char* name);  // NOLINT
+  bool operator==(const EarlyStopping&) const = default;
+};
+
+/// `bias` is added to the score of the last id wherever the ids before it match.
+struct SequenceBias {
+  std::vector<std::int64_t> sequence;
+  double bias = 0;
+  bool operator==(const SequenceBias&) const = default;
+};
+
+struct ExponentialDecay {
+  Index start_index = 0;
+  double decay_factor = 1;
+  bool operator==(const ExponentialDecay&) const = default;
+};
+
+/// How to generate. A plain struct for designated initialisers, in this order, which is frozen:
+///
+///   {.max_new_tokens = 64, .num_beams = 5, .repetition_penalty = 1.5}
+///
+/// A field that is not set has the default that its comment names; special ids come from the
+/// model's text_config. "Row" is one sequence: for decoder-only models prompt (image placeholders,
+/// padding, text) and new ids, for encoder-decoders the start id and the new ones. p is a
+/// probability, s a score (logits in greedy search and sampling, log-probabilities in beams).
+/// The checks of all values are made by `generate`, which throws InputError.
+struct GenerationConfig {
+  // Length of the output
+  /// Longest row, prompt included. Default: prompt + 20, at most the model's
+  /// max_position_embeddings.
+  std::optional<Index> max_length{};
+  /// Most new ids: max_length = prompt + max_new_tokens; wins over max_length.
+  std::optional<Index> max_new_tokens{};
+  /// s(eos) = -inf while the row is shorter. Default 0.
+  std::optional<Index> min_length{};
+  /// s(eos) = -inf while there are fewer new ids; wins over min_length.
+  std::optional<Index> min_new_tokens{};
+  /// Beams: true: stop once num_beams answers are complete; false: once the best running beam's
+  /// score / length^length_penalty is below the worst complete one; "never": as false, but with the
+  /// longest possible length if length_penalty > 0. Default false.
+  std::optional<EarlyStopping> early_stopping{};
+  /// Seconds after which no further step begins.
+  std::optional<double> max_time{};
+  /// A row ends with the token that completes one of these texts; the token is kept. Needs
+  /// GenerateCallbacks::tokenizer.
+  std::vector<std::string> stop_strings{};
+
+  // Strategy: greedy, sampling, beam search (num_beams > 1), beam sampling (both)
+  /// Default false.
+  std::optional<bool> do_sample{};
+  /// Default 1.
+  std::optional<Index> num_beams{};
+
+  // Scores
+  /// Sampling: s / temperature. Above 0; default 1.
+  std::optional<double> temperature{};
+  /// Sampling: keeps ids whose s is not below the top_k-th largest; 0 keeps all. Default 50.
+  std::optional<Index> top_k{};
+  /// Sampling: keeps the fewest most probable ids whose p add up to top_p or more. Default 1.
+  std::optional<double> top_p{};
+  /// Sampling: keeps ids with p >= min_p * largest p.
+  std::optional<double> min_p{};
+  /// Sampling: keeps the most probable ids while the sum of their -p log p is at most top_h *
+  /// entropy, of the 100 most probable. In (0, 1].
+  std::optional<double> top_h{};
+  /// Sampling: keeps the ids with the smallest |-log p - entropy| whose p add up to typical_p.
+  /// Default 1: off.
+  std::optional<double> typical_p{};
+  /// Sampling: keeps ids with p >= epsilon_cutoff. Default 0: off.
+  std::optional<double> epsilon_cutoff{};
+  /// Sampling: keeps ids with p >= min(eta, sqrt(eta) * exp(-entropy)). Default 0: off.
+  std::optional<double> eta_cutoff{};
+  /// s of every id in the row: s > 0 ? s / penalty : s * penalty. Default 1: off.
+  std::optional<double> repetition_penalty{};
+  /// Ignored with a warning: the encoder is fed embeddings, not ids.
+  std::optional<double> encoder_repetition_penalty{};
+  /// Beams: an answer's score is (sum of s) / (new ids)^length_penalty. Above 0 favours long
+  /// answers, below 0 short ones. Default 1.
+  std::optional<double> length_penalty{};
+  /// s = -inf for an id that would repeat a run of so many ids of the row. Default 0: off.
+  std::optional<Index> no_repeat_ngram_size{};
+  /// s = -inf for the last id of each, where the ids before it match.
+  std::vector<std::vector<std::int64_t>> bad_words_ids{};
+  /// log_softmax over the processed scores, last of all. Default false.
+  std::optional<bool> renormalize_logits{};
+  /// The first new id of a row that is one id long: encoder-decoders.
+  std::optional<std::int64_t> forced_bos_token_id{};
+  /// One of these is forced at the last place before max_length.
+  TokenIds forced_eos_token_id{};
+  /// NaN becomes 0, infinities the largest and smallest float; without it logits that are not
+  /// finite are an error. Default false.
+  std::optional<bool> remove_invalid_values{};
+  /// s(eos) += |s(eos)| * (decay_factor^n - 1), n = new ids - start_index, once n > 0.
+  std::optional<ExponentialDecay> exponential_decay_length_penalty{};
+  /// s = -inf, always.
+  std::vector<std::int64_t> suppress_tokens{};
+  /// s = -inf for the first new id.
+  std::vector<std::int64_t> begin_suppress_tokens{};
+  /// See SequenceBias.
+  std::vector<SequenceBias> sequence_bias{};
+
+  // What is returned
+  /// Answers per prompt; beams: at most num_beams. Default 1.
+  std::optional<Index> num_return_sequences{};
+  /// Attention weights of every step. Default false, as for the following.
+  std::optional<bool> output_attentions{};
+  std::optional<bool> output_hidden_states{};
+  /// Scores after all processors, and the answers' scores of beams.
+  std::optional<bool> output_scores{};
+  /// Logits as the model gives them.
+  std::optional<bool> output_logits{};
+
+  // Special ids; not set: the text_config's
+  /// Fills rows that ended early. Without one: the first eos id.
+  std::optional<std::int64_t> pad_token_id{};
+  std::optional<std::int64_t> bos_token_id{};
+  /// Any of them ends a row; `TokenIds::none()`: none does.
+  TokenIds eos_token_id{};
+  /// Ignored with a warning: the encoder is fed embeddings, not ids.
+  std::optional<Index> encoder_no_repeat_ngram_size{};
+  /// Encoder-decoders: first id, one for all rows or one per row. Without one: bos_token_id.
+  TokenIds decoder_start_token_id{};
+
+  // Ours
+  /// Of the random numbers in sampling. Not set: a new one each call, named in the output.
+  std::optional<std::uint64_t> seed{};
+  /// Keys of a generation_config.json that have no field here, as JSON text. `generate` refuses
+  /// those that would change its answer (num_beam_groups, penalty_alpha, ...) and ignores the rest.
+  std::map<std::string, std::string> other{};
+
+  bool operator==(const GenerationConfig&) const = default;
+
+  /// Reads generation_config.json in a folder, or the file itself. Throws ConfigError: no such
+  /// file, malformed JSON, a value of the wrong type.
+  INSTRUCTBLIP_EXPORT static GenerationConfig from_pretrained(const std::filesystem::path& path);
+  /// `json`: an object with the keys of a generation_config.json; null leaves a field unset.
+  INSTRUCTBLIP_EXPORT static GenerationConfig from_json(std::string_view json);
+  /// The fields that are set, indented by two, keys in alphabetical order.
+  INSTRUCTBLIP_EXPORT std::string to_json() const;
+  /// Writes generation_config.json into `folder`, which is made if it does not exist.
+  INSTRUCTBLIP_EXPORT void save_pretrained(const std::filesystem::path& folder) const;
+
+  /// What `generate` checks first, prompt or model aside: throws InputError on values that cannot
+  /// work together and on methods that are not supported, logs a warning naming the fields that
+  /// have no effect.
+  INSTRUCTBLIP_EXPORT void validate() const;
+
+  /// A copy in which every field that `changes` sets is replaced.
+  INSTRUCTBLIP_EXPORT GenerationConfig updated(const GenerationConfig& changes) const;
+};
+
+/// Calls visit(name, member pointer) for every field but `other`, in the order above.
+template <class Visitor>
+void visit_fields(Visitor&& visit);
+
+/// The line to change where the end-of-sequence ids that a tokenizer or a generation_config.json
+/// names are not those that generation stops at; empty where they agree or `theirs` is empty.
+/// source: "tokenizer", "generation_config.json". `generate` itself stops at text_config's only,
+/// as the reference does.
+INSTRUCTBLIP_EXPORT std::string explain_eos_mismatch(
+    const std::vector<std::int64_t>& text_config_eos, const std::vector<std::int64_t>& theirs,
+    std::string_view source);
+
+template <class Visitor>
+void visit_fields(Visitor&& visit) {
+  using C = GenerationConfig;
+  visit("max_length", &C::max_length);
+  visit("max_new_tokens", &C::max_new_tokens);
+  visit("min_length", &C::min_length);
+  visit("min_new_tokens", &C::min_new_tokens);
+  visit("early_stopping", &C::early_stopping);
+  visit("max_time", &C::max_time);
+  visit("stop_strings", &C::stop_strings);
+  visit("do_sample", &C::do_sample);
+  visit("num_beams", &C::num_beams);
+  visit("temperature", &C::temperature);
+  visit("top_k", &C::top_k);
+  visit("top_p", &C::top_p);
+  visit("min_p", &C::min_p);
+  visit("top_h", &C::top_h);
+  visit("typical_p", &C::typical_p);
+  visit("epsilon_cutoff", &C::epsilon_cutoff);
+  visit("eta_cutoff", &C::eta_cutoff);
+  visit("repetition_penalty", &C::repetition_penalty);
+  visit("encoder_repetition_penalty", &C::encoder_repetition_penalty);
+  visit("length_penalty", &C::length_penalty);
+  visit("no_repeat_ngram_size", &C::no_repeat_ngram_size);
+  visit("bad_words_ids", &C::bad_words_ids);
+  visit("renormalize_logits", &C::renormalize_logits);
+  visit("forced_bos_token_id", &C::forced_bos_token_id);
+  visit("forced_eos_token_id", &C::forced_eos_token_id);
+  visit("remove_invalid_values", &C::remove_invalid_values);
+  visit("exponential_decay_length_penalty", &C::exponential_decay_length_penalty);
+  visit("suppress_tokens", &C::suppress_tokens);
+  visit("begin_suppress_tokens", &C::begin_suppress_tokens);
+  visit("sequence_bias", &C::sequence_bias);
+  visit("num_return_sequences", &C::num_return_sequences);
+  visit("output_attentions", &C::output_attentions);
+  visit("output_hidden_states", &C::output_hidden_states);
+  visit("output_scores", &C::output_scores);
+  visit("output_logits", &C::output_logits);
+  visit("pad_token_id", &C::pad_token_id);
+  visit("bos_token_id", &C::bos_token_id);
+  visit("eos_token_id", &C::eos_token_id);
+  visit("encoder_no_repeat_ngram_size", &C::encoder_no_repeat_ngram_size);
+  visit("decoder_start_token_id", &C::decoder_start_token_id);
+  visit("seed", &C::seed);
+}
+
+}  // namespace instructblip

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+#include "instructblip/generation/stopping_criteria.h"
+
+namespace instructblip {
+namespace detail {
+
+class FunctionStoppingCriteria : public StoppingCriteria {
+ public:
+  explicit FunctionStoppingCriteria(std::function<bool(const StoppingRow&)> body)
+      : body_(std::move(body)) {}
+  bool is_done(const StoppingRow& row) const override { return body_(row); }
+
+ private:
+  std::function<bool(const StoppingRow&)> body_;
+};
+
+// GPT-2 writes each byte as a printable character: these as themselves, the others from U+0100 on.
+inline bool is_printable_byte(int byte) {
+  return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+}
+
+// The bytes that a token of a byte-level vocabulary stands for; nothing if it is not made of their
+// characters (an added token).
+inline std::optional<std::string> byte_level_bytes(std::string_view token) {
+  std::string bytes;
+  for (std::size_t i = 0; i < token.size();) {
+    const auto lead = static_cast<unsigned char>(token[i]);
+    unsigned code = lead;
+    if (lead >= 0xC2 && lead <= 0xC5 && i + 1 < token.size()) {
+      code = (lead & 0x1Fu) << 6 | (static_cast<unsigned char>(token[i + 1]) & 0x3Fu);
+      i += 2;
+    } else if (lead < 0x80) {
+      i += 1;
+    } else {
+      return std::nullopt;
+    }
+    if (code < 256) {
+      if (!is_printable_byte(static_cast<int>(code))) return std::nullopt;
+      bytes += static_cast<char>(code);
+      continue;
+    }
+    int skipped = static_cast<int>(code) - 256, byte = 0;
+    while (byte < 256 && (is_printable_byte(byte) || skipped-- > 0)) ++byte;
+    if (byte == 256) return std::nullopt;
+    bytes += static_cast<char>(byte);
+  }
+  return bytes;
+}
+
+// "<0x0A>" -> one byte.
+inline std::optional<std::string> byte_fallback_byte(const std::string& token) {
+  const auto is_hex = [](char c) {
+    return std::string_view("0123456789abcdefABCDEF").find(c) != std::string_view::npos;
+  };
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>' || !is_hex(token[3]) ||
+      !is_hex(token[4])) {
+    return std::nullopt;
+  }
+  return std::string(1, static_cast<char>(std::strtol(token.substr(3, 2).c_str(), nullptr, 16)));
+}
+
+inline std::size_t count_characters(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+}  // namespace detail
+
+inline std::shared_ptr<const StoppingCriteria> stopping_criterion(
+    std::function<bool(const StoppingRow&)> body) {
+  return std::make_shared<detail::FunctionStoppingCriteria>(std::move(body));
+}
+
+inline std::vector<bool> MaxTimeCriteria::operator()(std::span<const StoppingRow> rows) const {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  return std::vector<bool>(rows.size(), elapsed.count() > max_time_);
+}
+
+inline bool EosTokenCriteria::is_done(const StoppingRow& row) const {
+  return !row.input_ids.empty() && std::find(eos_token_id_.begin(), eos_token_id_.end(),
+                                             row.input_ids.back()) != eos_token_id_.end();
+}
+
+inline std::vector<bool> CancellationCriteria::operator()(std::span<const StoppingRow> rows) const {
+  return std::vector<bool>(rows.size(), cancelled_.load());
+}
+
+inline StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
+                                              std::vector<std::string> stop_strings)
+    : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)), mode_(Mode::Text) {
+  if (tokenizer.class_name().starts_with("GPT2")) {
+    mode_ = Mode::ByteLevel;
+  } else if (tokenizer.token_to_id("<0x0A>")) {
+    mode_ = Mode::ByteFallback;
+  }
+  for (const std::string& text : stop_strings_) {
+    most_tokens_ =
+        std::max(most_tokens_, mode_ == Mode::Text ? detail::count_characters(text) : text.size());
+  }
+}
+
+inline bool StopStringCriteria::is_done(const StoppingRow& row) const {
+  const auto ids = row.input_ids.last(std::min(row.input_ids.size(), most_tokens_));
+  return std::any_of(stop_strings_.begin(), stop_strings_.end(),
+                     [&](const std::string& text) { return completes(ids, text); });
+}
+
+inline bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
+                                          const std::string& stop_string) const {
+  if (stop_string.empty()) return true;
+  if (ids.empty() || !token_text(ids.back())) return false;
+  const std::string& last = *token_text(ids.back());
+  for (std::size_t end = 1; end <= last.size(); ++end) {
+    std::size_t matched = std::min(end, stop_string.size());
+    if (!std::string_view(last).substr(0, end).ends_with(
+            std::string_view(stop_string).substr(stop_string.size() - matched))) {
+      continue;
+    }
+    // The rest must end the tokens before, the first of which may begin earlier than it.
+    for (std::size_t i = ids.size() - 1; matched < stop_string.size() && i-- > 0;) {
+      const std::optional<std::string>& text = token_text(ids[i]);
+      const std::string_view rest(stop_string.data(), stop_string.size() - matched);
+      if (!text) break;
+      const std::size_t shared = std::min(text->size(), rest.size());
+      if (rest.substr(rest.size() - shared) !=
+          std::string_view(*text).substr(text->size() - shared)) {
+        break;
+      }
+      matched += text->size();
+    }
+    if (matched >= stop_string.size()) return true;
+  }
+  return false;
+}
+
+inline const std::optional<std::string>& StopStringCriteria::token_text(std::int64_t id) const {
+  auto known = texts_.find(id);
+  if (known == texts_.end()) known = texts_.emplace(id, find_token_text(id)).first;
+  return known->second;
+}
+
+inline std::optional<std::string> StopStringCriteria::find_token_text(std::int64_t id) const {
+  const std::optional<std::string> token =
+      id >= 0 ? tokenizer_.convert_ids_to_tokens(id) : std::nullopt;
+  if (!token) return std::nullopt;
+  if (mode_ == Mode::ByteLevel) {
+    if (auto bytes = detail::byte_level_bytes(*token)) return bytes;
+  } else if (mode_ == Mode::ByteFallback) {
+    if (auto byte = detail::byte_fallback_byte(*token)) return byte;
+  }
+  // Decoded after a word, so that a leading space shows and no prefix is dropped.
+  const std::string prefix = "abcdef";
+  std::vector<std::int64_t> ids = tokenizer_.encode(prefix, {.add_special_tokens = false});
+  ids.push_back(id);
+  const std::string text =
+      tokenizer_.decode(ids, {.skip_special_tokens = false, .clean_up_tokenization_spaces = false});
+  const std::size_t at = text.find(prefix);
+  return at == std::string::npos ? tokenizer_.decode({id}) : text.substr(at + prefix.size());
+}
+
+}  // namespace instructblip
