@@ -136,6 +136,10 @@ TEST(KvCacheTest, WrongCallsAreErrors) {
   EXPECT_THROW(cache.truncate(0, 3), InputError);
   EXPECT_THROW(cache.truncate(1, 0), InputError);
   EXPECT_THROW(cache.truncate(0, -1), InputError);
+  EXPECT_THROW(cache.extend(RowTable::uniform(2, 1)), InputError);
+  const RowTable row = RowTable::uniform(1, 1);
+  EXPECT_THROW(cache.write(0, Matrix(1, 5), Matrix(1, 5), row), InputError);
+  EXPECT_THROW(cache.write(1, Matrix(1, kWidth), Matrix(1, kWidth), row), InputError);
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 2}}, 0));
 }
 

@@ -20,6 +20,10 @@ inline float* KvCache::slot(Block& block, Index layer, Index part, Index positio
 }
 
 inline void KvCache::extend(const RowTable& rows) {
+  if (rows.sequences() != sequences()) {
+    throw InputError("the cache holds " + std::to_string(sequences()) +
+                     " sequences, the rows belong to " + std::to_string(rows.sequences()));
+  }
   for (Index s = 0; s < sequences(); ++s) {
     Table& table = tables_[static_cast<std::size_t>(s)];
     const Index added = rows.count(s);
@@ -38,6 +42,14 @@ inline void KvCache::extend(const RowTable& rows) {
 }
 
 inline void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows) {
+  if (layer < 0 || layer >= layers_ || keys.cols != width_ || values.cols != width_ ||
+      keys.rows != rows.rows() || values.rows != rows.rows()) {
+    throw InputError("KvCache::write: layer " + std::to_string(layer) + " of " +
+                     std::to_string(layers_) + ", keys [" + std::to_string(keys.rows) + ", " +
+                     std::to_string(keys.cols) + "], values [" + std::to_string(values.rows) +
+                     ", " + std::to_string(values.cols) + "], expected [" +
+                     std::to_string(rows.rows()) + ", " + std::to_string(width_) + "]");
+  }
   const auto bytes = static_cast<std::size_t>(width_) * sizeof(float);
   for (Index s = 0; s < sequences(); ++s) {
     Table& table = tables_[static_cast<std::size_t>(s)];
