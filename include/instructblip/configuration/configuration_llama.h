@@ -1,0 +1,84 @@
+// LlamaConfig: the language model LLaMA (Vicuna). Mirrors transformers' configuration_llama.py.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "instructblip/configuration/text_config.h"
+
+namespace instructblip {
+
+/// How positions turn queries and keys. In a file: `rope_parameters`; or, in older ones,
+/// `rope_theta` beside `rope_scaling`, whose type may be called `type` or `rope_type`.
+struct RopeParameters {
+  /// "default", "linear", "dynamic" or "llama3".
+  std::string rope_type = "default";
+  /// Base of the wavelengths.
+  double rope_theta = 10000.0;
+  /// linear, dynamic, llama3: by how much positions are compressed.
+  std::optional<double> factor;
+  // llama3: wavelengths below original / high are kept, above original / low divided by factor.
+  std::optional<double> low_freq_factor;
+  std::optional<double> high_freq_factor;
+  std::optional<Index> original_max_position_embeddings;
+  /// Further keys, as JSON text.
+  std::map<std::string, std::string> other;
+};
+
+class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
+ public:
+  Index hidden_size = 4096;
+  /// Width inside the feed-forward layers.
+  Index intermediate_size = 11008;
+  Index num_hidden_layers = 32;
+  Index num_attention_heads = 32;
+  /// Fewer than num_attention_heads: several query heads share one. Unset: as many.
+  std::optional<Index> num_key_value_heads;
+  /// Width of one head. Unset: hidden_size / num_attention_heads.
+  std::optional<Index> head_dim;
+  /// Activation of the gate.
+  std::string hidden_act = "silu";
+  Index max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  RopeParameters rope_parameters;
+  /// Whether q, k, v and o have biases.
+  bool attention_bias = false;
+  /// Whether gate, up and down have biases.
+  bool mlp_bias = false;
+  // Training only; kept for the file.
+  double initializer_range = 0.02;
+  std::optional<double> attention_dropout = 0.0;
+  std::optional<Index> pretraining_tp = 1;
+  bool use_cache = true;
+
+  LlamaConfig();
+  ~LlamaConfig() override;
+  static LlamaConfig from_pretrained(const std::filesystem::path& path);
+  static LlamaConfig from_json(std::string_view json);
+
+  Index resolved_num_key_value_heads() const {
+    return num_key_value_heads.value_or(num_attention_heads);
+  }
+  Index resolved_head_dim() const {
+    return head_dim.value_or(num_attention_heads > 0 ? hidden_size / num_attention_heads : 0);
+  }
+
+  std::string_view model_type() const override { return "llama"; }
+  Index get_hidden_size() const override { return hidden_size; }
+  std::optional<Index> get_max_position_embeddings() const override {
+    return max_position_embeddings;
+  }
+  bool is_decoder_only() const override { return true; }
+  std::unique_ptr<TextConfig> clone() const override;
+
+ private:
+  void read(detail::ConfigReader& reader) override;
+  void write(detail::ConfigWriter& writer) const override;
+  void check(const std::string& where) const override;
+};
+
+}  // namespace instructblip

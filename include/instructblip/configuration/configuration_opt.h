@@ -1,0 +1,62 @@
+// OPTConfig: the language model OPT. Mirrors transformers' configuration_opt.py.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "instructblip/configuration/text_config.h"
+
+namespace instructblip {
+
+class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfig {
+ public:
+  Index hidden_size = 768;
+  Index num_hidden_layers = 12;
+  /// Width inside the feed-forward layers.
+  Index ffn_dim = 3072;
+  /// Longest sequence; the position table has two more rows.
+  Index max_position_embeddings = 2048;
+  /// Norms before attention and feed-forward (most sizes), or after them (opt-350m).
+  bool do_layer_norm_before = true;
+  /// `_remove_final_layer_norm`: checkpoints without the last norm (before transformers 4.20).
+  bool remove_final_layer_norm = false;
+  /// Width of the embedding table where it differs from hidden_size (opt-350m).
+  std::optional<Index> word_embed_proj_dim;
+  Index num_attention_heads = 12;
+  std::string activation_function = "relu";
+  /// Whether the linear layers have biases.
+  bool enable_bias = true;
+  /// Whether the norms have weights.
+  bool layer_norm_elementwise_affine = true;
+  // Training only; kept for the file.
+  double dropout = 0.1;
+  double attention_dropout = 0.0;
+  double layerdrop = 0.0;
+  double init_std = 0.02;
+  bool use_cache = true;
+
+  OPTConfig();
+  ~OPTConfig() override;
+  static OPTConfig from_pretrained(const std::filesystem::path& path);
+  static OPTConfig from_json(std::string_view json);
+
+  Index resolved_word_embed_proj_dim() const { return word_embed_proj_dim.value_or(hidden_size); }
+
+  std::string_view model_type() const override { return "opt"; }
+  Index get_hidden_size() const override { return hidden_size; }
+  std::optional<Index> get_max_position_embeddings() const override {
+    return max_position_embeddings;
+  }
+  bool is_decoder_only() const override { return true; }
+  std::unique_ptr<TextConfig> clone() const override;
+
+ private:
+  void read(detail::ConfigReader& reader) override;
+  void write(detail::ConfigWriter& writer) const override;
+  void check(const std::string& where) const override;
+};
+
+}  // namespace instructblip

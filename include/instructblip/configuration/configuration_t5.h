@@ -1,0 +1,68 @@
+// T5Config: the language model T5 (v1.0, v1.1 and Flan). Mirrors transformers' configuration_t5.py.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "instructblip/configuration/text_config.h"
+
+namespace instructblip {
+
+class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
+ public:
+  /// Width of the hidden states (`hidden_size` in other configurations).
+  Index d_model = 512;
+  /// Width of one head; heads * d_kv may differ from d_model.
+  Index d_kv = 64;
+  /// Width inside the feed-forward layers.
+  Index d_ff = 2048;
+  Index num_layers = 6;
+  /// Unset: as many as the encoder has.
+  std::optional<Index> num_decoder_layers;
+  Index num_heads = 8;
+  Index relative_attention_num_buckets = 32;
+  /// Distances from here on share one bucket.
+  Index relative_attention_max_distance = 128;
+  double layer_norm_epsilon = 1e-6;
+  /// "relu" (v1.0), "gated-gelu" (v1.1, Flan), or in general "NAME" or "gated-NAME".
+  std::string feed_forward_proj = "relu";
+  /// Win over what feed_forward_proj says.
+  std::optional<std::string> dense_act_fn;
+  std::optional<bool> is_gated_act;
+  /// Whether hidden states are scaled by d_model^-0.5 before the head. A file that says
+  /// `tie_word_embeddings: false` and not this means false; whether the head is tied is decided by
+  /// the checkpoint, never by the configuration.
+  bool scale_decoder_outputs = true;
+  bool is_decoder = false;
+  // Training only; kept for the file.
+  double dropout_rate = 0.1;
+  double initializer_factor = 1.0;
+  double classifier_dropout = 0.0;
+  bool use_cache = true;
+
+  T5Config();
+  ~T5Config() override;
+  static T5Config from_pretrained(const std::filesystem::path& path);
+  static T5Config from_json(std::string_view json);
+
+  Index resolved_num_decoder_layers() const { return num_decoder_layers.value_or(num_layers); }
+  /// "gated-gelu" means gelu_new.
+  std::string resolved_dense_act_fn() const;
+  bool resolved_is_gated_act() const;
+
+  std::string_view model_type() const override { return "t5"; }
+  Index get_hidden_size() const override { return d_model; }
+  std::optional<Index> get_max_position_embeddings() const override { return std::nullopt; }
+  bool is_decoder_only() const override { return false; }
+  std::unique_ptr<TextConfig> clone() const override;
+
+ private:
+  void read(detail::ConfigReader& reader) override;
+  void write(detail::ConfigWriter& writer) const override;
+  void check(const std::string& where) const override;
+};
+
+}  // namespace instructblip

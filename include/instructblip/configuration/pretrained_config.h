@@ -1,0 +1,65 @@
+// What all configurations share: reading and writing config.json.
+// Mirrors transformers' configuration_utils.py (PreTrainedConfig).
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "instructblip/core/dtype.h"
+#include "instructblip/core/export.h"
+
+namespace instructblip {
+
+namespace detail {
+class ConfigReader;
+class ConfigWriter;
+}  // namespace detail
+
+/// Base of every configuration. A class T that derives from it has
+///   T::from_pretrained(path)  reads config.json of a folder, or a file; a part of a model finds
+///   its
+///                             own section in a whole checkpoint's file
+///   T::from_json(text)        reads the text of such a file
+/// Both throw ConfigError, naming file, key, what was expected and what was found. Generation
+/// settings of old files (`num_beams`, `max_length`, ...) are dropped, as in the reference.
+class INSTRUCTBLIP_EXPORT PretrainedConfig {
+ public:
+  virtual ~PretrainedConfig();
+
+  /// The type that the weights were saved in: `dtype`, or `torch_dtype` of older files.
+  std::optional<DType> dtype;
+  /// Keys of the file that no field holds, with their values as JSON text. They are written again.
+  std::map<std::string, std::string> other;
+
+  /// "instructblip", "llama", ...
+  virtual std::string_view model_type() const = 0;
+  /// The whole configuration as JSON with sorted keys, as the reference writes it.
+  std::string to_json() const;
+  /// Writes `folder`/config.json; makes the folder if need be. Throws ConfigError if it cannot.
+  void save_pretrained(const std::filesystem::path& folder) const;
+  /// Throws ConfigError if a value cannot be: a size that is not positive, heads that do not divide
+  /// the hidden size, an unknown activation. Reading a file and building a model do this.
+  void validate() const;
+
+ protected:
+  PretrainedConfig();
+  PretrainedConfig(const PretrainedConfig&);
+  PretrainedConfig& operator=(const PretrainedConfig&);
+
+ private:
+  friend class detail::ConfigReader;
+  friend class detail::ConfigWriter;
+  virtual void read(detail::ConfigReader& reader) = 0;
+  virtual void write(detail::ConfigWriter& writer) const = 0;
+  /// `where` names the section in messages.
+  virtual void check(const std::string& where) const = 0;
+};
+
+/// The activation functions that a configuration may name ("gelu", "relu", "silu", ...).
+INSTRUCTBLIP_EXPORT std::span<const std::string_view> activation_names();
+
+}  // namespace instructblip

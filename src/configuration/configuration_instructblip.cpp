@@ -1,0 +1,195 @@
+#include "instructblip/configuration/configuration_instructblip.h"
+
+#include "configuration/config_io.h"
+
+namespace instructblip {
+namespace {
+
+template <class Config, class Visitor>
+void vision_fields(Config& config, Visitor& visit) {
+  visit("hidden_size", config.hidden_size);
+  visit("intermediate_size", config.intermediate_size);
+  visit("num_hidden_layers", config.num_hidden_layers);
+  visit("num_attention_heads", config.num_attention_heads);
+  visit("hidden_act", config.hidden_act);
+  visit("layer_norm_eps", config.layer_norm_eps);
+  visit("qkv_bias", config.qkv_bias);
+  visit("attention_dropout", config.attention_dropout);
+  visit("initializer_range", config.initializer_range);
+}
+
+template <class Config, class Visitor>
+void qformer_fields(Config& config, Visitor& visit) {
+  visit("vocab_size", config.vocab_size);
+  visit("hidden_size", config.hidden_size);
+  visit("num_hidden_layers", config.num_hidden_layers);
+  visit("num_attention_heads", config.num_attention_heads);
+  visit("intermediate_size", config.intermediate_size);
+  visit("hidden_act", config.hidden_act);
+  visit("max_position_embeddings", config.max_position_embeddings);
+  visit("layer_norm_eps", config.layer_norm_eps);
+  visit("pad_token_id", config.pad_token_id);
+  visit("cross_attention_frequency", config.cross_attention_frequency);
+  visit("encoder_hidden_size", config.encoder_hidden_size);
+  visit("hidden_dropout_prob", config.hidden_dropout_prob);
+  visit("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
+  visit("initializer_range", config.initializer_range);
+}
+
+template <class Config, class Visitor>
+void fields(Config& config, Visitor& visit) {
+  visit.part("vision_config", config.vision_config);
+  visit.part("qformer_config", config.qformer_config);
+  visit.part("text_config", config.text_config);
+  visit("num_query_tokens", config.num_query_tokens);
+  visit("image_token_index", config.image_token_index);
+  visit("initializer_factor", config.initializer_factor);
+  visit("initializer_range", config.initializer_range);
+}
+
+// Pixels of a side; a pair of equal numbers is the same.
+void read_side(JsonReader<ConfigError>& json, const char* key, Index& value) {
+  const Json* found = json.find(key);
+  if (found == nullptr) return;
+  if (!found->is_array()) {
+    value = json.require<Index>(key);
+    return;
+  }
+  const auto sides = json.require<std::vector<Index>>(key);
+  if (sides.size() != 2 || sides[0] != sides[1]) {
+    json.fail(key, "must be a number or a pair of equal numbers, found " + found->dump());
+  }
+  value = sides[0];
+}
+
+}  // namespace
+
+InstructBlipVisionConfig::InstructBlipVisionConfig() = default;
+InstructBlipVisionConfig::~InstructBlipVisionConfig() = default;
+
+InstructBlipVisionConfig InstructBlipVisionConfig::from_pretrained(
+    const std::filesystem::path& path) {
+  return detail::config_from_pretrained<InstructBlipVisionConfig>(path, "vision_config");
+}
+
+InstructBlipVisionConfig InstructBlipVisionConfig::from_json(std::string_view json) {
+  return detail::config_from_json<InstructBlipVisionConfig>(json);
+}
+
+void InstructBlipVisionConfig::read(detail::ConfigReader& reader) {
+  vision_fields(*this, reader);
+  read_side(reader.json(), "image_size", image_size);
+  read_side(reader.json(), "patch_size", patch_size);
+}
+
+void InstructBlipVisionConfig::write(detail::ConfigWriter& writer) const {
+  vision_fields(*this, writer);
+  writer("image_size", image_size);
+  writer("patch_size", patch_size);
+}
+
+void InstructBlipVisionConfig::check(const std::string& where) const {
+  detail::check_size(where, "hidden_size", hidden_size);
+  detail::check_size(where, "intermediate_size", intermediate_size);
+  detail::check_layers(where, "num_hidden_layers", num_hidden_layers);
+  detail::check_size(where, "num_attention_heads", num_attention_heads);
+  detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
+                        hidden_size);
+  detail::check_range(where, "image_size", image_size, 1, 1 << 16);
+  detail::check_range(where, "patch_size", patch_size, 1, image_size);
+  detail::check_activation(where, "hidden_act", hidden_act);
+  detail::check_positive(where, "layer_norm_eps", layer_norm_eps);
+}
+
+InstructBlipQFormerConfig::InstructBlipQFormerConfig() = default;
+InstructBlipQFormerConfig::~InstructBlipQFormerConfig() = default;
+
+InstructBlipQFormerConfig InstructBlipQFormerConfig::from_pretrained(
+    const std::filesystem::path& path) {
+  return detail::config_from_pretrained<InstructBlipQFormerConfig>(path, "qformer_config");
+}
+
+InstructBlipQFormerConfig InstructBlipQFormerConfig::from_json(std::string_view json) {
+  return detail::config_from_json<InstructBlipQFormerConfig>(json);
+}
+
+void InstructBlipQFormerConfig::read(detail::ConfigReader& reader) {
+  qformer_fields(*this, reader);
+}
+
+void InstructBlipQFormerConfig::write(detail::ConfigWriter& writer) const {
+  qformer_fields(*this, writer);
+}
+
+void InstructBlipQFormerConfig::check(const std::string& where) const {
+  detail::check_size(where, "vocab_size", vocab_size);
+  detail::check_size(where, "hidden_size", hidden_size);
+  detail::check_layers(where, "num_hidden_layers", num_hidden_layers);
+  detail::check_size(where, "num_attention_heads", num_attention_heads);
+  detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
+                        hidden_size);
+  detail::check_size(where, "intermediate_size", intermediate_size);
+  detail::check_activation(where, "hidden_act", hidden_act);
+  detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
+  detail::check_positive(where, "layer_norm_eps", layer_norm_eps);
+  detail::check_size(where, "cross_attention_frequency", cross_attention_frequency);
+  detail::check_size(where, "encoder_hidden_size", encoder_hidden_size);
+}
+
+InstructBlipConfig::InstructBlipConfig() = default;
+InstructBlipConfig::~InstructBlipConfig() = default;
+
+InstructBlipConfig InstructBlipConfig::from_pretrained(const std::filesystem::path& path) {
+  return detail::config_from_pretrained<InstructBlipConfig>(path, "");
+}
+
+InstructBlipConfig InstructBlipConfig::from_json(std::string_view json) {
+  return detail::config_from_json<InstructBlipConfig>(json);
+}
+
+InstructBlipConfig InstructBlipConfig::from_vision_qformer_text_configs(
+    const InstructBlipVisionConfig& vision_config, const InstructBlipQFormerConfig& qformer_config,
+    const TextConfigHolder& text_config) {
+  InstructBlipConfig config;
+  config.vision_config = vision_config;
+  config.qformer_config = qformer_config;
+  config.qformer_config.encoder_hidden_size = vision_config.hidden_size;
+  config.text_config = text_config;
+  config.validate();
+  return config;
+}
+
+void InstructBlipConfig::read(detail::ConfigReader& reader) {
+  JsonReader<ConfigError>& json = reader.json();
+  const std::string type = json.get_or<std::string>("model_type", std::string(model_type()));
+  if (type != model_type() && !json.has("vision_config") && !json.has("qformer_config")) {
+    json.fail("model_type", "is \"" + type + "\", and there is neither \"vision_config\" nor " +
+                                "\"qformer_config\": this is no InstructBLIP checkpoint");
+  }
+  fields(*this, reader);
+  reader("image_token_id", image_token_index);
+  json.find("use_decoder_only_language_model");
+  qformer_config.encoder_hidden_size = vision_config.hidden_size;
+}
+
+void InstructBlipConfig::write(detail::ConfigWriter& writer) const {
+  fields(*this, writer);
+  writer("use_decoder_only_language_model", use_decoder_only_language_model());
+}
+
+void InstructBlipConfig::check(const std::string& where) const {
+  const auto section = [&](const char* key) { return where + ", " + key; };
+  detail::check_part(section("vision_config"), vision_config);
+  detail::check_part(section("qformer_config"), qformer_config);
+  detail::check_part(section("text_config"), *text_config);
+  detail::check_range(where, "num_query_tokens", num_query_tokens, 1, 1 << 16);
+  if (qformer_config.encoder_hidden_size != vision_config.hidden_size) {
+    throw ConfigError(where +
+                      ": qformer_config's \"encoder_hidden_size\" must be vision_config's "
+                      "\"hidden_size\", " +
+                      std::to_string(vision_config.hidden_size) + "; found " +
+                      std::to_string(qformer_config.encoder_hidden_size));
+  }
+}
+
+}  // namespace instructblip

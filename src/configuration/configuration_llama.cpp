@@ -1,0 +1,170 @@
+#include "instructblip/configuration/configuration_llama.h"
+
+#include "configuration/config_io.h"
+
+namespace instructblip {
+namespace {
+
+template <class Config, class Visitor>
+void fields(Config& config, Visitor& visit) {
+  detail::text_fields(config, visit);
+  visit("bos_token_id", config.bos_token_id);
+  visit.unusual("is_encoder_decoder", config.is_encoder_decoder, false);
+  visit("hidden_size", config.hidden_size);
+  visit("intermediate_size", config.intermediate_size);
+  visit("num_hidden_layers", config.num_hidden_layers);
+  visit("num_attention_heads", config.num_attention_heads);
+  visit("num_key_value_heads", config.num_key_value_heads);
+  visit("head_dim", config.head_dim);
+  visit("hidden_act", config.hidden_act);
+  visit("max_position_embeddings", config.max_position_embeddings);
+  visit("rms_norm_eps", config.rms_norm_eps);
+  visit("attention_bias", config.attention_bias);
+  visit("mlp_bias", config.mlp_bias);
+  visit("tie_word_embeddings", config.tie_word_embeddings);
+  visit("initializer_range", config.initializer_range);
+  visit("attention_dropout", config.attention_dropout);
+  visit("pretraining_tp", config.pretraining_tp);
+  visit("use_cache", config.use_cache);
+}
+
+template <class Rope, class Visitor>
+void rope_fields(Rope& rope, Visitor& visit) {
+  visit.unusual("factor", rope.factor, {});
+  visit.unusual("low_freq_factor", rope.low_freq_factor, {});
+  visit.unusual("high_freq_factor", rope.high_freq_factor, {});
+  visit.unusual("original_max_position_embeddings", rope.original_max_position_embeddings, {});
+}
+
+// rope_scaling of an older file wins over rope_parameters, and rope_theta inside either over the
+// one beside it.
+RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embeddings) {
+  RopeParameters rope;
+  rope.rope_theta = json.get_or<double>("rope_theta", rope.rope_theta);
+  const std::optional<double> partial = json.get<double>("partial_rotary_factor");
+  const Json* scaling = json.find("rope_scaling");
+  const Json* parameters = json.find("rope_parameters");
+  const bool is_older = scaling != nullptr && !scaling->empty();
+  if (is_older || (parameters != nullptr && !parameters->is_null())) {
+    JsonReader<ConfigError> inner = json.child(is_older ? "rope_scaling" : "rope_parameters");
+    const std::string older_type = inner.get_or<std::string>("type", rope.rope_type);
+    if (inner.has("type")) rope.other["type"] = Json(older_type).dump();
+    rope.rope_type = inner.get_or<std::string>("rope_type", older_type);
+    rope.rope_theta = inner.get_or<double>("rope_theta", rope.rope_theta);
+    detail::ConfigReader reader(inner);
+    rope_fields(rope, reader);
+    for (const std::string& key : reader.json().unread()) {
+      rope.other[key] = reader.json().json().at(key).dump();
+    }
+  }
+  if (partial) rope.other.emplace("partial_rotary_factor", Json(*partial).dump());
+  if (rope.rope_type == "llama3") {
+    if (json.has("original_max_position_embeddings")) {
+      rope.original_max_position_embeddings = json.get<Index>("original_max_position_embeddings");
+    } else if (!rope.original_max_position_embeddings) {
+      rope.original_max_position_embeddings = max_position_embeddings;
+    }
+  }
+  return rope;
+}
+
+void check_rope(const std::string& where, const RopeParameters& rope) {
+  const std::string place = where + ": rope_parameters";
+  if (rope.rope_type != "default" && rope.rope_type != "linear" && rope.rope_type != "dynamic" &&
+      rope.rope_type != "llama3") {
+    throw ConfigError(place + ": \"rope_type\" must be one of default, linear, dynamic, llama3; " +
+                      "found \"" + rope.rope_type + "\"");
+  }
+  detail::check_positive(place, "rope_theta", rope.rope_theta);
+  if (rope.rope_type == "default") return;
+  const auto need = [&](const char* key, const std::optional<double>& value) {
+    if (!value) {
+      throw ConfigError(place + ": \"" + key + "\" is missing; rope_type \"" + rope.rope_type +
+                        "\" needs it");
+    }
+    detail::check_positive(place, key, *value);
+  };
+  need("factor", rope.factor);
+  // The reference ignores it for "default", and fails on it for the others.
+  const auto partial = rope.other.find("partial_rotary_factor");
+  if (partial != rope.other.end() && parse_json(partial->second, place) != Json(1.0)) {
+    throw ConfigError(place + ": \"partial_rotary_factor\" must be 1, found " + partial->second);
+  }
+  if (rope.rope_type != "llama3") return;
+  need("low_freq_factor", rope.low_freq_factor);
+  need("high_freq_factor", rope.high_freq_factor);
+  if (*rope.high_freq_factor == *rope.low_freq_factor) {
+    throw ConfigError(place + ": \"low_freq_factor\" and \"high_freq_factor\" must differ");
+  }
+  if (rope.original_max_position_embeddings) {
+    detail::check_positions(place, "original_max_position_embeddings",
+                            *rope.original_max_position_embeddings);
+  }
+}
+
+}  // namespace
+
+LlamaConfig::LlamaConfig() {
+  vocab_size = 32000;
+  bos_token_id = 1;
+  eos_token_id = {2};
+  tie_word_embeddings = false;
+}
+
+LlamaConfig::~LlamaConfig() = default;
+
+LlamaConfig LlamaConfig::from_pretrained(const std::filesystem::path& path) {
+  return detail::config_from_pretrained<LlamaConfig>(path, "");
+}
+
+LlamaConfig LlamaConfig::from_json(std::string_view json) {
+  return detail::config_from_json<LlamaConfig>(json);
+}
+
+std::unique_ptr<TextConfig> LlamaConfig::clone() const {
+  return std::make_unique<LlamaConfig>(*this);
+}
+
+void LlamaConfig::read(detail::ConfigReader& reader) {
+  fields(*this, reader);
+  rope_parameters = read_rope(reader.json(), max_position_embeddings);
+}
+
+void LlamaConfig::write(detail::ConfigWriter& writer) const {
+  fields(*this, writer);
+  writer("head_dim", resolved_head_dim());
+  writer("num_key_value_heads", resolved_num_key_value_heads());
+  detail::ConfigWriter rope;
+  rope("rope_type", rope_parameters.rope_type);
+  rope("rope_theta", rope_parameters.rope_theta);
+  rope_fields(rope_parameters, rope);
+  rope.keep(rope_parameters.other);
+  writer("rope_parameters", rope.json());
+}
+
+void LlamaConfig::check(const std::string& where) const {
+  detail::check_size(where, "vocab_size", vocab_size);
+  detail::check_size(where, "hidden_size", hidden_size);
+  detail::check_size(where, "intermediate_size", intermediate_size);
+  detail::check_layers(where, "num_hidden_layers", num_hidden_layers);
+  detail::check_size(where, "num_attention_heads", num_attention_heads);
+  const Index key_value_heads = resolved_num_key_value_heads();
+  detail::check_size(where, "num_key_value_heads", key_value_heads);
+  detail::check_divides(where, "num_key_value_heads", key_value_heads, "num_attention_heads",
+                        num_attention_heads);
+  detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
+                        hidden_size);
+  detail::check_size(where, "head_dim", resolved_head_dim());
+  if (resolved_head_dim() % 2 != 0) {
+    throw ConfigError(where + ": \"head_dim\" must be even, since positions turn pairs; found " +
+                      std::to_string(resolved_head_dim()));
+  }
+  detail::check_size(where, "num_attention_heads * head_dim",
+                     num_attention_heads * resolved_head_dim());
+  detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
+  detail::check_positive(where, "rms_norm_eps", rms_norm_eps);
+  detail::check_activation(where, "hidden_act", hidden_act);
+  check_rope(where, rope_parameters);
+}
+
+}  // namespace instructblip

@@ -1,0 +1,252 @@
+#include "instructblip/configuration/pretrained_config.h"
+
+#include <cmath>
+#include <fstream>
+#include <system_error>
+
+#include "configuration/config_io.h"
+#include "instructblip/core/log.h"
+
+namespace instructblip {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Settings of `generate` that old files hold; the reference drops them on load.
+constexpr std::string_view kGenerationKeys[] = {"assistant_confidence_threshold",
+                                                "assistant_lookbehind",
+                                                "bad_words_ids",
+                                                "begin_suppress_tokens",
+                                                "diversity_penalty",
+                                                "do_sample",
+                                                "early_stopping",
+                                                "encoder_no_repeat_ngram_size",
+                                                "encoder_repetition_penalty",
+                                                "epsilon_cutoff",
+                                                "eta_cutoff",
+                                                "exponential_decay_length_penalty",
+                                                "forced_bos_token_id",
+                                                "forced_eos_token_id",
+                                                "length_penalty",
+                                                "max_length",
+                                                "min_length",
+                                                "no_repeat_ngram_size",
+                                                "num_assistant_tokens",
+                                                "num_assistant_tokens_schedule",
+                                                "num_beam_groups",
+                                                "num_beams",
+                                                "num_return_sequences",
+                                                "output_scores",
+                                                "remove_invalid_values",
+                                                "repetition_penalty",
+                                                "return_dict_in_generate",
+                                                "suppress_tokens",
+                                                "target_lookbehind",
+                                                "temperature",
+                                                "top_k",
+                                                "top_p",
+                                                "typical_p",
+                                                "use_cache"};
+
+constexpr std::string_view kActivations[] = {"gelu",
+                                             "gelu_python",
+                                             "gelu_new",
+                                             "gelu_fast",
+                                             "gelu_pytorch_tanh",
+                                             "gelu_python_tanh",
+                                             "quick_gelu",
+                                             "relu",
+                                             "silu",
+                                             "swish",
+                                             "linear"};
+
+constexpr DType kSavedTypes[] = {DType::Float32, DType::BFloat16, DType::Float16};
+
+bool is_generation_key(std::string_view key) {
+  return std::find(std::begin(kGenerationKeys), std::end(kGenerationKeys), key) !=
+         std::end(kGenerationKeys);
+}
+
+std::optional<DType> read_dtype(JsonReader<ConfigError>& json) {
+  const std::optional<std::string> older = json.get<std::string>("torch_dtype");
+  std::optional<std::string> name = json.get<std::string>("dtype");
+  const char* key = name ? "dtype" : "torch_dtype";
+  if (!name) name = older;
+  if (!name) return std::nullopt;
+  std::string_view plain = *name;
+  if (plain.starts_with("torch.")) plain.remove_prefix(6);
+  for (const DType dtype : kSavedTypes) {
+    if (plain == name_of(dtype)) return dtype;
+  }
+  json.fail(key, "must be float32, bfloat16 or float16, found " + *name);
+}
+
+}  // namespace
+
+PretrainedConfig::PretrainedConfig() = default;
+PretrainedConfig::PretrainedConfig(const PretrainedConfig&) = default;
+PretrainedConfig& PretrainedConfig::operator=(const PretrainedConfig&) = default;
+PretrainedConfig::~PretrainedConfig() = default;
+
+std::string PretrainedConfig::to_json() const { return detail::ConfigWriter::run(*this).dump(2); }
+
+void PretrainedConfig::validate() const { check(std::string(model_type())); }
+
+void PretrainedConfig::save_pretrained(const fs::path& folder) const {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  const fs::path path = folder / "config.json";
+  std::ofstream stream(path, std::ios::binary | std::ios::trunc);
+  stream << to_json() << '\n';
+  stream.close();
+  if (!stream) throw ConfigError(path.string() + ": cannot be written");
+}
+
+std::span<const std::string_view> activation_names() { return kActivations; }
+
+namespace detail {
+
+void ConfigReader::run(PretrainedConfig& config) {
+  const std::string where =
+      json_.where() + (json_.path().empty() ? "" : ": \"" + json_.path() + "\"");
+  json_.find("model_type");
+  json_.find("_commit_hash");
+  config.dtype = read_dtype(json_);
+  config.read(*this);
+  for (const std::string& key : json_.unread()) {
+    if (!is_generation_key(key)) config.other[key] = json_.find(key)->dump();
+  }
+  config.check(where);
+}
+
+void ConfigReader::ids(const char* key, std::vector<std::int64_t>& value) {
+  const Json* found = json_.find(key);
+  if (found == nullptr) return;
+  if (found->is_null()) {
+    value.clear();
+  } else if (found->is_array()) {
+    value = json_.require<std::vector<std::int64_t>>(key);
+  } else {
+    value = {json_.require<std::int64_t>(key)};
+  }
+}
+
+void ConfigReader::part(const char* key, PretrainedConfig& config) {
+  const Json* found = json_.find(key);
+  if (found == nullptr || found->is_null()) return;
+  ConfigReader(json_.child(key)).run(config);
+}
+
+Json ConfigWriter::run(const PretrainedConfig& config) {
+  ConfigWriter writer;
+  writer.json_["model_type"] = config.model_type();
+  if (config.dtype) writer.json_["dtype"] = name_of(*config.dtype);
+  config.write(writer);
+  writer.keep(config.other);
+  return std::move(writer.json_);
+}
+
+void ConfigWriter::ids(const char* key, const std::vector<std::int64_t>& value) {
+  if (value.empty()) {
+    json_[key] = nullptr;
+  } else if (value.size() == 1) {
+    json_[key] = value[0];
+  } else {
+    json_[key] = value;
+  }
+}
+
+void ConfigWriter::keep(const std::map<std::string, std::string>& other) {
+  for (const auto& [key, text] : other) {
+    if (!json_.contains(key)) json_[key] = parse_json<ConfigError>(text, "the value of " + key);
+  }
+}
+
+ConfigSource open_config(const fs::path& path, std::string_view section,
+                         std::string_view model_type) {
+  std::error_code ignored;
+  const fs::path file = fs::is_directory(path, ignored) ? path / "config.json" : path;
+  ConfigSource source{read_json_file<ConfigError>(file), file.string(), ""};
+  if (!source.json.is_object()) return source;  // the reader says so
+  const auto move_to = [&](const std::string& key) {
+    Json found = source.json[key];
+    source.json = std::move(found);
+    source.section = key;
+  };
+  const auto type_of = [](const Json& json) -> std::string {
+    const auto found = json.is_object() ? json.find("model_type") : json.end();
+    return json.is_object() && found != json.end() && found->is_string() ? found->get<std::string>()
+                                                                         : std::string();
+  };
+  if (!section.empty() && source.json.contains(section)) {
+    move_to(std::string(section));
+  } else if (const std::string found = type_of(source.json);
+             !found.empty() && !model_type.empty() && found != model_type) {
+    for (const auto& [key, value] : source.json.items()) {
+      if (type_of(value) != model_type) continue;
+      move_to(std::string(key));
+      return source;
+    }
+    log_warning(source.where + ": a configuration of type \"" + found + "\", read as \"" +
+                std::string(model_type) + "\"");
+  }
+  return source;
+}
+
+namespace {
+
+[[noreturn]] void fail(const std::string& where, const char* key, const std::string& what) {
+  throw ConfigError(where + ": \"" + key + "\" " + what);
+}
+
+}  // namespace
+
+void check_part(const std::string& where, const PretrainedConfig& config) {
+  ConfigWriter::check(where, config);
+}
+
+void check_range(const std::string& where, const char* key, Index value, Index least, Index most) {
+  if (value >= least && value <= most) return;
+  fail(where, key,
+       "must be from " + std::to_string(least) + " to " + std::to_string(most) + ", found " +
+           std::to_string(value));
+}
+
+void check_size(const std::string& where, const char* key, Index value) {
+  check_range(where, key, value, 1, Index{1} << 28);
+}
+
+void check_layers(const std::string& where, const char* key, Index value) {
+  check_range(where, key, value, 1, 4096);
+}
+
+void check_positions(const std::string& where, const char* key, Index value) {
+  check_range(where, key, value, 1, Index{1} << 24);
+}
+
+void check_divides(const std::string& where, const char* divisor_key, Index divisor,
+                   const char* key, Index value) {
+  if (value % divisor == 0) return;
+  fail(where, key,
+       std::to_string(value) + " must be a multiple of \"" + divisor_key + "\", " +
+           std::to_string(divisor));
+}
+
+void check_activation(const std::string& where, const char* key, const std::string& name) {
+  if (std::find(std::begin(kActivations), std::end(kActivations), name) != std::end(kActivations)) {
+    return;
+  }
+  std::string known;
+  for (const std::string_view activation : kActivations) {
+    known += (known.empty() ? "" : ", ") + std::string(activation);
+  }
+  fail(where, key, "must be one of " + known + "; found \"" + name + "\"");
+}
+
+void check_positive(const std::string& where, const char* key, double value) {
+  if (std::isfinite(value) && value > 0) return;
+  fail(where, key, "must be a positive number, found " + std::to_string(value));
+}
+
+}  // namespace detail
+}  // namespace instructblip

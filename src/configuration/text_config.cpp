@@ -1,0 +1,75 @@
+#include "instructblip/configuration/text_config.h"
+
+#include "configuration/config_io.h"
+#include "instructblip/configuration/configuration_llama.h"
+#include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/configuration/configuration_t5.h"
+
+namespace instructblip {
+namespace {
+
+struct Kind {
+  std::string_view model_type;
+  std::unique_ptr<TextConfig> (*make)();
+};
+
+template <class Config>
+std::unique_ptr<TextConfig> make() {
+  return std::make_unique<Config>();
+}
+
+// One line for each kind of language model.
+constexpr Kind kKinds[] = {
+    {"llama", make<LlamaConfig>},
+    {"opt", make<OPTConfig>},
+    {"t5", make<T5Config>},
+};
+
+}  // namespace
+
+TextConfig::TextConfig() = default;
+TextConfig::TextConfig(const TextConfig&) = default;
+TextConfig& TextConfig::operator=(const TextConfig&) = default;
+TextConfig::~TextConfig() = default;
+
+std::vector<std::string> text_config_types() {
+  std::vector<std::string> types;
+  for (const Kind& kind : kKinds) types.emplace_back(kind.model_type);
+  return types;
+}
+
+std::unique_ptr<TextConfig> make_text_config(std::string_view model_type) {
+  std::string known;
+  for (const Kind& kind : kKinds) {
+    if (kind.model_type == model_type) return kind.make();
+    known += (known.empty() ? "" : ", ") + std::string(kind.model_type);
+  }
+  throw ConfigError("language models of model_type \"" + std::string(model_type) +
+                    "\" are not supported; supported are " + known);
+}
+
+TextConfigHolder load_text_config(const std::filesystem::path& path) {
+  const detail::ConfigSource source = detail::open_config(path, "text_config", "");
+  return detail::read_text_config(
+      JsonReader<ConfigError>(source.json, source.where, source.section));
+}
+
+TextConfigHolder detail::read_text_config(JsonReader<ConfigError> json) {
+  const std::string type = json.get_or<std::string>("model_type", "opt");
+  std::unique_ptr<TextConfig> config;
+  try {
+    config = make_text_config(type);
+  } catch (const ConfigError& error) {
+    json.fail("model_type", std::string("cannot be used: ") + error.what());
+  }
+  ConfigReader(std::move(json)).run(*config);
+  return TextConfigHolder(std::move(config));
+}
+
+void detail::ConfigReader::part(const char* key, TextConfigHolder& config) {
+  const Json* found = json_.find(key);
+  if (found == nullptr || found->is_null()) return;
+  config = read_text_config(json_.child(key));
+}
+
+}  // namespace instructblip
