@@ -1,0 +1,20 @@
+// Resampling that equals Pillow's Image.resize bit for bit.
+#pragma once
+
+#include "instructblip/core/export.h"
+#include "instructblip/image_processing/image.h"
+
+namespace instructblip {
+
+/// Pillow's filters under Pillow's numbers, which `resample` in a preprocessor_config.json holds.
+enum class Resampling { Nearest = 0, Lanczos = 1, Bilinear = 2, Bicubic = 3, Box = 4, Hamming = 5 };
+
+/// Resizes to `width` x `height`. All filters but Nearest are antialiased: their support grows with
+/// the reduction. Images with alpha are premultiplied for it and divided again afterwards. An image
+/// that already has the size is returned unchanged. Rows are divided over the library's threads.
+/// Throws InputError if the image is empty or the size is below 1 or absurd (a side above 2^20,
+/// 2^30 pixels). Source: Pillow's Image.resize, Resample.c, Geometry.c.
+INSTRUCTBLIP_EXPORT Image resize(const Image& image, Index width, Index height,
+                                 Resampling filter = Resampling::Bicubic);
+
+}  // namespace instructblip

@@ -1,0 +1,103 @@
+// What the decoders of the single file formats share. Each takes a whole file in memory and gives
+// RGB.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "instructblip/core/dtype.h"
+#include "instructblip/image_processing/image.h"
+
+namespace instructblip::image_decoding {
+
+using Bytes = std::span<const std::uint8_t>;
+
+/// An RGB image, and how EXIF says to turn it (1 to 8; 1 is upright).
+struct Decoded {
+  Image image;
+  int orientation = 1;
+};
+
+Decoded decode_jpeg(Bytes file, Index max_pixels);
+Decoded decode_png(Bytes file, Index max_pixels);
+Decoded decode_bmp(Bytes file, Index max_pixels);
+Decoded decode_gif(Bytes file, Index max_pixels);
+Decoded decode_pnm(Bytes file, Index max_pixels);
+
+[[noreturn]] void fail(std::string_view format, const std::string& what);
+[[noreturn]] void fail_truncated(std::string_view format);
+
+/// Throws if a file's header gives no image or one of more than `max_pixels`.
+void check_size(std::string_view format, std::uint64_t width, std::uint64_t height,
+                Index max_pixels);
+
+/// Reads numbers and runs of bytes one after another; reading beyond the end throws.
+class Reader {
+ public:
+  Reader(Bytes bytes, std::string_view format) : bytes_(bytes), format_(format) {}
+
+  std::size_t position() const { return position_; }
+  std::size_t remaining() const { return bytes_.size() - position_; }
+  void seek(std::size_t position) {
+    if (position > bytes_.size()) fail_truncated(format_);
+    position_ = position;
+  }
+  Bytes take(std::size_t count) {
+    if (count > remaining()) fail_truncated(format_);
+    position_ += count;
+    return bytes_.subspan(position_ - count, count);
+  }
+  std::uint8_t u8() { return take(1)[0]; }
+  std::uint32_t u16_le() { return number(2, false); }
+  std::uint32_t u32_le() { return number(4, false); }
+  std::uint32_t u16_be() { return number(2, true); }
+  std::uint32_t u32_be() { return number(4, true); }
+
+ private:
+  std::uint32_t number(std::size_t size, bool big_endian) {
+    const Bytes bytes = take(size);
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < size; ++i)
+      value = value << 8 | bytes[big_endian ? i : size - 1 - i];
+    return value;
+  }
+
+  Bytes bytes_;
+  std::size_t position_ = 0;
+  std::string_view format_;
+};
+
+/// Palette colours [256][3]; entries that the file lacks are black, as in Pillow.
+struct Palette {
+  std::uint8_t colors[256][3] = {};
+};
+
+/// Writes three equal bytes.
+inline void put_gray(std::uint8_t* rgb, std::uint8_t value) { rgb[0] = rgb[1] = rgb[2] = value; }
+inline void put_color(std::uint8_t* rgb, const std::uint8_t* color) {
+  rgb[0] = color[0], rgb[1] = color[1], rgb[2] = color[2];
+}
+
+/// Orientation from a TIFF structure ("II*\0..." or "MM\0*..."), 0 if it names none.
+int exif_orientation(Bytes tiff);
+/// Orientation from an XMP packet, 0 if it names none.
+int xmp_orientation(std::string_view packet);
+
+/// Inflates a zlib stream into `out`; returns the bytes written, or -1 if the stream is damaged or
+/// holds more than `out` takes.
+std::ptrdiff_t inflate(Bytes stream, std::span<std::uint8_t> out);
+
+/// Where a JPEG's parts are, from a walk over its markers that throws on any that is malformed.
+struct JpegMarkers {
+  std::uint32_t width = 0, height = 0;
+  int components = 0;
+  int orientation = 1;
+};
+JpegMarkers walk_jpeg_markers(Bytes file);
+
+/// The decoder without libjpeg. Its pixels differ from libjpeg's by a few steps.
+Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers);
+
+}  // namespace instructblip::image_decoding

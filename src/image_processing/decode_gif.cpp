@@ -1,0 +1,192 @@
+// GIF, first frame, as Pillow shows it: pixels outside the frame have the transparent colour, else
+// colour 0; transparent pixels have their palette's colour; a palette that is a grey ramp counts as
+// none.
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "image_processing/decode.h"
+
+namespace instructblip::image_decoding {
+namespace {
+
+constexpr std::string_view format_name = "GIF";
+
+/// Colours of a palette and whether it is one, not just each index as grey.
+struct Colors {
+  Palette palette;
+  bool needed = false;
+};
+
+Colors read_colors(Reader& reader, int flags) {
+  const std::size_t count = std::size_t{2} << (flags & 7);
+  const Bytes bytes = reader.take(3 * count);
+  Colors colors;
+  std::copy(bytes.begin(), bytes.end(), &colors.palette.colors[0][0]);
+  for (std::size_t i = 0; i < bytes.size(); ++i) colors.needed |= bytes[i] != i / 3;
+  return colors;
+}
+
+/// The contents of a chain of blocks, up to its end or the file's.
+std::vector<std::uint8_t> read_blocks(Reader& reader) {
+  std::vector<std::uint8_t> bytes;
+  while (reader.remaining() > 0) {
+    const std::size_t size = reader.u8();
+    if (size == 0) break;
+    const Bytes block = reader.take(std::min(size, reader.remaining()));
+    bytes.insert(bytes.end(), block.begin(), block.end());
+  }
+  return bytes;
+}
+
+/// Variable-length codes, lowest bit first.
+class CodeReader {
+ public:
+  explicit CodeReader(Bytes bytes) : bytes_(bytes) {}
+
+  int next(int size) {
+    while (held_ < size) {
+      if (position_ == bytes_.size()) fail_truncated(format_name);
+      bits_ |= static_cast<std::uint32_t>(bytes_[position_++]) << held_;
+      held_ += 8;
+    }
+    const int code = static_cast<int>(bits_ & ((1u << size) - 1));
+    bits_ >>= size;
+    held_ -= size;
+    return code;
+  }
+
+ private:
+  Bytes bytes_;
+  std::size_t position_ = 0;
+  std::uint32_t bits_ = 0;
+  int held_ = 0;
+};
+
+/// Expands LZW data to `count` palette indices.
+std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count) {
+  constexpr int table_size = 4096, longest_code = 12;
+  struct Entry {
+    std::int16_t prefix = -1;
+    std::uint8_t last = 0, first = 0;
+    std::uint16_t length = 1;
+  };
+  std::vector<Entry> table(table_size);
+  const int clear = 1 << literal_bits, end = clear + 1;
+  for (int i = 0; i < clear; ++i) {
+    table[static_cast<std::size_t>(i)].last = static_cast<std::uint8_t>(i);
+    table[static_cast<std::size_t>(i)].first = static_cast<std::uint8_t>(i);
+  }
+  // Each code that is read adds an entry, and a code is at least two bits long.
+  if (count / table_size > data.size() * 4) fail_truncated(format_name);
+  std::vector<std::uint8_t> out;
+  out.reserve(count);
+  CodeReader codes(data);
+  int size = literal_bits + 1, next = clear + 2, previous = -1;
+  while (out.size() < count) {
+    int code = codes.next(size);
+    if (code == end) fail_truncated(format_name);
+    if (code == clear) {
+      size = literal_bits + 1, next = clear + 2, previous = -1;
+      continue;
+    }
+    if (code > next || (code == next && previous < 0) || (code > end && previous < 0)) {
+      fail(format_name, "its compressed data is damaged");
+    }
+    const Entry before = previous < 0 ? Entry{} : table[static_cast<std::size_t>(previous)];
+    if (previous >= 0 && next < table_size) {
+      const std::uint8_t first =
+          code == next ? before.first : table[static_cast<std::size_t>(code)].first;
+      table[static_cast<std::size_t>(next)] = {static_cast<std::int16_t>(previous), first,
+                                               before.first,
+                                               static_cast<std::uint16_t>(before.length + 1)};
+      ++next;
+      if (next == 1 << size && size < longest_code) ++size;
+    } else if (code >= next) {
+      fail(format_name, "its compressed data is damaged");
+    }
+    previous = code;
+    const std::size_t begin = out.size(), length = table[static_cast<std::size_t>(code)].length;
+    out.resize(begin + length);
+    for (std::size_t i = length; i-- > 0; code = table[static_cast<std::size_t>(code)].prefix) {
+      out[begin + i] = table[static_cast<std::size_t>(code)].last;
+    }
+  }
+  return out;
+}
+
+/// The rows of an interlaced frame in the order of the file.
+std::vector<Index> row_order(Index height, bool interlaced) {
+  std::vector<Index> rows;
+  rows.reserve(static_cast<std::size_t>(height));
+  constexpr Index passes[][2] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}};
+  constexpr Index plain[][2] = {{0, 1}};
+  const auto order =
+      interlaced ? std::span<const Index[2]>(passes) : std::span<const Index[2]>(plain);
+  for (const auto& [first, step] : order) {
+    for (Index y = first; y < height; y += step) rows.push_back(y);
+  }
+  return rows;
+}
+
+}  // namespace
+
+Decoded decode_gif(Bytes file, Index max_pixels) {
+  constexpr std::size_t signature_size = 6;
+  constexpr int extension = '!', image = ',', end = ';', graphic_control = 0xf9, has_palette = 0x80;
+  Reader reader(file, format_name);
+  reader.seek(signature_size);
+  std::uint32_t width = reader.u16_le(), height = reader.u16_le();
+  const int screen_flags = reader.u8();
+  reader.take(2);
+  Colors colors;
+  if (screen_flags & has_palette) colors = read_colors(reader, screen_flags);
+
+  std::optional<std::uint8_t> transparent;
+  for (int block = 0; (block = reader.u8()) != image;) {
+    if (block == end) fail(format_name, "it holds no frame");
+    if (block != extension) continue;
+    const int label = reader.u8();
+    const std::vector<std::uint8_t> data = read_blocks(reader);
+    if (label == graphic_control && data.size() >= 4 && (data[0] & 1)) transparent = data[3];
+  }
+  const std::uint32_t left = reader.u16_le(), top = reader.u16_le();
+  const std::uint32_t frame_width = reader.u16_le(), frame_height = reader.u16_le();
+  const int frame_flags = reader.u8();
+  if (frame_flags & has_palette) {
+    const Colors local = read_colors(reader, frame_flags);
+    if (local.needed)
+      colors = local;
+    else
+      colors.needed = false;
+  }
+  check_size(format_name, frame_width, frame_height, max_pixels);
+  width = std::max(width, left + frame_width);
+  height = std::max(height, top + frame_height);
+  check_size(format_name, width, height, max_pixels);
+
+  const int literal_bits = reader.u8();
+  if (literal_bits > 11) fail(format_name, "its compressed data is damaged");
+  const std::vector<std::uint8_t> data = read_blocks(reader);
+  const std::vector<std::uint8_t> indices =
+      expand(data, literal_bits, std::size_t{frame_width} * frame_height);
+
+  if (!colors.needed) {
+    for (int i = 0; i < 256; ++i) put_gray(colors.palette.colors[i], static_cast<std::uint8_t>(i));
+  }
+  const auto& palette = colors.palette.colors;
+  Decoded decoded{.image = Image(width, height)};
+  const std::span<std::uint8_t> pixels = decoded.image.pixels();
+  const std::uint8_t* fill = palette[transparent.value_or(0)];
+  for (std::size_t i = 0; i < pixels.size(); i += 3) put_color(&pixels[i], fill);
+  const std::uint8_t* in = indices.data();
+  for (const Index y : row_order(frame_height, (frame_flags & 0x40) != 0)) {
+    std::uint8_t* out = decoded.image.row(top + y) + 3 * left;
+    for (std::uint32_t x = 0; x < frame_width; ++x, out += 3) put_color(out, palette[*in++]);
+  }
+  return decoded;
+}
+
+}  // namespace instructblip::image_decoding

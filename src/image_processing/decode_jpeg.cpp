@@ -1,0 +1,161 @@
+// JPEG through libjpeg(-turbo), which Pillow uses too: the pixels are the same. Without it,
+// stb_image.
+#include "image_processing/decode.h"
+
+#if defined(INSTRUCTBLIP_HAVE_JPEG)
+#include <csetjmp>
+#include <cstdio>
+// jpeglib.h needs FILE to be declared.
+#include <jpeglib.h>
+#endif
+
+#include <string>
+#include <vector>
+
+namespace instructblip::image_decoding {
+
+#if defined(INSTRUCTBLIP_HAVE_JPEG)
+namespace {
+
+constexpr std::string_view format_name = "JPEG";
+
+/// Pillow's CMYK to RGB, of samples stored inverted (Adobe's custom, which it assumes of all): 4
+/// bytes a pixel.
+void inverted_cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, Index count) {
+  for (Index i = 0; i < count; ++i, cmyk += 4, rgb += 3) {
+    const int not_black = cmyk[3];
+    for (int c = 0; c < 3; ++c) {
+      const int product = (255 - cmyk[c]) * not_black + 128;
+      rgb[c] = static_cast<std::uint8_t>(not_black - (((product >> 8) + product) >> 8));
+    }
+  }
+}
+
+/// libjpeg reports errors through functions that must not return; they jump out of its frames, in
+/// which no C++ object lives.
+struct ErrorManager {
+  jpeg_error_mgr base;
+  std::jmp_buf escape;
+  char message[JMSG_LENGTH_MAX];
+};
+
+[[noreturn]] void raise_error(j_common_ptr common) {
+  auto* manager = reinterpret_cast<ErrorManager*>(common->err);
+  manager->base.format_message(common, manager->message);
+  std::longjmp(manager->escape, 1);
+}
+
+void ignore_message(j_common_ptr) {}
+
+// Data that ends early is an error, not a grey area in the picture.
+boolean end_of_data(j_decompress_ptr decoder) {
+  auto* manager = reinterpret_cast<ErrorManager*>(decoder->err);
+  std::snprintf(manager->message, sizeof(manager->message), "%s",
+                "the file ends in the middle of the image; it is truncated or damaged");
+  std::longjmp(manager->escape, 1);
+}
+
+void skip_input(j_decompress_ptr decoder, long count) {
+  if (count <= 0) return;
+  if (static_cast<std::size_t>(count) > decoder->src->bytes_in_buffer) {
+    end_of_data(decoder);
+    return;
+  }
+  decoder->src->next_input_byte += count;
+  decoder->src->bytes_in_buffer -= static_cast<std::size_t>(count);
+}
+
+void nothing(j_decompress_ptr) {}
+
+// A progressive file may ask for the whole picture to be gone through again in each of endless
+// scans.
+void limit_scans(j_common_ptr common) {
+  constexpr int most_scans = 1000;
+  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= most_scans) return;
+  auto* manager = reinterpret_cast<ErrorManager*>(common->err);
+  std::snprintf(manager->message, sizeof(manager->message), "it has more than %d scans",
+                most_scans);
+  std::longjmp(manager->escape, 1);
+}
+
+struct Decompressor {
+  jpeg_decompress_struct decoder = {};
+  ErrorManager errors = {};
+  jpeg_source_mgr source = {};
+  jpeg_progress_mgr progress = {};
+
+  explicit Decompressor(Bytes file) {
+    decoder.err = jpeg_std_error(&errors.base);
+    errors.base.error_exit = raise_error;
+    errors.base.output_message = ignore_message;
+    source.next_input_byte = file.data();
+    source.bytes_in_buffer = file.size();
+    source.init_source = nothing;
+    source.fill_input_buffer = end_of_data;
+    source.skip_input_data = skip_input;
+    source.resync_to_restart = jpeg_resync_to_restart;
+    source.term_source = nothing;
+    progress.progress_monitor = limit_scans;
+  }
+  Decompressor(const Decompressor&) = delete;
+  Decompressor& operator=(const Decompressor&) = delete;
+  ~Decompressor() { jpeg_destroy_decompress(&decoder); }
+};
+
+/// False if libjpeg gave up; its message is in `d.errors`. No object with a destructor may live
+/// here.
+bool start(Decompressor& d) {
+  if (setjmp(d.errors.escape) != 0) return false;
+  jpeg_create_decompress(&d.decoder);
+  d.decoder.src = &d.source;
+  d.decoder.progress = &d.progress;
+  jpeg_read_header(&d.decoder, TRUE);
+  if (d.decoder.num_components == 4)
+    d.decoder.out_color_space = JCS_CMYK;
+  else
+    d.decoder.out_color_space = d.decoder.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg_start_decompress(&d.decoder);
+  return true;
+}
+
+bool read_rows(Decompressor& d, std::uint8_t* line, Image& image) {
+  if (setjmp(d.errors.escape) != 0) return false;
+  while (d.decoder.output_scanline < d.decoder.output_height) {
+    std::uint8_t* out = image.row(static_cast<Index>(d.decoder.output_scanline));
+    JSAMPROW target = d.decoder.output_components == 3 ? out : line;
+    jpeg_read_scanlines(&d.decoder, &target, 1);
+    if (d.decoder.output_components == 4) inverted_cmyk_to_rgb(line, out, image.width());
+    if (d.decoder.output_components == 1) {
+      for (Index x = 0; x < image.width(); ++x) put_gray(out + 3 * x, line[x]);
+    }
+  }
+  jpeg_finish_decompress(&d.decoder);
+  return true;
+}
+
+Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
+  Decompressor d(file);
+  if (!start(d)) fail(format_name, d.errors.message);
+  if (d.decoder.output_width != markers.width || d.decoder.output_height != markers.height) {
+    fail(format_name, "its headers contradict each other");
+  }
+  Image image(static_cast<Index>(markers.width), static_cast<Index>(markers.height));
+  std::vector<std::uint8_t> line(4 * std::size_t{markers.width});
+  if (!read_rows(d, line.data(), image)) fail(format_name, d.errors.message);
+  return image;
+}
+
+}  // namespace
+#endif
+
+Decoded decode_jpeg(Bytes file, Index max_pixels) {
+  const JpegMarkers markers = walk_jpeg_markers(file);
+  check_size("JPEG", markers.width, markers.height, max_pixels);
+#if defined(INSTRUCTBLIP_HAVE_JPEG)
+  return {decode_with_libjpeg(file, markers), markers.orientation};
+#else
+  return {decode_jpeg_with_stb(file, markers), markers.orientation};
+#endif
+}
+
+}  // namespace instructblip::image_decoding

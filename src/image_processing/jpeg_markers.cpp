@@ -1,0 +1,128 @@
+// A walk over a JPEG's markers: finds size and orientation, and refuses what would lead a decoder
+// astray (a Huffman table that holds more codes than there are makes stb_image write out of
+// bounds).
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "image_processing/decode.h"
+
+namespace instructblip::image_decoding {
+namespace {
+
+constexpr std::string_view format_name = "JPEG";
+
+enum Marker : int {
+  sof0 = 0xc0,
+  dht = 0xc4,
+  jpg = 0xc8,
+  dac = 0xcc,
+  rst0 = 0xd0,
+  rst7 = 0xd7,
+  soi = 0xd8,
+  eoi = 0xd9,
+  sos = 0xda,
+  dqt = 0xdb,
+  dri = 0xdd,
+  app1 = 0xe1,
+  sof15 = 0xcf
+};
+
+bool is_frame(int marker) {
+  return marker >= sof0 && marker <= sof15 && marker != dht && marker != jpg && marker != dac;
+}
+
+void check_huffman_tables(Bytes segment) {
+  Reader reader(segment, format_name);
+  while (reader.remaining() > 0) {
+    const int id = reader.u8();
+    if (id >> 4 > 1 || (id & 15) > 3) fail(format_name, "a Huffman table has an impossible number");
+    std::uint32_t values = 0, code = 0;
+    for (int length = 1; length <= 16; ++length) {
+      const std::uint32_t count = reader.u8();
+      values += count;
+      code = (code << 1) + count;
+      if (code > 1u << length) fail(format_name, "a Huffman table has more codes than fit");
+    }
+    if (values > 256) fail(format_name, "a Huffman table has more than 256 values");
+    reader.take(values);
+  }
+}
+
+void check_quantization_tables(Bytes segment) {
+  Reader reader(segment, format_name);
+  while (reader.remaining() > 0) {
+    const int id = reader.u8();
+    if (id >> 4 > 1 || (id & 15) > 3)
+      fail(format_name, "a quantisation table has an impossible number");
+    reader.take(id >> 4 ? 128 : 64);
+  }
+}
+
+void read_frame(Bytes segment, JpegMarkers& markers) {
+  Reader reader(segment, format_name);
+  const int precision = reader.u8();
+  const std::uint32_t height = reader.u16_be(), width = reader.u16_be();
+  const int components = reader.u8();
+  if (precision != 8)
+    fail(format_name, std::to_string(precision) + " bits a sample are not supported");
+  if (components != 1 && components != 3 && components != 4) {
+    fail(format_name, std::to_string(components) + " components are not supported");
+  }
+  if (markers.components != 0) fail(format_name, "it has two frame headers");
+  markers.width = width, markers.height = height, markers.components = components;
+}
+
+/// Bytes up to the next marker that is not part of the coded data.
+void skip_coded_data(Bytes file, Reader& reader) {
+  std::size_t at = reader.position();
+  for (; at + 1 < file.size(); ++at) {
+    const int next = file[at + 1];
+    if (file[at] == 0xff && next != 0 && next != 0xff && !(next >= rst0 && next <= rst7)) break;
+  }
+  reader.seek(at);
+}
+
+}  // namespace
+
+JpegMarkers walk_jpeg_markers(Bytes file) {
+  constexpr std::string_view exif_name("Exif\0\0", 6),
+      xmp_name("http://ns.adobe.com/xap/1.0/\0", 29);
+  JpegMarkers markers;
+  std::vector<std::uint8_t> exif;
+  int xmp = 0;
+  bool scanned = false;
+  Reader reader(file, format_name);
+  reader.seek(2);
+  while (!scanned || reader.remaining() >= 2) {
+    if (reader.u8() != 0xff) continue;  // junk between segments is skipped, as other decoders do
+    int marker = reader.u8();
+    while (marker == 0xff) marker = reader.u8();
+    if (marker == eoi) break;
+    if (marker == 0 || marker == 1 || marker == soi || (marker >= rst0 && marker <= rst7)) continue;
+    const std::uint32_t length = reader.u16_be();
+    if (length < 2) fail(format_name, "a segment has a length below 2");
+    const Bytes segment = reader.take(length - 2);
+    const std::string_view text(reinterpret_cast<const char*>(segment.data()), segment.size());
+    if (marker == dht) check_huffman_tables(segment);
+    if (marker == dqt) check_quantization_tables(segment);
+    if (is_frame(marker)) read_frame(segment, markers);
+    if (marker == app1 && !scanned && text.starts_with(exif_name)) {
+      exif.insert(exif.end(), segment.begin() + exif_name.size(), segment.end());
+    }
+    if (marker == app1 && !scanned && text.starts_with(xmp_name)) {
+      xmp = xmp_orientation(text.substr(xmp_name.size()));
+    }
+    if (marker == sos) {
+      if (markers.components == 0) fail(format_name, "a scan begins before the frame header");
+      scanned = true;
+      skip_coded_data(file, reader);
+    }
+  }
+  if (!scanned) fail_truncated(format_name);
+  markers.orientation = exif_orientation(exif);
+  if (markers.orientation == 0) markers.orientation = xmp;
+  return markers;
+}
+
+}  // namespace instructblip::image_decoding

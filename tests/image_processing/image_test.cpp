@@ -1,0 +1,207 @@
+#include "instructblip/image_processing/image.h"
+
+#include "instructblip/core/error.h"
+#include "support/compare.h"
+#include "support/fixtures.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip {
+namespace {
+
+using testing::expect_equal;
+using testing::Fixture;
+using testing::TemporaryFolder;
+
+using Bytes = std::vector<std::uint8_t>;
+
+TensorView view(const Image& image) {
+  return {image.pixels().data(), DType::UInt8, {image.height(), image.width(), image.channels()}};
+}
+
+Bytes bytes_of(const Tensor& tensor) {
+  const auto span = tensor.span<std::uint8_t>();
+  return {span.begin(), span.end()};
+}
+
+std::string message_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+#define EXPECT_MESSAGE(statement, part)                                   \
+  EXPECT_NE(message_of([&] { statement; }).find(part), std::string::npos) \
+      << message_of([&] { statement; })
+
+const Fixture& decoding() {
+  static const Fixture fixture("image_processing/decoding");
+  return fixture;
+}
+
+Bytes file(const std::string& name) { return bytes_of(decoding()[name + ".file"]); }
+
+class Decoding : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Decoding, PixelsEqualTheReferences) {
+  const Image image = Image::open(file(GetParam()));
+  EXPECT_EQ(image.format(), PixelFormat::RGB);
+  expect_equal(view(image), decoding()[GetParam() + ".rgb"]);
+}
+
+std::vector<std::string> file_names() {
+  std::vector<std::string> names;
+  for (const std::string& name : decoding().names()) {
+    const bool exact = INSTRUCTBLIP_TEST_HAS_JPEG || !name.starts_with("jpeg");
+    if (exact && name.ends_with(".file")) names.push_back(name.substr(0, name.size() - 5));
+  }
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryFile, Decoding, ::testing::ValuesIn(file_names()),
+                         [](const auto& info) { return info.param; });
+
+TEST(Image, OpensAPath) {
+  const TemporaryFolder folder;
+  const Bytes bytes = file("png_2_8");
+  const auto path = folder.write("picture.of.no.kind",
+                                 {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  expect_equal(view(Image::open(path)), decoding()["png_2_8.rgb"]);
+}
+
+TEST(Image, FilesThatCannotBeOpenedAreNamed) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(Image::open(folder.path() / "nothing.png"), ImageError);
+  EXPECT_MESSAGE(Image::open(folder.path() / "nothing.png"), "nothing.png");
+  EXPECT_MESSAGE(Image::open(folder.path()), "not a file");
+  EXPECT_MESSAGE(Image::open(folder.write("empty.png", "")), "empty.png");
+}
+
+TEST(Image, OtherFormatsAreNamedWithWhatToDo) {
+  const auto open = [](std::string_view text) { Image::open(Bytes(text.begin(), text.end())); };
+  EXPECT_MESSAGE(open({"RIFF\0\0\0\0WEBPVP8 ", 16}), "WebP");
+  EXPECT_MESSAGE(open({"II*\0\0\0\0\0", 8}), "TIFF");
+  EXPECT_MESSAGE(open("<svg></svg>"), "SVG");
+  EXPECT_MESSAGE(open("hello"), "expected JPEG, PNG, BMP, GIF or PNM");
+  EXPECT_MESSAGE(open(""), "it is empty");
+}
+
+TEST(Image, SizeIsBoundedByTheHeader) {
+  for (const char* name : {"jpeg_baseline", "png_2_8", "bmp_24", "gif_full_table", "pnm_p6"}) {
+    const Tensor expected = decoding()[std::string(name) + ".rgb"];
+    const Index pixels = expected.size() / 3;
+    EXPECT_NO_THROW(Image::open(file(name), {.max_pixels = pixels})) << name;
+    EXPECT_THROW(Image::open(file(name), {.max_pixels = pixels - 1}), ImageError) << name;
+    EXPECT_MESSAGE(Image::open(file(name), {.max_pixels = pixels - 1}), "max_pixels");
+  }
+}
+
+TEST(Image, AHugeHeaderTakesNoMemory) {
+  Bytes png = file("png_0_8");
+  png[16] = png[20] = 0x00, png[17] = png[21] = 0xff;  // 16 million pixels a side
+  EXPECT_THROW(Image::open(png), ImageError);          // the checksum
+  const std::string pnm = "P6 16000 10000 255 x";
+  EXPECT_MESSAGE(Image::open(Bytes(pnm.begin(), pnm.end())), "truncated");
+  const std::string huge = "P6 99999999 99999999 255 x";
+  EXPECT_THROW(Image::open(Bytes(huge.begin(), huge.end()), {.max_pixels = PTRDIFF_MAX}),
+               ImageError);
+}
+
+TEST(Image, TruncatedFilesAreErrors) {
+  for (const char* name :
+       {"jpeg_baseline", "jpeg_progressive", "jpeg_cmyk", "png_2_8", "png_3_4_adam7", "bmp_24",
+        "bmp_rle8", "gif_full_table", "pnm_p6", "pnm_p3"}) {
+    const Bytes whole = file(name);
+    for (std::size_t size = 0; size < whole.size() * 9 / 10; size += 1 + whole.size() / 60) {
+      EXPECT_THROW(
+          Image::open(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size))),
+          ImageError)
+          << name << " cut to " << size;
+    }
+  }
+}
+
+TEST(Image, ADamagedPngIsAnErrorWhereTheReferenceReadsOn) {
+  Bytes png = file("png_2_8");
+  png[png.size() - 14] ^= 1;  // the checksum of the pixels
+  EXPECT_MESSAGE(Image::open(png), "checksum of chunk IDAT");
+}
+
+TEST(Image, BmpGrayPalettesAreObeyedWhereTheReferenceMistakesThem) {
+  const std::uint8_t bmp[] = {'B', 'M', 0, 0, 0, 0, 0, 0,   0,   0,   62, 0, 0, 0, 40, 0, 0,
+                              0,   4,   0, 0, 0, 1, 0, 0,   0,   1,   0,  8, 0, 0, 0,  0, 0,
+                              0,   0,   0, 0, 0, 0, 0, 0,   0,   0,   0,  0, 2, 0, 0,  0, 0,
+                              0,   0,   0, 0, 0, 0, 0, 255, 255, 255, 0,  0, 1, 1, 0};
+  const Image image = Image::open(bmp);
+  EXPECT_EQ(image.row(0)[0], 0);
+  EXPECT_EQ(image.row(0)[3], 255);
+  EXPECT_EQ(image.row(0)[6], 255);
+  EXPECT_EQ(image.row(0)[9], 0);
+}
+
+TEST(Image, JpegHuffmanTablesThatOverflowAreRefused) {
+  Bytes jpeg = file("jpeg_baseline");
+  const std::uint8_t marker[] = {0xff, 0xc4};
+  const auto at = std::search(jpeg.begin(), jpeg.end(), std::begin(marker), std::end(marker));
+  ASSERT_NE(at, jpeg.end());
+  at[5] = 255;  // codes of one bit
+  EXPECT_MESSAGE(Image::open(jpeg), "Huffman table");
+}
+
+TEST(Image, TakesTheCallersPixels) {
+  const std::uint8_t rows[] = {1, 2, 3, 4, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12, 0, 0};
+  const Image padded = Image::from_pixels(rows, 2, 2, PixelFormat::RGB, 8);
+  EXPECT_EQ(Bytes(padded.pixels().begin(), padded.pixels().end()),
+            (Bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  const Image flipped = Image::from_pixels(rows + 8, 2, 2, PixelFormat::RGB, -8);
+  EXPECT_EQ(flipped.row(0)[0], 7);
+  EXPECT_EQ(flipped.row(1)[0], 1);
+  const Image gray = Image::from_pixels(rows, 4, 4, PixelFormat::Gray);
+  EXPECT_EQ(gray.row(3)[1], 12);
+  EXPECT_EQ(gray.channels(), 1);
+}
+
+TEST(Image, RefusesImpossiblePixels) {
+  const std::uint8_t pixel[4] = {};
+  EXPECT_THROW(Image::from_pixels(nullptr, 1, 1, PixelFormat::RGB), InputError);
+  EXPECT_THROW(Image::from_pixels(pixel, 0, 1, PixelFormat::RGB), InputError);
+  EXPECT_THROW(Image::from_pixels(pixel, 1, -1, PixelFormat::RGB), InputError);
+  EXPECT_THROW(Image::from_pixels(pixel, 1, 1, PixelFormat::RGBA, 3), InputError);
+  EXPECT_THROW(Image::from_pixels(pixel, 1, 1, PixelFormat::RGBA, -3), InputError);
+  EXPECT_THROW(Image(0, 0), InputError);
+  EXPECT_THROW(Image(PTRDIFF_MAX / 2, 4), InputError);
+}
+
+TEST(Image, TransparencyOverWhiteEqualsTheReferencesForEveryValue) {
+  const Fixture fixture("image_processing/objects");
+  Image image(256, 256, PixelFormat::RGBA);
+  for (Index y = 0; y < 256; ++y) {
+    for (Index x = 0; x < 256; ++x) {
+      std::uint8_t* pixel = image.row(y) + 4 * x;
+      pixel[0] = pixel[1] = pixel[2] = static_cast<std::uint8_t>(x);
+      pixel[3] = static_cast<std::uint8_t>(y);
+    }
+  }
+  const Image rgb = image.to_rgb();
+  Tensor first(DType::UInt8, {256, 256});
+  for (Index i = 0; i < first.size(); ++i)
+    first.data<std::uint8_t>()[i] = rgb.pixels()[static_cast<std::size_t>(3 * i)];
+  expect_equal(first, fixture["composited"]);
+}
+
+TEST(Image, ObjectsOfEveryFormatBecomeRgbAsInTheReference) {
+  const Fixture fixture("image_processing/objects");
+  const std::pair<const char*, PixelFormat> formats[] = {
+      {"L", PixelFormat::Gray}, {"LA", PixelFormat::GrayAlpha}, {"RGBA", PixelFormat::RGBA}};
+  for (const auto& [name, format] : formats) {
+    const Tensor pixels = fixture[name];
+    const Image image =
+        Image::from_pixels(pixels.data<std::uint8_t>(), pixels.dim(1), pixels.dim(0), format);
+    expect_equal(view(image.to_rgb()), fixture[std::string(name) + ".rgb"]);
+  }
+}
+
+}  // namespace
+}  // namespace instructblip
