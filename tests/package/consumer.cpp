@@ -26,7 +26,7 @@ int main() {
   } catch (const InputError&) {
   }
   try {
-    force_kernel_level("no such level");
+    InstructBlipConfig::from_json("{ not json");
     return 4;
   } catch (const Error& error) {
     if (std::string(error.what()).empty()) return 5;

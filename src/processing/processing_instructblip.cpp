@@ -1,0 +1,265 @@
+#include "instructblip/processing/processing_instructblip.h"
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
+
+namespace instructblip {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// An empty object if the file does not exist.
+Json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Json::object();
+  Json json = Json::parse(file, nullptr, false);
+  if (!json.is_object()) {
+    throw ConfigError(path.string() + ": expected a JSON object" +
+                      (json.is_discarded() ? ", found text that is not JSON" : ""));
+  }
+  return json;
+}
+
+std::optional<Index> read_count(const Json& json, const char* key,
+                                const std::filesystem::path& path) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return std::nullopt;
+  if (!found->is_number_integer() || *found < 0) {
+    throw ConfigError(path.string() + ": " + key + " is " + found->dump() +
+                      ", expected a number that is not negative");
+  }
+  return found->get<Index>();
+}
+
+// The processor's own number, or the model's where that expects placeholders.
+std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) {
+  const auto processor_path = folder / "processor_config.json";
+  if (auto own = read_count(read_json(processor_path), "num_query_tokens", processor_path)) {
+    return own;
+  }
+  const auto model_path = folder / "config.json";
+  const Json model = read_json(model_path);
+  const auto number = read_count(model, "num_query_tokens", model_path);
+  const bool has_image_token = read_count(model, "image_token_index", model_path) ||
+                               read_count(model, "image_token_id", model_path);
+  if (!number || !has_image_token) return std::nullopt;
+  log_warning(processor_path.string() +
+              " names no num_query_tokens; taking config.json's. Add this line to it: "
+              "\"num_query_tokens\": " +
+              std::to_string(*number));
+  return number;
+}
+
+std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
+  const auto path = folder / "tokenizer_config.json";
+  const Json json = read_json(path);
+  const auto side = json.find("padding_side");
+  if (side == json.end() || side->is_null()) return std::nullopt;
+  if (*side == "left") return Side::Left;
+  if (*side == "right") return Side::Right;
+  throw ConfigError(path.string() + ": padding_side is " + side->dump() +
+                    ", expected \"left\" or \"right\"");
+}
+
+// Rows of a [B, n] int64 tensor with `count` times `value` in front of each.
+Tensor with_prefix(const Tensor& rows, Index count, std::int64_t value) {
+  const Index width = rows.dim(1);
+  Tensor result = Tensor::uninitialized(DType::Int64, {rows.dim(0), count + width});
+  auto* out = result.data<std::int64_t>();
+  const auto* in = rows.data<std::int64_t>();
+  for (Index r = 0; r < rows.dim(0); ++r) {
+    out = std::fill_n(out, count, value);
+    out = std::copy_n(in + r * width, width, out);
+  }
+  return result;
+}
+
+std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {
+  std::vector<std::string> repeated;
+  for (const std::string& text : texts) {
+    repeated.insert(repeated.end(), static_cast<std::size_t>(times), text);
+  }
+  return repeated;
+}
+
+}  // namespace
+
+InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
+                                             std::unique_ptr<Tokenizer> tokenizer,
+                                             std::unique_ptr<Tokenizer> qformer_tokenizer,
+                                             std::optional<Index> num_query_tokens)
+    : image_processor_(std::move(image_processor)),
+      tokenizer_(std::move(tokenizer)),
+      qformer_tokenizer_(std::move(qformer_tokenizer)),
+      num_query_tokens_(num_query_tokens) {
+  if (!tokenizer_ || !qformer_tokenizer_) {
+    throw InputError("InstructBlipProcessor needs a tokenizer and a qformer_tokenizer");
+  }
+  if (num_query_tokens_ && *num_query_tokens_ < 0) {
+    throw InputError("num_query_tokens is " + std::to_string(*num_query_tokens_) +
+                     ", expected a number that is not negative");
+  }
+  if (const auto named = tokenizer_->special_token("image_token")) {
+    image_token_ = *named;
+  } else {
+    image_token_ = "<image>";
+    tokenizer_->add_tokens({{.content = image_token_, .normalized = false, .special = true}}, true);
+  }
+  image_token_id_ = tokenizer_->token_to_id(image_token_).value();
+}
+
+InstructBlipProcessor::InstructBlipProcessor(const InstructBlipProcessor& other)
+    : image_processor_(other.image_processor_),
+      tokenizer_(other.tokenizer_->clone()),
+      qformer_tokenizer_(other.qformer_tokenizer_->clone()),
+      num_query_tokens_(other.num_query_tokens_),
+      configured_padding_side_(other.configured_padding_side_),
+      image_token_(other.image_token_),
+      image_token_id_(other.image_token_id_) {}
+
+InstructBlipProcessor::InstructBlipProcessor(InstructBlipProcessor&& other) noexcept = default;
+
+InstructBlipProcessor& InstructBlipProcessor::operator=(InstructBlipProcessor other) noexcept {
+  image_processor_ = std::move(other.image_processor_);
+  tokenizer_ = std::move(other.tokenizer_);
+  qformer_tokenizer_ = std::move(other.qformer_tokenizer_);
+  num_query_tokens_ = other.num_query_tokens_;
+  configured_padding_side_ = other.configured_padding_side_;
+  image_token_ = std::move(other.image_token_);
+  image_token_id_ = other.image_token_id_;
+  return *this;
+}
+
+InstructBlipProcessor::~InstructBlipProcessor() = default;
+
+InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) {
+    throw ConfigError(folder.string() +
+                      " is no folder; expected a checkpoint folder with config.json, "
+                      "tokenizer and preprocessor files");
+  }
+  BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder);
+  std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder);
+  std::unique_ptr<Tokenizer> qformer_tokenizer;
+  if (std::filesystem::is_directory(folder / "qformer_tokenizer")) {
+    qformer_tokenizer = AutoTokenizer::from_pretrained(folder / "qformer_tokenizer");
+  } else {
+    log_warning(folder.string() +
+                " has no folder qformer_tokenizer; the Q-Former's text is read with "
+                "the language model's tokenizer. Copy the checkpoint's qformer_tokenizer there.");
+    qformer_tokenizer = tokenizer->clone();
+  }
+  InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
+                                  std::move(qformer_tokenizer), find_num_query_tokens(folder));
+  processor.configured_padding_side_ = find_padding_side(folder);
+  return processor;
+}
+
+void InstructBlipProcessor::save_pretrained(const std::filesystem::path& folder) const {
+  std::filesystem::create_directories(folder);
+  tokenizer_->save_pretrained(folder);
+  qformer_tokenizer_->save_pretrained(folder / "qformer_tokenizer");
+  Json json;
+  json["image_processor"] = Json::parse(image_processor_.to_json());
+  json["num_query_tokens"] = num_query_tokens_ ? Json(*num_query_tokens_) : Json();
+  json["processor_class"] = "InstructBlipProcessor";
+  const auto path = folder / "processor_config.json";
+  std::ofstream file(path, std::ios::binary);
+  file << json.dump(2) << '\n';
+  if (!file.flush()) throw ConfigError("cannot write " + path.string());
+}
+
+Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t texts,
+                                             const ProcessingKwargs& kwargs) const {
+  if (kwargs.num_images && *kwargs.num_images < 0) {
+    throw InputError("num_images is " + std::to_string(*kwargs.num_images) +
+                     ", expected a number that is not negative");
+  }
+  if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
+  const auto per_text = static_cast<Index>(images / texts);
+  if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {
+    throw InputError(
+        std::to_string(images) + " images do not go with " + std::to_string(texts) + " texts" +
+        (kwargs.num_images ? " and num_images = " + std::to_string(*kwargs.num_images) : "") +
+        ": each text needs the same number of images. To ask several questions about one image, "
+        "encode it once and pass its features to generate");
+  }
+  return per_text;
+}
+
+void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, Index images_per_text,
+                                        const ProcessingKwargs& kwargs,
+                                        BatchFeature& features) const {
+  EncodeOptions options{.add_special_tokens = kwargs.add_special_tokens,
+                        .padding = kwargs.padding,
+                        .truncation = kwargs.truncation,
+                        .max_length = kwargs.max_length,
+                        .pad_to_multiple_of = kwargs.pad_to_multiple_of,
+                        .padding_side = kwargs.padding_side,
+                        .split_special_tokens = kwargs.split_special_tokens};
+  // _merge_kwargs, 5): what tokenizer_config.json says goes to both tokenizers.
+  if (!options.padding_side) options.padding_side = configured_padding_side_;
+
+  EncodeOptions qformer_options = options;
+  if (kwargs.qformer_padding_side) qformer_options.padding_side = kwargs.qformer_padding_side;
+  const BatchEncoding qformer = (*qformer_tokenizer_)(
+      images_per_text > 1 ? repeat_each(text, images_per_text) : text, qformer_options);
+  features.qformer_input_ids = to_tensor(qformer.input_ids);
+  features.qformer_attention_mask = to_tensor(qformer.attention_mask);
+
+  const Index placeholders = num_query_tokens_.value_or(0) * std::max<Index>(1, images_per_text);
+  if (options.max_length) {
+    if (*options.max_length < placeholders) {
+      throw InputError(
+          "max_length is " + std::to_string(*options.max_length) + ", but the " +
+          std::to_string(placeholders) +
+          " placeholders of the image count too: give at least as many and the text's");
+    }
+    options.max_length = *options.max_length - placeholders;
+  }
+  const BatchEncoding encoding = (*tokenizer_)(text, options);
+  features.input_ids = to_tensor(encoding.input_ids);
+  features.attention_mask = to_tensor(encoding.attention_mask);
+  if (images_per_text == 0) return;
+  if (!num_query_tokens_) {
+    log_warning(
+        "the processor has no num_query_tokens: no image placeholders are put into the text, the "
+        "model puts the image's features in front of it. Add \"num_query_tokens\" to "
+        "processor_config.json and \"image_token_index\" to config.json");
+    return;
+  }
+  features.input_ids = with_prefix(features.input_ids, placeholders, image_token_id_);
+  features.attention_mask = with_prefix(features.attention_mask, placeholders, 1);
+}
+
+BatchFeature InstructBlipProcessor::operator()(const std::vector<Image>& images,
+                                               const std::vector<std::string>& text,
+                                               const ProcessingKwargs& kwargs) const {
+  if (images.empty() && text.empty()) {
+    throw InputError("InstructBlipProcessor was given neither images nor text");
+  }
+  const Index per_text = images_per_text(images.size(), text.size(), kwargs);
+  BatchFeature features;
+  if (!text.empty()) encode_text(text, per_text, kwargs, features);
+  if (!images.empty()) {
+    features.pixel_values = image_processor_.preprocess(images, kwargs.images_kwargs);
+  }
+  return features;
+}
+
+std::string InstructBlipProcessor::decode(std::span<const std::int64_t> ids,
+                                          const DecodeOptions& options) const {
+  return tokenizer_->decode(ids, options);
+}
+
+std::vector<std::string> InstructBlipProcessor::batch_decode(
+    const std::vector<std::vector<std::int64_t>>& sequences, const DecodeOptions& options) const {
+  return tokenizer_->batch_decode(sequences, options);
+}
+
+}  // namespace instructblip
