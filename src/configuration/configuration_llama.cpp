@@ -34,6 +34,19 @@ void rope_fields(Rope& rope, Visitor& visit) {
   visit.unusual("low_freq_factor", rope.low_freq_factor, {});
   visit.unusual("high_freq_factor", rope.high_freq_factor, {});
   visit.unusual("original_max_position_embeddings", rope.original_max_position_embeddings, {});
+  visit.unusual("attention_factor", rope.attention_factor, {});
+  visit.unusual("beta_fast", rope.beta_fast, {});
+  visit.unusual("beta_slow", rope.beta_slow, {});
+  visit.unusual("mscale", rope.mscale, {});
+  visit.unusual("mscale_all_dim", rope.mscale_all_dim, {});
+  visit.unusual("truncate", rope.truncate, true);
+  visit.unusual("short_factor", rope.short_factor, {});
+  visit.unusual("long_factor", rope.long_factor, {});
+}
+
+// Kinds that know the length of the pretraining.
+bool has_original_length(std::string_view rope_type) {
+  return rope_type == "llama3" || rope_type == "yarn" || rope_type == "longrope";
 }
 
 // rope_scaling of an older file wins over rope_parameters, and rope_theta inside either over the
@@ -58,7 +71,7 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
     }
   }
   if (partial) rope.other.emplace("partial_rotary_factor", Json(*partial).dump());
-  if (rope.rope_type == "llama3") {
+  if (has_original_length(rope.rope_type)) {
     if (json.has("original_max_position_embeddings")) {
       rope.original_max_position_embeddings = json.get<Index>("original_max_position_embeddings");
     } else if (!rope.original_max_position_embeddings) {
@@ -71,9 +84,9 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
 void check_rope(const std::string& where, const RopeParameters& rope) {
   const std::string place = where + ": rope_parameters";
   if (rope.rope_type != "default" && rope.rope_type != "linear" && rope.rope_type != "dynamic" &&
-      rope.rope_type != "llama3") {
-    throw ConfigError(place + ": \"rope_type\" must be one of default, linear, dynamic, llama3; " +
-                      "found \"" + rope.rope_type + "\"");
+      !has_original_length(rope.rope_type)) {
+    throw ConfigError(place + ": \"rope_type\" must be one of default, linear, dynamic, yarn, " +
+                      "longrope, llama3; found \"" + rope.rope_type + "\"");
   }
   detail::check_positive(place, "rope_theta", rope.rope_theta);
   if (rope.rope_type == "default") return;
@@ -84,21 +97,22 @@ void check_rope(const std::string& where, const RopeParameters& rope) {
     }
     detail::check_positive(place, key, *value);
   };
-  need("factor", rope.factor);
+  if (rope.rope_type != "longrope") need("factor", rope.factor);
   // The reference ignores it for "default", and fails on it for the others.
   const auto partial = rope.other.find("partial_rotary_factor");
   if (partial != rope.other.end() && parse_json(partial->second, place) != Json(1.0)) {
     throw ConfigError(place + ": \"partial_rotary_factor\" must be 1, found " + partial->second);
+  }
+  if (!has_original_length(rope.rope_type)) return;
+  if (rope.original_max_position_embeddings) {
+    detail::check_positions(place, "original_max_position_embeddings",
+                            *rope.original_max_position_embeddings);
   }
   if (rope.rope_type != "llama3") return;
   need("low_freq_factor", rope.low_freq_factor);
   need("high_freq_factor", rope.high_freq_factor);
   if (*rope.high_freq_factor == *rope.low_freq_factor) {
     throw ConfigError(place + ": \"low_freq_factor\" and \"high_freq_factor\" must differ");
-  }
-  if (rope.original_max_position_embeddings) {
-    detail::check_positions(place, "original_max_position_embeddings",
-                            *rope.original_max_position_embeddings);
   }
 }
 

@@ -230,7 +230,7 @@ TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   expect_error<InstructBlipQFormerConfig>(R"({"cross_attention_frequency":0})", "must be from 1");
   expect_error<LlamaConfig>(R"({"num_key_value_heads":3})", "a multiple of");
   expect_error<LlamaConfig>(R"({"head_dim":33})", "must be even");
-  expect_error<LlamaConfig>(R"({"rope_scaling":{"type":"yarn","factor":2.0}})", "one of default");
+  expect_error<LlamaConfig>(R"({"rope_scaling":{"type":"ntk","factor":2.0}})", "one of default");
   expect_error<LlamaConfig>(R"({"rope_scaling":{"type":"linear"}})", "\"factor\" is missing");
   expect_error<LlamaConfig>(R"({"rope_scaling":{"rope_type":"llama3","factor":2.0}})",
                             "\"low_freq_factor\" is missing");

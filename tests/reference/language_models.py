@@ -85,10 +85,11 @@ def decoder_only_values(model, inputs_embeds_width, positions_from_mask):
             positions = (MASK.cumsum(1) - 1).clamp(min=0)
             result["generate.logits"] = model(
                 input_ids=ids, attention_mask=MASK, position_ids=positions, use_cache=False).logits
-        half = type(model)(model.config)
-        half.load_state_dict(model.state_dict())
-        half.to(torch.bfloat16).to(torch.float32).eval()
-        result["bfloat16_weights.logits"] = half(
+        # Matrices rounded to bfloat16; last, as the model stays so.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data = parameter.data.bfloat16().float()
+        result["bfloat16_weights.logits"] = model(
             input_ids=ids, attention_mask=MASK, use_cache=False).logits
     return result
 
@@ -137,6 +138,8 @@ ROPE_SCALING = {
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
     "llama3": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
                "high_freq_factor": 4.0, "original_max_position_embeddings": 16},
+    "longrope": {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 16,
+                 "long_factor": [1.5, 2.0, 3.0, 4.5], "short_factor": [1.0, 1.1, 1.2, 1.4]},
 }
 
 
@@ -250,11 +253,25 @@ def t5_models(folder):
     # Hidden states beyond the range of float16.
     def overflowing(model):
         for name, parameter in model.named_parameters():
-            if name.endswith("wo.weight"):
+            if name.endswith("wo.weight") or name == "encoder.block.1.layer.0.SelfAttention.o.weight":
                 parameter.data *= 40000
 
     t5(folder, "t5_overflow", torch.float16, tied_but_not_scaled, weights_edit=overflowing,
-       feed_forward_proj="gated-silu", num_layers=1, num_decoder_layers=1)
+       feed_forward_proj="gated-silu", num_layers=2, num_decoder_layers=1)
+
+
+def t5_buckets(folder):
+    """Bucket of key position minus query position, which rests on a logarithm in float32."""
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    distances = torch.arange(-1200, 1201)
+    values = {"distances": distances}
+    for buckets, longest in ((32, 128), (8, 12), (10, 20), (64, 1000)):
+        for both in (True, False):
+            values[f"{buckets}.{longest}.{'both' if both else 'causal'}"] = (
+                T5Attention._relative_position_bucket(distances, both, buckets, longest)
+                .to(torch.uint8))
+    save(folder, f"{ROOT}/t5_buckets", values)
 
 
 FIXTURES = {
@@ -263,4 +280,5 @@ FIXTURES = {
     f"{ROOT}/llama_rope": llama_rope,
     f"{ROOT}/opt": opt_models,
     f"{ROOT}/t5": t5_models,
+    f"{ROOT}/t5_buckets": t5_buckets,
 }

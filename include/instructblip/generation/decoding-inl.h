@@ -199,7 +199,7 @@ inline Tensor Decoding::prefill(const PreparedInputs& inputs, Index expand_size)
     const RowTable rows = RowTable::uniform(batch, inputs.prompt.length());
     std::vector<std::int64_t> ids;
     for (const auto& row : inputs.prompt.ids) ids.insert(ids.end(), row.begin(), row.end());
-    logits = decode(model_.embed_tokens(ids), rows);
+    logits = decode(model_.embed_decoder_tokens(ids), rows);
     next_positions_.assign(static_cast<std::size_t>(batch), inputs.prompt.length());
   } else {
     logits = decode(inputs.embeds, inputs.rows);
@@ -234,7 +234,7 @@ inline Tensor Decoding::step(std::span<const Index> sources, std::span<const std
   }
   if (moved) state_->reorder(sources);
   next_positions_ = std::move(positions);
-  return decode(model_.embed_tokens(ids), rows);
+  return decode(model_.embed_decoder_tokens(ids), rows);
 }
 
 inline std::span<const float> row_of(const Tensor& matrix, Index r) {

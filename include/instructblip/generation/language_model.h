@@ -81,6 +81,11 @@ class LanguageModel {
   /// ids -> [ids, embedding_size], as the model embeds them (before positions). Throws InputError
   /// on an id outside the vocabulary.
   virtual Matrix embed_tokens(std::span<const std::int64_t> ids) const = 0;
+  /// The same for the ids that are fed to `decode`: an encoder-decoder may have a table of its own
+  /// for them.
+  virtual Matrix embed_decoder_tokens(std::span<const std::int64_t> ids) const {
+    return embed_tokens(ids);
+  }
 
   /// Begins a generation over rows.sequences() sequences. Decoder-only: an empty cache; the prompt
   /// is then fed through `decode` (prompt is not read). Encoder-decoder: runs the encoder over

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/core/error.h"
@@ -31,6 +32,13 @@ class LayerNorm {
   LayerNorm(const Weights& weights, Index size, double eps)
       : weight_(std::make_shared<const Tensor>(float_copy(weights["weight"].get({size})))),
         bias_(std::make_shared<const Tensor>(float_copy(weights["bias"].get({size})))),
+        eps_(static_cast<float>(eps)) {}
+
+  /// Without weight and bias (`elementwise_affine` false).
+  LayerNorm(Index size, double eps)
+      : weight_(std::make_shared<const Tensor>(
+            std::vector<float>(static_cast<std::size_t>(size), 1.0f), Shape{size})),
+        bias_(std::make_shared<const Tensor>(DType::Float32, Shape{size})),
         eps_(static_cast<float>(eps)) {}
 
   /// x [rows, size] -> [rows, size].

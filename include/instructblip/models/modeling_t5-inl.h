@@ -1,0 +1,507 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
+#include "instructblip/layers/float_copy.h"
+#include "instructblip/models/loss_utils.h"
+#include "instructblip/models/modeling_t5.h"
+#include "instructblip/models/tied_weights.h"
+
+namespace instructblip {
+namespace detail {
+
+inline AttentionShape t5_attention_shape(const T5Config& config) {
+  return {.num_heads = config.num_heads,
+          .num_key_value_heads = config.num_heads,
+          .head_dim = config.d_kv,
+          .scale = 1.0f};
+}
+
+// The embedding that all others are tied to: `shared`, or in a file without it one of them.
+inline Weights t5_shared_scope(const Weights& weights) {
+  return first_with_weight({weights["shared"], weights["encoder"]["embed_tokens"],
+                            weights["decoder"]["embed_tokens"], weights["lm_head"]});
+}
+
+inline Weights t5_scope(const std::filesystem::path& path, const LoadOptions& options) {
+  const auto checkpoint = Checkpoint::open(path);
+  return Weights(checkpoint, resolve_dtype(options, *checkpoint))
+      .at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
+}
+
+}  // namespace detail
+
+inline T5DenseActDense::T5DenseActDense(const Weights& weights, const T5Config& config)
+    : wo_(weights["wo"], config.d_ff, config.d_model, false),
+      act_(activation_from_name(config.resolved_dense_act_fn(), "dense_act_fn")) {
+  if (config.resolved_is_gated_act()) {
+    wi_ = Linear(weights["wi_0"], config.d_model, config.d_ff, false);
+    wi_1_ = Linear(weights["wi_1"], config.d_model, config.d_ff, false);
+  } else {
+    wi_ = Linear(weights["wi"], config.d_model, config.d_ff, false);
+  }
+}
+
+inline void T5DenseActDense::operator()(MatrixView hidden_states,
+                                        MutableMatrixView residual) const {
+  Epilogue epilogue{.activation = act_};
+  Matrix linear;
+  if (wi_1_) {
+    linear = (*wi_1_)(hidden_states);
+    epilogue.gate = linear;
+  }
+  wo_(wi_(hidden_states, epilogue), residual, {.residual = residual});
+}
+
+inline T5LayerFF::T5LayerFF(const Weights& weights, const T5Config& config)
+    : dense_relu_dense_(weights["DenseReluDense"], config),
+      layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
+
+inline void T5LayerFF::operator()(MutableMatrixView hidden_states) const {
+  dense_relu_dense_(layer_norm_(hidden_states), hidden_states);
+}
+
+inline Index t5_relative_position_bucket(Index relative_position, bool bidirectional,
+                                         Index num_buckets, Index max_distance) {
+  Index bucket = 0;
+  Index distance = 0;
+  if (bidirectional) {
+    num_buckets /= 2;
+    if (relative_position > 0) bucket += num_buckets;
+    distance = std::abs(relative_position);
+  } else {
+    distance = -std::min(relative_position, Index{0});
+  }
+  const Index max_exact = num_buckets / 2;
+  if (distance < max_exact) return bucket + distance;
+  // In float32, as the reference: the quotient lies on a bucket's edge for some distances.
+  const float position = std::log(static_cast<float>(distance) / static_cast<float>(max_exact));
+  const auto range = static_cast<float>(
+      std::log(static_cast<double>(max_distance) / static_cast<double>(max_exact)));
+  const float steps = position / range * static_cast<float>(num_buckets - max_exact);
+  const Index last = num_buckets - 1;
+  // Far beyond the last bucket, or not a number where there are too few buckets.
+  if (!(steps < static_cast<float>(last))) return bucket + last;
+  return bucket + std::min(max_exact + static_cast<Index>(steps), last);
+}
+
+inline T5RelativePositionBias::T5RelativePositionBias(const Weights& weights,
+                                                      const T5Config& config, bool bidirectional)
+    : bidirectional_(bidirectional),
+      num_heads_(config.num_heads),
+      num_buckets_(config.relative_attention_num_buckets),
+      max_distance_(config.relative_attention_max_distance),
+      table_(float_copy(weights["weight"].get({num_buckets_, num_heads_}))) {}
+
+inline std::vector<Tensor> T5RelativePositionBias::operator()(
+    const RowTable& rows, const std::vector<std::vector<Index>>& key_positions) const {
+  std::vector<Tensor> biases;
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    const std::vector<Index>& keys = key_positions[static_cast<std::size_t>(s)];
+    const auto key_count = static_cast<Index>(keys.size());
+    Tensor bias = Tensor::uninitialized(DType::Float32, {num_heads_, rows.count(s), key_count});
+    for (Index i = 0; i < rows.count(s); ++i) {
+      const Index query = rows.positions[static_cast<std::size_t>(rows.begin(s) + i)];
+      for (Index j = 0; j < key_count; ++j) {
+        const Index bucket = t5_relative_position_bucket(
+            keys[static_cast<std::size_t>(j)] - query, bidirectional_, num_buckets_, max_distance_);
+        for (Index h = 0; h < num_heads_; ++h) {
+          bias.data<float>()[(h * rows.count(s) + i) * key_count + j] =
+              table_.data<float>()[bucket * num_heads_ + h];
+        }
+      }
+    }
+    biases.push_back(std::move(bias));
+  }
+  return biases;
+}
+
+inline T5LayerSelfAttention::T5LayerSelfAttention(const Weights& weights, const T5Config& config,
+                                                  Index layer_idx)
+    : shape_(detail::t5_attention_shape(config)),
+      layer_idx_(layer_idx),
+      qkv_({{weights["SelfAttention"]["q"], config.num_heads * config.d_kv},
+            {weights["SelfAttention"]["k"], config.num_heads * config.d_kv},
+            {weights["SelfAttention"]["v"], config.num_heads * config.d_kv}},
+           config.d_model, false),
+      o_(weights["SelfAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
+      layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
+
+inline void T5LayerSelfAttention::operator()(MutableMatrixView hidden_states, const RowTable& rows,
+                                             const std::vector<Tensor>& position_bias,
+                                             KvCache* cache,
+                                             std::vector<std::vector<Tensor>>* attentions) const {
+  const Index inner_dim = shape_.num_heads * shape_.head_dim;
+  const Matrix qkv = qkv_(layer_norm_(hidden_states));
+  const MatrixView query_states = qkv.view().middle_cols(0, inner_dim);
+  const MatrixView key_states = qkv.view().middle_cols(inner_dim, inner_dim);
+  const MatrixView value_states = qkv.view().middle_cols(2 * inner_dim, inner_dim);
+  std::vector<AttentionSequence> sequences;
+  if (cache != nullptr) {
+    cache->write(layer_idx_, key_states, value_states, rows);
+    sequences = cached_attention(*cache, layer_idx_, rows);
+  } else {
+    sequences = self_attention(key_states, value_states, rows, false);
+  }
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    sequences[s].bias = position_bias[s].data<float>();
+    sequences[s].bias_query_stride = position_bias[s].dim(2);
+    sequences[s].bias_head_stride = position_bias[s].dim(1) * position_bias[s].dim(2);
+  }
+  if (attentions != nullptr) {
+    attentions->push_back(capture_probabilities(sequences, shape_.num_heads));
+  }
+  o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
+}
+
+inline T5LayerCrossAttention::T5LayerCrossAttention(const Weights& weights, const T5Config& config)
+    : shape_(detail::t5_attention_shape(config)),
+      q_(weights["EncDecAttention"]["q"], config.d_model, config.num_heads * config.d_kv, false),
+      kv_({{weights["EncDecAttention"]["k"], config.num_heads * config.d_kv},
+           {weights["EncDecAttention"]["v"], config.num_heads * config.d_kv}},
+          config.d_model, false),
+      o_(weights["EncDecAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
+      layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {
+  // Files of the first T5 hold one that nothing reads.
+  weights["EncDecAttention"]["relative_attention_bias"].ignore();
+}
+
+inline T5EncoderKeyValues T5LayerCrossAttention::key_values(
+    MatrixView encoder_hidden_states) const {
+  return kv_(encoder_hidden_states);
+}
+
+inline void T5LayerCrossAttention::operator()(MutableMatrixView hidden_states, const RowTable& rows,
+                                              const T5EncoderKeyValues& key_values,
+                                              const RowTable& encoder_rows,
+                                              const std::vector<Index>& sources,
+                                              std::vector<std::vector<Tensor>>* attentions) const {
+  const Index inner_dim = shape_.num_heads * shape_.head_dim;
+  const MatrixView keys = key_values.view().middle_cols(0, inner_dim);
+  const MatrixView values = key_values.view().middle_cols(inner_dim, inner_dim);
+  const Matrix query_states = q_(layer_norm_(hidden_states));
+  std::vector<AttentionSequence> sequences(sources.size());
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    const Index source = sources[static_cast<std::size_t>(s)];
+    const Index begin = encoder_rows.begin(source);
+    AttentionSequence& sequence = sequences[static_cast<std::size_t>(s)];
+    sequence.query_begin = rows.begin(s);
+    sequence.query_count = rows.count(s);
+    sequence.keys = {{keys.row(begin), values.row(begin), encoder_rows.count(source), keys.stride}};
+  }
+  if (attentions != nullptr) {
+    attentions->push_back(capture_probabilities(sequences, shape_.num_heads));
+  }
+  o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
+}
+
+inline T5Block::T5Block(const Weights& weights, const T5Config& config, bool is_decoder,
+                        Index layer_idx)
+    : self_attention(weights["layer"][0], config, layer_idx),
+      feed_forward(weights["layer"][is_decoder ? 2 : 1], config) {
+  if (is_decoder) cross_attention.emplace(weights["layer"][1], config);
+}
+
+inline T5DecoderState::T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
+    : cache(std::move(empty)),
+      positions(static_cast<std::size_t>(encoder_row_table.sequences())),
+      encoder_rows(encoder_row_table) {
+  for (Index s = 0; s < encoder_rows.sequences(); ++s) encoder_sequences.push_back(s);
+}
+
+inline void T5DecoderState::reorder(std::span<const Index> sources) {
+  cache.reorder(sources);
+  std::vector<std::vector<Index>> reordered_positions;
+  std::vector<Index> reordered_sequences;
+  for (const Index source : sources) {
+    reordered_positions.push_back(positions[static_cast<std::size_t>(source)]);
+    reordered_sequences.push_back(encoder_sequences[static_cast<std::size_t>(source)]);
+  }
+  positions = std::move(reordered_positions);
+  encoder_sequences = std::move(reordered_sequences);
+}
+
+inline void T5DecoderState::truncate(Index sequence, Index length) {
+  cache.truncate(sequence, length);
+  positions[static_cast<std::size_t>(sequence)].resize(static_cast<std::size_t>(length));
+}
+
+inline T5Stack::T5Stack(const Weights& weights, const T5Config& config, bool is_decoder,
+                        const Embedding& shared, const Weights& shared_weights)
+    : embed_tokens_(
+          is_tied(weights["embed_tokens"], shared_weights, {config.vocab_size, config.d_model})
+              ? shared
+              : Embedding(weights["embed_tokens"], config.vocab_size, config.d_model)),
+      relative_attention_bias_(
+          weights["block"][0]["layer"][0]["SelfAttention"]["relative_attention_bias"], config,
+          !is_decoder),
+      final_layer_norm_(weights["final_layer_norm"], config.d_model, config.layer_norm_epsilon) {
+  const Index layers = is_decoder ? config.resolved_num_decoder_layers() : config.num_layers;
+  for (Index i = 0; i < layers; ++i) {
+    block_.emplace_back(weights["block"][i], config, is_decoder, i);
+  }
+}
+
+inline Matrix T5Stack::encode(MatrixView inputs_embeds, const RowTable& rows,
+                              const ForwardCapture& capture, CapturedStates& states) const {
+  std::vector<std::vector<Index>> key_positions;
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    key_positions.emplace_back(rows.positions.begin() + rows.begin(s),
+                               rows.positions.begin() + rows.begin(s + 1));
+  }
+  const std::vector<Tensor> position_bias = relative_attention_bias_(rows, key_positions);
+  Matrix hidden_states = Matrix::copy_of(inputs_embeds);
+  for (const T5Block& block : block_) {
+    if (capture.hidden_states) states.hidden_states.push_back(hidden_states.to_tensor());
+    block.self_attention(hidden_states, rows, position_bias, nullptr,
+                         capture.attentions ? &states.attentions : nullptr);
+    block.feed_forward(hidden_states);
+  }
+  final_layer_norm_(hidden_states, hidden_states);
+  if (capture.hidden_states) states.hidden_states.push_back(hidden_states.to_tensor());
+  return hidden_states;
+}
+
+inline Matrix T5Stack::decode(MatrixView inputs_embeds, const RowTable& rows, T5DecoderState& state,
+                              const ForwardCapture& capture, CapturedStates& states) const {
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    std::vector<Index>& positions = state.positions[static_cast<std::size_t>(s)];
+    positions.insert(positions.end(), rows.positions.begin() + rows.begin(s),
+                     rows.positions.begin() + rows.begin(s + 1));
+  }
+  state.cache.extend(rows);
+  const std::vector<Tensor> position_bias = relative_attention_bias_(rows, state.positions);
+  Matrix hidden_states = Matrix::copy_of(inputs_embeds);
+  for (std::size_t i = 0; i < block_.size(); ++i) {
+    if (capture.hidden_states) states.hidden_states.push_back(hidden_states.to_tensor());
+    block_[i].self_attention(hidden_states, rows, position_bias, &state.cache,
+                             capture.attentions ? &states.attentions : nullptr);
+    (*block_[i].cross_attention)(hidden_states, rows, state.encoder_key_values[i],
+                                 state.encoder_rows, state.encoder_sequences,
+                                 capture.attentions ? &states.cross_attentions : nullptr);
+    block_[i].feed_forward(hidden_states);
+  }
+  final_layer_norm_(hidden_states, hidden_states);
+  if (capture.hidden_states) states.hidden_states.push_back(hidden_states.to_tensor());
+  return hidden_states;
+}
+
+inline std::vector<T5EncoderKeyValues> T5Stack::key_values(MatrixView encoder_hidden_states) const {
+  std::vector<T5EncoderKeyValues> key_values;
+  for (const T5Block& block : block_) {
+    key_values.push_back(block.cross_attention->key_values(encoder_hidden_states));
+  }
+  return key_values;
+}
+
+inline T5EncoderModel::T5EncoderModel(const Weights& weights, const T5Config& config)
+    : config_((config.validate(), config)),
+      shared_(detail::t5_shared_scope(weights), config.vocab_size, config.d_model),
+      encoder_(weights["encoder"], config, false, shared_, detail::t5_shared_scope(weights)) {}
+
+inline T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path,
+                                                      const LoadOptions& options) {
+  const T5Config config = T5Config::from_pretrained(path);
+  const Weights weights = detail::t5_scope(path, options);
+  T5EncoderModel model(weights, config);
+  weights["decoder"].ignore();
+  weights["lm_head"].ignore();
+  weights.finish();
+  return model;
+}
+
+inline BaseModelOutput T5EncoderModel::forward(const Seq2SeqInputs& inputs) const {
+  const EmbeddedBatch embedded = embed_batch(inputs.input_ids, inputs.inputs_embeds,
+                                             inputs.attention_mask, encoder_.embed_tokens());
+  const PaddedBatch& batch = embedded.batch;
+  check_rows("T5EncoderModel", embedded.embeddings, batch.rows, config_.d_model);
+  CapturedStates states;
+  const Matrix last = encoder_.encode(embedded.embeddings, batch.rows, inputs.capture(), states);
+  return {batch.scatter(last), batch.scatter(states.hidden_states),
+          batch.scatter_attentions(states.attentions, batch)};
+}
+
+inline T5Model::T5Model(const Weights& weights, const T5Config& config)
+    : config_((config.validate(), config)),
+      shared_(detail::t5_shared_scope(weights), config.vocab_size, config.d_model),
+      encoder_(weights["encoder"], config, false, shared_, detail::t5_shared_scope(weights)),
+      decoder_(weights["decoder"], config, true, shared_, detail::t5_shared_scope(weights)) {}
+
+inline T5Model T5Model::from_pretrained(const std::filesystem::path& path,
+                                        const LoadOptions& options) {
+  const T5Config config = T5Config::from_pretrained(path);
+  const Weights weights = detail::t5_scope(path, options);
+  T5Model model(weights, config);
+  weights["lm_head"].ignore();
+  weights.finish();
+  return model;
+}
+
+inline std::unique_ptr<T5DecoderState> T5Model::start(MatrixView inputs_embeds,
+                                                      const RowTable& rows,
+                                                      const ForwardCapture& capture) const {
+  check_rows("T5Model", inputs_embeds, rows, config_.d_model);
+  auto state =
+      std::make_unique<T5DecoderState>(KvCache(config_.resolved_num_decoder_layers(),
+                                               config_.num_heads * config_.d_kv, rows.sequences()),
+                                       rows);
+  const Matrix hidden = encoder_.encode(inputs_embeds, rows, capture, state->encoder_captured);
+  state->encoder_key_values = decoder_.key_values(hidden);
+  state->encoder_hidden = hidden.to_tensor();
+  return state;
+}
+
+namespace detail {
+
+// What T5Model and T5ForConditionalGeneration compute alike for a padded batch.
+struct T5Forward {
+  PaddedBatch batch, decoder_batch;
+  std::unique_ptr<T5DecoderState> state;
+  Matrix last;
+  CapturedStates states;
+};
+
+inline T5Forward t5_forward(const T5Model& model, const Seq2SeqInputs& inputs) {
+  T5Forward run;
+  EmbeddedBatch prompt = embed_batch(inputs.input_ids, inputs.inputs_embeds, inputs.attention_mask,
+                                     model.encoder().embed_tokens());
+  if (inputs.decoder_input_ids.data == nullptr && inputs.decoder_inputs_embeds.data == nullptr) {
+    throw InputError("T5: decoder_input_ids, decoder_inputs_embeds or labels are required");
+  }
+  EmbeddedBatch answer = embed_batch(inputs.decoder_input_ids, inputs.decoder_inputs_embeds,
+                                     inputs.decoder_attention_mask, model.decoder().embed_tokens(),
+                                     "decoder_attention_mask");
+  if (prompt.batch.batch != answer.batch.batch) {
+    throw InputError("T5: " + std::to_string(prompt.batch.batch) + " rows for the encoder, but " +
+                     std::to_string(answer.batch.batch) + " for the decoder");
+  }
+  check_rows("T5Model", answer.embeddings, answer.batch.rows, model.config().d_model);
+  run.state = model.start(prompt.embeddings, prompt.batch.rows, inputs.capture());
+  run.last = model.decoder().decode(answer.embeddings, answer.batch.rows, *run.state,
+                                    inputs.capture(), run.states);
+  run.batch = std::move(prompt.batch);
+  run.decoder_batch = std::move(answer.batch);
+  return run;
+}
+
+// The fields that both outputs have.
+template <class Output>
+void fill_t5_output(const T5Forward& run, Output& output) {
+  const CapturedStates& encoder = run.state->encoder_captured;
+  const PaddedBatch &batch = run.batch, &decoder_batch = run.decoder_batch;
+  output.decoder_hidden_states = decoder_batch.scatter(run.states.hidden_states);
+  output.decoder_attentions =
+      decoder_batch.scatter_attentions(run.states.attentions, decoder_batch);
+  output.cross_attentions = decoder_batch.scatter_attentions(run.states.cross_attentions, batch);
+  output.encoder_last_hidden_state = batch.scatter(Matrix::from(run.state->encoder_hidden));
+  output.encoder_hidden_states = batch.scatter(encoder.hidden_states);
+  output.encoder_attentions = batch.scatter_attentions(encoder.attentions, batch);
+}
+
+// The start id, then the labels but the last of each row; -100 becomes padding (_shift_right).
+inline Tensor t5_shift_right(const TensorView& labels, const T5Config& config) {
+  if (labels.rank() != 2) {
+    throw InputError("labels have the shape " + to_string(labels.shape) +
+                     ", expected [batch, length]");
+  }
+  if (!config.decoder_start_token_id || !config.pad_token_id) {
+    throw InputError(
+        "T5: decoder ids are made from labels only if the configuration has decoder_start_token_id "
+        "and pad_token_id; add them, or pass decoder_input_ids");
+  }
+  const Tensor all = as_ids(labels, labels.shape, "labels");
+  Tensor shifted(DType::Int64, labels.shape);
+  const Index length = labels.dim(1);
+  for (Index i = 0; i < all.size(); ++i) {
+    const std::int64_t before =
+        i % length == 0 ? *config.decoder_start_token_id : all.data<std::int64_t>()[i - 1];
+    shifted.data<std::int64_t>()[i] = before == ignored_label ? *config.pad_token_id : before;
+  }
+  return shifted;
+}
+
+}  // namespace detail
+
+inline Seq2SeqModelOutput T5Model::forward(const Seq2SeqInputs& inputs) const {
+  const detail::T5Forward run = detail::t5_forward(*this, inputs);
+  Seq2SeqModelOutput output;
+  output.last_hidden_state = run.decoder_batch.scatter(run.last);
+  detail::fill_t5_output(run, output);
+  return output;
+}
+
+inline T5ForConditionalGeneration::T5ForConditionalGeneration(const Weights& weights,
+                                                              const T5Config& config,
+                                                              bool with_head)
+    : model_(weights, config), traits_(traits_of(config, config.d_model)) {
+  if (!with_head) return;
+  // Tied or not is decided by the file, whatever tie_word_embeddings says.
+  lm_head_ = output_head(weights["lm_head"], detail::t5_shared_scope(weights), model_.shared(),
+                         true, {config.vocab_size, config.d_model});
+}
+
+inline T5ForConditionalGeneration T5ForConditionalGeneration::from_pretrained(
+    const std::filesystem::path& path, const LoadOptions& options) {
+  const T5Config config = T5Config::from_pretrained(path);
+  const Weights weights = detail::t5_scope(path, options);
+  T5ForConditionalGeneration model(weights, config);
+  weights.finish();
+  return model;
+}
+
+inline float T5ForConditionalGeneration::output_scale() const {
+  const T5Config& config = model_.config();
+  return config.scale_decoder_outputs ? 1.0f / std::sqrt(static_cast<float>(config.d_model)) : 1.0f;
+}
+
+inline Seq2SeqLMOutput T5ForConditionalGeneration::forward(const Seq2SeqInputs& inputs) const {
+  Seq2SeqInputs complete = inputs;
+  Tensor shifted;
+  if (inputs.labels.data != nullptr && inputs.decoder_input_ids.data == nullptr &&
+      inputs.decoder_inputs_embeds.data == nullptr) {
+    shifted = detail::t5_shift_right(inputs.labels, model_.config());
+    complete.decoder_input_ids = shifted;
+  }
+  const detail::T5Forward run = detail::t5_forward(model_, complete);
+  const Matrix logits = lm_head_(run.last, {.scale = output_scale()});
+  Seq2SeqLMOutput output;
+  if (inputs.labels.data != nullptr) {
+    output.loss = cross_entropy(logits, run.decoder_batch.gather_ids(inputs.labels));
+  }
+  output.logits = run.decoder_batch.scatter(logits);
+  detail::fill_t5_output(run, output);
+  return output;
+}
+
+inline Matrix T5ForConditionalGeneration::embed_tokens(std::span<const std::int64_t> ids) const {
+  return model_.shared()(ids);
+}
+
+inline Matrix T5ForConditionalGeneration::embed_decoder_tokens(
+    std::span<const std::int64_t> ids) const {
+  return model_.decoder().embed_tokens()(ids);
+}
+
+inline std::unique_ptr<DecoderState> T5ForConditionalGeneration::start(
+    MatrixView prompt, const RowTable& rows, const ForwardCapture& capture) const {
+  return model_.start(prompt, rows, capture);
+}
+
+inline DecodeOutput T5ForConditionalGeneration::decode(DecoderState& state, MatrixView embeddings,
+                                                       const RowTable& rows, LogitsFor logits,
+                                                       const ForwardCapture& capture) const {
+  auto& own = own_state<T5DecoderState>("T5ForConditionalGeneration", state, rows);
+  check_rows("T5ForConditionalGeneration", embeddings, rows, model_.config().d_model);
+  DecodeOutput output;
+  const Matrix last = model_.decoder().decode(embeddings, rows, own, capture, output.states);
+  output.logits = compute_logits(last, rows, logits, lm_head_, output_scale());
+  output.last_hidden_state = last.to_tensor();
+  return output;
+}
+
+}  // namespace instructblip

@@ -1,0 +1,50 @@
+// Between the reference's padded batches and the ragged rows that layers compute.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "instructblip/core/tensor.h"
+#include "instructblip/layers/row_table.h"
+
+namespace instructblip {
+
+/// The positions of a padded batch [batch, length] that an attention mask keeps: `rows.positions`
+/// are their columns.
+struct PaddedBatch {
+  Index batch = 0;
+  Index length = 0;
+  RowTable rows;
+  std::vector<Index> columns;  // of each row
+
+  PaddedBatch() = default;
+  /// `attention_mask` [batch, length] of an integer type or bool; without data: keeps everything.
+  /// Throws InputError, naming `argument`, if its shape is another or an element is neither 0 nor
+  /// 1.
+  PaddedBatch(Index batch, Index length, const TensorView& attention_mask = {},
+              std::string_view argument = "attention_mask");
+
+  /// Positions from a tensor [batch, length] or [1, length] instead of columns (`position_ids`).
+  void use_positions(const TensorView& position_ids);
+  /// Positions 0, 1, ... over the kept positions of each sequence alone.
+  void use_compact_positions();
+
+  /// The kept elements of an int64 tensor [batch, length].
+  std::vector<std::int64_t> gather_ids(const TensorView& ids) const;
+  /// The kept rows of a float32 tensor [batch, length, width].
+  Matrix gather(const TensorView& values) const;
+  /// [rows, width] -> [batch, length, width]; zeros where nothing was kept.
+  Tensor scatter(MatrixView values) const;
+  /// Per sequence [heads, queries, keys] -> [batch, heads, length, keys.length].
+  Tensor scatter_attentions(const std::vector<Tensor>& attentions, const PaddedBatch& keys) const;
+
+  /// Of several layers.
+  std::vector<Tensor> scatter(const std::vector<Tensor>& layers) const;
+  std::vector<Tensor> scatter_attentions(const std::vector<std::vector<Tensor>>& layers,
+                                         const PaddedBatch& keys) const;
+};
+
+}  // namespace instructblip
+
+#include "instructblip/models/padded_batch-inl.h"
