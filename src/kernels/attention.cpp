@@ -11,7 +11,8 @@
 namespace instructblip {
 namespace {
 
-constexpr Index kKeyBlock = 64;
+// A multiple of the outputs of a level's tile.
+constexpr Index kKeyBlock = 48;
 // Multiplications that are worth waking a thread.
 constexpr Index kGrain = 1 << 17;
 

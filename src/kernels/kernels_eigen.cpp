@@ -86,28 +86,43 @@ void widen_bf16(const std::uint16_t* from, Index count, float* to) {
   }
 }
 
-template <int outs>
-void dots_bf16_tile(const float* x, const std::uint16_t* const* w, Index k, float* out) {
+template <int rows, int outs>
+void dots_bf16_tile(const float* const* x, const std::uint16_t* const* w, Index k, float* out,
+                    Index out_stride) {
   constexpr Index kChunk = 128;
   float widened[outs][kChunk];
-  const float* rows[outs];
-  for (int o = 0; o < outs; ++o) rows[o] = widened[o];
-  Lanes sums[1][outs];
-  for (Lanes& sum : sums[0]) sum.setZero();
+  const float* chunk[outs];
+  for (int o = 0; o < outs; ++o) chunk[o] = widened[o];
+  Lanes sums[rows][outs];
+  for (auto& row : sums) {
+    for (Lanes& sum : row) sum.setZero();
+  }
   for (Index begin = 0; begin < k; begin += kChunk) {
     const Index count = std::min(kChunk, k - begin);
     for (int o = 0; o < outs; ++o) widen_bf16(w[o] + begin, count, widened[o]);
-    add_products<1, outs>(&x, rows, begin, count, sums);
+    add_products<rows, outs>(x, chunk, begin, count, sums);
   }
-  store_sums<1, outs>(sums, out, 0);
+  store_sums<rows, outs>(sums, out, out_stride);
+}
+
+template <int rows>
+void dots_bf16_rows(const float* const* x, const std::uint16_t* const* w, Index outs, Index k,
+                    float* out, Index out_stride) {
+  constexpr int kTileOutputs = rows == 1 ? 4 : 3;
+  Index o = 0;
+  for (; o + kTileOutputs <= outs; o += kTileOutputs) {
+    dots_bf16_tile<rows, kTileOutputs>(x, w + o, k, out + o, out_stride);
+  }
+  for (; o < outs; ++o) dots_bf16_tile<rows, 1>(x, w + o, k, out + o, out_stride);
 }
 
 void dots_bf16(const float* const* x, Index rows, const std::uint16_t* const* w, Index outs,
                Index k, float* out, Index out_stride) {
-  for (Index r = 0; r < rows; ++r) {
-    Index o = 0;
-    for (; o + 4 <= outs; o += 4) dots_bf16_tile<4>(x[r], w + o, k, out + r * out_stride + o);
-    for (; o < outs; ++o) dots_bf16_tile<1>(x[r], w + o, k, out + r * out_stride + o);
+  switch (rows) {
+    case 1: return dots_bf16_rows<1>(x, w, outs, k, out, out_stride);
+    case 2: return dots_bf16_rows<2>(x, w, outs, k, out, out_stride);
+    case 3: return dots_bf16_rows<3>(x, w, outs, k, out, out_stride);
+    default: return dots_bf16_rows<4>(x, w, outs, k, out, out_stride);
   }
 }
 

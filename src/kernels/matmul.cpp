@@ -15,12 +15,18 @@ namespace {
 // k is summed in blocks of this many: lanes are reduced once a block, and the blocks are added
 // ascending. Part of the order of sums, so the same for all shapes.
 constexpr Index kBlockK = 512;
-// Outputs whose weights are packed together: 64 x 512 floats stay in the second-level cache while
-// all rows pass over them.
-constexpr Index kBlockOutputs = 64;
+// Outputs whose weights are packed together: 48 x 512 floats stay in the second-level cache while
+// all rows pass over them. Multiples of the 3 or 4 outputs of a level's tile, as kUnit is.
+constexpr Index kBlockOutputs = 48;
 // With so few rows the packed weights are used only a few times: keep them in the first level.
 constexpr Index kFewRows = 16;
-constexpr Index kFewRowsOutputs = 8;
+constexpr Index kFewRowsOutputs = 6;
+// As long as widening bfloat16 once for each tile of rows costs less than keeping it.
+constexpr Index kDirectRows = 8;
+// A single row reads each weight once: as few streams of memory as a tile has rows.
+constexpr Index kOneRowOutputs = 4;
+// Threads take whole units of outputs.
+constexpr Index kUnit = 12;
 // Bounds the memory of partial results.
 constexpr Index kBlockRows = 1024;
 // Work below this many multiplications a thread is not worth waking one.
@@ -37,7 +43,9 @@ class Matmul {
   }
 
   void outputs(Index begin, Index end) const {
-    const Index step = x_.rows <= kFewRows ? kFewRowsOutputs : kBlockOutputs;
+    const Index step = x_.rows == 1          ? kOneRowOutputs
+                       : x_.rows <= kFewRows ? kFewRowsOutputs
+                                             : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
     Matrix packed(step, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
     for (Index r = 0; r < x_.rows; r += kBlockRows) {
@@ -86,35 +94,36 @@ class Matmul {
       std::fill(packed.row(i) + depth, packed.row(i) + padded, 0.0f);
       w[i] = packed.row(i);
     }
-    rows_over(r, rows, k, padded, w, outs, sums);
+    rows_over(table_.dots, r, rows, k, padded, w, outs, sums);
   }
 
   void bf16_depth(Index r, Index rows, Index o, Index outs, Index k, Index depth, Matrix& packed,
                   Matrix& sums) const {
     const Index padded = round_up(depth, table_.lanes);
-    if (rows == 1 && padded == depth) {
+    if (rows <= kDirectRows && padded == depth) {
       const std::uint16_t* w[kFewRowsOutputs];
       for (Index i = 0; i < outs; ++i) w[i] = weight_.row<std::uint16_t>(o + i) + k;
-      const float* x = x_.row(r) + k;
-      table_.dots_bf16(&x, 1, w, outs, depth, sums.row(0), sums.view().stride);
+      rows_over(table_.dots_bf16, r, rows, k, depth, w, outs, sums);
       return;
     }
     const float* w[kBlockOutputs];
     for (Index i = 0; i < outs; ++i) {
-      table_.widen_bf16(weight_.row<std::uint16_t>(o + i) + k, depth, packed.row(i));
+      const std::uint16_t* stored = weight_.row<std::uint16_t>(o + i) + k;
+      table_.widen_bf16(stored, depth, packed.row(i));
       std::fill(packed.row(i) + depth, packed.row(i) + padded, 0.0f);
       w[i] = packed.row(i);
     }
-    rows_over(r, rows, k, padded, w, outs, sums);
+    rows_over(table_.dots, r, rows, k, padded, w, outs, sums);
   }
 
-  void rows_over(Index r, Index rows, Index k, Index depth, const float* const* w, Index outs,
-                 Matrix& sums) const {
+  template <class Dots, class Weight>
+  void rows_over(Dots dots, Index r, Index rows, Index k, Index depth, const Weight* const* w,
+                 Index outs, Matrix& sums) const {
     for (Index i = 0; i < rows; i += kTileRows) {
       const Index tile = std::min(kTileRows, rows - i);
       const float* x[kTileRows];
       for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + k;
-      table_.dots(x, tile, w, outs, depth, sums.row(i), sums.view().stride);
+      dots(x, tile, w, outs, depth, sums.row(i), sums.view().stride);
     }
   }
 
@@ -157,8 +166,6 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Matmul work(x, *weight.impl(), y, epilogue);
-  // Threads take whole units of outputs, which fill a cache line of y.
-  constexpr Index kUnit = 16;
   const Index grain = kGrain / std::max<Index>(1, x.rows * x.cols * kUnit) + 1;
   parallel_for((outs + kUnit - 1) / kUnit, grain, [&](Index begin, Index end) {
     work.outputs(begin * kUnit, std::min(end * kUnit, outs));
