@@ -13,6 +13,8 @@ namespace {
 
 // A multiple of the outputs of a level's tile.
 constexpr Index kKeyBlock = 48;
+// Queries that a block of keys serves while it is in the first-level cache.
+constexpr Index kQueryBlock = 4 * kTileRows;
 // Multiplications that are worth waking a thread.
 constexpr Index kGrain = 1 << 17;
 
@@ -47,7 +49,7 @@ struct VisibleKeys {
   }
 };
 
-// Up to kTileRows queries of one sequence and head.
+// Up to kQueryBlock queries of one sequence and head.
 struct Tile {
   Index sequence, head, query, queries;
 };
@@ -88,7 +90,7 @@ class Attention {
   void tile(const Tile& t) const {
     const AttentionSequence& sequence = sequences_[static_cast<std::size_t>(t.sequence)];
     const VisibleKeys& visible = visible_[static_cast<std::size_t>(t.sequence)];
-    std::array<Index, kTileRows> seen{};
+    std::array<Index, kQueryBlock> seen{};
     for (Index i = 0; i < t.queries; ++i) {
       seen[static_cast<std::size_t>(i)] = visible.seen_by(t.query + i, sequence.causal_offset);
     }
@@ -99,14 +101,11 @@ class Attention {
       probabilities(t, i, visible, seen[static_cast<std::size_t>(i)], scores.row(i));
     }
     const Index row = sequence.query_begin + t.query;
-    MutableMatrixView out =
+    const MutableMatrixView out =
         output_.middle_rows(row, t.queries).middle_cols(t.head * shape_.head_dim, shape_.head_dim);
     for (Index i = 0; i < t.queries; ++i) std::fill_n(out.row(i), shape_.head_dim, 0.0f);
-    // What the first query sees, all see; the few later keys of a causal tile are taken row by row,
-    // so that a key that a query does not see never touches its sums.
-    sum_values(t, visible, 0, seen[0], scores, 0, t.queries, out);
-    for (Index i = 1; i < t.queries; ++i) {
-      sum_values(t, visible, seen[0], seen[static_cast<std::size_t>(i)], scores, i, 1, out);
+    for (Index j = 0; j < most; j += kKeyBlock) {
+      sum_values(t, visible, j, std::min(j + kKeyBlock, most), seen, scores, out);
     }
   }
 
@@ -117,8 +116,8 @@ class Attention {
   void score(const Tile& t, const VisibleKeys& visible, Index count, Matrix& scores) const {
     const Index row = sequences_[static_cast<std::size_t>(t.sequence)].query_begin + t.query;
     const bool pad = padded_dim_ != shape_.head_dim;
-    Matrix padded(pad ? kTileRows + kKeyBlock : 0, padded_dim_);
-    const float* q[kTileRows];
+    Matrix padded(pad ? kQueryBlock + kKeyBlock : 0, padded_dim_);
+    const float* q[kQueryBlock];
     for (Index i = 0; i < t.queries; ++i) {
       q[i] = q_.row(row + i) + t.head * shape_.head_dim;
       if (pad) q[i] = padded_copy(q[i], padded.row(i));
@@ -129,9 +128,12 @@ class Attention {
       const float* k[kKeyBlock];
       for (Index b = 0; b < block; ++b) {
         k[b] = visible.keys[static_cast<std::size_t>(j + b)] + key_offset(t);
-        if (pad) k[b] = padded_copy(k[b], padded.row(kTileRows + b));
+        if (pad) k[b] = padded_copy(k[b], padded.row(kQueryBlock + b));
       }
-      table_.dots(q, t.queries, k, block, padded_dim_, scores.row(0) + j, scores.view().stride);
+      for (Index i = 0; i < t.queries; i += kTileRows) {
+        table_.dots(q + i, std::min(kTileRows, t.queries - i), k, block, padded_dim_,
+                    scores.row(i) + j, scores.view().stride);
+      }
     }
   }
 
@@ -159,16 +161,27 @@ class Attention {
     for (Index j = 0; j < seen; ++j) out[visible.index[static_cast<std::size_t>(j)]] = scores[j];
   }
 
-  void sum_values(const Tile& t, const VisibleKeys& visible, Index begin, Index end, Matrix& scores,
-                  Index row, Index rows, MutableMatrixView out) const {
-    for (Index j = begin; j < end; j += kKeyBlock) {
-      const Index block = std::min(kKeyBlock, end - j);
-      const float* v[kKeyBlock];
-      for (Index b = 0; b < block; ++b) {
-        v[b] = visible.values[static_cast<std::size_t>(j + b)] + key_offset(t);
+  // The keys [begin, end) of one block. What the first query of a few sees, all of them see; the
+  // later keys are taken row by row, so that a key that a query does not see never touches its sum.
+  void sum_values(const Tile& t, const VisibleKeys& visible, Index begin, Index end,
+                  const std::array<Index, kQueryBlock>& seen, const Matrix& scores,
+                  MutableMatrixView out) const {
+    const float* v[kKeyBlock];
+    for (Index j = begin; j < end; ++j) {
+      v[j - begin] = visible.values[static_cast<std::size_t>(j)] + key_offset(t);
+    }
+    const auto sum = [&](Index row, Index rows, Index from, Index to) {
+      if (from >= to) return;
+      table_.weighted_sum(scores.row(row) + from, scores.view().stride, rows, v + (from - begin),
+                          to - from, shape_.head_dim, out.row(row), out.stride);
+    };
+    for (Index i = 0; i < t.queries; i += kTileRows) {
+      const Index rows = std::min(kTileRows, t.queries - i);
+      const Index common = std::clamp(seen[static_cast<std::size_t>(i)], begin, end);
+      sum(i, rows, begin, common);
+      for (Index r = i + 1; r < i + rows; ++r) {
+        sum(r, 1, common, std::min(seen[static_cast<std::size_t>(r)], end));
       }
-      table_.weighted_sum(scores.row(row) + j, scores.view().stride, rows, v, block,
-                          shape_.head_dim, out.row(row), out.stride);
     }
   }
 

@@ -16,10 +16,16 @@ __m256 load(const std::uint16_t* p) {
 
 // --- dot products -------------------------------------------------------------------------------
 
-// The sums of four vectors: of each, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+__m128 halves(__m256 a) {
+  return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+}
+
+// The sums of four vectors, each in the order of sum_of: lanes i and i + 4, then 0 + 2 and 1 + 3.
 __m128 sums_of(__m256 a, __m256 b, __m256 c, __m256 d) {
-  const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-  return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
+  const __m128 ha = halves(a), hb = halves(b), hc = halves(c), hd = halves(d);
+  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(ha, hb), _mm_unpackhi_ps(ha, hb));
+  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(hc, hd), _mm_unpackhi_ps(hc, hd));
+  return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
 }
 
 float sum_of(__m256 a) { return _mm_cvtss_f32(sums_of(a, a, a, a)); }

@@ -14,8 +14,8 @@ namespace {
 
 // k is summed in blocks of this many: lanes are reduced once a block, and the blocks are added
 // ascending. Part of the order of sums, so the same for all shapes.
-constexpr Index kBlockK = 512;
-// Outputs whose weights are packed together: 48 x 512 floats stay in the second-level cache while
+constexpr Index kBlockK = 1024;
+// Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
 // all rows pass over them. Multiples of the 3 or 4 outputs of a level's tile, as kUnit is.
 constexpr Index kBlockOutputs = 48;
 // With so few rows the packed weights are used only a few times: keep them in the first level.
