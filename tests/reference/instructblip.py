@@ -230,6 +230,7 @@ def forward_cases(model, store):
         arguments = image_inputs(3) | dict(input_ids=ids, attention_mask=mask)
         if decoder_only:
             labels = torch.where((mask == 1) & (ids != IMAGE_TOKEN), ids, -100)
+            labels[:, 1:][mask[:, :-1] == 0] = -100  # what padding would predict
             arguments["labels"] = labels
         else:
             labels = torch.randint(5, 95, (3, 5))
