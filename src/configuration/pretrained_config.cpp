@@ -48,17 +48,9 @@ constexpr std::string_view kGenerationKeys[] = {"assistant_confidence_threshold"
                                                 "typical_p",
                                                 "use_cache"};
 
-constexpr std::string_view kActivations[] = {"gelu",
-                                             "gelu_python",
-                                             "gelu_new",
-                                             "gelu_fast",
-                                             "gelu_pytorch_tanh",
-                                             "gelu_python_tanh",
-                                             "quick_gelu",
-                                             "relu",
-                                             "silu",
-                                             "swish",
-                                             "linear"};
+constexpr std::string_view kActivations[] = {
+    "gelu", "gelu_python",       "gelu_new", "gelu_fast",        "gelu_accurate", "quick_gelu",
+    "relu", "gelu_pytorch_tanh", "silu",     "gelu_python_tanh", "swish",         "linear"};
 
 constexpr DType kSavedTypes[] = {DType::Float32, DType::BFloat16, DType::Float16};
 

@@ -35,6 +35,8 @@ Json parse_json(std::string_view text, const std::string& where) {
     }
     return true;
   };
+  // The parser would take it for the end.
+  if (text.find('\0') != std::string_view::npos) throw E(where + ": JSON with a zero byte in it");
   try {
     return Json::parse(text.begin(), text.end(), bounded);
   } catch (const Json::exception& error) {

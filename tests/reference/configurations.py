@@ -101,6 +101,11 @@ CASES = {
          "rope_parameters": {"rope_type": "default", "rope_theta": 7.5}},
         {"rope_scaling": None, "rope_parameters": {**LLAMA3, "rope_theta": 500000.0}},
         {"rope_scaling": {key: LLAMA3[key] for key in list(LLAMA3)[:4]}},
+        {"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": 16.0, "truncate": False},
+         "max_position_embeddings": 64},
+        {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0, 2.5],
+                          "long_factor": [1.5, 3.5], "original_max_position_embeddings": 32},
+         "hidden_size": 16, "num_attention_heads": 4},
         {"partial_rotary_factor": 0.5},
     ]),
     "instructblip": (InstructBlipConfig, [
