@@ -5,7 +5,6 @@
 #include "models/language_model_checks.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
-#include "support/temporary_folder.h"
 
 namespace instructblip {
 namespace {
@@ -32,6 +31,18 @@ TEST_P(LlamaVariants, PositionsFromTheMaskEqualTheReferencesGeneration) {
 TEST_P(LlamaVariants, AnyWayOfFeedingGivesTheSameBits) {
   testing::expect_same_bits_however_fed(LlamaForCausalLM::from_pretrained(
       testing::language_model_folder(GetParam()), {.dtype = DType::Float32}));
+}
+
+TEST_P(LlamaVariants, ComputesInBFloat16) {
+  testing::expect_bfloat16_equals_rounded_weights(
+      LlamaForCausalLM::from_pretrained(testing::language_model_folder(GetParam()),
+                                        {.dtype = DType::BFloat16}),
+      GetParam());
+}
+
+TEST_P(LlamaVariants, BadArgumentsAreErrors) {
+  testing::expect_bad_arguments_refused(
+      LlamaForCausalLM::from_pretrained(testing::language_model_folder(GetParam())));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, LlamaVariants, ::testing::Values("llama_mha", "llama_gqa"));

@@ -138,6 +138,23 @@ TEST(T5ForConditionalGeneration, HiddenStatesBeyondFloat16AreExact) {
   EXPECT_GT(*std::max_element(values.begin(), values.end()), 65504.0f);
 }
 
+TEST(T5ForConditionalGeneration, ComputesInBFloat16) {
+  const Fixture fixture("language_models/t5_gated");  // stored in it
+  const Tensor ids = fixture["input_ids"], mask = fixture["attention_mask"];
+  const Tensor decoder_ids = fixture["decoder_input_ids"];
+  const Tensor decoder_mask = fixture["decoder_attention_mask"];
+  const auto model =
+      T5ForConditionalGeneration::from_pretrained(testing::language_model_folder("t5_gated"));
+  ASSERT_EQ(model.model().shared().weight().dtype(), DType::BFloat16);
+  expect_close_where_kept(model
+                              .forward({.input_ids = ids,
+                                        .attention_mask = mask,
+                                        .decoder_input_ids = decoder_ids,
+                                        .decoder_attention_mask = decoder_mask})
+                              .logits,
+                          fixture["logits"], decoder_mask);
+}
+
 TEST(T5ForConditionalGeneration, BadArgumentsAreErrors) {
   const auto model = load("t5");
   const Tensor ids(std::vector<std::int64_t>{5, 6, 7, 8}, {2, 2});

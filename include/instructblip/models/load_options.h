@@ -11,8 +11,9 @@
 namespace instructblip {
 
 struct LoadOptions {
-  /// The type that matrices are computed in, Float32 or BFloat16; tensors stored in another type are
-  /// converted one by one. Unset: BFloat16 where the checkpoint holds mostly that, else Float32.
+  /// The type that matrices are computed in, Float32 or BFloat16; tensors stored in another type
+  /// are converted one by one. Unset: BFloat16 where the checkpoint holds mostly that, else
+  /// Float32.
   std::optional<DType> dtype;
 };
 

@@ -167,9 +167,15 @@ inline LlamaForCausalLM::LlamaForCausalLM(const Weights& weights, const LlamaCon
     : model_(detail::llama_model_scope(weights), config),
       traits_(traits_of(config, config.hidden_size)) {
   if (!with_head) return;
-  lm_head_ = output_head(weights["lm_head"], detail::llama_model_scope(weights)["embed_tokens"],
-                         model_.embed_tokens(), config.tie_word_embeddings,
-                         {config.vocab_size, config.hidden_size});
+  const Weights head = weights["lm_head"];
+  const Weights embedding = detail::llama_model_scope(weights)["embed_tokens"];
+  const Shape shape{config.vocab_size, config.hidden_size};
+  if (config.tie_word_embeddings && is_tied(head, embedding, shape)) {
+    lm_head_ = Linear(model_.embed_tokens().weight(), head.name());
+    return;
+  }
+  if (config.tie_word_embeddings) warn_untied(head, embedding);
+  lm_head_ = Linear(head, config.hidden_size, config.vocab_size, false);
 }
 
 inline LlamaForCausalLM LlamaForCausalLM::from_pretrained(const std::filesystem::path& path,

@@ -189,10 +189,15 @@ inline OPTForCausalLM::OPTForCausalLM(const Weights& weights, const OPTConfig& c
       traits_(traits_of(config, config.resolved_word_embed_proj_dim())) {
   traits_.forward_positions_from_mask = true;
   if (!with_head) return;
-  lm_head_ =
-      output_head(weights["lm_head"], detail::opt_model_scope(weights)["decoder"]["embed_tokens"],
-                  model_.decoder().embed_tokens(), config.tie_word_embeddings,
-                  {config.vocab_size, config.resolved_word_embed_proj_dim()});
+  const Weights head = weights["lm_head"];
+  const Weights embedding = detail::opt_model_scope(weights)["decoder"]["embed_tokens"];
+  const Index width = config.resolved_word_embed_proj_dim();
+  if (config.tie_word_embeddings && is_tied(head, embedding, {config.vocab_size, width})) {
+    lm_head_ = Linear(model_.decoder().embed_tokens().weight(), head.name());
+    return;
+  }
+  if (config.tie_word_embeddings) warn_untied(head, embedding);
+  lm_head_ = Linear(head, width, config.vocab_size, false);
 }
 
 inline OPTForCausalLM OPTForCausalLM::from_pretrained(const std::filesystem::path& path,

@@ -7,7 +7,6 @@
 
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
-#include "instructblip/layers/float_copy.h"
 #include "instructblip/models/loss_utils.h"
 #include "instructblip/models/modeling_t5.h"
 #include "instructblip/models/tied_weights.h"
@@ -24,8 +23,16 @@ inline AttentionShape t5_attention_shape(const T5Config& config) {
 
 // The embedding that all others are tied to: `shared`, or in a file without it one of them.
 inline Weights t5_shared_scope(const Weights& weights) {
-  return first_with_weight({weights["shared"], weights["encoder"]["embed_tokens"],
-                            weights["decoder"]["embed_tokens"], weights["lm_head"]});
+  return first_with_weight(
+      {weights["shared"], weights["encoder"]["embed_tokens"], weights["decoder"]["embed_tokens"]});
+}
+
+// A stack's own embedding, where a file holds one that differs from the shared one.
+inline Embedding t5_embedding(const Weights& weights, const Weights& shared_weights,
+                              const T5Config& config, const Embedding& shared) {
+  if (is_tied(weights, shared_weights, {config.vocab_size, config.d_model})) return shared;
+  warn_untied(weights, shared_weights);
+  return Embedding(weights, config.vocab_size, config.d_model);
 }
 
 inline Weights t5_scope(const std::filesystem::path& path, const LoadOptions& options) {
@@ -64,61 +71,6 @@ inline T5LayerFF::T5LayerFF(const Weights& weights, const T5Config& config)
 
 inline void T5LayerFF::operator()(MutableMatrixView hidden_states) const {
   dense_relu_dense_(layer_norm_(hidden_states), hidden_states);
-}
-
-inline Index t5_relative_position_bucket(Index relative_position, bool bidirectional,
-                                         Index num_buckets, Index max_distance) {
-  Index bucket = 0;
-  Index distance = 0;
-  if (bidirectional) {
-    num_buckets /= 2;
-    if (relative_position > 0) bucket += num_buckets;
-    distance = std::abs(relative_position);
-  } else {
-    distance = -std::min(relative_position, Index{0});
-  }
-  const Index max_exact = num_buckets / 2;
-  if (distance < max_exact) return bucket + distance;
-  // In float32, as the reference: the quotient lies on a bucket's edge for some distances.
-  const float position = std::log(static_cast<float>(distance) / static_cast<float>(max_exact));
-  const auto range = static_cast<float>(
-      std::log(static_cast<double>(max_distance) / static_cast<double>(max_exact)));
-  const float steps = position / range * static_cast<float>(num_buckets - max_exact);
-  const Index last = num_buckets - 1;
-  // Far beyond the last bucket, or not a number where there are too few buckets.
-  if (!(steps < static_cast<float>(last))) return bucket + last;
-  return bucket + std::min(max_exact + static_cast<Index>(steps), last);
-}
-
-inline T5RelativePositionBias::T5RelativePositionBias(const Weights& weights,
-                                                      const T5Config& config, bool bidirectional)
-    : bidirectional_(bidirectional),
-      num_heads_(config.num_heads),
-      num_buckets_(config.relative_attention_num_buckets),
-      max_distance_(config.relative_attention_max_distance),
-      table_(float_copy(weights["weight"].get({num_buckets_, num_heads_}))) {}
-
-inline std::vector<Tensor> T5RelativePositionBias::operator()(
-    const RowTable& rows, const std::vector<std::vector<Index>>& key_positions) const {
-  std::vector<Tensor> biases;
-  for (Index s = 0; s < rows.sequences(); ++s) {
-    const std::vector<Index>& keys = key_positions[static_cast<std::size_t>(s)];
-    const auto key_count = static_cast<Index>(keys.size());
-    Tensor bias = Tensor::uninitialized(DType::Float32, {num_heads_, rows.count(s), key_count});
-    for (Index i = 0; i < rows.count(s); ++i) {
-      const Index query = rows.positions[static_cast<std::size_t>(rows.begin(s) + i)];
-      for (Index j = 0; j < key_count; ++j) {
-        const Index bucket = t5_relative_position_bucket(
-            keys[static_cast<std::size_t>(j)] - query, bidirectional_, num_buckets_, max_distance_);
-        for (Index h = 0; h < num_heads_; ++h) {
-          bias.data<float>()[(h * rows.count(s) + i) * key_count + j] =
-              table_.data<float>()[bucket * num_heads_ + h];
-        }
-      }
-    }
-    biases.push_back(std::move(bias));
-  }
-  return biases;
 }
 
 inline T5LayerSelfAttention::T5LayerSelfAttention(const Weights& weights, const T5Config& config,
@@ -233,10 +185,7 @@ inline void T5DecoderState::truncate(Index sequence, Index length) {
 
 inline T5Stack::T5Stack(const Weights& weights, const T5Config& config, bool is_decoder,
                         const Embedding& shared, const Weights& shared_weights)
-    : embed_tokens_(
-          is_tied(weights["embed_tokens"], shared_weights, {config.vocab_size, config.d_model})
-              ? shared
-              : Embedding(weights["embed_tokens"], config.vocab_size, config.d_model)),
+    : embed_tokens_(detail::t5_embedding(weights["embed_tokens"], shared_weights, config, shared)),
       relative_attention_bias_(
           weights["block"][0]["layer"][0]["SelfAttention"]["relative_attention_bias"], config,
           !is_decoder),
@@ -441,8 +390,11 @@ inline T5ForConditionalGeneration::T5ForConditionalGeneration(const Weights& wei
     : model_(weights, config), traits_(traits_of(config, config.d_model)) {
   if (!with_head) return;
   // Tied or not is decided by the file, whatever tie_word_embeddings says.
-  lm_head_ = output_head(weights["lm_head"], detail::t5_shared_scope(weights), model_.shared(),
-                         true, {config.vocab_size, config.d_model});
+  const Weights head = weights["lm_head"];
+  const Shape shape{config.vocab_size, config.d_model};
+  lm_head_ = is_tied(head, detail::t5_shared_scope(weights), shape)
+                 ? Linear(model_.shared().weight(), head.name())
+                 : Linear(head, config.d_model, config.vocab_size, false);
 }
 
 inline T5ForConditionalGeneration T5ForConditionalGeneration::from_pretrained(

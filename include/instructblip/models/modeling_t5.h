@@ -28,6 +28,7 @@
 #include "instructblip/models/decoder_support.h"
 #include "instructblip/models/load_options.h"
 #include "instructblip/models/modeling_outputs.h"
+#include "instructblip/models/t5_position_bias.h"
 
 namespace instructblip {
 
@@ -59,28 +60,6 @@ class T5LayerFF {
  private:
   T5DenseActDense dense_relu_dense_;
   T5LayerNorm layer_norm_;
-};
-
-/// The bucket of a relative position (key position - query position), one bias each: near ones
-/// exact, far ones by the logarithm, those from max_distance on all together. Without
-/// `bidirectional` keys lie behind their query.
-inline Index t5_relative_position_bucket(Index relative_position, bool bidirectional,
-                                         Index num_buckets, Index max_distance);
-
-/// What is added to the scores of block 0 and all others, by relative position.
-class T5RelativePositionBias {
- public:
-  T5RelativePositionBias(const Weights& weights, const T5Config& config, bool bidirectional);
-
-  /// For the queries of `rows` and the keys at key_positions[sequence]: per sequence [heads,
-  /// queries, keys].
-  std::vector<Tensor> operator()(const RowTable& rows,
-                                 const std::vector<std::vector<Index>>& key_positions) const;
-
- private:
-  bool bidirectional_;
-  Index num_heads_, num_buckets_, max_distance_;
-  Tensor table_;  // [num_buckets, heads]
 };
 
 /// Attention among the rows of one stack.
