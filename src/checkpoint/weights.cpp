@@ -43,6 +43,7 @@ std::string joined(const std::vector<std::string>& lines) {
 struct Weights::Context {
   std::shared_ptr<const Checkpoint> checkpoint;
   DType dtype;
+  std::optional<ProgressReporter> progress;
   std::mutex mutex;
   std::set<std::string, std::less<>> asked;
   std::vector<std::string> ignored;  // places
@@ -64,11 +65,16 @@ struct Weights::Context {
   }
 };
 
-Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype)
+Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype,
+                 ProgressCallback progress)
     : context_(std::make_shared<Context>()) {
   if (checkpoint == nullptr) throw InputError("Weights: there is no checkpoint");
   context_->checkpoint = std::move(checkpoint);
   context_->dtype = dtype;
+  if (progress) {
+    const auto total = static_cast<Index>(context_->checkpoint->tensors().size());
+    context_->progress.emplace(std::move(progress), total);
+  }
 }
 
 Weights::Weights(std::shared_ptr<Context> context, std::string name)
@@ -120,12 +126,14 @@ SharedTensor Weights::get(const Shape& expected) const {
 }
 
 std::optional<SharedTensor> Weights::find(const Shape& expected) const {
+  bool is_new = false;
   {
     const std::lock_guard lock(context_->mutex);
-    context_->asked.insert(name_);
+    is_new = context_->asked.insert(name_).second;
   }
   const auto entry = context_->checkpoint->tensors().find(name_);
   if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
+  if (is_new && context_->progress) context_->progress->advance(name_);
   const SharedTensor without_data(TensorView(nullptr, DType::Float32, expected), nullptr);
   if (entry->second.shape != expected) {
     context_->note(name_ + ": found " + to_string(entry->second.shape) + ", expected " +

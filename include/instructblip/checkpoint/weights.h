@@ -19,6 +19,7 @@
 
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/core/export.h"
+#include "instructblip/core/progress.h"
 #include "instructblip/core/tensor.h"
 
 namespace instructblip {
@@ -35,8 +36,10 @@ struct FinishOptions {
 /// were asked for. Safe to use from several threads at once.
 class INSTRUCTBLIP_EXPORT Weights {
  public:
-  /// The whole checkpoint. `dtype` is the type that matrices are to be computed in.
-  explicit Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype = DType::Float32);
+  /// The whole checkpoint. `dtype` is the type that matrices are to be computed in; `progress`, if
+  /// given, is told of each tensor that is read, of all that the checkpoint holds.
+  explicit Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype = DType::Float32,
+                   ProgressCallback progress = {});
   /// Tensors in memory.
   static Weights from_tensors(std::map<std::string, Tensor> tensors, DType dtype = DType::Float32);
 

@@ -7,6 +7,7 @@
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/progress.h"
 
 namespace instructblip {
 
@@ -14,7 +15,9 @@ struct LoadOptions {
   /// The type that matrices are computed in, Float32 or BFloat16; tensors stored in another type
   /// are converted one by one. Unset: BFloat16 where the checkpoint holds mostly that, else
   /// Float32.
-  std::optional<DType> dtype;
+  std::optional<DType> dtype = {};
+  /// Told of each tensor as it is read.
+  ProgressCallback progress = {};
 };
 
 /// The type that `options` mean for this checkpoint. Throws InputError for a type that matrices

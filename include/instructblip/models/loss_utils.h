@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,31 @@ inline float for_causal_lm_loss(MatrixView logits, const TensorView& labels,
     }
   }
   return cross_entropy(logits, shifted);
+}
+
+/// Decoder ids of an encoder-decoder from its labels [batch, length]: the start id, then the labels
+/// but the last of each row; -100 becomes padding (_shift_right).
+inline Tensor shift_tokens_right(const TensorView& labels,
+                                 std::optional<std::int64_t> decoder_start_token_id,
+                                 std::optional<std::int64_t> pad_token_id) {
+  if (labels.rank() != 2) {
+    throw InputError("labels have the shape " + to_string(labels.shape) +
+                     ", expected [batch, length]");
+  }
+  if (!decoder_start_token_id || !pad_token_id) {
+    throw InputError(
+        "decoder ids are made from labels only if the configuration has decoder_start_token_id and "
+        "pad_token_id; add them, or pass decoder_input_ids");
+  }
+  const Tensor all = detail::as_ids(labels, labels.shape, "labels");
+  Tensor shifted(DType::Int64, labels.shape);
+  const Index length = labels.dim(1);
+  for (Index i = 0; i < all.size(); ++i) {
+    const std::int64_t before =
+        i % length == 0 ? *decoder_start_token_id : all.data<std::int64_t>()[i - 1];
+    shifted.data<std::int64_t>()[i] = before == ignored_label ? *pad_token_id : before;
+  }
+  return shifted;
 }
 
 }  // namespace instructblip

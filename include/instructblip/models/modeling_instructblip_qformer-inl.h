@@ -419,7 +419,7 @@ inline InstructBlipQFormerModel InstructBlipQFormerModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
   const auto config = InstructBlipQFormerConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
-  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint))
+  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
                               .at_first_prefix({"", "qformer"}, "embeddings.layernorm.weight");
   InstructBlipQFormerModel model(weights, config);
   weights.finish();

@@ -122,7 +122,7 @@ inline LlamaModel LlamaModel::from_pretrained(const std::filesystem::path& path,
   const LlamaConfig config = LlamaConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint))
+      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
           .at_first_prefix({"", "model", "language_model.model", "language_model"}, "norm.weight");
   LlamaModel model(weights, config);
   weights.finish();
@@ -182,7 +182,7 @@ inline LlamaForCausalLM LlamaForCausalLM::from_pretrained(const std::filesystem:
                                                           const LoadOptions& options) {
   const LlamaConfig config = LlamaConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
-  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint))
+  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
                               .at_first_prefix({"", "language_model"}, "model.norm.weight");
   LlamaForCausalLM model(weights, config);
   weights.finish();

@@ -160,7 +160,7 @@ inline OPTModel OPTModel::from_pretrained(const std::filesystem::path& path,
   const OPTConfig config = OPTConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint))
+      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
           .at_first_prefix({"", "model", "language_model.model", "language_model"},
                            "decoder.embed_positions.weight");
   OPTModel model(weights, config);
@@ -205,7 +205,7 @@ inline OPTForCausalLM OPTForCausalLM::from_pretrained(const std::filesystem::pat
   const OPTConfig config = OPTConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint))
+      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
           .at_first_prefix({"", "language_model"}, "model.decoder.embed_positions.weight");
   OPTForCausalLM model(weights, config);
   weights.finish();

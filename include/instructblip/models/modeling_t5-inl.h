@@ -37,7 +37,7 @@ inline Embedding t5_embedding(const Weights& weights, const Weights& shared_weig
 
 inline Weights t5_scope(const std::filesystem::path& path, const LoadOptions& options) {
   const auto checkpoint = Checkpoint::open(path);
-  return Weights(checkpoint, resolve_dtype(options, *checkpoint))
+  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
       .at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
 }
 
@@ -352,28 +352,6 @@ void fill_t5_output(const T5Forward& run, Output& output) {
   output.encoder_attentions = batch.scatter_attentions(encoder.attentions, batch);
 }
 
-// The start id, then the labels but the last of each row; -100 becomes padding (_shift_right).
-inline Tensor t5_shift_right(const TensorView& labels, const T5Config& config) {
-  if (labels.rank() != 2) {
-    throw InputError("labels have the shape " + to_string(labels.shape) +
-                     ", expected [batch, length]");
-  }
-  if (!config.decoder_start_token_id || !config.pad_token_id) {
-    throw InputError(
-        "T5: decoder ids are made from labels only if the configuration has decoder_start_token_id "
-        "and pad_token_id; add them, or pass decoder_input_ids");
-  }
-  const Tensor all = as_ids(labels, labels.shape, "labels");
-  Tensor shifted(DType::Int64, labels.shape);
-  const Index length = labels.dim(1);
-  for (Index i = 0; i < all.size(); ++i) {
-    const std::int64_t before =
-        i % length == 0 ? *config.decoder_start_token_id : all.data<std::int64_t>()[i - 1];
-    shifted.data<std::int64_t>()[i] = before == ignored_label ? *config.pad_token_id : before;
-  }
-  return shifted;
-}
-
 }  // namespace detail
 
 inline Seq2SeqModelOutput T5Model::forward(const Seq2SeqInputs& inputs) const {
@@ -416,7 +394,8 @@ inline Seq2SeqLMOutput T5ForConditionalGeneration::forward(const Seq2SeqInputs& 
   Tensor shifted;
   if (inputs.labels.data != nullptr && inputs.decoder_input_ids.data == nullptr &&
       inputs.decoder_inputs_embeds.data == nullptr) {
-    shifted = detail::t5_shift_right(inputs.labels, model_.config());
+    shifted = shift_tokens_right(inputs.labels, model_.config().decoder_start_token_id,
+                                 model_.config().pad_token_id);
     complete.decoder_input_ids = shifted;
   }
   const detail::T5Forward run = detail::t5_forward(model_, complete);

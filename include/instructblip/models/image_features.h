@@ -1,0 +1,38 @@
+// ImageFeatures: what the vision tower sees in pictures, a value to keep, save and ask about again.
+#pragma once
+
+#include <filesystem>
+
+#include "instructblip/checkpoint/safetensors.h"
+#include "instructblip/core/error.h"
+#include "instructblip/core/tensor.h"
+
+namespace instructblip {
+
+/// The vision tower is most of the work and does not depend on the instruction: encode a picture
+/// once
+/// (`encode_image`), then ask often. A copy copies the features.
+struct ImageFeatures {
+  Tensor last_hidden_state;  // [images, 1 + patches, vision hidden_size] float32
+
+  Index images() const { return last_hidden_state.empty() ? 0 : last_hidden_state.dim(0); }
+
+  /// Writes one safetensors file. Throws CheckpointError if it cannot be written.
+  void save(const std::filesystem::path& path) const {
+    save_safetensors(path, {{"last_hidden_state", last_hidden_state.view()}});
+  }
+
+  /// Reads what `save` wrote. Throws CheckpointError if the file is not such a file.
+  static ImageFeatures load(const std::filesystem::path& path) {
+    const auto found = SafetensorsFile(path).find("last_hidden_state");
+    if (!found || found->rank() != 3 || found->dtype != DType::Float32) {
+      throw CheckpointError(
+          path.string() +
+          " holds no image features: expected a float32 tensor last_hidden_state of "
+          "shape [images, 1 + patches, hidden_size]");
+    }
+    return ImageFeatures{Tensor::copy_of(*found)};
+  }
+};
+
+}  // namespace instructblip

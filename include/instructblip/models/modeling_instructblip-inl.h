@@ -1,0 +1,459 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
+#include "instructblip/core/timings.h"
+#include "instructblip/models/auto_language_model.h"
+#include "instructblip/models/loss_utils.h"
+#include "instructblip/models/modeling_instructblip.h"
+
+namespace instructblip {
+namespace detail {
+
+inline bool given(const TensorView& view) { return view.data != nullptr; }
+
+/// A contiguous float32 tensor [..., cols] as rows.
+inline MatrixView as_rows(const Tensor& tensor) {
+  const Index cols = tensor.dim(-1);
+  return {tensor.raw(), DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols};
+}
+
+/// [rows, left + right] of two int64 matrices; `left` columns of 1 where `right` is a mask.
+inline Tensor ones_before(Index ones, const Tensor& right) {
+  const Index rows = right.dim(0), width = right.dim(1);
+  Tensor result = Tensor::uninitialized(DType::Int64, {rows, ones + width});
+  auto* out = result.data<std::int64_t>();
+  for (Index r = 0; r < rows; ++r) {
+    out = std::fill_n(out, ones, std::int64_t{1});
+    out = std::copy_n(right.data<std::int64_t>() + r * width, width, out);
+  }
+  return result;
+}
+
+inline Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view argument) {
+  if (given(mask)) return as_ids(mask, shape, argument);
+  Tensor ones(DType::Int64, shape);
+  std::fill_n(ones.data<std::int64_t>(), ones.size(), std::int64_t{1});
+  return ones;
+}
+
+inline void require_finite(const Tensor& logits) {
+  const auto values = logits.span<float>();
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  if (bad == values.end()) return;
+  throw InputError("the language model's logits are not finite (first at element " +
+                   std::to_string(bad - values.begin()) + " of " + to_string(logits.shape()) +
+                   "): the checkpoint is damaged or its activations overflow");
+}
+
+/// One picture's features for each of `images` rows.
+inline Tensor repeat_image(const Tensor& features, Index images) {
+  Tensor repeated =
+      Tensor::uninitialized(DType::Float32, {images, features.dim(1), features.dim(2)});
+  for (Index i = 0; i < images; ++i) {
+    std::copy_n(features.data<float>(), features.size(),
+                repeated.data<float>() + i * features.size());
+  }
+  return repeated;
+}
+
+/// Which places of a prompt [batch, length] are the image's (`get_placeholder_mask`).
+inline std::vector<bool> placeholder_mask(const LanguageModel& model, std::int64_t image_token_id,
+                                          const InstructBlipInputs& inputs, Index batch,
+                                          Index length) {
+  std::vector<bool> mask(static_cast<std::size_t>(batch * length));
+  if (given(inputs.input_ids)) {
+    const Tensor ids = as_ids(inputs.input_ids, {batch, length}, "input_ids");
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      mask[i] = ids.data<std::int64_t>()[i] == image_token_id;
+    }
+    return mask;
+  }
+  const std::vector<std::int64_t> placeholder = {image_token_id};
+  const Matrix embedding = model.embed_tokens(placeholder);
+  const Tensor embeds = Tensor::copy_of(inputs.inputs_embeds).to(DType::Float32);
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    const float* row = embeds.data<float>() + static_cast<Index>(i) * embedding.cols();
+    mask[i] = std::equal(row, row + embedding.cols(), embedding.row(0));
+  }
+  return mask;
+}
+
+/// The reference never counts: too few drop features silently, and shift those of later rows.
+inline void check_placeholders(const std::vector<bool>& mask, Index batch, Index length,
+                               Index expected, Index images_per_row, std::int64_t image_token_id) {
+  for (Index b = 0; b < batch; ++b) {
+    const auto begin = mask.begin() + b * length;
+    const auto found = static_cast<Index>(std::count(begin, begin + length, true));
+    if (found == expected) continue;
+    throw InputError(
+        "row " + std::to_string(b) + " of the prompt holds " + std::to_string(found) +
+        " image placeholders (id " + std::to_string(image_token_id) + "), expected " +
+        std::to_string(expected) + " for " + std::to_string(images_per_row) +
+        " image(s). The processor's num_query_tokens and image token must be those of the "
+        "model's config.json");
+  }
+}
+
+}  // namespace detail
+
+inline InstructBlipInputs InstructBlipInputs::from(const BatchFeature& features) {
+  InstructBlipInputs inputs;
+  inputs.pixel_values = features.pixel_values;
+  inputs.qformer_input_ids = features.qformer_input_ids;
+  inputs.qformer_attention_mask = features.qformer_attention_mask;
+  inputs.input_ids = features.input_ids;
+  inputs.attention_mask = features.attention_mask;
+  return inputs;
+}
+
+inline InstructBlipModel::InstructBlipModel(const Weights& weights,
+                                            const InstructBlipConfig& config, bool with_head)
+    : config_(config),
+      vision_model_(weights["vision_model"], config.vision_config),
+      qformer_(weights["qformer"], config.qformer_config),
+      language_projection_(weights["language_projection"], config.qformer_config.hidden_size,
+                           config.text_config->get_hidden_size()),
+      language_model_(AutoLanguageModel::from_config(weights["language_model"], *config.text_config,
+                                                     with_head)) {
+  const SharedTensor tokens =
+      weights["query_tokens"].get({1, config.num_query_tokens, config.qformer_config.hidden_size});
+  if (tokens.data != nullptr) query_tokens_ = Tensor::copy_of(tokens).to(DType::Float32);
+}
+
+inline InstructBlipModel InstructBlipModel::from_pretrained(const std::filesystem::path& path,
+                                                            const LoadOptions& options) {
+  const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
+  const auto checkpoint = Checkpoint::open(path);
+  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  InstructBlipModel model(weights, config);
+  weights["language_model"]["lm_head"].ignore();
+  weights.finish();
+  return model;
+}
+
+inline BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features(
+    const InstructBlipInputs& inputs, const ForwardCapture& capture) const {
+  if (!detail::given(inputs.qformer_input_ids) || inputs.qformer_input_ids.rank() != 2) {
+    throw InputError(
+        "qformer_input_ids [images, length] are needed: the instruction as the Q-Former "
+        "reads it");
+  }
+  const Index images = inputs.qformer_input_ids.dim(0);
+  BaseModelOutputWithVisionQformerOutputs outputs;
+  if (inputs.image_features != nullptr) {
+    const Tensor& features = inputs.image_features->last_hidden_state;
+    outputs.vision_outputs.last_hidden_state =
+        inputs.image_features->images() == 1 ? detail::repeat_image(features, images) : features;
+  } else {
+    const TimedZone zone("vision_model");
+    outputs.vision_outputs = vision_model_.forward(
+        inputs.pixel_values, {.interpolate_pos_encoding = inputs.interpolate_pos_encoding,
+                              .output_hidden_states = capture.hidden_states,
+                              .output_attentions = capture.attentions});
+  }
+  const Tensor& image_embeds = outputs.vision_outputs.last_hidden_state;
+  if (image_embeds.rank() != 3 || image_embeds.dim(0) != images) {
+    throw InputError("qformer_input_ids " + to_string(inputs.qformer_input_ids.shape) +
+                     " do not go with image features " + to_string(image_embeds.shape()) +
+                     ": each image needs one row of instruction");
+  }
+
+  const TimedZone zone("qformer");
+  const Index queries = config_.num_query_tokens;
+  const Tensor attention_mask = detail::ones_before(
+      queries, detail::mask_or_ones(inputs.qformer_attention_mask, inputs.qformer_input_ids.shape,
+                                    "qformer_attention_mask"));
+  const Tensor query_embeds = detail::repeat_image(query_tokens_, images);
+  outputs.qformer_outputs = qformer_.forward({.input_ids = inputs.qformer_input_ids,
+                                              .attention_mask = attention_mask,
+                                              .query_embeds = query_embeds,
+                                              .encoder_hidden_states = image_embeds,
+                                              .output_hidden_states = capture.hidden_states,
+                                              .output_attentions = capture.attentions});
+
+  // query_outputs[0][:, :num_query_tokens]
+  const Tensor& hidden = outputs.qformer_outputs.last_hidden_state;
+  const MatrixView rows = detail::as_rows(hidden);
+  Matrix query_output(images * queries, hidden.dim(2));
+  for (Index r = 0; r < query_output.rows(); ++r) {
+    std::copy_n(rows.row(r / queries * hidden.dim(1) + r % queries), rows.cols,
+                query_output.row(r));
+  }
+  const Matrix projected = language_projection_(query_output);
+  outputs.pooler_output = projected.to_tensor({images, queries, projected.cols()});
+  return outputs;
+}
+
+inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructBlipInputs& inputs,
+                                                                 const Tensor& features) const {
+  const bool embedded = detail::given(inputs.inputs_embeds);
+  const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
+  if (!detail::given(text) || text.rank() != (embedded ? 3 : 2)) {
+    throw InputError(
+        "the prompt is needed: input_ids [batch, length] or inputs_embeds [batch, length, " +
+        std::to_string(language_model_->traits().embedding_size) + "], found " +
+        to_string(text.shape));
+  }
+  const Index batch = text.dim(0), length = text.dim(1);
+  const Index width = language_model_->traits().embedding_size;
+  if ((embedded && text.dim(2) != width) || features.dim(-1) != width) {
+    throw InputError("image features of width " + std::to_string(features.dim(-1)) +
+                     (embedded ? " and inputs_embeds " + to_string(text.shape) : "") +
+                     ", but the language model embeds tokens in " + std::to_string(width));
+  }
+  const MatrixView image_rows = detail::as_rows(features);
+  if (batch == 0 || features.dim(0) % batch != 0) {
+    throw InputError(std::to_string(features.dim(0)) + " images do not go with " +
+                     std::to_string(batch) + " prompts: each needs the same number of images");
+  }
+  const Index expected = image_rows.rows / batch;
+  Tensor mask = detail::mask_or_ones(inputs.attention_mask, {batch, length}, "attention_mask");
+
+  // Legacy checkpoints know no placeholder: the features come in front of the text.
+  const bool legacy = !config_.image_token_index;
+  if (legacy) {
+    log_warning(
+        "config.json names no image_token_index: the image's features are put in front of the "
+        "text. "
+        "Add \"image_token_index\" to it, and \"num_query_tokens\": " +
+        std::to_string(config_.num_query_tokens) + " to processor_config.json");
+    mask = detail::ones_before(expected, mask);
+  }
+  const Index before = legacy ? expected : 0;
+  std::vector<bool> placeholders;
+  if (!legacy) {
+    placeholders = detail::placeholder_mask(*language_model_, *config_.image_token_index, inputs,
+                                            batch, length);
+    detail::check_placeholders(placeholders, batch, length, expected, features.dim(0) / batch,
+                               *config_.image_token_index);
+  }
+
+  const PaddedBatch all_text(batch, length);
+  const Matrix text_rows =
+      embedded ? all_text.gather(text) : language_model_->embed_tokens(all_text.gather_ids(text));
+  Prompt prompt{PaddedBatch(batch, before + length, mask), {}};
+  prompt.embeddings = Matrix(prompt.batch.rows.rows(), width);
+  for (Index b = 0; b < batch; ++b) {
+    Index column = 0, image_row = b * expected;
+    for (Index r = prompt.batch.rows.begin(b); r < prompt.batch.rows.begin(b + 1); ++r) {
+      // A placeholder that the mask leaves out takes its feature with it.
+      const auto is_image = [&](Index c) {
+        return legacy ? c < before : bool{placeholders[static_cast<std::size_t>(b * length + c)]};
+      };
+      const Index kept = prompt.batch.columns[static_cast<std::size_t>(r)];
+      for (; column < kept; ++column) image_row += is_image(column);
+      const float* source =
+          is_image(kept) ? image_rows.row(image_row) : text_rows.row(b * length + kept - before);
+      std::copy_n(source, width, prompt.embeddings.row(r));
+    }
+  }
+  return prompt;
+}
+
+namespace detail {
+
+inline LanguageModelOutputs forward_decoder_only(const LanguageModel& model, PaddedBatch& batch,
+                                                 MatrixView embeddings,
+                                                 const InstructBlipInputs& inputs,
+                                                 LogitsFor logits) {
+  if (model.traits().forward_positions_from_mask) batch.use_compact_positions();
+  const ForwardCapture capture{inputs.output_hidden_states, inputs.output_attentions};
+  const auto state = model.start(embeddings, batch.rows);
+  const DecodeOutput decoded = model.decode(*state, embeddings, batch.rows, logits, capture);
+
+  LanguageModelOutputs outputs;
+  outputs.last_hidden_state = batch.scatter(as_rows(decoded.last_hidden_state));
+  outputs.hidden_states = batch.scatter(decoded.states.hidden_states);
+  outputs.attentions = batch.scatter_attentions(decoded.states.attentions, batch);
+  if (logits == LogitsFor::None) return outputs;
+  require_finite(decoded.logits);
+  if (given(inputs.labels)) {
+    outputs.loss = for_causal_lm_loss(as_rows(decoded.logits), inputs.labels, batch);
+  }
+  outputs.logits = batch.scatter(as_rows(decoded.logits));
+  return outputs;
+}
+
+inline LanguageModelOutputs forward_encoder_decoder(const LanguageModel& model,
+                                                    const PaddedBatch& batch, MatrixView embeddings,
+                                                    const InstructBlipInputs& inputs,
+                                                    LogitsFor logits) {
+  Tensor shifted;
+  if (!given(inputs.decoder_input_ids) && given(inputs.labels)) {
+    shifted = shift_tokens_right(inputs.labels, model.traits().decoder_start_token_id,
+                                 model.traits().pad_token_id);
+  }
+  const TensorView ids = shifted.empty() ? inputs.decoder_input_ids : shifted.view();
+  if (!given(ids) || ids.rank() != 2 || ids.dim(0) != batch.batch) {
+    throw InputError("an encoder-decoder needs decoder_input_ids [" + std::to_string(batch.batch) +
+                     ", length] or labels, found " + to_string(ids.shape));
+  }
+  const ForwardCapture capture{inputs.output_hidden_states, inputs.output_attentions};
+  const PaddedBatch decoder(ids.dim(0), ids.dim(1), inputs.decoder_attention_mask,
+                            "decoder_attention_mask");
+  const auto state = model.start(embeddings, batch.rows, capture);
+  const Matrix decoder_rows = model.embed_decoder_tokens(decoder.gather_ids(ids));
+  const DecodeOutput decoded = model.decode(*state, decoder_rows, decoder.rows, logits, capture);
+
+  LanguageModelOutputs outputs;
+  outputs.last_hidden_state = decoder.scatter(as_rows(decoded.last_hidden_state));
+  outputs.decoder_hidden_states = decoder.scatter(decoded.states.hidden_states);
+  outputs.decoder_attentions = decoder.scatter_attentions(decoded.states.attentions, decoder);
+  outputs.cross_attentions = decoder.scatter_attentions(decoded.states.cross_attentions, batch);
+  if (const Tensor* last = state->encoder_last_hidden_state()) {
+    outputs.encoder_last_hidden_state = batch.scatter(as_rows(*last));
+  }
+  if (const CapturedStates* states = state->encoder_states()) {
+    outputs.encoder_hidden_states = batch.scatter(states->hidden_states);
+    outputs.encoder_attentions = batch.scatter_attentions(states->attentions, batch);
+  }
+  if (logits == LogitsFor::None) return outputs;
+  require_finite(decoded.logits);
+  if (given(inputs.labels)) {
+    outputs.loss = cross_entropy(as_rows(decoded.logits), decoder.gather_ids(inputs.labels));
+  }
+  outputs.logits = decoder.scatter(as_rows(decoded.logits));
+  return outputs;
+}
+
+}  // namespace detail
+
+inline InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forward(
+    const InstructBlipInputs& inputs, LogitsFor logits) const {
+  const int sources = int{detail::given(inputs.pixel_values)} +
+                      int{inputs.mm_encoder_outputs != nullptr} +
+                      int{inputs.image_features != nullptr};
+  if (sources != 1) {
+    throw InputError(
+        "exactly one of pixel_values, mm_encoder_outputs and image_features is needed, found " +
+        std::to_string(sources));
+  }
+  BaseModelOutputWithVisionQformerOutputs features =
+      inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : image_features(inputs, {});
+  Prompt prompt = embed_prompt(inputs, features.pooler_output);
+  InstructBlipForConditionalGenerationModelOutput outputs;
+  const TimedZone zone("language_model");
+  outputs.language_model_outputs =
+      config_.use_decoder_only_language_model()
+          ? detail::forward_decoder_only(*language_model_, prompt.batch, prompt.embeddings, inputs,
+                                         logits)
+          : detail::forward_encoder_decoder(*language_model_, prompt.batch, prompt.embeddings,
+                                            inputs, logits);
+  outputs.loss = outputs.language_model_outputs.loss;
+  outputs.logits = outputs.language_model_outputs.logits;
+  outputs.vision_outputs = std::move(features.vision_outputs);
+  outputs.qformer_outputs = std::move(features.qformer_outputs);
+  return outputs;
+}
+
+inline InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forward(
+    const InstructBlipInputs& inputs) const {
+  return forward(inputs, LogitsFor::None);
+}
+
+inline InstructBlipForConditionalGeneration::InstructBlipForConditionalGeneration(
+    const Weights& weights, const InstructBlipConfig& config)
+    : model_(weights, config, true) {}
+
+inline InstructBlipForConditionalGeneration InstructBlipForConditionalGeneration::from_pretrained(
+    const std::filesystem::path& path, const LoadOptions& options) {
+  const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
+  const auto checkpoint = Checkpoint::open(path);
+  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  InstructBlipForConditionalGeneration model(weights, config);
+  weights.finish();
+  return model;
+}
+
+inline InstructBlipForConditionalGenerationModelOutput
+InstructBlipForConditionalGeneration::forward(const InstructBlipInputs& inputs) const {
+  return model_.forward(inputs, LogitsFor::AllRows);
+}
+
+inline BaseModelOutputWithVisionQformerOutputs
+InstructBlipForConditionalGeneration::get_image_features(const TensorView& pixel_values,
+                                                         const TensorView& qformer_input_ids,
+                                                         const TensorView& qformer_attention_mask,
+                                                         bool interpolate_pos_encoding,
+                                                         const ForwardCapture& capture) const {
+  InstructBlipInputs inputs;
+  inputs.pixel_values = pixel_values;
+  inputs.qformer_input_ids = qformer_input_ids;
+  inputs.qformer_attention_mask = qformer_attention_mask;
+  inputs.interpolate_pos_encoding = interpolate_pos_encoding;
+  return model_.image_features(inputs, capture);
+}
+
+inline ImageFeatures InstructBlipForConditionalGeneration::encode_image(
+    const TensorView& pixel_values, bool interpolate_pos_encoding) const {
+  const TimedZone zone("vision_model");
+  return {model_.vision_model()
+              .forward(pixel_values, {.interpolate_pos_encoding = interpolate_pos_encoding})
+              .last_hidden_state};
+}
+
+inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+    const BatchFeature& inputs, const GenerationConfig& config,
+    const GenerateCallbacks& callbacks) const {
+  return generate(InstructBlipInputs::from(inputs), config, callbacks);
+}
+
+inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+    const BatchFeature& text, const GenerationConfig& config, const ImageFeatures& features,
+    const GenerateCallbacks& callbacks) const {
+  InstructBlipInputs inputs = InstructBlipInputs::from(text);
+  inputs.pixel_values = {};
+  inputs.image_features = &features;
+  return generate(inputs, config, callbacks);
+}
+
+inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+    const InstructBlipInputs& given_inputs, const GenerationConfig& config,
+    const GenerateCallbacks& callbacks) const {
+  InstructBlipInputs inputs = given_inputs;
+  const BaseModelOutputWithVisionQformerOutputs features =
+      inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : model_.image_features(inputs, {});
+
+  Tensor default_ids;
+  if (!detail::given(inputs.input_ids) && !detail::given(inputs.inputs_embeds)) {
+    const auto bos = language_model().traits().bos_token_id;
+    if (!bos) {
+      throw InputError(
+          "input_ids are needed: the language model has no bos_token_id to begin a prompt with");
+    }
+    std::vector<std::int64_t> ids;
+    for (Index b = 0; b < features.pooler_output.dim(0); ++b) {
+      if (this->config().image_token_index) {
+        ids.insert(ids.end(), static_cast<std::size_t>(this->config().num_query_tokens),
+                   *this->config().image_token_index);
+      }
+      ids.push_back(*bos);
+    }
+    default_ids = Tensor(ids, {features.pooler_output.dim(0),
+                               static_cast<Index>(ids.size()) / features.pooler_output.dim(0)});
+    inputs.input_ids = default_ids;
+  }
+
+  InstructBlipModel::Prompt prompt = model_.embed_prompt(inputs, features.pooler_output);
+  GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
+                         .rows = {},
+                         .decoder_input_ids = inputs.decoder_input_ids};
+  if (this->config().use_decoder_only_language_model()) {
+    prompt.batch.use_compact_positions();
+    prompts.input_ids = inputs.input_ids;
+    prompts.attention_mask = inputs.attention_mask;
+  }
+  prompts.rows = prompt.batch.rows;
+  const TimedZone zone("language_model");
+  return instructblip::generate(language_model(), prompts, config, callbacks);
+}
+
+}  // namespace instructblip
