@@ -60,6 +60,23 @@ std::vector<std::string> file_names() {
   return names;
 }
 
+TEST(Image, JpegsAreNearTheReferenceWithEitherDecoder) {
+  for (const std::string& name : decoding().names()) {
+    if (!name.starts_with("jpeg") || !name.ends_with(".file")) continue;
+    SCOPED_TRACE(name);
+    const std::string base = name.substr(0, name.size() - 5);
+    const Image image = Image::open(file(base));
+    const Tensor expected = decoding()[base + ".rgb"];
+    ASSERT_EQ((Shape{image.height(), image.width(), 3}), expected.shape());
+    double difference = 0;
+    for (Index i = 0; i < expected.size(); ++i) {
+      difference += std::abs(expected.data<std::uint8_t>()[i] -
+                             int{image.pixels()[static_cast<std::size_t>(i)]});
+    }
+    EXPECT_LT(difference / static_cast<double>(expected.size()), 1.0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryFile, Decoding, ::testing::ValuesIn(file_names()),
                          [](const auto& info) { return info.param; });
 
@@ -127,6 +144,16 @@ TEST(Image, ADamagedPngIsAnErrorWhereTheReferenceReadsOn) {
   Bytes png = file("png_2_8");
   png[png.size() - 14] ^= 1;  // the checksum of the pixels
   EXPECT_MESSAGE(Image::open(png), "checksum of chunk IDAT");
+}
+
+TEST(Image, AGifsOwnGrayRampWinsOverTheGlobalPaletteUnlikeInTheReference) {
+  const std::uint8_t gif[] = {'G', 'I', 'F', '8', '9', 'a', 2, 0,    1,    0,    0x80,
+                              0,   0,   9,   8,   7,   6,   5, 4,  // global: two colours
+                              ',', 0,   0,   0,   0,   2,   0, 1,    0,    0x80, 0,
+                              0,   0,   1,   1,   1,   2,   2, 0x44, 0x0a, 0,    ';'};
+  const Image image = Image::open(gif);
+  EXPECT_EQ(image.row(0)[0], 0);
+  EXPECT_EQ(image.row(0)[3], 1);
 }
 
 TEST(Image, BmpGrayPalettesAreObeyedWhereTheReferenceMistakesThem) {

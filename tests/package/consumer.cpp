@@ -31,6 +31,18 @@ int main() {
   } catch (const Error& error) {
     if (std::string(error.what()).empty()) return 5;
   }
+  // The decoders, and with them libjpeg, come along with a static library.
+  const std::string gray = "P5 2 1 255 \x10\x20", broken = "\xff\xd8\xff\xe0";
+  const auto open = [](const std::string& file) {
+    return Image::open({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()});
+  };
+  const Tensor pixels = BlipImageProcessor()({open(gray)}, {.do_resize = false});
+  if (pixels.shape() != Shape{1, 3, 1, 2}) return 7;
+  try {
+    open(broken);
+    return 8;
+  } catch (const ImageError&) {
+  }
 #ifdef CONSUMER_HAS_PROTOBUF
   google::protobuf::Timestamp timestamp;
   timestamp.set_seconds(1);
