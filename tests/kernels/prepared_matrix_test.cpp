@@ -95,19 +95,5 @@ TEST(PreparedMatrixTest, WrongSourcesAreErrorsThatShowThem) {
   expect_error({good}, "not in float16", DType::Float16);
 }
 
-TEST(DispatchTest, AnUnknownLevelIsAnErrorThatListsTheLevels) {
-  const std::string before = kernel_level();
-  try {
-    force_kernel_level("mmx");
-    ADD_FAILURE();
-  } catch (const InputError& error) {
-    const std::string text = error.what();
-    EXPECT_NE(text.find("\"mmx\""), std::string::npos) << text;
-    EXPECT_NE(text.find("eigen"), std::string::npos) << text;
-  }
-  EXPECT_EQ(kernel_level(), before);
-  EXPECT_EQ(available_kernel_levels().back(), "eigen");
-}
-
 }  // namespace
 }  // namespace instructblip
