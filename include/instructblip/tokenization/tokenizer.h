@@ -91,7 +91,6 @@ struct TokenizerOptions {
 /// Ids of a batch of texts; the rows are of different lengths unless padded.
 struct BatchEncoding {
   std::vector<std::vector<std::int64_t>> input_ids;
-  std::vector<std::vector<std::int64_t>> token_type_ids;  ///< zeros: one text a row
   std::vector<std::vector<std::int64_t>> attention_mask;  ///< 1 text, 0 padding
 };
 
@@ -106,7 +105,7 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
 
   virtual ~Tokenizer();
 
-  /// Ids of one text. Padding is not meant for a single text; `Longest` has no effect.
+  /// Ids of one text.
   std::vector<std::int64_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
   /// Ids and masks of a batch. Throws InputError if padding is asked for and there is no padding
   /// token, or lengths contradict each other. Rows longer than `model_max_length` that nothing cuts
@@ -208,7 +207,6 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual bool split_special_tokens() const = 0;
   /// False where cleaning up spaces is ignored with a warning (BPE).
   virtual bool may_clean_up_spaces() const = 0;
-  virtual std::int64_t pad_token_type_id() const = 0;
 };
 
 class INSTRUCTBLIP_EXPORT AutoTokenizer {

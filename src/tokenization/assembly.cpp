@@ -1,0 +1,236 @@
+#include "tokenization/assembly.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace instructblip {
+
+using namespace tokenization;
+
+namespace {
+
+/// The reference's LARGE_INTEGER: from here on a length is no limit.
+constexpr double large_integer = 1e18;
+
+Side read_side(const JsonSection& section) {
+  std::string side = section.string();
+  if (side == "left" || side == "Left") return Side::Left;
+  if (side == "right" || side == "Right") return Side::Right;
+  section.expected("\"left\" or \"right\"");
+}
+
+bool is_true(const JsonSection& section, std::string_view key) {
+  const auto found = section.find(key);
+  return found && found->boolean();
+}
+
+bool has_content(const std::vector<AddedToken>& tokens, const std::string& content) {
+  return std::any_of(tokens.begin(), tokens.end(),
+                     [&](const AddedToken& token) { return token.content == content; });
+}
+
+}  // namespace
+
+const AddedToken* TokenizersBackend::State::find_special(std::string_view role) const {
+  for (const auto& [name, token] : special_tokens) {
+    if (name == role) return &token;
+  }
+  return nullptr;
+}
+
+ModelDescription TokenizerAssembly::read_model_of(const InitArguments& arguments,
+                                                  ModelDescription::Kind kind,
+                                                  const std::string& class_name) {
+  const JsonSection section = arguments.tokenizer_section().at("model");
+  ModelDescription description = read_model(section);
+  if (description.kind != kind) {
+    const char* names[] = {"WordPiece", "BPE", "Unigram"};
+    section.fail(std::string("is ") + names[static_cast<int>(description.kind)] + ", but a " +
+                 class_name + " has " + names[static_cast<int>(kind)] +
+                 "; correct tokenizer_class in tokenizer_config.json");
+  }
+  return description;
+}
+
+void TokenizerAssembly::set_post_processor(TokenizersBackend::State& state, Json json,
+                                           const std::string& where) {
+  state.post_processor = PostProcessor(JsonSection(json, where));
+  state.post_processor_json = std::move(json);
+}
+
+std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble(
+    const InitArguments& arguments, TokenizerParts parts) {
+  auto state = std::make_unique<TokenizersBackend::State>();
+  const std::string where = arguments.tokenizer_json
+                                ? arguments.tokenizer_section().where()
+                                : arguments.folder.string() + ": " + parts.class_name;
+  state->class_name = parts.class_name;
+  state->normalizer = make_normalizer({parts.normalizer, where + ": normalizer"});
+  state->pre_tokenizer = make_pre_tokenizer({parts.pre_tokenizer, where + ": pre_tokenizer"});
+  state->decoder = make_decoder({parts.decoder, where + ": decoder"});
+  state->model = make_model(std::move(parts.model), where);
+  state->normalizer_json = std::move(parts.normalizer);
+  state->pre_tokenizer_json = std::move(parts.pre_tokenizer);
+  state->decoder_json = std::move(parts.decoder);
+  if (arguments.tokenizer_json) {
+    const JsonSection file = arguments.tokenizer_section();
+    const auto json_of = [&](const char* key) {
+      const auto found = file.find(key);
+      return found ? found->json() : Json();
+    };
+    set_post_processor(*state, json_of("post_processor"), where + ": post_processor");
+    state->truncation_json = json_of("truncation");
+    state->padding_json = json_of("padding");
+  }
+  set_attributes(*state, arguments, parts.padding_side);
+  set_special_tokens(*state, arguments);
+  add_missing_tokens(*state, arguments);
+  const JsonSection kwargs = arguments.section();
+  const bool is_explicit =
+      arguments.kwargs.contains("add_bos_token") || arguments.kwargs.contains("add_eos_token");
+  if (is_explicit || state->post_processor_json.is_null()) {
+    update_post_processor(*state, is_true(kwargs, "add_bos_token"),
+                          is_true(kwargs, "add_eos_token"), where);
+  }
+  return state;
+}
+
+std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble_from_tokenizer_json(
+    const InitArguments& arguments) {
+  if (!arguments.tokenizer_json) {
+    throw TokenizerError(
+        arguments.folder.string() +
+        ": has no tokenizer.json, and its tokenizer_config.json names no class that "
+        "reads other files (BertTokenizer, GPT2Tokenizer, T5Tokenizer, "
+        "LlamaTokenizer)");
+  }
+  const JsonSection file = arguments.tokenizer_section();
+  const auto json_of = [&](const char* key) {
+    const auto found = file.find(key);
+    return found ? found->json() : Json();
+  };
+  TokenizerParts parts;
+  parts.class_name = "TokenizersBackend";
+  parts.normalizer = json_of("normalizer");
+  parts.pre_tokenizer = json_of("pre_tokenizer");
+  parts.decoder = json_of("decoder");
+  parts.model = read_model(file.at("model"));
+  return assemble(arguments, std::move(parts));
+}
+
+void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
+                                       const InitArguments& arguments, Side padding_side) {
+  const JsonSection kwargs = arguments.section();
+  state.kwargs = arguments.kwargs;
+  state.padding_side = padding_side;
+  if (!state.padding_json.is_null()) {
+    const JsonSection padding(state.padding_json,
+                              arguments.tokenizer_section().where() + ": padding");
+    if (const auto side = padding.find("direction")) state.padding_side = read_side(*side);
+    if (const auto token = padding.find("pad_token");
+        token && !state.kwargs.contains("pad_token")) {
+      state.kwargs["pad_token"] = token->string();
+    }
+  }
+  if (!state.truncation_json.is_null()) {
+    const JsonSection truncation(state.truncation_json,
+                                 arguments.tokenizer_section().where() + ": truncation");
+    if (const auto side = truncation.find("direction")) state.truncation_side = read_side(*side);
+  }
+  if (const auto side = kwargs.find("padding_side")) state.padding_side = read_side(*side);
+  if (const auto side = kwargs.find("truncation_side")) state.truncation_side = read_side(*side);
+  auto length = kwargs.find("model_max_length");
+  if (!length) length = kwargs.find("max_len");
+  if (length) {
+    const double value = length->number();
+    if (value < 0 || std::isnan(value)) length->expected("a length");
+    if (value < large_integer) state.model_max_length = static_cast<Index>(value);
+  }
+  state.clean_up_tokenization_spaces = is_true(kwargs, "clean_up_tokenization_spaces");
+  state.clean_up_bpe =
+      is_true(kwargs, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output");
+  state.split_special_tokens = is_true(kwargs, "split_special_tokens");
+}
+
+void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
+                                           const InitArguments& arguments) {
+  const JsonSection kwargs(state.kwargs, arguments.section().where());
+  for (const std::string_view role : special_token_roles) {
+    if (const auto token = kwargs.find(role)) {
+      if (!is_token(token->json()))
+        token->expected("a token (a text, or an object with \"content\")");
+      state.special_tokens.emplace_back(role, read_added_token(*token));
+    }
+  }
+  for (const auto& [key, value] : state.kwargs.items()) {
+    const bool named = std::find(special_token_roles.begin(), special_token_roles.end(), key) !=
+                       special_token_roles.end();
+    if (!named && key.ends_with("_token") && is_token(value)) {
+      state.special_tokens.emplace_back(key, read_added_token(kwargs.at(key)));
+    }
+  }
+  const char* key = state.kwargs.contains("extra_special_tokens") ? "extra_special_tokens"
+                                                                  : "additional_special_tokens";
+  if (const auto extra = kwargs.find(key)) {
+    for (std::size_t i = 0; i < extra->size(); ++i) {
+      state.extra_special_tokens.push_back(read_added_token(extra->at(i)));
+    }
+  }
+}
+
+void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
+                                           const InitArguments& arguments) {
+  const bool as_in_file = state.class_name == "TokenizersBackend";
+  std::vector<AddedToken> tokens;
+  if (as_in_file) {
+    std::vector<AddedToken> own;
+    if (const auto list = arguments.tokenizer_section().find("added_tokens")) {
+      for (std::size_t i = 0; i < list->size(); ++i) own.push_back(read_added_token(list->at(i)));
+    }
+    state.added.add(own, *state.model, state.normalizer.get());
+  }
+  for (const auto& [id, token] : arguments.added_tokens_decoder) {
+    const auto& present = state.added.by_id();
+    const bool known = std::any_of(present.begin(), present.end(),
+                                   [&](const auto& entry) { return entry.second == token; });
+    if (!known) tokens.push_back(token);
+  }
+  for (AddedToken& token : tokens) {
+    token.special =
+        token.special ||
+        std::any_of(state.special_tokens.begin(), state.special_tokens.end(),
+                    [&](const auto& entry) { return entry.second.content == token.content; });
+  }
+  const auto add_if_new = [&](AddedToken token, bool named) {
+    if (has_content(tokens, token.content) || state.added.token_to_id(token.content)) return;
+    if (named) token.special = true;
+    tokens.push_back(std::move(token));
+  };
+  for (const auto& [role, token] : state.special_tokens) add_if_new(token, true);
+  for (const AddedToken& token : state.extra_special_tokens) add_if_new(token, false);
+  state.added.add(tokens, *state.model, state.normalizer.get());
+}
+
+void TokenizerAssembly::update_post_processor(TokenizersBackend::State& state, bool add_bos,
+                                              bool add_eos, const std::string& where) {
+  using Item = PostProcessor::Item;
+  const auto item_of = [&](const char* role, bool wanted, int type) -> std::optional<Item> {
+    const AddedToken* token = wanted ? state.find_special(role) : nullptr;
+    if (token == nullptr) return std::nullopt;
+    auto id = state.added.token_to_id(token->content);
+    if (!id) id = state.model->vocabulary().find(token->content);
+    return Item{token->content, id, type};
+  };
+  std::vector<Item> single, pair;
+  for (int type = 0; type < 2; ++type) {
+    const auto bos = item_of("bos_token", add_bos, type), eos = item_of("eos_token", add_eos, type);
+    if (bos) pair.push_back(*bos);
+    pair.push_back({type == 0 ? "$A" : "$B", std::nullopt, type});
+    if (eos) pair.push_back(*eos);
+    if (type == 0) single = pair;
+  }
+  set_post_processor(state, PostProcessor::template_processing(single, pair),
+                     where + ": post_processor");
+}
+
+}  // namespace instructblip

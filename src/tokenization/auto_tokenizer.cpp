@@ -1,0 +1,112 @@
+// Which class a folder's tokenizer is. Mirrors `models/auto/tokenization_auto.py`.
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "instructblip/core/log.h"
+#include "instructblip/tokenization/tokenization_bert.h"
+#include "instructblip/tokenization/tokenization_gpt2.h"
+#include "instructblip/tokenization/tokenization_llama.h"
+#include "instructblip/tokenization/tokenization_t5.h"
+#include "tokenization/json_section.h"
+
+namespace instructblip {
+
+using namespace tokenization;
+
+namespace {
+
+bool is_file(const std::filesystem::path& file) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(file, error);
+}
+
+std::string without_fast(std::string name) {
+  if (name.ends_with("Fast") && name != "PreTrainedTokenizerFast") name.resize(name.size() - 4);
+  return name;
+}
+
+/// "tokenizer_class" of a JSON file; empty if there is no file or it does not say.
+std::string class_in(const std::filesystem::path& file) {
+  if (!is_file(file)) return "";
+  const Json json = read_json_file(file);
+  const auto name = JsonSection(json, file.string()).find("tokenizer_class");
+  return name ? without_fast(name->string()) : "";
+}
+
+/// By the language model that config.json tells of.
+std::string class_of_config(const std::filesystem::path& file) {
+  if (!is_file(file)) return "";
+  const Json json = read_json_file(file);
+  const JsonSection config(json, file.string());
+  std::string type = config.string("model_type", "");
+  if (const auto text = config.find("text_config")) type = text->string("model_type", "opt");
+  if (type == "bert" || type == "blip" || type == "instructblip_qformer") return "BertTokenizer";
+  if (type == "gpt2" || type == "opt") return "GPT2Tokenizer";
+  if (type == "t5") return "T5Tokenizer";
+  return type == "llama" ? "LlamaTokenizer" : "";
+}
+
+std::string class_of_files(const std::filesystem::path& folder) {
+  if (is_file(folder / "tokenizer.json")) return "TokenizersBackend";
+  if (is_file(folder / "vocab.txt")) return "BertTokenizer";
+  if (is_file(folder / "vocab.json")) return "GPT2Tokenizer";
+  if (is_file(folder / "spiece.model")) return "T5Tokenizer";
+  return is_file(folder / "tokenizer.model") ? "LlamaTokenizer" : "TokenizersBackend";
+}
+
+std::string class_of(const std::filesystem::path& folder) {
+  std::string name = class_in(folder / "tokenizer_config.json");
+  if (name.empty()) name = class_in(folder / "config.json");
+  if (!name.empty()) return name;
+  name = class_of_config(folder / "config.json");
+  if (name.empty()) name = class_of_files(folder);
+  log_warning(folder.string() + ": no file names the tokenizer's class; taken as " + name +
+              ". Add \"tokenizer_class\" to tokenizer_config.json");
+  return name;
+}
+
+/// A tokenizer.json that calls itself LLaMA's but is byte-level (LLaMA 3) is taken as it is.
+bool is_byte_level(const std::filesystem::path& file) {
+  if (!is_file(file)) return false;
+  const Json json = read_json_file(file);
+  const auto names_byte_level = [&](const char* key, const char* parts) {
+    const auto component = json.find(key);
+    if (component == json.end() || !component->is_object()) return false;
+    Json list = Json::array({*component});
+    if (component->value("type", Json()) == "Sequence")
+      list = component->value(parts, Json::array());
+    for (const Json& part : list) {
+      if (part.is_object() && part.value("type", Json()) == "ByteLevel") return true;
+    }
+    return false;
+  };
+  return json.is_object() && (names_byte_level("pre_tokenizer", "pretokenizers") ||
+                              names_byte_level("decoder", "decoders"));
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> AutoTokenizer::from_pretrained(const std::filesystem::path& folder,
+                                                          const TokenizerOptions& options) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    throw TokenizerError(folder.string() + ": there is no such folder");
+  }
+  const std::string name = class_of(folder);
+  if (name == "BertTokenizer") {
+    return std::make_unique<BertTokenizer>(BertTokenizer::from_pretrained(folder, options));
+  }
+  if (name == "GPT2Tokenizer") {
+    return std::make_unique<GPT2Tokenizer>(GPT2Tokenizer::from_pretrained(folder, options));
+  }
+  if (name == "T5Tokenizer") {
+    return std::make_unique<T5Tokenizer>(T5Tokenizer::from_pretrained(folder, options));
+  }
+  if (name == "LlamaTokenizer" && !is_byte_level(folder / "tokenizer.json")) {
+    return std::make_unique<LlamaTokenizer>(LlamaTokenizer::from_pretrained(folder, options));
+  }
+  return std::make_unique<TokenizersBackend>(TokenizersBackend::from_pretrained(folder, options));
+}
+
+}  // namespace instructblip

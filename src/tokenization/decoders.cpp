@@ -1,0 +1,246 @@
+#include "tokenization/decoders.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "tokenization/byte_level.h"
+#include "tokenization/normalizers.h"
+#include "tokenization/pre_tokenizers.h"
+#include "tokenization/text_pattern.h"
+#include "tokenization/unicode.h"
+
+namespace instructblip::tokenization {
+namespace {
+
+using Tokens = std::vector<std::string>;
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string replaced;
+  std::size_t begin = 0;
+  for (std::size_t found; (found = text.find(from, begin)) != std::string_view::npos;) {
+    replaced.append(text.substr(begin, found - begin)).append(to);
+    begin = found + from.size();
+  }
+  return replaced.append(text.substr(begin));
+}
+
+class WordPieceDecoder : public Decoder {
+ public:
+  explicit WordPieceDecoder(const JsonSection& section)
+      : prefix_(section.string("prefix", "##")), cleanup_(section.boolean("cleanup", true)) {}
+
+  Tokens decode(Tokens tokens) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      std::string& token = tokens[i];
+      if (i != 0) {
+        if (token.starts_with(prefix_)) {
+          token.erase(0, prefix_.size());
+        } else {
+          token.insert(0, 1, ' ');
+        }
+      }
+      if (cleanup_) token = clean_up(std::move(token));
+    }
+    return tokens;
+  }
+
+ private:
+  static std::string clean_up(std::string token) {
+    for (const auto& [from, to] : {std::pair{" .", "."},
+                                   {" ?", "?"},
+                                   {" !", "!"},
+                                   {" ,", ","},
+                                   {" ' ", "'"},
+                                   {" n't", "n't"},
+                                   {" 'm", "'m"},
+                                   {" do not", " don't"},
+                                   {" 's", "'s"},
+                                   {" 've", "'ve"},
+                                   {" 're", "'re"}}) {
+      if (token.find(from) != std::string::npos) token = replace_all(token, from, to);
+    }
+    return token;
+  }
+
+  std::string prefix_;
+  bool cleanup_;
+};
+
+class ByteLevelDecoder : public Decoder {
+ public:
+  Tokens decode(Tokens tokens) const override {
+    std::string bytes;
+    for (const std::string& token : tokens) {
+      const auto plain = from_byte_characters(token);
+      bytes += plain ? *plain : token;
+    }
+    return {unicode::lossy(bytes)};
+  }
+};
+
+class MetaspaceDecoder : public Decoder {
+ public:
+  explicit MetaspaceDecoder(const JsonSection& section)
+      : mark_(section.string("replacement")), prepends_(prepend_scheme(section) != "never") {
+    if (unicode::length(mark_) != 1) section.at("replacement").fail("expected one character");
+  }
+
+  Tokens decode(Tokens tokens) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      tokens[i] = replace_all(tokens[i], mark_, i == 0 && prepends_ ? "" : " ");
+    }
+    return tokens;
+  }
+
+ private:
+  std::string mark_;
+  bool prepends_;
+};
+
+class ReplaceDecoder : public Decoder {
+ public:
+  explicit ReplaceDecoder(const JsonSection& section)
+      : pattern_(section.at("pattern")), content_(section.string("content")) {}
+  Tokens decode(Tokens tokens) const override {
+    for (std::string& token : tokens) token = pattern_.replace(token, content_);
+    return tokens;
+  }
+
+ private:
+  TextPattern pattern_;
+  std::string content_;
+};
+
+/// "<0x0A>" is the byte 10. Bytes that are together no valid text become U+FFFD each.
+class ByteFallback : public Decoder {
+ public:
+  Tokens decode(Tokens tokens) const override {
+    Tokens decoded;
+    std::string bytes;
+    const auto flush = [&] {
+      if (bytes.empty()) return;
+      if (unicode::first_invalid_byte(bytes)) {
+        for (std::size_t i = 0; i < bytes.size(); ++i) decoded.emplace_back("\xef\xbf\xbd");
+      } else {
+        decoded.push_back(bytes);
+      }
+      bytes.clear();
+    };
+    for (std::string& token : tokens) {
+      const int byte = byte_of(token);
+      if (byte >= 0) {
+        bytes.push_back(static_cast<char>(byte));
+      } else {
+        flush();
+        decoded.push_back(std::move(token));
+      }
+    }
+    flush();
+    return decoded;
+  }
+
+ private:
+  static int digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  }
+  static int byte_of(std::string_view token) {
+    if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+    // As Rust's from_str_radix, which takes a sign.
+    if (token[3] == '+') return digit(token[4]);
+    const int high = digit(token[3]), low = digit(token[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+  }
+};
+
+class Fuse : public Decoder {
+ public:
+  Tokens decode(Tokens tokens) const override {
+    std::string all;
+    for (const std::string& token : tokens) all += token;
+    return {std::move(all)};
+  }
+};
+
+class Strip : public Decoder {
+ public:
+  explicit Strip(const JsonSection& section)
+      : content_(section.string("content")),
+        start_(static_cast<std::size_t>(section.at("start").id())),
+        stop_(static_cast<std::size_t>(section.at("stop").id())) {
+    if (unicode::length(content_) != 1) section.at("content").fail("expected one character");
+  }
+  Tokens decode(Tokens tokens) const override {
+    for (std::string& token : tokens) {
+      std::string_view rest = token;
+      for (std::size_t i = 0; i < start_ && rest.starts_with(content_); ++i) {
+        rest.remove_prefix(content_.size());
+      }
+      for (std::size_t i = 0; i < stop_ && rest.ends_with(content_); ++i) {
+        rest.remove_suffix(content_.size());
+      }
+      token = std::string(rest);
+    }
+    return tokens;
+  }
+
+ private:
+  std::string content_;
+  std::size_t start_, stop_;
+};
+
+class Sequence : public Decoder {
+ public:
+  Sequence(const JsonSection& section, int depth) {
+    for (std::size_t i = 0; i < section.size(); ++i) {
+      if (auto part = make_decoder(section.at(i), depth + 1)) parts_.push_back(std::move(part));
+    }
+  }
+  Tokens decode(Tokens tokens) const override {
+    for (const auto& part : parts_) tokens = part->decode(std::move(tokens));
+    return tokens;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Decoder>> parts_;
+};
+
+}  // namespace
+
+std::string clean_up_tokenization(std::string text) {
+  for (const auto& [from, to] : {std::pair{" .", "."},
+                                 {" ?", "?"},
+                                 {" !", "!"},
+                                 {" ,", ","},
+                                 {" ' ", "'"},
+                                 {" n't", "n't"},
+                                 {" 'm", "'m"},
+                                 {" 's", "'s"},
+                                 {" 've", "'ve"},
+                                 {" 're", "'re"}}) {
+    text = replace_all(text, from, to);
+  }
+  return text;
+}
+
+std::unique_ptr<Decoder> make_decoder(const JsonSection& section, int depth) {
+  if (section.is_null()) return nullptr;
+  if (depth > maximum_depth) section.fail("components are nested too deeply");
+  const std::string type = section.string("type");
+  if (type == "ByteFallback") return std::make_unique<ByteFallback>();
+  if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
+  if (type == "Fuse") return std::make_unique<Fuse>();
+  if (type == "Metaspace") return std::make_unique<MetaspaceDecoder>(section);
+  if (type == "Replace") return std::make_unique<ReplaceDecoder>(section);
+  if (type == "Sequence") return std::make_unique<Sequence>(section.at("decoders"), depth);
+  if (type == "Strip") return std::make_unique<Strip>(section);
+  if (type == "WordPiece") return std::make_unique<WordPieceDecoder>(section);
+  section.fail("the decoder \"" + type +
+               "\" is not supported; ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, "
+               "Strip and WordPiece are");
+}
+
+}  // namespace instructblip::tokenization

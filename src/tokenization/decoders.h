@@ -1,0 +1,26 @@
+// The last step back from ids to text. Mirrors the `decoders` of tokenizers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tokenization/json_section.h"
+
+namespace instructblip::tokenization {
+
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  /// Turns tokens into parts of the text, which are then joined.
+  virtual std::vector<std::string> decode(std::vector<std::string> tokens) const = 0;
+};
+
+/// From the "decoder" of a tokenizer.json; nothing if that is null: tokens are then joined by
+/// spaces. Throws TokenizerError naming a component that is not supported.
+std::unique_ptr<Decoder> make_decoder(const JsonSection& section, int depth = 0);
+
+/// The reference's clean_up_tokenization: no space before punctuation and contractions.
+std::string clean_up_tokenization(std::string text);
+
+}  // namespace instructblip::tokenization

@@ -1,0 +1,229 @@
+#include "tokenization/init_arguments.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <system_error>
+
+namespace instructblip::tokenization {
+namespace {
+
+bool is_file(const std::filesystem::path& file) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(file, error);
+}
+
+bool is_empty(const Json& json) { return json.is_null() || (json.is_structured() && json.empty()); }
+
+void apply(const TokenizerOptions& options, Json& kwargs) {
+  const auto set = [&](const char* key, const auto& value) {
+    if (value) kwargs[key] = *value;
+  };
+  const auto side = [](const std::optional<Side>& value) -> std::optional<std::string> {
+    if (!value) return std::nullopt;
+    return *value == Side::Left ? "left" : "right";
+  };
+  set("bos_token", options.bos_token);
+  set("eos_token", options.eos_token);
+  set("unk_token", options.unk_token);
+  set("sep_token", options.sep_token);
+  set("pad_token", options.pad_token);
+  set("cls_token", options.cls_token);
+  set("mask_token", options.mask_token);
+  set("model_max_length", options.model_max_length);
+  set("padding_side", side(options.padding_side));
+  set("truncation_side", side(options.truncation_side));
+  set("clean_up_tokenization_spaces", options.clean_up_tokenization_spaces);
+  set("add_bos_token", options.add_bos_token);
+  set("add_eos_token", options.add_eos_token);
+  set("add_prefix_space", options.add_prefix_space);
+  set("legacy", options.legacy);
+  set("do_lower_case", options.do_lower_case);
+}
+
+/// Roles that the caller has set, which the folder's files do not change.
+std::set<std::string, std::less<>> keys_of(const TokenizerOptions& options) {
+  Json kwargs = Json::object();
+  apply(options, kwargs);
+  std::set<std::string, std::less<>> keys;
+  for (const auto& [key, value] : kwargs.items()) keys.insert(key);
+  return keys;
+}
+
+std::int64_t to_id(const std::string& text, const JsonSection& section) {
+  std::int64_t id = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc() || end != text.data() + text.size() || id < 0) {
+    section.fail("the key \"" + text + "\" is not an id");
+  }
+  return id;
+}
+
+void read_added_tokens_decoder(const JsonSection& section, InitArguments& arguments) {
+  if (!section.json().is_object()) section.expected("an object of ids and tokens");
+  for (const auto& [key, value] : section.json().items()) {
+    const JsonSection token(value, section.where() + ": " + key);
+    if (!value.is_object()) token.expected("an object");
+    arguments.added_tokens_decoder[to_id(key, section)] = read_added_token(token);
+  }
+}
+
+void read_special_tokens_map(const std::filesystem::path& file, const TokenizerOptions& options,
+                             Json& kwargs) {
+  const Json map = read_json_file(file);
+  const JsonSection section(map, file.string());
+  if (!map.is_object()) section.expected("an object");
+  const auto given = keys_of(options);
+  for (const auto& [key, value] : map.items()) {
+    if (given.contains(key)) continue;
+    if (value.is_object() && key != "extra_special_tokens") {
+      AddedToken token = read_added_token(section.at(key));
+      token.special = true;
+      if (!value.contains("normalized")) token.normalized = false;
+      kwargs[key] = added_token_json(token);
+    } else if (key == "extra_special_tokens" && value.is_array()) {
+      const auto before = kwargs.find(key);
+      Json all = before != kwargs.end() && before->is_array() ? *before : Json::array();
+      for (const Json& token : value) {
+        if (std::find(all.begin(), all.end(), token) == all.end()) all.push_back(token);
+      }
+      kwargs[key] = all;
+    } else {
+      kwargs[key] = value;
+    }
+  }
+}
+
+void read_added_tokens_file(const std::filesystem::path& file, InitArguments& arguments) {
+  std::set<std::string> special;
+  for (const std::string_view role : special_token_roles) {
+    if (const auto token = arguments.token(role)) special.insert(*token);
+  }
+  const JsonSection kwargs = arguments.section();
+  if (const auto extra = kwargs.find("extra_special_tokens"); extra && extra->json().is_array()) {
+    for (std::size_t i = 0; i < extra->size(); ++i) {
+      special.insert(read_added_token(extra->at(i)).content);
+    }
+  }
+  const Json map = read_json_file(file);
+  const JsonSection section(map, file.string());
+  if (!map.is_object()) section.expected("an object of tokens and ids");
+  for (const auto& [token, id] : map.items()) {
+    const bool is_special = special.contains(token);
+    arguments.added_tokens_decoder[section.at(token).id()] = {
+        .content = token, .normalized = !is_special, .special = is_special};
+  }
+}
+
+void read_tokens_of_tokenizer_json(InitArguments& arguments) {
+  const auto tokens = arguments.tokenizer_section().find("added_tokens");
+  for (std::size_t i = 0; tokens && i < tokens->size(); ++i) {
+    arguments.added_tokens_decoder[tokens->at(i).at("id").id()] = read_added_token(tokens->at(i));
+  }
+}
+
+/// Keys like "image_token": the reference calls them model-specific.
+void name_extra_tokens(Json& kwargs) {
+  const auto extra = kwargs.find("extra_special_tokens");
+  if (extra == kwargs.end() || !extra->is_object()) return;
+  if (is_token(*extra)) return;
+  const Json named = *extra;
+  kwargs.erase("extra_special_tokens");
+  for (const auto& [key, value] : named.items()) {
+    if (is_token(value)) kwargs[key] = value;
+  }
+}
+
+}  // namespace
+
+bool is_token(const Json& json) {
+  return json.is_string() || (json.is_object() && json.contains("content"));
+}
+
+AddedToken read_added_token(const JsonSection& section) {
+  if (section.json().is_string()) {
+    return {.content = section.string(), .normalized = false, .special = true};
+  }
+  AddedToken token;
+  token.content = section.string("content");
+  token.single_word = section.boolean("single_word", false);
+  token.lstrip = section.boolean("lstrip", false);
+  token.rstrip = section.boolean("rstrip", false);
+  token.special = section.boolean("special", false);
+  token.normalized = section.boolean("normalized", !token.special);
+  return token;
+}
+
+Json added_token_json(const AddedToken& token) {
+  return {{"__type", "AddedToken"},  {"content", token.content}, {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+          {"special", token.special}};
+}
+
+std::optional<std::string> InitArguments::token(std::string_view key) const {
+  const auto found = section().find(key);
+  if (!found) return std::nullopt;
+  return read_added_token(*found).content;
+}
+
+void InitArguments::set_default(std::string_view key, Json value) {
+  if (!kwargs.contains(key)) kwargs[std::string(key)] = std::move(value);
+}
+
+std::filesystem::path InitArguments::file(std::string_view name,
+                                          std::string_view needed_for) const {
+  const std::filesystem::path path = folder / name;
+  if (!is_file(path)) {
+    throw TokenizerError(folder.string() + ": has neither tokenizer.json nor " + std::string(name) +
+                         ", one of which " + std::string(needed_for) + " needs");
+  }
+  return path;
+}
+
+InitArguments read_init_arguments(const std::filesystem::path& folder,
+                                  const TokenizerOptions& options) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    throw TokenizerError(folder.string() + ": there is no such folder");
+  }
+  InitArguments arguments;
+  arguments.folder = folder;
+  if (is_file(folder / "tokenizer_config.json")) {
+    arguments.kwargs = read_json_file(folder / "tokenizer_config.json");
+    if (!arguments.kwargs.is_object()) arguments.section().expected("an object");
+  }
+  Json& kwargs = arguments.kwargs;
+  kwargs.erase("tokenizer_class");
+  kwargs.erase("init_inputs");
+  if (is_file(folder / "tokenizer.json")) {
+    arguments.tokenizer_json = read_json_file(folder / "tokenizer.json");
+    kwargs.erase("add_bos_token");
+    kwargs.erase("add_eos_token");
+  }
+  apply(options, kwargs);
+  if (kwargs.contains("additional_special_tokens") &&
+      (!kwargs.contains("extra_special_tokens") || is_empty(kwargs["extra_special_tokens"]))) {
+    kwargs["extra_special_tokens"] = kwargs["additional_special_tokens"];
+    kwargs.erase("additional_special_tokens");
+  }
+  if (const auto decoder = arguments.section().find("added_tokens_decoder")) {
+    read_added_tokens_decoder(*decoder, arguments);
+  } else {
+    const auto map = folder / "special_tokens_map.json", added = folder / "added_tokens.json";
+    if (is_file(map)) read_special_tokens_map(map, options, kwargs);
+    if (is_file(added)) read_added_tokens_file(added, arguments);
+    if (arguments.tokenizer_json) read_tokens_of_tokenizer_json(arguments);
+  }
+  kwargs.erase("added_tokens_decoder");
+  name_extra_tokens(kwargs);
+  for (const std::string_view role : special_token_roles) {
+    const auto content = arguments.token(role);
+    if (!content) continue;
+    for (const auto& [id, token] : arguments.added_tokens_decoder) {
+      if (token.content == *content) kwargs[std::string(role)] = added_token_json(token);
+    }
+  }
+  return arguments;
+}
+
+}  // namespace instructblip::tokenization

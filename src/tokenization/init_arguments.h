@@ -1,0 +1,47 @@
+// What a folder's files and the caller say about a tokenizer, before its class makes it: the
+// reference's `init_kwargs` (`_from_pretrained` of tokenization_utils_base.py).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "instructblip/tokenization/tokenizer.h"
+#include "tokenization/json_section.h"
+
+namespace instructblip::tokenization {
+
+inline constexpr std::array<std::string_view, 7> special_token_roles = {
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+
+struct InitArguments {
+  std::filesystem::path folder;
+  Json kwargs = Json::object();        ///< of tokenizer_config.json, changed by the other files
+  std::optional<Json> tokenizer_json;  ///< the file, if it is there
+  std::map<std::int64_t, AddedToken> added_tokens_decoder;
+
+  JsonSection section() const { return {kwargs, (folder / "tokenizer_config.json").string()}; }
+  JsonSection tokenizer_section() const {
+    return {*tokenizer_json, (folder / "tokenizer.json").string()};
+  }
+  /// The text of a special token; nothing if it is missing or null.
+  std::optional<std::string> token(std::string_view key) const;
+  void set_default(std::string_view key, Json value);
+  /// Throws TokenizerError unless the folder has `name`; `needed_for` says what for.
+  std::filesystem::path file(std::string_view name, std::string_view needed_for) const;
+};
+
+InitArguments read_init_arguments(const std::filesystem::path& folder,
+                                  const TokenizerOptions& options);
+
+/// A token as JSON files write it: a text, which is a special token, or an object.
+AddedToken read_added_token(const JsonSection& section);
+Json added_token_json(const AddedToken& token);
+bool is_token(const Json& json);
+
+}  // namespace instructblip::tokenization

@@ -1,0 +1,27 @@
+// The first step of a tokenizer: what it changes in a text. Mirrors the `normalizers` of
+// tokenizers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "tokenization/json_section.h"
+
+namespace instructblip::tokenization {
+
+class Normalizer {
+ public:
+  virtual ~Normalizer() = default;
+  /// Valid UTF-8 in and out.
+  virtual std::string normalize(std::string_view text) const = 0;
+};
+
+/// From the "normalizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError naming
+/// a component that is not supported.
+std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section, int depth = 0);
+
+/// How deep sequences of components may stand in each other.
+inline constexpr int maximum_depth = 16;
+
+}  // namespace instructblip::tokenization

@@ -1,0 +1,45 @@
+// The fourth step of a tokenizer: special tokens around the ids of a text. Mirrors the `processors`
+// of tokenizers, for one text at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tokenization/json_section.h"
+
+namespace instructblip::tokenization {
+
+class PostProcessor {
+ public:
+  /// Adds nothing.
+  PostProcessor() = default;
+  /// From the "post_processor" of a tokenizer.json. Throws TokenizerError naming a component that
+  /// is not supported.
+  explicit PostProcessor(const JsonSection& section);
+
+  /// A special token, or a text ("$A", "$B") if `id` is missing; `type` is its token type id.
+  struct Item {
+    std::string token;
+    std::optional<std::int64_t> id;
+    int type = 0;
+  };
+  /// The JSON of a TemplateProcessing for one text and for two.
+  static Json template_processing(const std::vector<Item>& single, const std::vector<Item>& pair);
+
+  std::vector<std::int64_t> process(std::vector<std::int64_t> ids) const;
+  std::int64_t added() const { return added_; }
+
+ private:
+  /// Ids of a special token, or nothing for the text.
+  using Template = std::vector<std::optional<std::vector<std::int64_t>>>;
+
+  void read(const JsonSection& section, int depth);
+  void read_template(const JsonSection& section);
+
+  std::vector<Template> steps_;
+  std::int64_t added_ = 0;
+};
+
+}  // namespace instructblip::tokenization

@@ -1,0 +1,79 @@
+// Writing a tokenizer as transformers 5 does: tokenizer.json and tokenizer_config.json.
+#include <fstream>
+#include <system_error>
+
+#include "tokenization/assembly.h"
+
+namespace instructblip {
+
+using namespace tokenization;
+
+namespace {
+
+/// The reference's VERY_LARGE_INTEGER, int(1e30).
+constexpr std::string_view very_large_integer = "1000000000000000019884624838656";
+
+void write_file(const std::filesystem::path& file, std::string_view text) {
+  std::ofstream stream(file, std::ios::binary);
+  stream.write(text.data(), static_cast<std::streamsize>(text.size()));
+  stream.close();
+  if (!stream) throw TokenizerError(file.string() + ": cannot be written");
+}
+
+std::string added_tokens_json(const AddedVocabulary& added) {
+  Json list = Json::array();
+  for (const auto& [id, token] : added.by_id()) {
+    Json json = added_token_json(token);
+    json.erase("__type");
+    json["id"] = id;
+    list.push_back(std::move(json));
+  }
+  return list.dump(2);
+}
+
+}  // namespace
+
+std::string TokenizerAssembly::tokenizer_json(const TokenizersBackend::State& state) {
+  return "{\n  \"version\": \"1.0\",\n  \"truncation\": " + state.truncation_json.dump() +
+         ",\n  \"padding\": " + state.padding_json.dump() +
+         ",\n  \"added_tokens\": " + added_tokens_json(state.added) +
+         ",\n  \"normalizer\": " + state.normalizer_json.dump() +
+         ",\n  \"pre_tokenizer\": " + state.pre_tokenizer_json.dump() +
+         ",\n  \"post_processor\": " + state.post_processor_json.dump() +
+         ",\n  \"decoder\": " + state.decoder_json.dump() +
+         ",\n  \"model\": " + state.model->to_json() + "\n}\n";
+}
+
+void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) const {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw TokenizerError(folder.string() + ": cannot be made: " + error.message());
+  Json config = state_->kwargs;
+  for (const char* key :
+       {"add_bos_token", "add_eos_token", "additional_special_tokens", "tokenizer_file",
+        "vocab_file", "merges_file", "name_or_path", "special_tokens_map_file", "device_map",
+        "slow_tokenizer_class", "files_loaded", "extra_special_tokens"}) {
+    config.erase(key);
+  }
+  for (const auto& [role, token] : state_->special_tokens) config[role] = token.content;
+  if (!state_->extra_special_tokens.empty()) {
+    Json extra = Json::array();
+    for (const AddedToken& token : state_->extra_special_tokens) extra.push_back(token.content);
+    config["extra_special_tokens"] = extra;
+  }
+  config["backend"] = "tokenizers";
+  config["tokenizer_class"] = state_->class_name;
+  config["padding_side"] = padding_side() == Side::Left ? "left" : "right";
+  config["model_max_length"] = "";
+  std::string text = config.dump(2);
+  const std::string placeholder = "\"model_max_length\": \"\"";
+  const Index length = model_max_length();
+  text.replace(
+      text.find(placeholder), placeholder.size(),
+      "\"model_max_length\": " +
+          (length == unlimited_length ? std::string(very_large_integer) : std::to_string(length)));
+  write_file(folder / "tokenizer_config.json", text + "\n");
+  write_file(folder / "tokenizer.json", TokenizerAssembly::tokenizer_json(*state_));
+}
+
+}  // namespace instructblip

@@ -1,0 +1,56 @@
+#include "instructblip/tokenization/tokenization_llama.h"
+
+#include "tokenization/assembly.h"
+#include "tokenization/sentencepiece_model.h"
+
+namespace instructblip {
+
+using namespace tokenization;
+
+LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& folder,
+                                               const TokenizerOptions& options) {
+  InitArguments arguments = read_init_arguments(folder, options);
+  arguments.set_default("unk_token", "<unk>");
+  arguments.set_default("bos_token", "<s>");
+  arguments.set_default("eos_token", "</s>");
+  const JsonSection kwargs = arguments.section();
+  const bool add_prefix_space = kwargs.boolean("add_prefix_space", true);
+  const bool legacy = kwargs.boolean("legacy", false);
+  TokenizerParts parts;
+  parts.class_name = "LlamaTokenizer";
+  parts.padding_side = Side::Left;
+  parts.pre_tokenizer = {{"type", "Metaspace"},
+                         {"replacement", "\u2581"},
+                         {"prepend_scheme", !add_prefix_space ? "never"
+                                            : legacy          ? "always"
+                                                              : "first"},
+                         {"split", false}};
+  Json decoders = Json::array();
+  decoders.push_back({{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}});
+  decoders.push_back({{"type", "ByteFallback"}});
+  decoders.push_back({{"type", "Fuse"}});
+  if (add_prefix_space) {
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  }
+  parts.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
+  if (arguments.tokenizer_json) {
+    ModelDescription file =
+        TokenizerAssembly::read_model_of(arguments, ModelDescription::Kind::Bpe, parts.class_name);
+    parts.model.vocabulary = std::move(file.vocabulary);
+    parts.model.merges = std::move(file.merges);
+  } else {
+    const SentencePieceModel model =
+        read_sentencepiece_model(arguments.file("tokenizer.model", parts.class_name));
+    make_bpe_of(model, parts.model);
+    arguments.kwargs["additional_special_tokens"] = special_pieces(model);
+  }
+  parts.model.fuse_unk = true;
+  parts.model.byte_fallback = true;
+  return LlamaTokenizer(TokenizerAssembly::assemble(arguments, std::move(parts)));
+}
+
+std::unique_ptr<Tokenizer> LlamaTokenizer::clone() const {
+  return std::make_unique<LlamaTokenizer>(*this);
+}
+
+}  // namespace instructblip

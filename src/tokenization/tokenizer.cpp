@@ -1,0 +1,276 @@
+#include "instructblip/tokenization/tokenizer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
+#include "tokenization/decoders.h"
+#include "tokenization/unicode.h"
+
+namespace instructblip {
+namespace {
+
+/// What a call's options mean for this tokenizer (the reference's
+/// _get_padding_truncation_strategies).
+struct Strategy {
+  PaddingStrategy padding = PaddingStrategy::DoNotPad;
+  bool truncates = false;
+  Index max_length = 0;
+};
+
+void check_padding(const Tokenizer& tokenizer) {
+  if (tokenizer.pad_token_id()) return;
+  throw InputError("padding was asked for, but the tokenizer (" +
+                   std::string(tokenizer.class_name()) +
+                   ") has no padding token; give TokenizerOptions::pad_token, or call "
+                   "add_special_token(\"pad_token\", "
+                   "...)");
+}
+
+Strategy strategy_of(const Tokenizer& tokenizer, const EncodeOptions& options) {
+  if (options.max_length && *options.max_length < 0) {
+    throw InputError("max_length: expected 0 or more, found " +
+                     std::to_string(*options.max_length));
+  }
+  if (options.pad_to_multiple_of && *options.pad_to_multiple_of <= 0) {
+    throw InputError("pad_to_multiple_of: expected 1 or more, found " +
+                     std::to_string(*options.pad_to_multiple_of));
+  }
+  Strategy strategy{options.padding, options.truncation.value_or(false),
+                    options.max_length.value_or(0)};
+  const bool pads = options.padding != PaddingStrategy::DoNotPad;
+  if (options.max_length && !pads && !options.truncation) strategy.truncates = true;
+  if (!options.max_length) {
+    const bool limited = tokenizer.model_max_length() != Tokenizer::unlimited_length;
+    if (limited) {
+      strategy.max_length = tokenizer.model_max_length();
+    } else {
+      strategy.truncates = false;
+      if (strategy.padding == PaddingStrategy::MaxLength)
+        strategy.padding = PaddingStrategy::DoNotPad;
+    }
+  }
+  if (strategy.padding != PaddingStrategy::DoNotPad) check_padding(tokenizer);
+  if (strategy.padding != PaddingStrategy::DoNotPad && strategy.truncates &&
+      options.pad_to_multiple_of && strategy.max_length % *options.pad_to_multiple_of != 0) {
+    throw InputError(
+        "padding and truncation together: the length " + std::to_string(strategy.max_length) +
+        " is not a multiple of pad_to_multiple_of, " + std::to_string(*options.pad_to_multiple_of));
+  }
+  return strategy;
+}
+
+void truncate(std::vector<std::int64_t>& ids, Index most, Side side) {
+  const auto size = static_cast<Index>(ids.size());
+  if (size <= most) return;
+  if (side == Side::Left) {
+    ids.erase(ids.begin(), ids.begin() + (size - most));
+  } else {
+    ids.resize(static_cast<std::size_t>(most));
+  }
+}
+
+void pad(std::vector<std::int64_t>& row, Index length, std::int64_t value, Side side) {
+  const auto missing = length - static_cast<Index>(row.size());
+  if (missing <= 0) return;
+  row.insert(side == Side::Left ? row.begin() : row.end(), static_cast<std::size_t>(missing),
+             value);
+}
+
+Index padded_length(const std::vector<std::vector<std::int64_t>>& rows, const Strategy& strategy,
+                    const EncodeOptions& options) {
+  std::size_t longest = 0;
+  for (const auto& row : rows) longest = std::max(longest, row.size());
+  Index length = strategy.padding == PaddingStrategy::Longest ? static_cast<Index>(longest)
+                                                              : strategy.max_length;
+  if (const Index multiple = options.pad_to_multiple_of.value_or(1); length % multiple != 0) {
+    length += multiple - length % multiple;
+  }
+  return length;
+}
+
+void warn_if_too_long(const Tokenizer& tokenizer, std::size_t length,
+                      const EncodeOptions& options) {
+  if (options.max_length || tokenizer.model_max_length() == 0) return;
+  if (static_cast<Index>(length) <= tokenizer.model_max_length()) return;
+  log_warning("a text has " + std::to_string(length) +
+              " ids, more than this tokenizer's model_max_length, " +
+              std::to_string(tokenizer.model_max_length()) +
+              "; the model may not take it: truncate it (truncation = true)");
+}
+
+/// Once, as in the reference: a streamer decodes after every token.
+void warn_of_clean_up(std::string_view class_name) {
+  static std::atomic_flag warned = ATOMIC_FLAG_INIT;
+  if (warned.test_and_set()) return;
+  log_warning("clean_up_tokenization_spaces is ignored by " + std::string(class_name) +
+              ", a byte-pair encoding, from whose text it would take spaces that belong there; set "
+              "it to false to be rid of this warning");
+}
+
+std::vector<std::vector<std::int64_t>> rows_of(const TensorView& tensor) {
+  if (tensor.rank() != 2 || tensor.dtype != DType::Int64) {
+    throw InputError("ids to decode: expected an int64 tensor [rows, columns], found " +
+                     std::string(name_of(tensor.dtype)) + " " + to_string(tensor.shape));
+  }
+  const Tensor copy = Tensor::copy_of(tensor);
+  const std::int64_t* data = copy.data<std::int64_t>();
+  std::vector<std::vector<std::int64_t>> rows;
+  for (Index r = 0; r < tensor.dim(0); ++r, data += tensor.dim(1)) {
+    rows.emplace_back(data, data + tensor.dim(1));
+  }
+  return rows;
+}
+
+}  // namespace
+
+Tensor to_tensor(const std::vector<std::vector<std::int64_t>>& rows) {
+  const std::size_t columns = rows.empty() ? 0 : rows[0].size();
+  Tensor tensor = Tensor::uninitialized(
+      DType::Int64, {static_cast<Index>(rows.size()), static_cast<Index>(columns)});
+  std::int64_t* out = tensor.data<std::int64_t>();
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    if (rows[r].size() != columns) {
+      throw InputError("rows to make a tensor of: row " + std::to_string(r) + " has " +
+                       std::to_string(rows[r].size()) + " ids, row 0 has " +
+                       std::to_string(columns) + "; pad them (padding = PaddingStrategy::Longest)");
+    }
+    out = std::copy(rows[r].begin(), rows[r].end(), out);
+  }
+  return tensor;
+}
+
+Tokenizer::~Tokenizer() = default;
+
+std::vector<std::int64_t> Tokenizer::encode(std::string_view text,
+                                            const EncodeOptions& options) const {
+  return (*this)({std::string(text)}, options).input_ids[0];
+}
+
+BatchEncoding Tokenizer::operator()(const std::vector<std::string>& texts,
+                                    const EncodeOptions& options) const {
+  const Strategy strategy = strategy_of(*this, options);
+  const Index added = options.add_special_tokens ? num_special_tokens_to_add() : 0;
+  const bool truncates = strategy.truncates && strategy.max_length != 0;
+  if (truncates && strategy.max_length < added) {
+    throw InputError(
+        "max_length is " + std::to_string(strategy.max_length) + ", but " + std::to_string(added) +
+        " special tokens belong to every text; give more, or add_special_tokens = false");
+  }
+  BatchEncoding batch;
+  for (const std::string& text : texts) {
+    if (const auto invalid = unicode::first_invalid_byte(text)) {
+      throw TokenizerError("text " + std::to_string(batch.input_ids.size()) +
+                           " is not valid UTF-8 at byte " + std::to_string(*invalid) + " of " +
+                           std::to_string(text.size()));
+    }
+    std::vector<std::int64_t> ids =
+        encode_text(text, options.split_special_tokens.value_or(split_special_tokens()));
+    if (truncates) {
+      truncate(ids, strategy.max_length - added,
+               options.truncation_side.value_or(truncation_side()));
+    }
+    if (options.add_special_tokens) ids = add_special_tokens_to(std::move(ids));
+    batch.attention_mask.emplace_back(ids.size(), 1);
+    batch.input_ids.push_back(std::move(ids));
+  }
+  if (strategy.padding != PaddingStrategy::DoNotPad) {
+    const Side side = options.padding_side.value_or(padding_side());
+    const Index length = padded_length(batch.input_ids, strategy, options);
+    for (auto& row : batch.input_ids) pad(row, length, *pad_token_id(), side);
+    for (auto& row : batch.attention_mask) pad(row, length, 0, side);
+  }
+  for (const auto& row : batch.input_ids) warn_if_too_long(*this, row.size(), options);
+  return batch;
+}
+
+std::vector<std::string> Tokenizer::tokenize(std::string_view text) const {
+  return convert_ids_to_tokens(encode(text, {.add_special_tokens = false}));
+}
+
+std::string Tokenizer::decode(std::span<const std::int64_t> ids,
+                              const DecodeOptions& options) const {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0) {
+      throw InputError("id " + std::to_string(i) + " to decode is " + std::to_string(ids[i]) +
+                       "; expected 0 or more");
+    }
+  }
+  std::string text = decode_ids(ids, options.skip_special_tokens);
+  if (options.clean_up_tokenization_spaces.value_or(clean_up_tokenization_spaces())) {
+    if (may_clean_up_spaces()) {
+      text = tokenization::clean_up_tokenization(std::move(text));
+    } else {
+      warn_of_clean_up(class_name());
+    }
+  }
+  return text;
+}
+
+std::vector<std::string> Tokenizer::batch_decode(
+    const std::vector<std::vector<std::int64_t>>& sequences, const DecodeOptions& options) const {
+  std::vector<std::string> texts;
+  texts.reserve(sequences.size());
+  for (const auto& ids : sequences) texts.push_back(decode(ids, options));
+  return texts;
+}
+
+std::vector<std::string> Tokenizer::batch_decode(const TensorView& sequences,
+                                                 const DecodeOptions& options) const {
+  return batch_decode(rows_of(sequences), options);
+}
+
+std::optional<std::int64_t> Tokenizer::convert_tokens_to_ids(std::string_view token) const {
+  if (const auto id = token_to_id(token)) return id;
+  return unk_token_id();
+}
+
+std::vector<std::int64_t> Tokenizer::convert_tokens_to_ids(
+    const std::vector<std::string>& tokens) const {
+  std::vector<std::int64_t> ids;
+  ids.reserve(tokens.size());
+  for (const std::string& token : tokens) {
+    const auto id = convert_tokens_to_ids(token);
+    if (!id) throw InputError("the token \"" + token + "\" is not in the vocabulary");
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
+std::vector<std::string> Tokenizer::convert_ids_to_tokens(std::span<const std::int64_t> ids,
+                                                          bool skip_special_tokens) const {
+  const std::vector<std::int64_t> special =
+      skip_special_tokens ? all_special_ids() : std::vector<std::int64_t>();
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const std::int64_t id : ids) {
+    if (std::find(special.begin(), special.end(), id) != special.end()) continue;
+    auto token = convert_ids_to_tokens(id);
+    if (!token) {
+      throw InputError("the id " + std::to_string(id) + " is not in the vocabulary, which has " +
+                       std::to_string(size()) + " tokens");
+    }
+    tokens.push_back(std::move(*token));
+  }
+  return tokens;
+}
+
+std::optional<std::int64_t> Tokenizer::special_token_id(std::string_view role) const {
+  const auto token = special_token(role);
+  if (!token) return std::nullopt;
+  if (const auto id = token_to_id(*token)) return id;
+  if (role == "unk_token") return std::nullopt;
+  return unk_token_id();
+}
+
+std::vector<std::int64_t> Tokenizer::all_special_ids() const {
+  std::vector<std::int64_t> ids;
+  for (const std::string& token : all_special_tokens()) {
+    if (const auto id = convert_tokens_to_ids(token)) ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace instructblip
