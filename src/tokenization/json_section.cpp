@@ -78,10 +78,13 @@ double JsonSection::number() const {
 }
 
 std::int64_t JsonSection::id() const {
-  if (!json_->is_number_unsigned() ||
-      json_->get<std::uint64_t>() > std::numeric_limits<std::uint32_t>::max()) {
-    expected("an id (an integer from 0 to 4294967295)");
-  }
+  // JSON made in the program holds signed integers, a file's are unsigned.
+  const bool fits =
+      json_->is_number_unsigned()
+          ? json_->get<std::uint64_t>() <= std::numeric_limits<std::uint32_t>::max()
+          : json_->is_number_integer() && json_->get<std::int64_t>() >= 0 &&
+                json_->get<std::int64_t>() <= std::numeric_limits<std::uint32_t>::max();
+  if (!fits) expected("an id (an integer from 0 to 4294967295)");
   return json_->get<std::int64_t>();
 }
 

@@ -63,7 +63,6 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
   }
   config["backend"] = "tokenizers";
   config["tokenizer_class"] = state_->class_name;
-  config["padding_side"] = padding_side() == Side::Left ? "left" : "right";
   config["model_max_length"] = "";
   std::string text = config.dump(2);
   const std::string placeholder = "\"model_max_length\": \"\"";

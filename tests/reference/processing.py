@@ -1,0 +1,73 @@
+"""What the reference's processor makes of pictures and texts; its fixture is listed in tokenization.py,
+whose folders it uses."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import common
+import numpy as np
+import torch
+
+TOKENS = 5
+PREPROCESSOR = {
+    "image_processor_type": "BlipImageProcessor", "do_convert_rgb": True, "do_normalize": True, "do_rescale": True,
+    "do_resize": True, "image_mean": [0.48, 0.45, 0.4], "image_std": [0.26, 0.25, 0.27], "resample": 3,
+    "rescale_factor": 1 / 255, "size": {"height": 14, "width": 14}}  # fmt: skip
+TEXTS = ["What is unusual about this image?", "the <image> dog</s> and[SEP] the cat " + "blue " * 10]
+CASES = {  # as in tests/processing/processing_instructblip_test.cpp
+    "longest": dict(padding=True),
+    "longest_left": dict(padding=True, padding_side="left"),
+    "longest_right": dict(padding=True, padding_side="right"),
+    "max_length": dict(padding="max_length", max_length=40),
+    "max_length_cut": dict(padding="max_length", max_length=12, truncation=True),
+    "cut": dict(max_length=9, truncation=True, padding=True),
+    "cut_to_nothing": dict(max_length=TOKENS + 1, truncation=True, padding=True),
+    "plain": dict(padding=True, add_special_tokens=False),
+    "multiple": dict(padding=True, pad_to_multiple_of=8),
+}
+
+
+def picture(number):
+    from PIL import Image
+
+    y, x, c = np.mgrid[0:30, 0:40, 0:3]
+    return Image.fromarray(((x * 7 + y * 13 + c * 29 + number * 50) % 256).astype(np.uint8))
+
+
+def make_folder(tokenization, name, target, padding_side=None):
+    shutil.copytree(tokenization / name, target)
+    shutil.copytree(tokenization / "bert", target / "qformer_tokenizer")
+    (target / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    (target / "processor_config.json").write_text(
+        json.dumps({"num_query_tokens": TOKENS, "processor_class": "InstructBlipProcessor"})
+    )
+    if padding_side:
+        path = target / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": padding_side}))
+
+
+def processor(folder):
+    from transformers import InstructBlipProcessor
+
+    values = {}
+    pictures = [picture(0), picture(1)]
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, side in (("llama_legacy_hub", None), ("llama", None), ("opt", None), ("t5", None), ("opt", "left")):
+            target = Path(temporary) / f"{name}_{side}"
+            make_folder(Path(folder) / "tokenization", name, target, side)
+            processor = InstructBlipProcessor.from_pretrained(target)
+            key = name if side is None else f"{name}_{side}"
+            values[f"{key}.image_token"] = processor.tokenizer.convert_tokens_to_ids("<image>")
+            for case, arguments in CASES.items():
+                for images in (None, pictures):
+                    batch = processor(images=images, text=TEXTS, return_tensors="pt", **arguments)
+                    for part, tensor in batch.items():
+                        if part == "pixel_values":
+                            values["pixel_values"] = tensor
+                        else:
+                            dtype = torch.int32 if part.endswith("ids") else torch.uint8
+                            kind = "text" if images is None else "images"
+                            values[f"{key}.{case}.{kind}.{part}"] = tensor.to(dtype)
+    common.save(Path(folder) / "processing", "processor", values)

@@ -1,0 +1,275 @@
+"""Small tokenizers of each kind, and what the reference makes of many texts.
+
+Folders below tokenization/: as today's save_pretrained writes them, and as they lie on the hub.
+"""
+
+import io
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import common
+import torch
+from safetensors.torch import load_file
+from processing import processor
+from text_corpus import SPECIALS, TEXTS, random_texts, training_texts, with_specials
+
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+FULL = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "[PAD]"}
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def token(content, **switches):
+    plain = dict(lstrip=False, rstrip=False, normalized=False, single_word=False)
+    return {"content": content, **plain, **switches}
+
+
+def train_bert():
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=450, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(training_texts(1), trainer)
+    return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+
+
+def train_gpt2():
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=560,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(training_texts(2), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [" ".join(pair) for pair in model["merges"]]
+
+
+def train_sentencepiece(**arguments):
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(training_texts(3)), model_writer=model, minloglevel=2, num_threads=1,
+        hard_vocab_limit=False, **arguments,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+def small_charsmap_rules(path):
+    rules = {"\ufb01": "fi", "\ufb04": "ffl", "\u00aa": "a", "\u2122": "TM", "\u00a0": " ", "\u3000": " ",
+             "\t": " ", "\n": " ", "\r": " ", "\uff21": "A", "e\u0301": "\u00e9", "\u200b": " ", "\u0000": "",
+             "\ufeff": "", "\u0958": "\u0915\u093c"}  # fmt: skip
+    lines = []
+    for left, right in rules.items():
+        if left != "\u0000":
+            lines.append(" ".join(f"{ord(c):X}" for c in left) + "\t" + " ".join(f"{ord(c):X}" for c in right))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def folders(root):
+    """Writes every folder; returns their names."""
+    from transformers import AutoTokenizer, BertTokenizer, LlamaTokenizer, T5Tokenizer
+
+    bert, (gpt2_vocab, gpt2_merges) = train_bert(), train_gpt2()
+    llama = train_sentencepiece(model_type="bpe", vocab_size=620, byte_fallback=True, split_digits=True,
+                                normalization_rule_name="identity", remove_extra_whitespaces=False,
+                                character_coverage=0.995)  # fmt: skip
+    t5_arguments = dict(model_type="unigram", vocab_size=330, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    t5_full = train_sentencepiece(normalization_rule_name="nmt_nfkc", **t5_arguments)
+    rules = small_charsmap_rules(root / "rules.tsv")
+    t5_small = train_sentencepiece(normalization_rule_tsv=rules, **t5_arguments)
+    Path(rules).unlink()
+
+    # The hub's layouts.
+    hub = root / "bert_hub"
+    write(hub / "vocab.txt", "\n".join(bert) + "\n")
+    write(hub / "tokenizer_config.json", {
+        "tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512,
+        "bos_token": "[DEC]", "truncation_side": "left", "clean_up_tokenization_spaces": True})  # fmt: skip
+    write(hub / "special_tokens_map.json", {
+        "bos_token": "[DEC]", "cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
+        "sep_token": "[SEP]", "unk_token": "[UNK]"})  # fmt: skip
+    write(hub / "added_tokens.json", {"[DEC]": len(bert)})
+    cased = root / "bert_cased"
+    write(cased / "vocab.txt", "\n".join(bert) + "\n")
+    write(cased / "tokenizer_config.json", {
+        "tokenizer_class": "BertTokenizer", "do_lower_case": False, "strip_accents": True,
+        "tokenize_chinese_chars": False,
+        "added_tokens_decoder": {
+            str(len(bert)): token("Photo", normalized=True, lstrip=True),
+            str(len(bert) + 1): token("pic", single_word=True, rstrip=True),
+            str(len(bert) + 2): token("[X]", lstrip=True, rstrip=True, special=True)}})  # fmt: skip
+    hub = root / "opt_hub"
+    write(hub / "vocab.json", gpt2_vocab)
+    write(hub / "merges.txt", "#version: 0.2\n" + "\n".join(gpt2_merges) + "\n")
+    special = token("</s>", normalized=True)
+    write(hub / "tokenizer_config.json", {
+        "tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "add_prefix_space": False, "errors": "replace",
+        **{key: {"__type": "AddedToken", **special} for key in ("bos_token", "eos_token", "unk_token")},
+        "pad_token": {"__type": "AddedToken", **token("<pad>", normalized=True)}})  # fmt: skip
+    write(hub / "special_tokens_map.json", {
+        **{key: special for key in ("bos_token", "eos_token", "unk_token")}, "pad_token": token("<pad>", normalized=True)})  # fmt: skip
+    for name, legacy in (("llama_legacy_hub", True), ("llama_hub", False)):
+        hub = root / name
+        hub.mkdir(parents=True)
+        (hub / "tokenizer.model").write_bytes(llama)
+        write(hub / "tokenizer_config.json", {
+            "tokenizer_class": "LlamaTokenizer", "legacy": legacy, "add_bos_token": True, "add_eos_token": not legacy,
+            "model_max_length": 2048, "clean_up_tokenization_spaces": False, "bos_token": "<s>",
+            "eos_token": "</s>", "unk_token": "<unk>"})  # fmt: skip
+        if legacy:
+            write(hub / "added_tokens.json", {"[PAD]": 620})
+            write(hub / "special_tokens_map.json", {**FULL, "unk_token": token("<unk>", normalized=True)})
+    hub = root / "t5_hub"
+    hub.mkdir(parents=True)
+    (hub / "spiece.model").write_bytes(t5_full)
+    extra = [f"<extra_id_{i}>" for i in range(100)]
+    write(hub / "tokenizer_config.json", {
+        "tokenizer_class": "T5Tokenizer", "extra_ids": 100, "model_max_length": 512, "eos_token": "</s>",
+        "unk_token": "<unk>", "pad_token": "<pad>", "additional_special_tokens": extra})  # fmt: skip
+    # Today's layout.
+    BertTokenizer.from_pretrained(root / "bert_hub").save_pretrained(root / "bert")
+    opt = AutoTokenizer.from_pretrained(root / "opt_hub")
+    opt.save_pretrained(root / "opt")
+    LlamaTokenizer.from_pretrained(root / "llama_legacy_hub").save_pretrained(root / "llama")
+    small = root / "t5_small"
+    small.mkdir()
+    (small / "spiece.model").write_bytes(t5_small)
+    T5Tokenizer.from_pretrained(small, extra_ids=7).save_pretrained(root / "t5")
+    shutil.rmtree(small)
+    return ["bert_hub", "bert_cased", "bert", "opt_hub", "opt", "llama_legacy_hub", "llama_hub", "llama",
+            "t5_hub", "t5"]  # fmt: skip
+
+
+def int32_lists(lists, name):
+    tensors = common.ids(lists, name)
+    return {key: value.to(torch.int32) for key, value in tensors.items()}
+
+
+OPTIONS = {
+    "longest": dict(padding=True),
+    "longest_left": dict(padding=True, padding_side="left"),
+    "longest_right": dict(padding=True, padding_side="right"),
+    "max_length": dict(padding="max_length", max_length=12),
+    "max_length_cut": dict(padding="max_length", max_length=12, truncation=True),
+    "multiple": dict(padding=True, pad_to_multiple_of=8),
+    "cut": dict(truncation=True, max_length=6),
+    "cut_by_length_alone": dict(max_length=7),
+    "cut_plain": dict(truncation=True, max_length=5, add_special_tokens=False),
+    "cut_to_special_tokens": dict(truncation=True, max_length=2),
+    "max_length_zero": dict(truncation=True, max_length=0),
+    "not_cut": dict(max_length=4, truncation=False),
+    "split_special_tokens": dict(split_special_tokens=True),
+}
+OPTION_TEXTS = ["", "a", "What is unusual about this image?", "the dog</s> and[SEP] the cat", "blue " * 20]
+
+
+def encodings(folder):
+    from transformers import AutoTokenizer
+
+    root = Path(folder) / "tokenization"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    names = folders(root)
+    for name in names:
+        tokenizer = AutoTokenizer.from_pretrained(root / name)
+        extra = ["Photo", "pic", "[X]"] if name == "bert_cased" else []
+        texts = TEXTS + with_specials(extra or SPECIALS[:8:2]) + random_texts(7, 60, SPECIALS + extra)
+        all_ids = [tokenizer(text)["input_ids"] for text in texts]
+        values = common.texts("texts", texts)
+        values |= int32_lists(all_ids, "ids")
+        values |= common.texts("decoded", [tokenizer.decode(ids) for ids in all_ids])
+        plain = [tokenizer.decode(ids, skip_special_tokens=True) for ids in all_ids]
+        clean = [tokenizer.decode(ids, clean_up_tokenization_spaces=True) for ids in all_ids]
+        values["decoded_plain.crc"] = torch.tensor([zlib.crc32(text.encode()) for text in plain])
+        values["decoded_clean.crc"] = torch.tensor([zlib.crc32(text.encode()) for text in clean])
+        for option, arguments in OPTIONS.items():
+            if tokenizer.pad_token is None and "padding" in arguments:
+                continue  # the reference refuses
+            batch = tokenizer(OPTION_TEXTS, **arguments)
+            values |= int32_lists(batch["input_ids"], f"{option}.ids")
+            values |= int32_lists(batch["attention_mask"], f"{option}.mask")
+        special = {key: getattr(tokenizer, key + "_id", None) for key in
+                   ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")}
+        values["special_ids"] = torch.tensor([-1 if id is None else id for id in special.values()])
+        values["sizes"] = torch.tensor([tokenizer.vocab_size, len(tokenizer)])
+        metadata = {"class": type(tokenizer).__name__, "padding_side": tokenizer.padding_side,
+                    "truncation_side": tokenizer.truncation_side,
+                    "model_max_length": min(tokenizer.model_max_length, 10**18)}  # fmt: skip
+        common.save(root, name, values, metadata)
+    for name in ("bert", "opt"):  # the tests compare both layouts with the hub's
+        new, hub = root / f"{name}.safetensors", load_file(root / f"{name}_hub.safetensors")
+        assert all(torch.equal(value, hub[key]) for key, value in load_file(new).items()), name
+        new.unlink()
+
+
+SCANS = {  # a tokenizer whose ids show the normalised text and where it was cut
+    "bert": ({"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+              "lowercase": True}, {"type": "BertPreTokenizer"}, "A{0}\u0301\u0327b xx{0} {0}xx"),  # fmt: skip
+    "gpt2": (None, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+             "a{0}1{0}!{0} {0}"),  # fmt: skip
+    "t5": ("charsmap", {"type": "WhitespaceSplit"}, "a{0} \u00aa{0}\u0300 {0}\u00aa\u0300"),
+}
+
+
+def scan_tokenizer(normalizer, pre_tokenizer):
+    mark = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    word = {**token("xx", single_word=True), "id": 257, "special": False}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [word], "normalizer": normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [pre_tokenizer, mark]},
+        "post_processor": None, "decoder": None,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": True, "ignore_merges": False,
+                  "vocab": {piece: i for i, piece in enumerate([*BYTES, "\u2581"])}, "merges": []}}  # fmt: skip
+
+
+def unicode_scan(folder):
+    """Of each 4096 code points, a checksum of the ids of all texts that one of them stands in."""
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    root = Path(folder) / "tokenization"
+    t5 = json.loads(AutoTokenizer.from_pretrained(root / "t5_hub").backend_tokenizer.to_str())
+    values = {}
+    for name, (normalizer, pre_tokenizer, pattern) in SCANS.items():
+        if normalizer == "charsmap":
+            normalizer = t5["normalizer"]
+        description = scan_tokenizer(normalizer, pre_tokenizer)
+        if name != "t5":
+            write(root / f"scan_{name}" / "tokenizer.json", description)
+            write(root / f"scan_{name}" / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        tokenizer = Tokenizer.from_str(json.dumps(description))
+        sums = []
+        for begin in range(0, 0x110000, 0x1000):
+            texts = [pattern.format(chr(c)) for c in range(begin, begin + 0x1000) if not 0xD800 <= c <= 0xDFFF]
+            checksum = 0
+            for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+                checksum = zlib.crc32(struct.pack(f"<{len(encoding.ids) + 1}i", *encoding.ids, -1), checksum)
+            sums.append(checksum)
+        values[name] = torch.tensor(sums)
+    common.save(root, "scan", values)
+
+
+FIXTURES = {
+    "tokenization": encodings,
+    "tokenization_scan": unicode_scan,
+    "processing": processor,
+}
