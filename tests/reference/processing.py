@@ -20,7 +20,7 @@ CASES = {  # as in tests/processing/processing_instructblip_test.cpp
     "longest": dict(padding=True),
     "longest_left": dict(padding=True, padding_side="left"),
     "longest_right": dict(padding=True, padding_side="right"),
-    "max_length": dict(padding="max_length", max_length=40),
+    "max_length": dict(padding="max_length", max_length=120),
     "max_length_cut": dict(padding="max_length", max_length=12, truncation=True),
     "cut": dict(max_length=9, truncation=True, padding=True),
     "cut_to_nothing": dict(max_length=TOKENS + 1, truncation=True, padding=True),

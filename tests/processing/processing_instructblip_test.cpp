@@ -1,0 +1,228 @@
+#include "instructblip/processing/processing_instructblip.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "instructblip/core/error.h"
+#include "support/compare.h"
+#include "support/fixtures.h"
+#include "support/log_capture.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip {
+namespace {
+
+using testing::Fixture;
+using testing::LogCapture;
+using testing::TemporaryFolder;
+
+constexpr Index tokens = 5;
+constexpr const char* preprocessor = R"({"image_processor_type": "BlipImageProcessor",
+ "do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
+ "image_mean": [0.48, 0.45, 0.4], "image_std": [0.26, 0.25, 0.27], "resample": 3,
+ "rescale_factor": 0.00392156862745098, "size": {"height": 14, "width": 14}})";
+
+/// A checkpoint's processor files, made of the fixtures' tokenizers.
+class ProcessorFolder {
+ public:
+  explicit ProcessorFolder(const std::string& name, const std::string& padding_side = "") {
+    const auto from = testing::fixtures_folder() / "tokenization";
+    std::filesystem::copy(from / name, path());
+    std::filesystem::copy(from / "bert", path() / "qformer_tokenizer");
+    folder_.write("preprocessor_config.json", preprocessor);
+    folder_.write("processor_config.json", "{\"num_query_tokens\": 5}");
+    if (padding_side.empty()) return;
+    std::ifstream stream(path() / "tokenizer_config.json");
+    std::string config(std::istreambuf_iterator<char>(stream), {});
+    config.insert(config.find('{') + 1, "\"padding_side\": \"" + padding_side + "\",");
+    folder_.write("tokenizer_config.json", config);
+  }
+  std::filesystem::path path() const { return folder_.path() / "."; }
+  const TemporaryFolder& folder() const { return folder_; }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+std::vector<std::string> texts() {
+  std::string second = "the <image> dog</s> and[SEP] the cat ";
+  for (int i = 0; i < 10; ++i) second += "blue ";
+  return {"What is unusual about this image?", second};
+}
+
+Image picture(int number) {
+  std::vector<std::uint8_t> pixels;
+  for (int y = 0; y < 30; ++y) {
+    for (int x = 0; x < 40; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        pixels.push_back(static_cast<std::uint8_t>((x * 7 + y * 13 + c * 29 + number * 50) % 256));
+      }
+    }
+  }
+  return Image::from_pixels(pixels.data(), 40, 30, PixelFormat::RGB);
+}
+
+std::vector<Image> pictures() { return {picture(0), picture(1)}; }
+
+/// CASES of tests/reference/processing.py.
+const std::vector<std::pair<std::string, ProcessingKwargs>> cases = {
+    {"longest", {.padding = PaddingStrategy::Longest}},
+    {"longest_left", {.padding = PaddingStrategy::Longest, .padding_side = Side::Left}},
+    {"longest_right", {.padding = PaddingStrategy::Longest, .padding_side = Side::Right}},
+    {"max_length", {.padding = PaddingStrategy::MaxLength, .max_length = 120}},
+    {"max_length_cut",
+     {.padding = PaddingStrategy::MaxLength, .truncation = true, .max_length = 12}},
+    {"cut", {.padding = PaddingStrategy::Longest, .truncation = true, .max_length = 9}},
+    {"cut_to_nothing",
+     {.padding = PaddingStrategy::Longest, .truncation = true, .max_length = tokens + 1}},
+    {"plain", {.add_special_tokens = false, .padding = PaddingStrategy::Longest}},
+    {"multiple", {.padding = PaddingStrategy::Longest, .pad_to_multiple_of = 8}}};
+
+class EveryProcessor : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+
+INSTANTIATE_TEST_SUITE_P(Folders, EveryProcessor,
+                         ::testing::Values(std::pair{"llama_legacy_hub", ""},
+                                           std::pair{"llama", ""}, std::pair{"opt", ""},
+                                           std::pair{"t5", ""}, std::pair{"opt", "left"}),
+                         [](const auto& info) { return info.param.first + info.param.second; });
+
+TEST_P(EveryProcessor, GivesTheReferencesInputs) {
+  const auto& [name, side] = GetParam();
+  const ProcessorFolder folder(name, side);
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const Fixture fixture("processing/processor");
+  const std::string key = side.empty() ? name : name + "_" + side;
+  EXPECT_EQ(processor.image_token_id(),
+            fixture[key + ".image_token"].to(DType::Int64).data<std::int64_t>()[0]);
+  for (const auto& [option, kwargs] : cases) {
+    for (const bool with_images : {false, true}) {
+      const BatchFeature batch =
+          processor(with_images ? pictures() : std::vector<Image>(), texts(), kwargs);
+      const std::string prefix = key + "." + option + (with_images ? ".images." : ".text.");
+      SCOPED_TRACE(prefix);
+      for (const auto& [part, tensor] : batch.items()) {
+        if (part == "pixel_values") {
+          testing::expect_close(*tensor, fixture["pixel_values"], 0);
+        } else {
+          testing::expect_close(*tensor, fixture[prefix + std::string(part)], 0);
+        }
+      }
+      EXPECT_EQ(batch.pixel_values.empty(), !with_images);
+    }
+  }
+}
+
+TEST_P(EveryProcessor, IsTheSameAfterSavingAndLoading) {
+  const auto& [name, side] = GetParam();
+  const ProcessorFolder folder(name, side);
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const TemporaryFolder saved;
+  processor.save_pretrained(saved.path() / "new");
+  const auto loaded = InstructBlipProcessor::from_pretrained(saved.path() / "new");
+  EXPECT_EQ(loaded.num_query_tokens(), tokens);
+  EXPECT_EQ(loaded.image_token_id(), processor.image_token_id());
+  const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
+  const BatchFeature before = processor(pictures(), texts(), kwargs);
+  const BatchFeature after = loaded(pictures(), texts(), kwargs);
+  ASSERT_EQ(before.items().size(), after.items().size());
+  for (std::size_t i = 0; i < before.items().size(); ++i) {
+    testing::expect_close(*after.items()[i].second, *before.items()[i].second, 0);
+  }
+}
+
+TEST(InstructBlipProcessor, WithImagesAloneGivesPixelsAlone) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const BatchFeature batch = processor({picture(0)}, {});
+  EXPECT_EQ(batch.items().size(), 1u);
+  EXPECT_EQ(batch.pixel_values.shape(), (Shape{1, 3, 14, 14}));
+}
+
+TEST(InstructBlipProcessor, RefusesWhatDoesNotFitTogether) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  EXPECT_THROW(processor({}, {}), InputError);
+  EXPECT_THROW(processor({picture(0)}, {"a", "b"}, {.padding = PaddingStrategy::Longest}),
+               InputError);
+  EXPECT_THROW(processor({picture(0)}, {"a"}, {.max_length = tokens - 1}), InputError);
+  EXPECT_THROW(processor({picture(0), picture(1)}, {"a", "a longer text"}), InputError);
+  EXPECT_THROW(processor({picture(0)}, {"\xff"}), TokenizerError);
+  EXPECT_THROW(processor({}, {"a"}, {.num_images = -1}), InputError);
+}
+
+TEST(InstructBlipProcessor, PutsPlaceholdersWithoutPixelsWhereAsked) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const BatchFeature with_pixels = processor({picture(0)}, {"what is this?"});
+  const BatchFeature without = processor({}, {"what is this?"}, {.num_images = 1});
+  testing::expect_close(without.input_ids, with_pixels.input_ids, 0);
+  testing::expect_close(without.qformer_input_ids, with_pixels.qformer_input_ids, 0);
+  EXPECT_TRUE(without.pixel_values.empty());
+}
+
+TEST(InstructBlipProcessor, TakesSeveralImagesOfEachText) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
+  const std::vector<Image> images = {picture(0), picture(1), picture(2), picture(3)};
+  const BatchFeature two = processor(images, texts(), kwargs);
+  const BatchFeature one = processor(pictures(), texts(), kwargs);
+  EXPECT_EQ(two.pixel_values.dim(0), 4);
+  EXPECT_EQ(two.qformer_input_ids.dim(0), 4);
+  EXPECT_EQ(two.input_ids.dim(1), one.input_ids.dim(1) + tokens);
+  for (Index c = 0; c < 2 * tokens; ++c) {
+    EXPECT_EQ(two.input_ids.at<std::int64_t>({1, c}), processor.image_token_id());
+  }
+  for (Index c = 0; c < one.qformer_input_ids.dim(1); ++c) {
+    for (Index row = 0; row < 4; ++row) {
+      EXPECT_EQ(two.qformer_input_ids.at<std::int64_t>({row, c}),
+                one.qformer_input_ids.at<std::int64_t>({row / 2, c}));
+    }
+  }
+}
+
+TEST(InstructBlipProcessor, KeepsTheQFormersTextOnTheRightIfAsked) {
+  const ProcessorFolder folder("opt", "left");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const ProcessingKwargs as_there{.padding = PaddingStrategy::Longest};
+  ProcessingKwargs on_the_right = as_there;
+  on_the_right.qformer_padding_side = Side::Right;
+  const BatchFeature left = processor(pictures(), texts(), as_there);
+  const BatchFeature right = processor(pictures(), texts(), on_the_right);
+  EXPECT_EQ(left.qformer_attention_mask.at<std::int64_t>({0, 0}), 0);
+  EXPECT_EQ(right.qformer_attention_mask.at<std::int64_t>({0, 0}), 1);
+  testing::expect_close(right.input_ids, left.input_ids, 0);
+}
+
+TEST(InstructBlipProcessor, LoadsALegacyFolderWithoutNumQueryTokens) {
+  const ProcessorFolder folder("llama");
+  folder.folder().write("processor_config.json", "{}");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  EXPECT_EQ(processor.num_query_tokens(), std::nullopt);
+  LogCapture log;
+  const BatchFeature batch = processor({picture(0)}, {"what is this?"});
+  EXPECT_TRUE(log.contains("num_query_tokens"));
+  EXPECT_NE(batch.input_ids.at<std::int64_t>({0, 0}), processor.image_token_id());
+}
+
+TEST(InstructBlipProcessor, UsesTheRootsTokenizerWithAWarningWhereTheQFormersIsMissing) {
+  const ProcessorFolder folder("llama");
+  std::filesystem::remove_all(folder.path() / "qformer_tokenizer");
+  LogCapture log;
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  EXPECT_TRUE(log.contains("qformer_tokenizer"));
+  EXPECT_EQ(processor.qformer_tokenizer().class_name(), "LlamaTokenizer");
+}
+
+TEST(InstructBlipProcessor, DecodesWithTheLanguageModelsTokenizer) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const BatchFeature batch = processor({picture(0)}, {"what is this?"});
+  const auto ids = batch.input_ids.span<std::int64_t>();
+  EXPECT_EQ(processor.decode(ids, {.skip_special_tokens = true}), "what is this?");
+}
+
+}  // namespace
+}  // namespace instructblip
