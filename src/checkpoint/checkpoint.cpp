@@ -119,6 +119,7 @@ struct Checkpoint::Contents {
   std::map<fs::path, SafetensorsFile> files;
   std::shared_ptr<const std::map<std::string, Tensor>> in_memory;
   std::size_t bytes = 0;
+  bool has_data = true;
 
   void add(const std::string& name, CheckpointTensor tensor) {
     bytes += tensor.bytes;
@@ -209,6 +210,13 @@ std::shared_ptr<const Checkpoint> Checkpoint::from_tensors(std::map<std::string,
   return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
 }
 
+std::shared_ptr<const Checkpoint> Checkpoint::without_data(
+    std::shared_ptr<const Checkpoint> checkpoint) {
+  auto contents = std::make_unique<Contents>(*checkpoint->contents_);
+  contents->has_data = false;
+  return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
+}
+
 const std::string& Checkpoint::where() const { return contents_->where; }
 const fs::path& Checkpoint::path() const { return contents_->path; }
 const std::vector<fs::path>& Checkpoint::files() const { return contents_->paths; }
@@ -238,6 +246,10 @@ std::optional<DType> Checkpoint::dtype() const {
 std::optional<SharedTensor> Checkpoint::find(std::string_view name) const {
   const auto found = contents_->tensors.find(name);
   if (found == contents_->tensors.end()) return std::nullopt;
+  if (!contents_->has_data) {
+    const std::optional<DType> dtype = dtype_from_safetensors(found->second.dtype);
+    if (dtype) return SharedTensor(TensorView(nullptr, *dtype, found->second.shape), nullptr);
+  }
   if (contents_->in_memory) {
     return SharedTensor(contents_->in_memory->at(found->first), contents_->in_memory);
   }

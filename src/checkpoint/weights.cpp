@@ -165,17 +165,24 @@ bool Weights::has_faults() const {
   return !context_->faults.empty();
 }
 
-void Weights::finish(const FinishOptions& options) const {
+WeightsReport Weights::report(const FinishOptions& options) const {
   const std::lock_guard lock(context_->mutex);
-  std::vector<std::string> unexpected;
+  WeightsReport report;
+  report.faults = context_->faults;
   for (const auto& [name, tensor] : context_->checkpoint->tensors()) {
-    if (is_below(name, name_) && context_->is_unexpected(name, options)) unexpected.push_back(name);
+    if (is_below(name, name_) && context_->is_unexpected(name, options)) {
+      report.unexpected.push_back(name);
+    }
   }
-  if (!context_->faults.empty()) {
-    const std::size_t count = context_->faults.size();
-    std::string text = where() + ": " + std::to_string(count) +
-                       (count == 1 ? " tensor does" : " tensors do") +
-                       " not fit the configuration:" + joined(collapse_names(context_->faults));
+  return report;
+}
+
+void Weights::finish(const FinishOptions& options) const {
+  const auto [faults, unexpected] = report(options);
+  if (!faults.empty()) {
+    std::string text = where() + ": " + std::to_string(faults.size()) +
+                       (faults.size() == 1 ? " tensor does" : " tensors do") +
+                       " not fit the configuration:" + joined(collapse_names(faults));
     // A tensor under another name is the usual reason why one is missing.
     if (!unexpected.empty()) {
       text += "\nand these are not part of the model:" + joined(collapse_names(unexpected));

@@ -38,6 +38,11 @@ class INSTRUCTBLIP_EXPORT Checkpoint {
   /// Tensors in memory, for tests and for models that are made without files.
   static std::shared_ptr<const Checkpoint> from_tensors(std::map<std::string, Tensor> tensors);
 
+  /// The same names and shapes, but `find` gives views without data: a model that is built from it
+  /// touches no page and says what is missing or misshapen.
+  static std::shared_ptr<const Checkpoint> without_data(
+      std::shared_ptr<const Checkpoint> checkpoint);
+
   ~Checkpoint();
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;

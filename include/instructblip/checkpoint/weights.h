@@ -32,6 +32,14 @@ struct FinishOptions {
   std::vector<std::string> ignored;
 };
 
+/// How a checkpoint fits the model that was built from it.
+struct WeightsReport {
+  /// One line a fault: "NAME: missing, expected [2, 3]".
+  std::vector<std::string> faults;
+  /// Names of tensors that nobody asked for.
+  std::vector<std::string> unexpected;
+};
+
 /// A place in a checkpoint, cheap to copy. All copies share one list of faults and of names that
 /// were asked for. Safe to use from several threads at once.
 class INSTRUCTBLIP_EXPORT Weights {
@@ -79,6 +87,8 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// Whether a fault was noted so far.
   bool has_faults() const;
 
+  /// What `finish` would complain about.
+  WeightsReport report(const FinishOptions& options = {}) const;
   /// At the end of loading. Throws one CheckpointError that names all faults with expected and
   /// found shapes. Logs one warning that names the tensors below this place that nobody asked for.
   void finish(const FinishOptions& options = {}) const;

@@ -1,0 +1,321 @@
+#include "instructblip/tasks/folder_check.h"
+
+#include <algorithm>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "core/json_reader.h"
+#include "instructblip/checkpoint/checkpoint.h"
+#include "instructblip/checkpoint/safetensors.h"
+#include "instructblip/checkpoint/weights.h"
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
+#include "instructblip/image_processing/image_processing_blip.h"
+#include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/tokenization/tokenizer.h"
+
+namespace instructblip {
+namespace {
+
+namespace fs = std::filesystem;
+using Severity = FolderFinding::Severity;
+using Ids = std::vector<std::int64_t>;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kProcessor = "processor_config.json";
+constexpr const char* kGeneration = "generation_config.json";
+
+std::string line(const std::string& key, std::int64_t value) {
+  return "\"" + key + "\": " + std::to_string(value);
+}
+
+std::string shown(const Ids& ids) {
+  if (ids.empty()) return "none";
+  std::string text;
+  for (const std::int64_t id : ids) text += (text.empty() ? "" : ", ") + std::to_string(id);
+  return ids.size() == 1 ? text : "[" + text + "]";
+}
+
+std::string shown(std::optional<std::int64_t> id) { return id ? std::to_string(*id) : "none"; }
+
+// Walks through a folder and notes what it finds.
+class FolderChecker {
+ public:
+  explicit FolderChecker(const fs::path& folder) { report_.folder = folder; }
+
+  FolderReport run() {
+    attempt(kConfig, [&] { report_.config = InstructBlipConfig::from_pretrained(folder()); });
+    attempt("model.safetensors", [&] { check_weights(); });
+    attempt("preprocessor_config.json", [&] { check_pictures(); });
+    attempt(kProcessor, [&] { check_query_tokens(); });
+    attempt("tokenizer_config.json", [&] { tokenizer_ = load_tokenizer(); });
+    if (has("qformer_tokenizer")) {
+      attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
+    } else {
+      warn("qformer_tokenizer", "is missing; the Q-Former would read the language model's ids",
+           "fetch the folder qformer_tokenizer/ of the checkpoint");
+    }
+    if (report_.config && tokenizer_) check_tokenizer();
+    if (report_.config) check_own_ids();
+    if (report_.config && has(kGeneration)) attempt(kGeneration, [&] { check_generation(); });
+    return std::move(report_);
+  }
+
+ private:
+  const fs::path& folder() const { return report_.folder; }
+  const InstructBlipConfig& config() const { return *report_.config; }
+  const TextConfig& text() const { return *config().text_config; }
+  bool has(const char* name) const {
+    std::error_code ignored;
+    return fs::exists(folder() / name, ignored);
+  }
+
+  void warn(std::string file, std::string problem, std::string remedy) {
+    report_.findings.push_back(
+        {Severity::Warning, std::move(file), std::move(problem), std::move(remedy)});
+  }
+  void fail(std::string file, std::string problem, std::string remedy) {
+    report_.findings.push_back(
+        {Severity::Error, std::move(file), std::move(problem), std::move(remedy)});
+  }
+  template <class Step>
+  void attempt(const char* file, const Step& step) {
+    try {
+      step();
+    } catch (const Error& error) {
+      fail(file, error.what(), "");
+    }
+  }
+
+  void check_weights() {
+    const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(folder());
+    report_.weight_files = checkpoint->files();
+    for (const auto& [name, tensor] : checkpoint->tensors()) add_to_parts(name, tensor);
+    if (!report_.config) return;
+    const Weights weights(Checkpoint::without_data(checkpoint));
+    const InstructBlipForConditionalGeneration model(weights, config());
+    const WeightsReport found = weights.report();
+    for (const std::string& fault : collapse_names(found.faults)) {
+      fail("model.safetensors", fault,
+           "fetch the checkpoint again, or the config.json of this one");
+    }
+    for (const std::string& name : collapse_names(found.unexpected)) {
+      warn("model.safetensors", name + ": not part of the model, stays unused", "");
+    }
+  }
+
+  void add_to_parts(const std::string& name, const CheckpointTensor& tensor) {
+    std::string part = name;
+    if (part.starts_with("model.")) part = part.substr(6);
+    part = part.substr(0, part.find('.'));
+    auto place = std::find_if(report_.parts.begin(), report_.parts.end(),
+                              [&](const FolderPart& known) { return known.name == part; });
+    if (place == report_.parts.end()) {
+      place = report_.parts.insert(place, FolderPart{part, 0, {}, {}});
+    }
+    const Index parameters = element_count(tensor.shape);
+    ++place->tensors;
+    for (StoredSize* size : {&place->total, &place->by_type[tensor.dtype], &report_.total}) {
+      size->parameters += parameters;
+      size->bytes += tensor.bytes;
+    }
+  }
+
+  void check_pictures() {
+    const BlipImageProcessor processor = BlipImageProcessor::from_pretrained(folder());
+    if (!report_.config || !processor.do_resize || !processor.size) return;
+    const Index expected = config().vision_config.image_size;
+    const auto& size =
+        processor.do_center_crop && processor.crop_size ? *processor.crop_size : *processor.size;
+    if (size.height.value_or(expected) == expected && size.width.value_or(expected) == expected) {
+      return;
+    }
+    warn(has(kProcessor) ? kProcessor : "preprocessor_config.json",
+         "makes pictures of " + shown(size.height) + " x " + shown(size.width) +
+             " pixels, the vision tower takes " + std::to_string(expected) + " x " +
+             std::to_string(expected) + " unless interpolate_pos_encoding is set",
+         "\"size\": {" + line("height", expected) + ", " + line("width", expected) + "}");
+  }
+
+  void check_query_tokens() {
+    std::optional<std::int64_t> found;
+    if (has(kProcessor)) {
+      const Json json = read_json_file<ConfigError>(folder() / kProcessor);
+      found = JsonReader<ConfigError>(json, (folder() / kProcessor).string())
+                  .get<std::int64_t>("num_query_tokens");
+    }
+    if (!report_.config) return;
+    const Index expected = config().num_query_tokens;
+    if (!found) {
+      warn(kProcessor,
+           "does not say how many placeholders a picture takes (a checkpoint from "
+           "before transformers 4.46)",
+           has(kProcessor) ? line("num_query_tokens", expected)
+                           : "{" + line("num_query_tokens", expected) +
+                                 ", \"processor_class\": \"InstructBlipProcessor\"}");
+    } else if (*found != expected) {
+      fail(kProcessor,
+           "num_query_tokens is " + std::to_string(*found) + ", the model's config.json says " +
+               std::to_string(expected),
+           line("num_query_tokens", expected));
+    }
+  }
+
+  std::unique_ptr<Tokenizer> load_tokenizer() {
+    if (!has("tokenizer_config.json")) {
+      warn("tokenizer_config.json", "is missing; special tokens and sides are guessed",
+           "fetch it from the checkpoint");
+    }
+    return AutoTokenizer::from_pretrained(folder());
+  }
+
+  void check_qformer_tokenizer() {
+    const std::unique_ptr<Tokenizer> tokenizer =
+        AutoTokenizer::from_pretrained(folder() / "qformer_tokenizer");
+    if (!report_.config || tokenizer->size() <= config().qformer_config.vocab_size) return;
+    fail("qformer_tokenizer",
+         "has " + std::to_string(tokenizer->size()) +
+             " tokens, the Q-Former's embedding table only " +
+             std::to_string(config().qformer_config.vocab_size) + " rows",
+         "fetch the qformer_tokenizer/ of this checkpoint");
+  }
+
+  void check_tokenizer() {
+    const std::string name = tokenizer_->special_token("image_token").value_or("<image>");
+    const std::optional<std::int64_t> known = tokenizer_->token_to_id(name);
+    const std::int64_t image = known.value_or(tokenizer_->size());
+    check_image_token(name, image);
+    if (tokenizer_->size() > text().vocab_size) {
+      fail("tokenizer_config.json",
+           "the tokenizer has " + std::to_string(tokenizer_->size()) +
+               " tokens, the language model's embedding table only " +
+               std::to_string(text().vocab_size) + " rows",
+           "fetch the tokenizer files of this checkpoint");
+    }
+    if (const auto eos = tokenizer_->eos_token_id()) {
+      const Ids& found = text().eos_token_id;
+      if (std::find(found.begin(), found.end(), *eos) == found.end()) {
+        warn(kConfig,
+             "text_config ends texts at id " + shown(found) + ", the tokenizer's end is " +
+                 shown(eos) + ": generation does not stop at it",
+             "in \"text_config\": " + line("eos_token_id", *eos));
+      }
+    }
+    compare_id("bos_token_id", text().bos_token_id, tokenizer_->bos_token_id());
+    compare_id("pad_token_id", text().pad_token_id, tokenizer_->pad_token_id());
+  }
+
+  void check_image_token(const std::string& name, std::int64_t expected) {
+    const std::optional<std::int64_t> found = config().image_token_index;
+    if (!found) {
+      if (expected < text().vocab_size) {
+        warn(kConfig, "names no image token (a checkpoint from before transformers 4.46)",
+             line("image_token_index", expected));
+      } else {
+        warn(kConfig,
+             "names no image token, and the embedding table (" + std::to_string(text().vocab_size) +
+                 " rows) has none for \"" + name + "\": features are put in front of the text",
+             "");
+      }
+    } else if (*found != expected) {
+      fail(kConfig,
+           "image_token_index is " + std::to_string(*found) + ", the processor uses \"" + name +
+               "\", id " + std::to_string(expected) + ": the picture would have no influence",
+           line("image_token_index", expected));
+    }
+  }
+
+  void compare_id(const std::string& key, std::optional<std::int64_t> found,
+                  std::optional<std::int64_t> expected) {
+    if (!found || !expected || *found == *expected) return;
+    warn(kConfig,
+         "text_config's " + key + " is " + shown(found) + ", the tokenizer's is " + shown(expected),
+         "in \"text_config\": " + line(key, *expected));
+  }
+
+  // Ids that cannot be embedded, whatever the tokenizer says.
+  void check_own_ids() {
+    const auto check = [&](const std::string& key, std::optional<std::int64_t> id) {
+      if (!id || (*id >= 0 && *id < text().vocab_size)) return;
+      const bool has_remedy = key == "pad_token_id" && tokenizer_ && tokenizer_->pad_token_id();
+      warn(kConfig,
+           "text_config's " + key + " is " + std::to_string(*id) +
+               ", outside the vocabulary (0 to " + std::to_string(text().vocab_size - 1) + ")",
+           has_remedy ? "in \"text_config\": " + line(key, *tokenizer_->pad_token_id())
+                      : "in \"text_config\": an id of the vocabulary for \"" + key + "\"");
+    };
+    check("bos_token_id", text().bos_token_id);
+    check("pad_token_id", text().pad_token_id);
+    check("decoder_start_token_id", text().decoder_start_token_id);
+    for (const std::int64_t id : text().eos_token_id) check("eos_token_id", id);
+    if (!text().is_decoder_only() && !text().decoder_start_token_id) {
+      fail(
+          kConfig, "text_config has no decoder_start_token_id, the first id of an answer",
+          "in \"text_config\": " + line("decoder_start_token_id", text().pad_token_id.value_or(0)));
+    }
+    if (config().image_token_index &&
+        (*config().image_token_index < 0 || *config().image_token_index >= text().vocab_size)) {
+      fail(kConfig,
+           "image_token_index is " + std::to_string(*config().image_token_index) +
+               ", the embedding table has " + std::to_string(text().vocab_size) + " rows",
+           "add a row for the image token to the embedding table, and raise vocab_size");
+    }
+  }
+
+  // `generate` takes its ids from text_config alone.
+  void check_generation() {
+    const Json json = read_json_file<ConfigError>(folder() / kGeneration);
+    JsonReader<ConfigError> reader(json, (folder() / kGeneration).string());
+    const auto compare = [&](const std::string& key, const Ids& used) {
+      if (!reader.has(key)) return;
+      const Json& value = *reader.find(key);
+      const Ids found =
+          value.is_array() ? reader.require<Ids>(key) : Ids{reader.require<std::int64_t>(key)};
+      if (found == used) return;
+      warn(kGeneration,
+           key + " is " + shown(found) + ", but generate uses text_config's " + shown(used),
+           "in config.json, \"text_config\": \"" + key + "\": " + value.dump());
+    };
+    const auto one = [](std::optional<std::int64_t> id) { return id ? Ids{*id} : Ids{}; };
+    compare("eos_token_id", text().eos_token_id);
+    compare("bos_token_id", one(text().bos_token_id));
+    compare("pad_token_id", one(text().pad_token_id));
+    compare("decoder_start_token_id", one(text().decoder_start_token_id));
+  }
+
+  FolderReport report_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+}  // namespace
+
+std::string to_string(const FolderFinding& finding) {
+  std::string text = finding.file + ": " + finding.problem;
+  if (!finding.remedy.empty()) text += ". Change: " + finding.remedy;
+  return text;
+}
+
+bool FolderReport::is_usable() const {
+  return std::none_of(findings.begin(), findings.end(), [](const FolderFinding& finding) {
+    return finding.severity == Severity::Error;
+  });
+}
+
+FolderReport check_folder(const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) {
+    throw ConfigError(folder.string() + ": no such folder (nothing is downloaded)");
+  }
+  return FolderChecker(folder).run();
+}
+
+FolderReport warn_about_folder(const fs::path& folder) {
+  FolderReport report = check_folder(folder);
+  for (const FolderFinding& finding : report.findings) {
+    log_warning((folder / to_string(finding)).string());
+  }
+  return report;
+}
+
+}  // namespace instructblip
