@@ -1,0 +1,88 @@
+// Says what a checkpoint folder holds and what disagrees in it, from the headers alone:
+//   inspect FOLDER
+// Exit code: 0 if it can be used, 1 if it cannot, others for wrong arguments.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <string>
+
+#include "instructblip/tasks/folder_check.h"
+
+namespace {
+
+using namespace instructblip;
+
+std::string megabytes(std::size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+std::string millions(Index parameters) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f M", static_cast<double>(parameters) / 1e6);
+  return text;
+}
+
+void print_row(const std::string& part, const std::string& type, const StoredSize& size) {
+  std::printf("  %-22s %-6s %12s %12s\n", part.c_str(), type.c_str(),
+              millions(size.parameters).c_str(), megabytes(size.bytes).c_str());
+}
+
+void print_config(const InstructBlipConfig& config) {
+  const InstructBlipVisionConfig& vision = config.vision_config;
+  const InstructBlipQFormerConfig& qformer = config.qformer_config;
+  const TextConfig& text = *config.text_config;
+  std::cout << "vision tower     " << vision.num_hidden_layers << " layers of "
+            << vision.hidden_size << ", pictures of " << vision.image_size << " pixels, patches of "
+            << vision.patch_size << "\n"
+            << "Q-Former         " << qformer.num_hidden_layers << " layers of "
+            << qformer.hidden_size << ", " << config.num_query_tokens << " query tokens\n"
+            << "language model   " << text.model_type() << " of " << text.get_hidden_size()
+            << ", vocabulary " << text.vocab_size << "\n";
+}
+
+void print_weights(const FolderReport& report) {
+  std::cout << "weights          " << report.weight_files.size()
+            << (report.weight_files.size() == 1 ? " file\n" : " files\n");
+  for (const FolderPart& part : report.parts) {
+    for (const auto& [type, size] : part.by_type) print_row(part.name, type, size);
+  }
+  if (!report.parts.empty()) print_row("together", "", report.total);
+}
+
+void print_findings(const FolderReport& report) {
+  if (report.findings.empty()) std::cout << "nothing is missing, nothing disagrees\n";
+  for (const FolderFinding& finding : report.findings) {
+    const bool is_error = finding.severity == FolderFinding::Severity::Error;
+    std::cout << (is_error ? "error    " : "warning  ") << finding.file << ": " << finding.problem
+              << "\n";
+    if (!finding.remedy.empty()) std::cout << "         -> " << finding.remedy << "\n";
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("What a checkpoint folder holds and what disagrees in it.");
+  std::filesystem::path folder;
+  bool whole_config = false;
+  app.add_option("folder", folder, "a folder with config.json, weights and tokenizers")->required();
+  app.add_flag("--config", whole_config, "print the whole configuration too");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    const FolderReport report = check_folder(folder);
+    std::cout << "folder           " << folder.string() << "\n";
+    if (report.config) print_config(*report.config);
+    print_weights(report);
+    print_findings(report);
+    if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
+    std::cout.flush();
+    return report.is_usable() ? 0 : 1;
+  } catch (const std::exception& error) {
+    std::cerr << "inspect: " << error.what() << "\n";
+    return 1;
+  }
+}

@@ -1,0 +1,228 @@
+#include "instructblip/tasks/folder_check.h"
+
+#include <chrono>
+
+#include "instructblip/checkpoint/checkpoint.h"
+#include "instructblip/checkpoint/safetensors.h"
+#include "instructblip/configuration/configuration_llama.h"
+#include "instructblip/core/error.h"
+#include "support/fixtures.h"
+#include "support/log_capture.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip {
+namespace {
+
+namespace fs = std::filesystem;
+using Severity = FolderFinding::Severity;
+
+// A folder in which everything fits: a small model, its vocabularies made to fit the tokenizers'.
+class FolderCheckTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const fs::path fixtures = testing::fixtures_folder();
+    copy(fixtures / "tokenization/llama", "");
+    copy(fixtures / "tokenization/bert", "qformer_tokenizer");
+    folder_.write("processor_config.json", R"({"num_query_tokens":4})");
+    folder_.write("preprocessor_config.json", R"({"size":{"height":16,"width":16}})");
+    config_ = InstructBlipConfig::from_pretrained(fixtures / "instructblip/llama");
+    config_.text_config->vocab_size = 622;
+    config_.text_config->bos_token_id = 2;
+    config_.text_config->eos_token_id = {2};
+    config_.text_config->pad_token_id = 620;
+    config_.qformer_config.vocab_size = 375;
+    config_.image_token_index = 621;
+    config_.save_pretrained(path());
+    write_weights(Checkpoint::open(fixtures / "instructblip/llama"));
+  }
+
+  const fs::path& path() const { return folder_.path(); }
+
+  void copy(const fs::path& from, const fs::path& to) {
+    fs::create_directories(path() / to);
+    fs::copy(from, path() / to, fs::copy_options::recursive);
+  }
+
+  void write_weights(const std::shared_ptr<const Checkpoint>& source,
+                     const std::string& left_out = "", const std::string& added = "") {
+    std::vector<std::pair<std::string, Tensor>> tensors;
+    for (const std::string& name : source->names()) {
+      if (name == left_out) continue;
+      Tensor tensor = Tensor::copy_of(source->find(name).value());
+      if (tensor.rank() == 2 && tensor.dim(0) == 100) {
+        tensor = Tensor(DType::Float32, {622, tensor.dim(1)});
+      } else if (name == "qformer.embeddings.word_embeddings.weight") {
+        tensor = Tensor(DType::BFloat16, {375, tensor.dim(1)});
+      }
+      tensors.emplace_back(name, std::move(tensor));
+    }
+    if (!added.empty()) tensors.emplace_back(added, Tensor(DType::Float32, {2}));
+    std::vector<std::pair<std::string, TensorView>> views(tensors.begin(), tensors.end());
+    save_safetensors(path() / "model.safetensors", views);
+  }
+
+  // The one finding that a change of the folder leads to.
+  FolderFinding finding() {
+    const FolderReport report = check_folder(path());
+    EXPECT_EQ(report.findings.size(), 1u);
+    for (const FolderFinding& found : report.findings) SCOPED_TRACE(to_string(found));
+    return report.findings.empty() ? FolderFinding{} : report.findings.back();
+  }
+
+  FolderFinding finding_after(const std::function<void(InstructBlipConfig&)>& change) {
+    InstructBlipConfig config = config_;
+    change(config);
+    config.save_pretrained(path());
+    return finding();
+  }
+
+  testing::TemporaryFolder folder_;
+  InstructBlipConfig config_;
+};
+
+TEST_F(FolderCheckTest, AFolderThatFitsHasNoFindings) {
+  const auto begin = std::chrono::steady_clock::now();
+  const FolderReport report = check_folder(path());
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
+  EXPECT_TRUE(report.is_usable());
+  EXPECT_LT(seconds.count(), 5.0);  // under a second; the machine may be busy
+}
+
+TEST_F(FolderCheckTest, PartsAreCountedByType) {
+  const FolderReport report = check_folder(path());
+  const auto checkpoint = Checkpoint::open(path());
+  EXPECT_EQ(report.total.bytes, checkpoint->bytes());
+  std::vector<std::string> names;
+  Index tensors = 0, parameters = 0;
+  for (const FolderPart& part : report.parts) {
+    names.push_back(part.name);
+    tensors += part.tensors;
+    parameters += part.total.parameters;
+    if (part.name == "qformer") {
+      EXPECT_EQ(part.by_type.at("BF16").parameters, 375 * 16);
+      EXPECT_EQ(part.by_type.at("BF16").bytes, 375u * 16 * 2);
+    }
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"language_model", "language_projection", "qformer",
+                                             "query_tokens", "vision_model"}));
+  EXPECT_EQ(tensors, static_cast<Index>(checkpoint->names().size()));
+  EXPECT_EQ(parameters, report.total.parameters);
+}
+
+TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
+  const auto found =
+      finding_after([](InstructBlipConfig& config) { config.text_config->eos_token_id = {1}; });
+  EXPECT_EQ(found.severity, Severity::Warning);
+  EXPECT_EQ(
+      to_string(found),
+      "config.json: text_config ends texts at id 1, the tokenizer's end is 2: generation does "
+      "not stop at it. Change: in \"text_config\": \"eos_token_id\": 2");
+}
+
+TEST_F(FolderCheckTest, OneOfSeveralEndsIsEnough) {
+  config_.text_config->eos_token_id = {7, 2};
+  config_.save_pretrained(path());
+  EXPECT_TRUE(check_folder(path()).findings.empty());
+}
+
+TEST_F(FolderCheckTest, ABeginningOrPaddingThatDisagrees) {
+  auto found =
+      finding_after([](InstructBlipConfig& config) { config.text_config->bos_token_id = 1; });
+  EXPECT_EQ(found.remedy, "in \"text_config\": \"bos_token_id\": 2");
+  found = finding_after([](InstructBlipConfig& config) { config.text_config->pad_token_id = 0; });
+  EXPECT_EQ(found.remedy, "in \"text_config\": \"pad_token_id\": 620");
+  found = finding_after([](InstructBlipConfig& config) { config.text_config->pad_token_id = -1; });
+  EXPECT_NE(found.problem.find("pad_token_id is -1, outside"), std::string::npos) << found.problem;
+  EXPECT_EQ(found.remedy, "in \"text_config\": \"pad_token_id\": 620");
+}
+
+TEST_F(FolderCheckTest, AnotherNumberOfQueryTokens) {
+  folder_.write("processor_config.json", R"({"num_query_tokens":5})");
+  FolderFinding found = finding();
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(found.remedy, "\"num_query_tokens\": 4");
+  folder_.write("processor_config.json", "{}");
+  found = finding();
+  EXPECT_EQ(found.severity, Severity::Warning);
+  EXPECT_EQ(found.remedy, "\"num_query_tokens\": 4");
+  fs::remove(path() / "processor_config.json");
+  EXPECT_EQ(finding().remedy,
+            "{\"num_query_tokens\": 4, \"processor_class\": \"InstructBlipProcessor\"}");
+}
+
+TEST_F(FolderCheckTest, AnotherImageToken) {
+  auto found = finding_after([](InstructBlipConfig& config) { config.image_token_index = 620; });
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(found.remedy, "\"image_token_index\": 621");
+  found = finding_after([](InstructBlipConfig& config) { config.image_token_index.reset(); });
+  EXPECT_EQ(found.severity, Severity::Warning);
+  EXPECT_EQ(found.remedy, "\"image_token_index\": 621");
+}
+
+TEST_F(FolderCheckTest, PicturesOfAnotherSize) {
+  folder_.write("preprocessor_config.json", R"({"size":{"height":16,"width":20}})");
+  EXPECT_EQ(finding().remedy, "\"size\": {\"height\": 16, \"width\": 16}");
+}
+
+TEST_F(FolderCheckTest, GenerationSettingsThatGenerateDoesNotUse) {
+  folder_.write("generation_config.json", R"({"eos_token_id":[2,7],"pad_token_id":620})");
+  const FolderFinding found = finding();
+  EXPECT_EQ(found.file, "generation_config.json");
+  EXPECT_EQ(found.remedy, "in config.json, \"text_config\": \"eos_token_id\": [2,7]");
+}
+
+TEST_F(FolderCheckTest, MissingMisshapenAndUnknownTensors) {
+  const auto source = Checkpoint::open(testing::fixtures_folder() / "instructblip/llama");
+  write_weights(source, "query_tokens");
+  FolderFinding found = finding();
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(found.problem, "query_tokens: missing, expected [1, 4, 16]");
+  write_weights(source, "", "surprise");
+  found = finding();
+  EXPECT_EQ(found.severity, Severity::Warning);
+  EXPECT_EQ(found.problem, "surprise: not part of the model, stays unused");
+  write_weights(source);
+  InstructBlipConfig config = config_;
+  config.num_query_tokens = 5;
+  config.save_pretrained(path());
+  const FolderReport report = check_folder(path());
+  ASSERT_EQ(report.findings.size(), 2u);
+  EXPECT_EQ(report.findings[0].problem, "query_tokens: found [1, 4, 16], expected [1, 5, 16]");
+}
+
+TEST_F(FolderCheckTest, MissingAndDamagedFilesAreFindings) {
+  for (const char* name :
+       {"config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json",
+        "tokenizer_config.json", "processor_config.json", "qformer_tokenizer/tokenizer.json"}) {
+    SCOPED_TRACE(name);
+    std::ifstream stream(path() / name, std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(stream),
+                            std::istreambuf_iterator<char>()};
+    fs::remove(path() / name);
+    EXPECT_FALSE(check_folder(path()).findings.empty());
+    folder_.write(name, bytes.substr(0, bytes.size() / 2));
+    EXPECT_FALSE(check_folder(path()).is_usable());
+    folder_.write(name, bytes);
+  }
+  EXPECT_TRUE(check_folder(path()).findings.empty());
+  fs::remove_all(path() / "qformer_tokenizer");
+  EXPECT_EQ(finding().file, "qformer_tokenizer");
+}
+
+TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
+  testing::LogCapture log;
+  config_.text_config->eos_token_id = {1};
+  config_.save_pretrained(path());
+  warn_about_folder(path());
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_NE(log.messages()[0].find("\"eos_token_id\": 2"), std::string::npos);
+}
+
+TEST_F(FolderCheckTest, WhatIsNoFolderThrows) {
+  EXPECT_THROW(check_folder(path() / "absent"), ConfigError);
+  EXPECT_THROW(check_folder(path() / "config.json"), ConfigError);
+}
+
+}  // namespace
+}  // namespace instructblip
