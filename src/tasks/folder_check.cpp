@@ -84,8 +84,20 @@ class FolderChecker {
     try {
       step();
     } catch (const Error& error) {
-      fail(file, error.what(), "");
+      fail_with(file, error.what());
     }
+  }
+
+  // Messages begin with the path of a file: of one in the folder, its name says enough.
+  void fail_with(std::string file, std::string message) {
+    const std::string prefix = (folder() / "").string();
+    if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    const std::size_t end = message.find(": ");
+    if (end != std::string::npos && has(message.substr(0, end).c_str())) {
+      file = message.substr(0, end);
+      message.erase(0, end + 2);
+    }
+    fail(std::move(file), std::move(message), "");
   }
 
   void check_weights() {
@@ -229,6 +241,7 @@ class FolderChecker {
   void compare_id(const std::string& key, std::optional<std::int64_t> found,
                   std::optional<std::int64_t> expected) {
     if (!found || !expected || *found == *expected) return;
+    if (*found < 0 || *found >= text().vocab_size) return;  // check_own_ids says so
     warn(kConfig,
          "text_config's " + key + " is " + shown(found) + ", the tokenizer's is " + shown(expected),
          "in \"text_config\": " + line(key, *expected));
