@@ -1,10 +1,12 @@
 #include "instructblip/generation/generation_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <set>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 
 #include "core/json_reader.h"
 #include "instructblip/core/error.h"
@@ -33,12 +35,18 @@ void read_number(const Json& json, T& value, const std::string& where) {
     if (!json.is_number()) wrong_type(where, "a number", json);
     value = json.get<T>();
   } else {
-    // Some files hold whole numbers as 20.0.
-    if (json.is_number_float() && json.get<double>() == static_cast<double>(json.get<T>())) {
-      value = json.get<T>();
-      return;
+    bool fits = false;
+    if (json.is_number_float()) {  // some files hold whole numbers as 20.0
+      constexpr double kExact = 9007199254740992.0;
+      const double number = json.get<double>();
+      fits = std::trunc(number) == number && std::fabs(number) < kExact &&
+             (std::is_signed_v<T> || number >= 0);
+    } else if (json.is_number_unsigned()) {
+      fits = std::in_range<T>(json.get<std::uint64_t>());
+    } else if (json.is_number_integer()) {
+      fits = std::in_range<T>(json.get<std::int64_t>());
     }
-    if (!json.is_number_integer()) wrong_type(where, "a whole number", json);
+    if (!fits) wrong_type(where, "a whole number", json);
     value = json.get<T>();
   }
 }

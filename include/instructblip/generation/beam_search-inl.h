@@ -135,7 +135,8 @@ inline BeamSearch::BeamSearch(const ResolvedConfig& resolved, const PreparedInpu
       inputs_(inputs),
       processors_(processors),
       criteria_(criteria),
-      clock_(clock) {
+      clock_(clock),
+      states_(resolved, inputs) {
   for (Index b = 0; b < inputs.prompt.batch(); ++b) {
     active_.push_back(rows_.size());
     rows_.emplace_back(resolved, b, inputs.prompt.ids[static_cast<std::size_t>(b)]);
@@ -214,6 +215,7 @@ inline bool BeamSearch::goes_on(bool all_hit) const {
 
 inline GenerateOutput BeamSearch::run(Decoding& decoding) {
   Tensor logits = decoding.prefill(inputs_, resolved_.num_beams);
+  if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
   while (true) {
     const bool all_hit = advance(score(logits));
@@ -235,6 +237,7 @@ inline GenerateOutput BeamSearch::run(Decoding& decoding) {
     if (remaining.empty()) break;
     active_ = std::move(remaining);
     logits = decoding.step(sources, ids);
+    if (records_states(resolved_)) states_.add_step(decoding.states(), output_);
     clock_.step_done(output_.timings);
   }
   return finish();

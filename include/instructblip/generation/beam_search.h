@@ -10,6 +10,7 @@
 #include "instructblip/generation/decoding.h"
 #include "instructblip/generation/generation_output.h"
 #include "instructblip/generation/resolved_config.h"
+#include "instructblip/generation/step_states.h"
 
 namespace instructblip::detail {
 
@@ -79,6 +80,7 @@ class BeamSearch {
   const LogitsProcessorList& processors_;
   const StoppingCriteriaList& criteria_;
   StepClock& clock_;
+  StepStates states_;
   std::vector<BeamRow> rows_;
   std::vector<std::size_t> active_;  // prompts whose beams the state holds, in its order
   Index step_ = 0;

@@ -9,6 +9,9 @@
 
 namespace instructblip::detail {
 
+// A tensor without elements has no data either, but a shape.
+inline bool is_given(const TensorView& view) { return view.data != nullptr || view.rank() > 0; }
+
 inline void check_ids(const TensorView& view, std::string_view name, Index batch, Index length) {
   if (view.dtype != DType::Int64 || view.rank() != 2 || !view.is_contiguous()) {
     throw InputError("`" + std::string(name) + "`: expected a contiguous int64 tensor [batch, " +
@@ -37,7 +40,7 @@ inline std::vector<std::vector<std::int64_t>> to_rows(const TensorView& view) {
 inline std::vector<std::vector<std::int64_t>> attention_mask_of(
     const GenerateInputs& inputs, const ResolvedConfig& resolved,
     const std::vector<std::vector<std::int64_t>>& ids) {
-  if (inputs.attention_mask.data) return to_rows(inputs.attention_mask);
+  if (is_given(inputs.attention_mask)) return to_rows(inputs.attention_mask);
   std::vector<std::vector<std::int64_t>> mask = ids;
   const std::optional<std::int64_t> pad = resolved.pad_token_id;
   const std::vector<std::int64_t>& eos = resolved.eos_token_id;
@@ -66,7 +69,7 @@ inline std::vector<std::vector<std::int64_t>> decoder_prompt(const GenerateInput
   }
   std::vector<std::vector<std::int64_t>> ids(static_cast<std::size_t>(batch));
   bool prepend = true;
-  if (inputs.decoder_input_ids.data) {
+  if (is_given(inputs.decoder_input_ids)) {
     check_ids(inputs.decoder_input_ids, "decoder_input_ids", batch, -1);
     ids = to_rows(inputs.decoder_input_ids);
     for (std::size_t r = 0; r < ids.size(); ++r) {
@@ -101,14 +104,14 @@ inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateI
   Prompt& prompt = prepared.prompt;
   prompt.is_encoder_decoder = traits.is_encoder_decoder;
   prompt.has_embeds = inputs.inputs_embeds.data != nullptr;
-  if (inputs.decoder_input_ids.data && !traits.is_encoder_decoder) {
+  if (is_given(inputs.decoder_input_ids) && !traits.is_encoder_decoder) {
     throw InputError(
         "`decoder_input_ids` were given to a decoder-only model, which has no use for "
         "them; the beginning of its answer belongs to input_ids");
   }
   Index batch = prompt.has_embeds ? inputs.rows.sequences() : -1;
   std::vector<std::vector<std::int64_t>> ids;
-  if (inputs.input_ids.data && !(traits.is_encoder_decoder && prompt.has_embeds)) {
+  if (is_given(inputs.input_ids) && !(traits.is_encoder_decoder && prompt.has_embeds)) {
     check_ids(inputs.input_ids, "input_ids", batch, -1);
     ids = to_rows(inputs.input_ids);
   } else if (!prompt.has_embeds) {
@@ -122,7 +125,7 @@ inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateI
   if (!prompt.has_embeds) batch = static_cast<Index>(ids.size());
   if (batch == 0) throw InputError("there is no prompt: the batch is empty");
   const bool has_ids = !ids.empty();
-  if (inputs.attention_mask.data) {
+  if (is_given(inputs.attention_mask)) {
     check_ids(inputs.attention_mask, "attention_mask", batch,
               has_ids ? static_cast<Index>(ids[0].size()) : -1);
   }
@@ -151,6 +154,9 @@ inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateI
     const auto count = static_cast<Index>(columns.size());
     if (!prompt.has_embeds) {
       prepared.rows.append(count);
+      if (traits.is_encoder_decoder) {  // relative positions count padding
+        std::copy(columns.begin(), columns.end(), prepared.rows.positions.end() - count);
+      }
     } else if (count != inputs.rows.count(static_cast<Index>(r))) {
       throw InputError("prompt " + std::to_string(r) + " has " +
                        std::to_string(inputs.rows.count(static_cast<Index>(r))) +

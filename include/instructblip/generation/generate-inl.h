@@ -13,6 +13,7 @@
 #include "instructblip/generation/generate.h"
 #include "instructblip/generation/resolved_config.h"
 #include "instructblip/generation/sampling.h"
+#include "instructblip/generation/step_states.h"
 
 namespace instructblip {
 namespace detail {
@@ -38,7 +39,8 @@ class Sampler {
         inputs_(inputs),
         processors_(processors),
         criteria_(criteria),
-        clock_(clock) {}
+        clock_(clock),
+        states_(resolved, inputs) {}
 
   GenerateOutput run(Decoding& decoding, BaseStreamer* streamer);
 
@@ -56,6 +58,7 @@ class Sampler {
   const LogitsProcessorList& processors_;
   const StoppingCriteriaList& criteria_;
   StepClock& clock_;
+  StepStates states_;
   std::vector<SampledRow> rows_;
   std::vector<std::size_t> active_;         // rows that the state holds, in its order
   std::vector<std::vector<float>> scores_;  // of the active rows, this step
@@ -131,6 +134,7 @@ inline GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
   }
   if (streamer) streamer->put(prompt_tensor(inputs_.prompt, expand));
   Tensor logits = decoding.prefill(inputs_, expand);
+  if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
   while (true) {
     choose(logits);
@@ -155,6 +159,7 @@ inline GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
     }
     active_ = std::move(remaining);
     logits = decoding.step(sources, ids);
+    if (records_states(resolved_)) states_.add_step(decoding.states(), output_);
     clock_.step_done(output_.timings);
   }
   if (streamer) streamer->end();

@@ -12,8 +12,8 @@
 
 namespace instructblip {
 
-/// What to continue. Views: the caller keeps the memory until `generate` returns. A view whose data
-/// is null was not given.
+/// What to continue. Views: the caller keeps the memory until `generate` returns. A view that
+/// is left out was not given.
 struct GenerateInputs {
   /// float32 [rows.rows(), embedding_size]: the prompts' embeddings, image features in their
   /// places, padding left out. Decoder-only: fed to the decoder; encoder-decoder: to the encoder.

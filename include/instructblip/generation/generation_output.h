@@ -56,6 +56,14 @@ struct GenerateOutput {
   /// output_logits: as the model gives them.
   std::vector<Tensor> logits;
 
+  /// output_hidden_states, output_attentions: [step][layer] -> [step rows, positions, hidden_size]
+  /// and [step rows, heads, positions, keys]. The first step has the whole prompt's positions, with
+  /// padding (zeros there), the following one each. Decoder-only models:
+  std::vector<std::vector<Tensor>> hidden_states, attentions;
+  /// Encoder-decoders; the encoder's are [layer] -> [batch, ...].
+  std::vector<Tensor> encoder_hidden_states, encoder_attentions;
+  std::vector<std::vector<Tensor>> decoder_hidden_states, decoder_attentions, cross_attentions;
+
   /// Seed that the draws were made with (sampling).
   std::uint64_t seed = 0;
   GenerationTimings timings;

@@ -24,8 +24,8 @@ struct LanguageModelTraits {
   std::vector<std::int64_t> eos_token_id;
   std::optional<std::int64_t> pad_token_id;
   std::optional<std::int64_t> decoder_start_token_id;
-  /// Positions in `forward`: over the tokens that the attention mask keeps (OPT) instead of over the
-  /// columns (LLaMA). `generate` always counts the tokens that are kept.
+  /// Positions in `forward`: over the tokens that the attention mask keeps (OPT) instead of over
+  /// the columns (LLaMA). `generate` always counts the tokens that are kept.
   bool forward_positions_from_mask = false;
 };
 

@@ -95,12 +95,13 @@ inline std::shared_ptr<const LogitsProcessor> logits_processor(
 
 inline SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
     std::vector<SequenceBias> sequence_bias)
-    : SequenceBiasLogitsProcessor(std::move(sequence_bias), "sequence_bias") {}
+    : SequenceBiasLogitsProcessor(std::move(sequence_bias), "sequence_bias") {
+  detail::require(!sequence_bias_.empty(), "sequence_bias", "a list that is not empty", "empty");
+}
 
 inline SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
     std::vector<SequenceBias> sequence_bias, std::string_view argument)
     : argument_(argument) {
-  detail::require(!sequence_bias.empty(), argument, "a list that is not empty", "empty");
   for (SequenceBias& entry : sequence_bias) {
     detail::require(!entry.sequence.empty(), argument, "made of sequences that are not empty",
                     "one of length 0");

@@ -57,7 +57,7 @@ class SequenceBiasLogitsProcessor : public LogitsProcessor {
   std::string_view argument_;
 };
 
-/// A bias of -inf; words that are a single eos id are left out. Throws InputError if none is left.
+/// A bias of -inf; words that are a single eos id are left out.
 class NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
  public:
   NoBadWordsLogitsProcessor(const std::vector<std::vector<std::int64_t>>& bad_words_ids,

@@ -1,0 +1,432 @@
+#include <atomic>
+#include <cmath>
+
+#include "generation/table_language_model.h"
+#include "generation/toy_tokenizer.h"
+#include "instructblip/core/error.h"
+#include "instructblip/generation/generate.h"
+#include "support/compare.h"
+#include "support/log_capture.h"
+
+namespace instructblip::testing {
+namespace {
+
+using Ids = std::vector<std::int64_t>;
+
+LanguageModelTraits decoder_only() {
+  LanguageModelTraits traits;
+  traits.vocab_size = 24;
+  traits.bos_token_id = 1;
+  traits.eos_token_id = {2};
+  traits.pad_token_id = 0;
+  return traits;
+}
+
+LanguageModelTraits encoder_decoder() {
+  LanguageModelTraits traits = decoder_only();
+  traits.is_encoder_decoder = true;
+  traits.decoder_start_token_id = 0;
+  return traits;
+}
+
+Tensor ids(const std::vector<Ids>& rows) {
+  Ids all;
+  for (const Ids& row : rows) all.insert(all.end(), row.begin(), row.end());
+  return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+class Options : public ::testing::Test {
+ protected:
+  Tensor prompt = ids({{4, 5, 6}});
+  Tensor batch = ids({{0, 4, 5}, {7, 8, 9}, {0, 0, 3}});
+  TableLanguageModel model{decoder_only(), 3, 8.0f, -100.0f};  // never ends by itself
+  TableLanguageModel ending{decoder_only(), 5, 8.0f, 3.0f};
+
+  GenerateOutput run(const GenerationConfig& config, const GenerateCallbacks& callbacks = {}) {
+    return generate(model, {.input_ids = prompt}, config, callbacks);
+  }
+};
+
+TEST_F(Options, WithoutALengthTwentyIdsAreGenerated) {
+  const LogCapture log;
+  const GenerateOutput output = run({});
+  EXPECT_EQ(output.sequences.shape(), (Shape{1, 23}));
+  EXPECT_EQ(output.prompt_length, 3);
+  EXPECT_EQ(output.new_tokens()[0].size(), 20u);
+  EXPECT_EQ(output.finish_reasons[0], FinishReason::Length);
+  EXPECT_TRUE(log.contains("`max_new_tokens`"));
+}
+
+TEST_F(Options, TheDefaultLengthStopsAtTheModelsPositions) {
+  LanguageModelTraits traits = decoder_only();
+  traits.max_position_embeddings = 10;
+  const TableLanguageModel narrow(traits, 3, 8.0f, -100.0f);
+  EXPECT_EQ(generate(narrow, {.input_ids = prompt}).sequences.dim(1), 10);
+  EXPECT_EQ(generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 12}).sequences.dim(1), 15);
+}
+
+TEST_F(Options, LengthsCountThePromptUnlessTheySayNew) {
+  EXPECT_EQ(run({.max_length = 7}).sequences.dim(1), 7);
+  const LogCapture log;
+  EXPECT_EQ(run({.max_length = 7, .max_new_tokens = 9}).sequences.dim(1), 12);
+  EXPECT_TRUE(log.contains("`max_new_tokens` wins"));
+  for (const Index wrong : {3, 2, -1}) {
+    EXPECT_NE(message_of([&] { run({.max_length = wrong}); })
+                  .find("Input length of input_ids is 3, but `max_length` is set to " +
+                        std::to_string(wrong)),
+              std::string::npos);
+  }
+  run({.max_new_tokens = 2, .min_new_tokens = 5});
+  EXPECT_TRUE(log.contains("`min_length` (8) is above the longest possible length (5)"));
+}
+
+TEST_F(Options, MinimumLengthsHoldTheEosBack) {
+  const Tensor& rows = prompt;
+  const auto length = [&](const GenerationConfig& config) {
+    return generate(ending, {.input_ids = rows}, config).new_token_counts[0];
+  };
+  const Index natural = length({.max_new_tokens = 20});
+  ASSERT_LT(natural, 8);
+  EXPECT_GE(length({.max_new_tokens = 20, .min_new_tokens = 8}), 8);
+  EXPECT_GE(length({.max_new_tokens = 20, .min_length = 11}), 8);
+  EXPECT_EQ(length({.max_new_tokens = 20, .min_length = 3}), natural);
+}
+
+TEST_F(Options, EndedRowsLeaveTheBatchAndAreFilled) {
+  const GenerateOutput output = generate(ending, {.input_ids = batch}, {.max_new_tokens = 15});
+  const Index longest = output.sequences.dim(1) - 3;
+  Index fed = 0;
+  for (const Index count : output.new_token_counts) fed += count;
+  Index rows = 0;
+  for (const Index count : ending.rows_per_call) rows += count;
+  EXPECT_EQ(rows, 2 + 3 + 1 + fed - 3);  // prompts without padding, then every id but the last
+  for (Index r = 0; r < 3; ++r) {
+    const Index count = output.new_token_counts[static_cast<std::size_t>(r)];
+    for (Index i = count; i < longest; ++i) {
+      EXPECT_EQ(output.sequences.at<std::int64_t>({r, 3 + i}), 0);
+    }
+    if (output.finish_reasons[static_cast<std::size_t>(r)] == FinishReason::EosToken) {
+      EXPECT_EQ(output.new_tokens()[static_cast<std::size_t>(r)].back(), 2);
+    }
+  }
+}
+
+TEST_F(Options, APaddingIdOfMinusOneIsNeverFed) {
+  LanguageModelTraits traits = decoder_only();
+  traits.pad_token_id = -1;
+  const TableLanguageModel negative(traits, 5, 8.0f, 3.0f);
+  const Tensor mask = ids({{0, 1, 1}, {1, 1, 1}, {0, 0, 1}});
+  const auto expected = generate(ending, {.input_ids = batch}, {.max_new_tokens = 15});
+  for (const bool scores : {false, true}) {
+    const LogCapture log;
+    const auto output = generate(negative, {.input_ids = batch, .attention_mask = mask},
+                                 {.max_new_tokens = 15, .output_scores = scores});
+    EXPECT_EQ(output.new_tokens(), expected.new_tokens());
+    EXPECT_TRUE(log.contains("`pad_token_id` is -1"));
+  }
+}
+
+TEST_F(Options, BeamsThatAreSettledLeaveTheBatch) {
+  const GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
+  const auto output = generate(ending, {.input_ids = batch}, config);
+  EXPECT_EQ(ending.rows_per_call.front(), 6);  // each prompt is fed once
+  EXPECT_EQ(ending.sequences_per_call.front(), 3);
+  EXPECT_LT(ending.sequences_per_call.back(), 9);
+  GenerationConfig recording = config;
+  recording.output_scores = true;
+  const auto recorded = generate(ending, {.input_ids = batch}, recording);
+  expect_equal(recorded.sequences, output.sequences);
+  expect_equal(recorded.sequences_scores, output.sequences_scores);
+}
+
+TEST_F(Options, EosMayBeNoneOrSeveral) {
+  const auto none = generate(ending, {.input_ids = prompt},
+                             {.max_new_tokens = 15, .eos_token_id = TokenIds::none()});
+  EXPECT_EQ(none.new_token_counts[0], 15);
+  const Ids free = none.new_tokens()[0];
+  const auto several = generate(ending, {.input_ids = prompt},
+                                {.max_new_tokens = 15, .eos_token_id = {free[4], free[6]}});
+  EXPECT_LE(several.new_token_counts[0], 5);
+  EXPECT_EQ(several.finish_reasons[0], FinishReason::EosToken);
+}
+
+TEST_F(Options, OwnProcessorsAndCriteriaAreAsked) {
+  std::vector<std::size_t> lengths;
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = {logits_processor([&](const ScoreRow& row) {
+    lengths.push_back(row.input_ids.size());
+    row.scores[11] = 100.0f;
+  })};
+  callbacks.stopping_criteria = {stopping_criterion([](const StoppingRow& row) {
+    EXPECT_EQ(row.scores[11], 100.0f);
+    return row.input_ids.size() == 6;
+  })};
+  const auto output = run({.max_new_tokens = 9}, callbacks);
+  EXPECT_EQ(output.new_tokens()[0], (Ids{11, 11, 11}));
+  EXPECT_EQ(lengths, (std::vector<std::size_t>{3, 4, 5}));
+  EXPECT_EQ(output.finish_reasons[0], FinishReason::Criterion);
+  const auto beams = run({.max_new_tokens = 9, .num_beams = 2}, callbacks);
+  EXPECT_EQ(beams.new_token_counts[0], 3);
+}
+
+TEST_F(Options, AllowedIdsRestrictEveryStep) {
+  GenerateCallbacks callbacks;
+  callbacks.prefix_allowed_tokens_fn = [](Index, std::span<const std::int64_t> so_far) {
+    return Ids{so_far.back() + 1, so_far.back() + 2};
+  };
+  const Ids found = run({.max_new_tokens = 5}, callbacks).new_tokens()[0];
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const std::int64_t step = found[i] - (i == 0 ? 6 : found[i - 1]);
+    EXPECT_TRUE(step == 1 || step == 2);
+  }
+}
+
+TEST_F(Options, StopStringsKeepTheCompletingToken) {
+  std::vector<std::string> tokens;
+  for (int i = 0; i < 24; ++i) tokens.push_back(std::string(1, static_cast<char>('a' + i)));
+  const ToyTokenizer tokenizer(tokens);
+  const Ids free = run({.max_new_tokens = 8}).new_tokens()[0];
+  const std::string text = tokenizer.decode(Ids(free.begin() + 2, free.begin() + 4));
+  const auto output =
+      run({.max_new_tokens = 8, .stop_strings = {"zzz", text}}, {.tokenizer = &tokenizer});
+  EXPECT_EQ(output.new_tokens()[0], Ids(free.begin(), free.begin() + 4));
+  EXPECT_EQ(output.finish_reasons[0], FinishReason::StopString);
+  EXPECT_NE(message_of([&] { run({.stop_strings = {"a"}}); }).find("GenerateCallbacks::tokenizer"),
+            std::string::npos);
+}
+
+class Recorder : public BaseStreamer {
+ public:
+  bool put(const Tensor& value) override {
+    shapes.push_back(value.shape());
+    for (const std::int64_t id : value.span<std::int64_t>()) seen.push_back(id);
+    return shapes.size() < stop_after;
+  }
+  void end() override { ended = true; }
+
+  std::vector<Shape> shapes;
+  Ids seen;
+  std::size_t stop_after = 1000;
+  bool ended = false;
+};
+
+TEST_F(Options, AStreamerSeesThePromptThenEveryId) {
+  Recorder recorder;
+  const auto output = run({.max_new_tokens = 3}, {.streamer = &recorder});
+  EXPECT_EQ(recorder.shapes, (std::vector<Shape>{{1, 3}, {1}, {1}, {1}}));
+  const auto all = output.sequences.span<std::int64_t>();
+  EXPECT_EQ(recorder.seen, Ids(all.begin(), all.end()));
+  EXPECT_TRUE(recorder.ended);
+
+  Recorder rows;
+  const auto together =
+      generate(ending, {.input_ids = batch}, {.max_new_tokens = 15}, {.streamer = &rows});
+  const Index steps = static_cast<Index>(rows.shapes.size()) - 1;
+  ASSERT_EQ(steps, together.sequences.dim(1) - 3);
+  for (Index step = 0; step < steps; ++step) {
+    for (Index r = 0; r < 3; ++r) {
+      EXPECT_EQ(rows.seen[static_cast<std::size_t>(9 + step * 3 + r)],
+                together.sequences.at<std::int64_t>({r, 3 + step}));
+    }
+  }
+  for (const bool sample : {false, true}) {
+    EXPECT_NE(message_of([&] {
+                run({.do_sample = sample, .num_beams = 2}, {.streamer = &recorder});
+              }).find("`streamer` cannot be used with beam search"),
+              std::string::npos);
+  }
+}
+
+TEST_F(Options, GenerationIsCalledOff) {
+  Recorder recorder;
+  recorder.stop_after = 4;
+  const auto streamed = run({.max_new_tokens = 9}, {.streamer = &recorder});
+  EXPECT_EQ(streamed.new_token_counts[0], 3);
+  EXPECT_EQ(streamed.finish_reasons[0], FinishReason::Cancelled);
+  EXPECT_TRUE(recorder.ended);
+
+  for (const Index beams : {1, 3}) {
+    std::atomic<bool> cancelled = false;
+    int steps = 0;
+    GenerateCallbacks callbacks;
+    callbacks.cancelled = &cancelled;
+    callbacks.logits_processor = {logits_processor([&](const ScoreRow& row) {
+      if (row.beam == 0 && ++steps == 2) cancelled = true;
+    })};
+    const auto output = run({.max_new_tokens = 9, .num_beams = beams}, callbacks);
+    EXPECT_EQ(output.new_token_counts[0], 2);
+    EXPECT_EQ(output.finish_reasons[0], FinishReason::Cancelled);
+  }
+  const auto timed = run({.max_new_tokens = 9, .max_time = 0.0});
+  EXPECT_EQ(timed.new_token_counts[0], 1);
+  EXPECT_EQ(timed.finish_reasons[0], FinishReason::MaxTime);
+}
+
+TEST_F(Options, LogitsThatAreNotFiniteRaise) {
+  const float bad[] = {std::nanf(""), HUGE_VALF, -HUGE_VALF};
+  for (const float value : bad) {
+    int step = 0;
+    model.spoil = [&](Tensor& logits) {
+      if (step++ == 2) logits.at<float>({0, 7}) = value;
+    };
+    for (const Index beams : {1, 2}) {
+      step = 0;
+      const std::string message =
+          message_of([&] { run({.max_new_tokens = 5, .num_beams = beams}); });
+      EXPECT_NE(message.find("step 2, row 0: the model's logit of id 7"), std::string::npos)
+          << message;
+      step = 0;
+      EXPECT_NO_THROW(
+          run({.max_new_tokens = 5, .num_beams = beams, .remove_invalid_values = true}));
+    }
+  }
+}
+
+TEST_F(Options, SuppressingEveryIdIsAnError) {
+  Ids all;
+  for (std::int64_t id = 0; id < 24; ++id) all.push_back(id);
+  for (const Index beams : {1, 2}) {
+    for (const bool sample : {false, true}) {
+      EXPECT_NE(message_of([&] {
+                  run({.max_new_tokens = 5,
+                       .do_sample = sample,
+                       .num_beams = beams,
+                       .suppress_tokens = all});
+                }).find("suppress every id"),
+                std::string::npos);
+    }
+  }
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = {
+      logits_processor([](const ScoreRow& row) { row.scores[3] = std::nanf(""); })};
+  EXPECT_NE(message_of([&] {
+              run({.max_new_tokens = 2}, callbacks);
+            }).find("step 0, row 0: the score of id 3 is not a number"),
+            std::string::npos);
+}
+
+TEST_F(Options, DrawsDependOnSeedStepAndRowAlone) {
+  const GenerationConfig config{
+      .max_new_tokens = 8, .do_sample = true, .temperature = 2.0, .seed = 11};
+  const auto one = run(config);
+  EXPECT_EQ(run(config).new_tokens(), one.new_tokens());
+  EXPECT_EQ(one.seed, 11u);
+  GenerationConfig other = config;
+  other.seed = 12;
+  EXPECT_NE(run(other).new_tokens(), one.new_tokens());
+  // The first row of a batch draws as if it were alone.
+  const Tensor together = ids({{4, 5, 6}, {7, 8, 9}});
+  const auto batched = generate(model, {.input_ids = together}, config);
+  EXPECT_EQ(batched.new_tokens()[0], one.new_tokens()[0]);
+  GenerationConfig several = config;
+  several.num_return_sequences = 3;
+  const auto copies = run(several);
+  EXPECT_EQ(copies.sequences.dim(0), 3);
+  EXPECT_EQ(copies.new_tokens()[0], one.new_tokens()[0]);
+  EXPECT_NE(copies.new_tokens()[1], copies.new_tokens()[0]);
+  GenerationConfig unset = config;
+  unset.seed.reset();
+  const auto first = run(unset);
+  EXPECT_NE(first.seed, run(unset).seed);
+  unset.seed = first.seed;
+  EXPECT_EQ(run(unset).new_tokens(), first.new_tokens());
+}
+
+TEST_F(Options, EncoderDecodersBeginWithTheStartId) {
+  const TableLanguageModel t5(encoder_decoder(), 3, 8.0f, -100.0f);
+  const Matrix embeds = t5.embed_tokens(Ids{4, 5, 6});
+  GenerateInputs inputs{.inputs_embeds = embeds, .rows = RowTable::uniform(1, 3)};
+  EXPECT_EQ(generate(t5, inputs, {.max_new_tokens = 4}).sequences.dim(1), 5);
+  EXPECT_EQ(generate(t5, inputs, {.max_length = 4}).sequences.dim(1), 4);
+  const auto output = generate(t5, inputs, {.max_new_tokens = 4, .decoder_start_token_id = 9});
+  EXPECT_EQ(output.sequences.at<std::int64_t>({0, 0}), 9);
+  const Tensor beginning = ids({{9, 8}}), other = ids({{8, 7}});
+  inputs.decoder_input_ids = beginning;
+  const GenerationConfig config{.max_new_tokens = 1, .decoder_start_token_id = 9};
+  EXPECT_EQ(generate(t5, inputs, config).sequences.dim(1), 3);
+  inputs.decoder_input_ids = other;
+  EXPECT_EQ(generate(t5, inputs, config).sequences.dim(1), 4);
+  EXPECT_NE(message_of([&] {
+              generate(t5, inputs, {.decoder_start_token_id = {1, 2}});
+            }).find("`decoder_start_token_id` holds 2 ids"),
+            std::string::npos);
+  LanguageModelTraits traits = encoder_decoder();
+  traits.decoder_start_token_id.reset();
+  traits.bos_token_id.reset();
+  const TableLanguageModel startless(traits, 3);
+  EXPECT_NE(message_of([&] { generate(startless, inputs); }).find("`decoder_start_token_id`"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] {
+              generate(model, {.input_ids = prompt, .decoder_input_ids = other});
+            }).find("`decoder_input_ids`"),
+            std::string::npos);
+}
+
+TEST_F(Options, WithoutInputsTheBosIdIsThePrompt) {
+  const auto output = generate(model, {}, {.max_new_tokens = 2});
+  EXPECT_EQ(output.sequences.at<std::int64_t>({0, 0}), 1);
+  EXPECT_EQ(output.sequences.dim(1), 3);
+  LanguageModelTraits traits = decoder_only();
+  traits.bos_token_id.reset();
+  const TableLanguageModel nameless(traits, 3);
+  EXPECT_NE(message_of([&] { generate(nameless, {}); }).find("`bos_token_id`"), std::string::npos);
+}
+
+TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
+  const Matrix embeds = model.embed_tokens(Ids{4, 5, 6});
+  const RowTable rows = RowTable::uniform(1, 3);
+  const Tensor mask = ids({{1, 1}}), all = ids({{0, 0, 0}}), two = ids({{4, 5, 6}, {4, 5, 6}});
+  const Tensor wrong_type(std::vector<float>{1, 2}, {1, 2});
+  const auto expect_named = [&](const GenerateInputs& inputs, const std::string& expected) {
+    const std::string message = message_of([&] { generate(model, inputs, {.max_new_tokens = 1}); });
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  };
+  expect_named({.input_ids = prompt, .attention_mask = mask}, "`attention_mask` is [1, 2]");
+  expect_named({.input_ids = prompt, .attention_mask = all}, "prompt 0 of the batch is empty");
+  expect_named({.input_ids = wrong_type}, "`input_ids`: expected a contiguous int64");
+  expect_named({.inputs_embeds = embeds, .rows = rows, .input_ids = two}, "`input_ids` is [2, 3]");
+  expect_named({.inputs_embeds = embeds, .rows = RowTable::uniform(1, 2)}, "row table of 2 rows");
+  expect_named({.inputs_embeds = embeds, .rows = rows, .attention_mask = mask},
+               "prompt 0 has 3 embeddings, but 2 positions");
+  expect_named({.inputs_embeds = embeds.view().middle_cols(0, 1), .rows = rows},
+               "expected float32");
+  expect_named({.input_ids = Tensor(DType::Int64, {0, 3})}, "the batch is empty");
+  LanguageModelTraits traits = decoder_only();
+  traits.vocab_size = 1;
+  traits.pad_token_id.reset();
+  EXPECT_NE(message_of([&] {
+              generate(TableLanguageModel(traits, 3), {.input_ids = Tensor(DType::Int64, {1, 1})},
+                       {.num_beams = 2, .eos_token_id = TokenIds::none()});
+            }).find("compares 4 candidates"),
+            std::string::npos);
+}
+
+TEST_F(Options, WhatEncodersCannotSeeIsIgnoredWithAWarning) {
+  const LogCapture log;
+  const auto plain = run({.max_new_tokens = 4});
+  const auto output = run(
+      {.max_new_tokens = 4, .encoder_repetition_penalty = 1.5, .encoder_no_repeat_ngram_size = 2});
+  EXPECT_EQ(output.new_tokens(), plain.new_tokens());
+  EXPECT_TRUE(log.contains("`encoder_repetition_penalty`"));
+  EXPECT_TRUE(log.contains("`encoder_no_repeat_ngram_size`"));
+}
+
+TEST_F(Options, StepsAreTimed) {
+  const auto output = run({.max_new_tokens = 4});
+  EXPECT_GT(output.timings.prompt_seconds, 0);
+  EXPECT_EQ(output.timings.step_seconds.size(), 3u);
+  EXPECT_GT(output.timings.mean_step_seconds(), 0);
+  EXPECT_GE(output.timings.stddev_step_seconds(), 0);
+}
+
+}  // namespace
+}  // namespace instructblip::testing

@@ -1,0 +1,183 @@
+#include "instructblip/generation/generate.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "generation/table_language_model.h"
+#include "instructblip/core/error.h"
+#include "support/compare.h"
+#include "support/fixtures.h"
+
+namespace instructblip::testing {
+namespace {
+
+LanguageModelTraits decoder_only() {
+  LanguageModelTraits traits;
+  traits.vocab_size = 24;
+  traits.bos_token_id = 1;
+  traits.eos_token_id = {2};
+  traits.pad_token_id = 0;
+  return traits;
+}
+
+Tensor ids(const std::vector<std::vector<std::int64_t>>& rows) {
+  std::vector<std::int64_t> all;
+  for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
+  return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
+}
+
+// generation/generations: random models, prompts and switches on which the reference's generate
+// ran; the last cases are those that it refused.
+class Generations {
+ public:
+  Generations() : file_("generation/generations"), configs_(file_.texts("config")) {}
+
+  Index count() const { return static_cast<Index>(configs_.size()); }
+  Index answered() const { return file_["sequences.shapes"].dim(0); }
+
+  /// Element i of a list of tensors packed by pack() in generation.py.
+  Tensor unpack(const std::string& name, Index i) {
+    auto& [values, shapes] = packed_[name];
+    if (shapes.empty()) {
+      values = file_[name];
+      shapes = file_[name + ".shapes"];
+    }
+    const auto size = [&](Index k) {
+      const std::int64_t cols = shapes.at<std::int64_t>({k, 1});
+      return shapes.at<std::int64_t>({k, 0}) * (cols < 0 ? 1 : cols);
+    };
+    std::int64_t begin = 0;
+    for (Index k = 0; k < i; ++k) begin += size(k);
+    Shape shape{shapes.at<std::int64_t>({i, 0})};
+    if (shapes.at<std::int64_t>({i, 1}) >= 0) shape.push_back(shapes.at<std::int64_t>({i, 1}));
+    Tensor result(values.dtype(), shape);
+    const auto width = size_of(values.dtype());
+    std::memcpy(result.raw(), static_cast<const char*>(values.raw()) + begin * width,
+                static_cast<std::size_t>(result.size()) * width);
+    return result;
+  }
+
+  const std::string& config_text(Index i) const { return configs_[static_cast<std::size_t>(i)]; }
+
+  TableLanguageModel model(Index i) {
+    const auto number = [&](Index column) { return models_.at<float>({i, column}); };
+    const auto id = [&](Index column) -> std::optional<std::int64_t> {
+      if (number(column) == -2) return std::nullopt;
+      return static_cast<std::int64_t>(number(column));
+    };
+    LanguageModelTraits traits;
+    traits.is_encoder_decoder = number(0) != 0;
+    traits.vocab_size = static_cast<Index>(number(1));
+    traits.pad_token_id = id(6);
+    traits.bos_token_id = id(7);
+    traits.decoder_start_token_id = id(8);
+    traits.max_position_embeddings = id(9);
+    const Tensor eos = unpack("eos", i);
+    traits.eos_token_id.assign(eos.span<std::int64_t>().begin(), eos.span<std::int64_t>().end());
+    return TableLanguageModel(traits, static_cast<std::uint32_t>(number(2)), number(3), number(4));
+  }
+
+  GenerateOutput generate(Index i, GenerationConfig config) {
+    const TableLanguageModel table = model(i);
+    const Tensor input_ids = unpack("ids", i), mask = unpack("mask", i);
+    const Tensor features = unpack("features", i), decoder_ids = unpack("decoder_ids", i);
+    const auto kind = models_.at<float>({i, 5});  // 0: ids and embeddings, 1: ids, 2: embeddings
+    GenerateInputs inputs;
+    inputs.attention_mask = mask;
+    if (kind != 2) inputs.input_ids = input_ids;
+    if (decoder_ids.size() > 0) inputs.decoder_input_ids = decoder_ids;
+    Matrix embeds(input_ids.size(), 2);
+    if (kind != 1) {
+      Index row = 0;
+      for (Index b = 0; b < input_ids.dim(0); ++b) {
+        Index count = 0;
+        for (Index c = 0; c < input_ids.dim(1); ++c) {
+          if (mask.at<std::int64_t>({b, c}) == 0) continue;
+          const auto id = static_cast<float>(input_ids.at<std::int64_t>({b, c}));
+          embeds.row(row)[0] = c == 0 ? features.at<float>({b}) : id;
+          embeds.row(row++)[1] = 1.0f;
+          ++count;
+        }
+        inputs.rows.append(count);
+      }
+      inputs.inputs_embeds = embeds.view().middle_rows(0, row);
+    }
+    return instructblip::generate(table, inputs, config);
+  }
+
+ private:
+  Fixture file_;
+  std::vector<std::string> configs_;
+  Tensor models_ = file_["model"];
+  std::map<std::string, std::pair<Tensor, Tensor>> packed_;
+};
+
+Tensor weighted_sums(const std::vector<Tensor>& steps) {
+  const Index rows = steps.at(0).dim(0), width = steps.at(0).dim(1);
+  Tensor sums(DType::Float32, {static_cast<Index>(steps.size()), rows});
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    for (Index r = 0; r < rows; ++r) {
+      double sum = 0;
+      for (Index v = 0; v < width; ++v) {
+        const float score = steps[s].data<float>()[r * width + v];
+        if (std::isfinite(score)) sum += static_cast<double>(score) * static_cast<double>(v + 1);
+      }
+      sums.at<float>({static_cast<Index>(s), r}) = static_cast<float>(sum);
+    }
+  }
+  return sums;
+}
+
+TEST(Generate, EqualsTheReferenceInHundredsOfRandomCases) {
+  Generations cases;
+  ASSERT_GE(cases.answered(), 300);
+  for (Index i = 0; i < cases.answered(); ++i) {
+    SCOPED_TRACE("case " + std::to_string(i) + ": " + cases.config_text(i));
+    GenerationConfig config = GenerationConfig::from_json(cases.config_text(i));
+    const GenerateOutput output = cases.generate(i, config);
+    expect_equal(output.sequences, cases.unpack("sequences", i));
+    const Tensor scores = cases.unpack("sequences_scores", i);
+    if (scores.size() > 0) {
+      expect_close(output.sequences_scores, scores, 1e-5);
+      expect_equal(output.beam_indices, cases.unpack("beam_indices", i));
+    }
+    config.output_scores = true;
+    config.output_logits = true;
+    const GenerateOutput recorded = cases.generate(i, config);
+    expect_equal(recorded.sequences, output.sequences);
+    const Tensor sums = cases.unpack("scores", i);
+    if (sums.size() == 0) continue;  // beams of probability 0: which of them goes on is chance
+    expect_close(weighted_sums(recorded.scores), sums, 1e-5);
+    expect_close(weighted_sums(recorded.logits), cases.unpack("logits", i), 1e-5);
+  }
+}
+
+TEST(Generate, RefusesWhatTheReferenceRefuses) {
+  Generations cases;
+  ASSERT_GT(cases.count(), cases.answered());
+  for (Index i = cases.answered(); i < cases.count(); ++i) {
+    SCOPED_TRACE(cases.config_text(i));
+    EXPECT_THROW(cases.generate(i, GenerationConfig::from_json(cases.config_text(i))), InputError);
+  }
+}
+
+TEST(Generate, AnswerIsTheSameAloneAndInAPaddedBatch) {
+  const TableLanguageModel model(decoder_only(), 7, 8.0f, 2.0f);
+  const Tensor batch = ids({{0, 0, 5, 6}, {3, 4, 5, 6}, {0, 1, 7, 8}});
+  const Tensor alone[] = {ids({{5, 6}}), ids({{3, 4, 5, 6}}), ids({{1, 7, 8}})};
+  for (const Index beams : {1, 3}) {
+    const GenerationConfig config{.max_new_tokens = 12, .num_beams = beams};
+    const auto together = generate(model, {.input_ids = batch}, config);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto single = generate(model, {.input_ids = alone[i]}, config);
+      EXPECT_EQ(single.new_tokens()[0], together.new_tokens()[i]);
+      if (beams > 1) {
+        EXPECT_EQ(single.sequences_scores.at<float>({0}),
+                  together.sequences_scores.at<float>({static_cast<Index>(i)}));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace instructblip::testing
