@@ -90,8 +90,9 @@ class FolderChecker {
 
   // Messages begin with the path of a file: of one in the folder, its name says enough.
   void fail_with(std::string file, std::string message) {
-    const std::string prefix = (folder() / "").string();
-    if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    for (const std::string& prefix : {(folder() / "").string(), folder().string() + ": "}) {
+      if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    }
     const std::size_t end = message.find(": ");
     if (end != std::string::npos && has(message.substr(0, end).c_str())) {
       file = message.substr(0, end);

@@ -120,6 +120,22 @@ TEST(WeightsTest, APartOfAWholeCheckpointLooksAtItsOwnTensorsOnly) {
   EXPECT_EQ(whole.at_first_prefix({"x", "y"}, "z").name(), "x");
 }
 
+TEST(WeightsTest, WithoutDataShapesAreCheckedAllTheSame) {
+  const auto checkpoint = Checkpoint::from_tensors(
+      {{"a", Tensor(DType::BFloat16, {2, 3})}, {"b", Tensor(DType::Float32, {4})}});
+  const Weights weights(Checkpoint::without_data(checkpoint));
+  const SharedTensor a = weights["a"].get({2, 3});
+  EXPECT_EQ(a.data, nullptr);
+  EXPECT_EQ(a.dtype, DType::BFloat16);
+  EXPECT_FALSE(weights.has_faults());
+  weights["b"].get({5});
+  weights["c"].get({1});
+  const WeightsReport report = weights.report();
+  EXPECT_EQ(report.faults,
+            (std::vector<std::string>{"b: found [4], expected [5]", "c: missing, expected [1]"}));
+  EXPECT_TRUE(report.unexpected.empty());
+}
+
 TEST(WeightsTest, TheShardOfATensorKeepsItAlive) {
   const testing::TemporaryFolder folder;
   const Tensor one(std::vector<float>{7}, {1});

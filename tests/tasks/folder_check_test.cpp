@@ -40,7 +40,7 @@ class FolderCheckTest : public ::testing::Test {
 
   void copy(const fs::path& from, const fs::path& to) {
     fs::create_directories(path() / to);
-    fs::copy(from, path() / to, fs::copy_options::recursive);
+    fs::copy(from, path() / to, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
   }
 
   void write_weights(const std::shared_ptr<const Checkpoint>& source,
@@ -208,6 +208,17 @@ TEST_F(FolderCheckTest, MissingAndDamagedFilesAreFindings) {
   EXPECT_TRUE(check_folder(path()).findings.empty());
   fs::remove_all(path() / "qformer_tokenizer");
   EXPECT_EQ(finding().file, "qformer_tokenizer");
+}
+
+TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
+  folder_.write("tokenizer_config.json", "{");
+  FolderFinding found = finding();
+  EXPECT_EQ(found.file, "tokenizer_config.json");
+  EXPECT_EQ(found.problem.find(path().string()), std::string::npos) << found.problem;
+  SetUp();
+  fs::remove(path() / "preprocessor_config.json");
+  found = finding();
+  EXPECT_EQ(found.problem.find("no image processor"), 0u) << found.problem;
 }
 
 TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
