@@ -189,11 +189,11 @@ void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
     }
     state.added.add(own, *state.model, state.normalizer.get());
   }
-  for (const auto& [id, token] : arguments.added_tokens_decoder) {
+  for (const auto& entry : arguments.added_tokens_decoder) {
     const auto& present = state.added.by_id();
     const bool known = std::any_of(present.begin(), present.end(),
-                                   [&](const auto& entry) { return entry.second == token; });
-    if (!known) tokens.push_back(token);
+                                   [&](const auto& other) { return other.second == entry.second; });
+    if (!known) tokens.push_back(entry.second);
   }
   for (AddedToken& token : tokens) {
     token.special =
