@@ -84,7 +84,6 @@ class ToyTokenizer : public Tokenizer {
   }
   bool split_special_tokens() const override { return false; }
   bool may_clean_up_spaces() const override { return false; }
-  std::int64_t pad_token_type_id() const override { return 0; }
 
  private:
   static std::string replace_broken(const std::string& bytes) {

@@ -5,18 +5,20 @@
 import json
 import random
 import warnings
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import logging as transformers_logging
-from transformers.cache_utils import EncoderDecoderCache
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.generation import logits_process as lp
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast, Seq2SeqLMOutput
 
-from common import save, seed
+from common import save, seed, texts
 
 WORD = 0xFFFFFFFF
+ROOT = Path(__file__).resolve().parent / "fixtures"
 
 
 def mix(x):
@@ -377,8 +379,6 @@ def write_generations(folder, name, kept, refused):
     def config(case):
         return json.dumps(case["config"] | {"seed": case["seed"]})
 
-    from common import texts
-
     none = torch.zeros((0, 0), dtype=torch.int64)
     save(folder, name, {
         **texts("config", [config(case) for case in cases]),
@@ -518,4 +518,56 @@ def processors(folder):
     save(folder, "generation/processors", tensors)
 
 
-FIXTURES = {"generation/generations": generations, "generation/processors": processors}
+def small_models(folder):
+    """The tiny checkpoints of language_models/: ids, scores and states of every step, from
+    embeddings with padding between them."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    quiet()
+    tensors = {}
+    for name in ("llama_mha", "opt", "t5"):
+        seed(22)
+        path = ROOT / "language_models" / name
+        kind = AutoModelForSeq2SeqLM if name == "t5" else AutoModelForCausalLM
+        model = kind.from_pretrained(
+            path, dtype=torch.float32, attn_implementation="eager").eval()
+        ids = torch.randint(4, 60, (3, 6))
+        mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]])
+        ids[mask == 0] = 0
+        embeds = model.get_input_embeddings()(ids)
+        embeds[:, 3] += 0.1  # as an image feature
+        tensors[f"{name}.ids"], tensors[f"{name}.mask"] = ids, mask
+        tensors[f"{name}.embeds"] = embeds
+        inputs = {"inputs_embeds": embeds, "attention_mask": mask, "pad_token_id": 0}
+        if name != "t5":
+            inputs["input_ids"] = ids
+        for beams in (1, 3):
+            if name == "t5":  # it has more layers in the decoder than a cache of its own making
+                inputs["cache"] = EncoderDecoderCache(DynamicCache(), DynamicCache())
+            output = model.generate(
+                **inputs, num_beams=beams, max_new_tokens=4, no_repeat_ngram_size=2,
+                return_dict_in_generate=True, output_scores=True, output_logits=True,
+                output_hidden_states=True, output_attentions=True)
+            key = f"{name}.{beams}"
+            tensors[f"{key}.sequences"] = output.sequences
+            tensors[f"{key}.scores"] = torch.stack(output.scores)
+            tensors[f"{key}.logits"] = torch.stack(output.logits)
+            if beams > 1:
+                tensors[f"{key}.sequences_scores"] = output.sequences_scores
+                tensors[f"{key}.beam_indices"] = output.beam_indices
+            for field in ("hidden_states", "attentions", "decoder_hidden_states",
+                          "decoder_attentions", "cross_attentions"):
+                for step in (0, 2):  # the prompt, and a later one
+                    if field in output and (step == 2 or beams == 1):
+                        tensors[f"{key}.{field}.{step}"] = torch.stack(output[field][step])
+            for field in ("encoder_hidden_states", "encoder_attentions"):
+                if field in output and beams == 1:
+                    tensors[f"{key}.{field}"] = torch.stack(output[field])
+    save(folder, "generation/small_models", tensors)
+
+
+FIXTURES = {
+    "generation/generations": generations,
+    "generation/processors": processors,
+    "generation/small_models": small_models,
+}

@@ -1,0 +1,158 @@
+// generate on the tiny checkpoints of language_models/: ids, scores and states of every step.
+#include <algorithm>
+
+#include "instructblip/core/threads.h"
+#include "instructblip/generation/generate.h"
+#include "instructblip/models/auto_language_model.h"
+#include "support/compare.h"
+#include "support/fixtures.h"
+
+namespace instructblip::testing {
+namespace {
+
+class SmallModels : public ::testing::TestWithParam<const char*> {
+ protected:
+  SmallModels() {
+    const std::string name = GetParam();
+    ids = fixture[name + ".ids"];
+    mask = fixture[name + ".mask"];
+    embeds = fixture[name + ".embeds"];
+    model = AutoLanguageModel::from_pretrained(fixtures_folder() / "language_models" / name,
+                                               {.dtype = DType::Float32});
+  }
+
+  /// Generates for the rows [first, first + count), fed without their padding.
+  GenerateOutput run(const GenerationConfig& config, Index first = 0, Index count = 3) const {
+    const Index length = ids.dim(1), width = embeds.dim(2);
+    const bool encodes = model->traits().is_encoder_decoder;
+    RowTable rows;
+    std::vector<float> kept;
+    for (Index b = first; b < first + count; ++b) {
+      Index valid = 0;
+      for (Index c = 0; c < length; ++c) {
+        if (mask.data<std::int64_t>()[b * length + c] == 0) continue;
+        const float* values = embeds.data<float>() + (b * length + c) * width;
+        kept.insert(kept.end(), values, values + width);
+        rows.positions.push_back(encodes ? c : valid);
+        ++valid;
+      }
+      rows.offsets.push_back(rows.offsets.back() + valid);
+    }
+    const Matrix matrix = Matrix::from(Tensor(kept, {rows.rows(), width}));
+    const auto slice = [&](const Tensor& tensor) {
+      const std::int64_t* begin = tensor.data<std::int64_t>() + first * length;
+      return Tensor(std::vector<std::int64_t>(begin, begin + count * length), {count, length});
+    };
+    const Tensor own_ids = slice(ids), own_mask = slice(mask);
+    GenerateInputs inputs{.inputs_embeds = matrix, .rows = rows, .attention_mask = own_mask};
+    if (!encodes) inputs.input_ids = own_ids;
+    return generate(*model, inputs, config);
+  }
+
+  static GenerationConfig config(Index beams, bool records) {
+    return {.max_new_tokens = 4,
+            .num_beams = beams,
+            .no_repeat_ngram_size = 2,
+            .output_attentions = records,
+            .output_hidden_states = records,
+            .output_scores = records,
+            .output_logits = records,
+            .pad_token_id = 0};
+  }
+
+  /// Compares [layer, rows, ..., positions, width] where the position is not padding.
+  void expect_states(const std::vector<Tensor>& found, const std::string& name, bool is_prompt,
+                     Index copies) const {
+    if (!fixture.has(name)) return;
+    SCOPED_TRACE(name);
+    const Tensor expected = fixture[name];
+    ASSERT_EQ(static_cast<Index>(found.size()), expected.dim(0));
+    const Index layer_size = expected.size() / expected.dim(0);
+    const Index positions = expected.dim(expected.rank() - 2), width = expected.dim(-1);
+    const Index per_row = layer_size / expected.dim(1);
+    for (std::size_t l = 0; l < found.size(); ++l) {
+      std::vector<float> wanted(expected.data<float>() + static_cast<Index>(l) * layer_size,
+                                expected.data<float>() + static_cast<Index>(l + 1) * layer_size);
+      for (Index i = 0; i < layer_size && is_prompt; ++i) {
+        const Index row = i / per_row / copies, position = i / width % positions;
+        if (mask.at<std::int64_t>({row, position}) == 0) wanted[static_cast<std::size_t>(i)] = 0;
+      }
+      Shape shape(expected.shape().begin() + 1, expected.shape().end());
+      expect_close(found[l], Tensor(wanted, shape), 2e-5);
+    }
+  }
+
+  Fixture fixture{"generation/small_models"};
+  Tensor ids, mask, embeds;
+  std::unique_ptr<LanguageModel> model;
+};
+
+TEST_P(SmallModels, EveryStepEqualsTheReference) {
+  const bool encodes = model->traits().is_encoder_decoder;
+  for (const Index beams : {1, 3}) {
+    const std::string key = std::string(GetParam()) + "." + std::to_string(beams);
+    SCOPED_TRACE(key);
+    const GenerateOutput output = run(config(beams, true));
+    expect_equal(output.sequences, fixture[key + ".sequences"]);
+    const Tensor scores = fixture[key + ".scores"], logits = fixture[key + ".logits"];
+    ASSERT_EQ(static_cast<Index>(output.scores.size()), scores.dim(0));
+    for (Index step = 0; step < scores.dim(0); ++step) {
+      const Index size = scores.dim(1) * scores.dim(2);
+      const auto slice = [&](const Tensor& tensor) {
+        const float* begin = tensor.data<float>() + step * size;
+        return Tensor(std::vector<float>(begin, begin + size), {scores.dim(1), scores.dim(2)});
+      };
+      expect_close(output.scores[static_cast<std::size_t>(step)], slice(scores), 2e-5);
+      expect_close(output.logits[static_cast<std::size_t>(step)], slice(logits), 2e-5);
+    }
+    if (beams > 1) {
+      expect_close(output.sequences_scores, fixture[key + ".sequences_scores"], 1e-5);
+      expect_equal(output.beam_indices, fixture[key + ".beam_indices"]);
+    }
+    for (const std::size_t step : {std::size_t{0}, std::size_t{2}}) {
+      const std::string suffix = "." + std::to_string(step);
+      const bool prompt = step == 0 && !encodes;
+      if (encodes) {
+        expect_states(output.decoder_hidden_states.at(step),
+                      key + ".decoder_hidden_states" + suffix, false, beams);
+        expect_states(output.decoder_attentions.at(step), key + ".decoder_attentions" + suffix,
+                      false, beams);
+        expect_states(output.cross_attentions.at(step), key + ".cross_attentions" + suffix, false,
+                      beams);
+      } else {
+        expect_states(output.hidden_states.at(step), key + ".hidden_states" + suffix, prompt,
+                      beams);
+        expect_states(output.attentions.at(step), key + ".attentions" + suffix, prompt, beams);
+      }
+    }
+    expect_states(output.encoder_hidden_states, key + ".encoder_hidden_states", true, 1);
+    expect_states(output.encoder_attentions, key + ".encoder_attentions", true, 1);
+  }
+}
+
+TEST_P(SmallModels, ARowIsTheSameBitsAloneAndInABatchWithAnyThreads) {
+  const int threads = num_threads();
+  for (const Index beams : {1, 3}) {
+    set_num_threads(threads);
+    const GenerateOutput together = run(config(beams, false));
+    GenerationConfig sampling = config(beams, false);
+    sampling.do_sample = true;
+    sampling.seed = 5;
+    const auto drawn = run(sampling).new_tokens();
+    set_num_threads(1);
+    EXPECT_EQ(run(sampling).new_tokens(), drawn);
+    for (Index b = 0; b < 3; ++b) {
+      const GenerateOutput alone = run(config(beams, false), b, 1);
+      EXPECT_EQ(alone.new_tokens()[0], together.new_tokens()[static_cast<std::size_t>(b)]);
+      if (beams > 1) {
+        EXPECT_EQ(alone.sequences_scores.at<float>({0}), together.sequences_scores.at<float>({b}));
+      }
+    }
+  }
+  set_num_threads(threads);
+}
+
+INSTANTIATE_TEST_SUITE_P(Generation, SmallModels, ::testing::Values("llama_mha", "opt", "t5"));
+
+}  // namespace
+}  // namespace instructblip::testing
