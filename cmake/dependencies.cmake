@@ -72,6 +72,7 @@ else()
   instructblip_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git
                      34db3f7954e9298e89f42641ac78e0450f80a70d)  # 2.9.0
   set(instructblip_utf8proc "")
+  enable_language(C)  # here, as it must not stand in a function
 endif()
 
 if(INSTRUCTBLIP_WITH_JPEG)
@@ -84,7 +85,6 @@ function(instructblip_link_dependencies target)
     Threads::Threads $<BUILD_INTERFACE:instructblip_headers> ${instructblip_utf8proc})
   if(NOT instructblip_utf8proc)
     # One C file, compiled into the library, so that nothing of it needs to be installed.
-    enable_language(C)
     target_sources(${target} PRIVATE "${utf8proc_SOURCE_DIR}/utf8proc.c")
     target_include_directories(${target} SYSTEM PRIVATE "${utf8proc_SOURCE_DIR}")
     target_compile_definitions(${target} PRIVATE UTF8PROC_STATIC)
