@@ -1,0 +1,97 @@
+"""Trains the demo model, stage after stage, from nothing or from where the last run stopped.
+
+    python examples/demo_model/train.py --state DIR
+
+    vision     the vision tower alone learns to tell, patch by patch, what it sees
+    language   Q-Former and language model answer questions about oracle features (beside the first, on another core)
+    weld       the two are joined by least squares
+    joint      everything learns together on pictures and questions, by several processes that average their gradients
+
+Each stage keeps its state and a log (JSON lines) in DIR. Ask for more steps than a finished stage had, and it goes on
+from where its rate began to fall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+
+STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "joint": (12000, 4000)}  # all, and those of the falling rate
+
+
+def run_stage(name: str, state: Path, steps: int, fall: int, device: str) -> None:
+    import language_stage
+    import vision_stage
+    from trainer import Trainer
+
+    if name == "vision":
+        module, make, rate, check = vision_stage.VisionStage(), vision_stage.make_batch, 1.5e-3, vision_stage.evaluate
+    elif name == "language":
+        module, make, rate, check = language_stage.QuestionStage(pictures=False), language_stage.language_batch, 2e-3, language_stage.evaluate
+    else:
+        module, make, rate, check = language_stage.QuestionStage(pictures=True), language_stage.joint_batch, 7e-4, language_stage.evaluate
+        module.load_state_dict(torch.load(state / "welded.pt", map_location="cpu", weights_only=True)["module"])
+    Trainer(name, module.to(device), make, state, rate, steps, fall, evaluate=check, device=device,
+            evaluate_every=250 if name == "joint" else 500).run()
+
+
+def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name, "--rank", str(rank), "--ranks", str(ranks),
+               "--meeting", f"{arguments.state}/meeting.{os.getpid()}"]
+    for stage in STEPS:
+        command += [f"--{stage}-steps", *map(str, getattr(arguments, f"{stage}_steps"))]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def wait_for(processes: list[subprocess.Popen]) -> None:
+    if any([process.wait() for process in processes]):
+        sys.exit("a stage failed; its message is above")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state", type=Path, required=True, help="folder for states and logs, outside the repository")
+    for name, numbers in STEPS.items():
+        parser.add_argument(f"--{name}-steps", type=int, nargs=2, default=numbers, metavar=("ALL", "FALLING"))
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of the joint stage, without a GPU")
+    parser.add_argument("--stage", choices=["vision", "language", "weld", "joint"], help="only this one")
+    parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--ranks", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--meeting", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.state.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    if arguments.ranks:
+        torch.set_num_threads(1)
+        torch.manual_seed(1 + arguments.rank)
+        if arguments.ranks > 1:
+            distributed.init_process_group("gloo", init_method=f"file://{arguments.meeting}", rank=arguments.rank, world_size=arguments.ranks)
+        run_stage(arguments.stage, arguments.state, *getattr(arguments, f"{arguments.stage}_steps"), device)
+        return
+
+    ranks = 1 if device == "cuda" else arguments.processes
+    wanted = [arguments.stage] if arguments.stage else ["vision", "language", "weld", "joint"]
+    first = [name for name in ("vision", "language") if name in wanted]
+    if device == "cuda":
+        for name in first:
+            wait_for([start(arguments, name)])
+    else:
+        wait_for([start(arguments, name) for name in first])
+    if "weld" in wanted and (arguments.stage or not (arguments.state / "welded.pt").exists()):
+        torch.set_num_threads(1)
+        from weld import weld
+
+        weld(arguments.state)
+    if "joint" in wanted:
+        wait_for([start(arguments, "joint", rank, ranks) for rank in range(ranks)])
+
+
+if __name__ == "__main__":
+    main()
