@@ -14,12 +14,14 @@ import model as demo
 
 
 def trained_network(state: Path) -> tuple[torch.nn.Module, str]:
-    """The network of the furthest stage reached, on the processor's clock: joint, else welded, else whatever there is."""
+    """The network of the furthest stage reached, and that stage's name."""
     net = demo.build()
     for name in ("joint", "welded"):
         path = state / f"{name}.pt"
         if path.exists():
-            weights = torch.load(path, map_location="cpu", weights_only=True)["module"]
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            weights = saved.get("average", saved["module"])
+            print(f"{path}: step {saved.get('step', 0)}")
             net.load_state_dict({k[4:]: v for k, v in weights.items() if k.startswith("net.")})
             return net, name
     raise FileNotFoundError(f"{state}: neither joint.pt nor welded.pt; train first")

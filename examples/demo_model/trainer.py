@@ -39,10 +39,12 @@ class Trainer:
 
     The rate rises for `warmup` steps, stays, and falls to nothing over the last `fall` steps. The state just before the
     fall is kept as NAME.trunk.pt: a longer training goes on from there, not from the state that has come to rest.
+    With `average`, a running average of the weights is kept and judged, which is ahead of the weights themselves as long
+    as the rate is high.
     """
 
     def __init__(self, name, module, make_batch, folder: Path, rate: float, steps: int, fall: int, warmup: int = 60,
-                 evaluate=None, evaluate_every: int = 500, save_seconds: float = 150, device="cpu"):
+                 evaluate=None, evaluate_every: int = 500, save_seconds: float = 150, average: float = 0.0, device="cpu"):
         self.name, self.module, self.make_batch, self.folder = name, module, make_batch, Path(folder)
         self.rate, self.steps, self.fall, self.warmup = rate, steps, fall, warmup
         self.evaluate, self.evaluate_every, self.save_seconds, self.device = evaluate, evaluate_every, save_seconds, device
@@ -50,6 +52,8 @@ class Trainer:
         self.ranks = distributed.get_world_size() if distributed.is_initialized() else 1
         self.optimiser = Muon(list(module.named_parameters()), rate)
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        self.average_share = average
+        self.average = {k: v.clone() for k, v in module.state_dict().items()} if average else {}
         self.path = self.folder / f"{name}.pt"
         self.trunk = self.folder / f"{name}.trunk.pt"
         if self.path.exists():
@@ -61,6 +65,7 @@ class Trainer:
     def load(self, state):
         self.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.average = state.get("average", {}) if self.average_share else {}
         self.step, self.seconds, self.cpu_seconds = state["step"], state["seconds"], state["cpu_seconds"]
 
     def save(self, path: Path):
@@ -68,6 +73,8 @@ class Trainer:
             return
         state = dict(module=self.module.state_dict(), optimiser=self.optimiser.state_dict(), step=self.step,
                      steps=self.steps, seconds=self.seconds, cpu_seconds=self.cpu_seconds)
+        if self.average:
+            state["average"] = self.average
         torch.save(state, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
 
@@ -104,6 +111,7 @@ class Trainer:
                 self._average_gradients()
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
             self.optimiser.step()
+            self._average_weights()
             self.step += 1
             self.seconds = before + time.time() - started
             self.cpu_seconds = before_cpu + time.process_time() - started_cpu
@@ -114,14 +122,30 @@ class Trainer:
                 self.say(rate=self.rate_at(self.step), **{k: v / counted for k, v in sums.items()})
                 sums, counted = {}, 0
             if self.evaluate and (self.step % self.evaluate_every == 0 or self.step == self.steps):
-                self.module.eval()
-                with torch.no_grad():
-                    if not self.rank:
-                        self.say(**self.evaluate(self.module))
-                self.module.train()
+                self._judge()
             if time.time() - saved > self.save_seconds or self.step == self.steps:
                 self.save(self.path)
                 saved = time.time()
+
+    @torch.no_grad()
+    def _judge(self):
+        if self.rank:
+            return
+        now = {k: v.clone() for k, v in self.module.state_dict().items()}
+        if self.average:
+            self.module.load_state_dict(self.average)
+        self.module.eval()
+        self.say(**self.evaluate(self.module))
+        self.module.train()
+        self.module.load_state_dict(now)
+
+    @torch.no_grad()
+    def _average_weights(self):
+        if not self.average:
+            return
+        keep = min(self.average_share, (1 + self.step) / (10 + self.step))
+        weights = self.module.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), [weights[k] for k in self.average], 1 - keep)
 
     def _average_gradients(self):
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
