@@ -5,7 +5,7 @@
     vision     the vision tower alone learns to tell, patch by patch, what it sees
     language   Q-Former and language model answer questions about oracle features (beside the first, on another core)
     weld       the two are joined by least squares
-    joint      everything learns together on pictures and questions, by several processes that average their gradients
+    joint      everything learns together on pictures and questions, by several processes that average what they learned
 
 Each stage keeps its state and a log (JSON lines) in DIR. Ask for more steps than a finished stage had, and it goes on
 from where its rate began to fall.

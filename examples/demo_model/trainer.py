@@ -13,6 +13,9 @@ import torch.distributed as distributed
 from optimiser import Muon
 
 
+MEET_EVERY = 16  # steps that several processes take on their own before they average what they have learned
+
+
 class _Batches(torch.utils.data.Dataset):
     """Batch number -> batch; a batch depends on nothing but its number, so a resumed run sees what it would have seen."""
 
@@ -58,7 +61,7 @@ class Trainer:
         self.trunk = self.folder / f"{name}.trunk.pt"
         if self.path.exists():
             state = torch.load(self.path, map_location=device, weights_only=True)
-            if state["step"] > steps - fall and steps > state["steps"] and self.trunk.exists():
+            if steps > state["steps"] and state["step"] > state["steps"] - state["fall"] and self.trunk.exists():
                 state = torch.load(self.trunk, map_location=device, weights_only=True)
             self.load(state)
 
@@ -72,7 +75,7 @@ class Trainer:
         if self.rank:
             return
         state = dict(module=self.module.state_dict(), optimiser=self.optimiser.state_dict(), step=self.step,
-                     steps=self.steps, seconds=self.seconds, cpu_seconds=self.cpu_seconds)
+                     steps=self.steps, fall=self.fall, seconds=self.seconds, cpu_seconds=self.cpu_seconds)
         if self.average:
             state["average"] = self.average
         torch.save(state, path.with_suffix(".part"))
@@ -99,20 +102,22 @@ class Trainer:
         sums, counted = {}, 0
         self.module.train()
         for batch in batches(self.make_batch, self.step, self.steps, self.rank, self.ranks):
-            if self.step == self.steps - self.fall:
+            if self.step == (self.steps - self.fall) // MEET_EVERY * MEET_EVERY:
                 self.save(self.trunk)
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rate_at(self.step)
+            torch.manual_seed(self.step * self.ranks + self.rank)
             batch = {key: value.to(self.device) if torch.is_tensor(value) else value for key, value in batch.items()}
             loss, figures = self.module.loss(batch)
             self.module.zero_grad(set_to_none=True)
             loss.backward()
-            if self.ranks > 1:
-                self._average_gradients()
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
             self.optimiser.step()
             self._average_weights()
             self.step += 1
+            together = self.ranks == 1 or self.step % MEET_EVERY == 0 or self.step == self.steps
+            if together and self.ranks > 1:
+                self._meet()
             self.seconds = before + time.time() - started
             self.cpu_seconds = before_cpu + time.process_time() - started_cpu
             counted += 1
@@ -123,7 +128,7 @@ class Trainer:
                 sums, counted = {}, 0
             if self.evaluate and (self.step % self.evaluate_every == 0 or self.step == self.steps):
                 self._judge()
-            if time.time() - saved > self.save_seconds or self.step == self.steps:
+            if together and (time.time() - saved > self.save_seconds or self.step == self.steps):
                 self.save(self.path)
                 saved = time.time()
 
@@ -147,10 +152,14 @@ class Trainer:
         weights = self.module.state_dict()
         torch._foreach_lerp_(list(self.average.values()), [weights[k] for k in self.average], 1 - keep)
 
-    def _average_gradients(self):
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
+    @torch.no_grad()
+    def _meet(self):
+        """Weights and the optimiser's memory become the mean over all processes, which are then all alike."""
+        tensors = [p.data for p in self.module.parameters() if p.requires_grad]
+        for memory in self.optimiser.state.values():
+            tensors += [value for value in memory.values() if torch.is_tensor(value)]
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.ranks
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
-            gradient.copy_(part.view_as(gradient))
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+            tensor.copy_(part.view_as(tensor))
