@@ -314,6 +314,3 @@ def render(scene: Scene, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     ] * np.float32(kind["noise"])
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), owner
 
-
-def scene_of_seed(seed: int, count: int | None = None) -> Scene:
-    return sample_scene(np.random.default_rng(seed), count)

@@ -14,7 +14,7 @@ from language_stage import QuestionStage
 from vision_stage import VisionStage, draw_batch, pixels_of
 
 
-def fit(vision: VisionStage, scenes: int = 1200, ridge: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor, float]:
+def fit(vision: VisionStage, scenes: int = 600, ridge: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Weight and bias of the map, and the share of the oracle's variance that it leaves unexplained."""
     width = vision.heads.to_oracle.in_features
     gram, cross, square, mean, rows = torch.zeros(width + 1, width + 1), torch.zeros(width + 1, width), 0.0, torch.zeros(width), 0
