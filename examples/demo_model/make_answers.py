@@ -2,8 +2,8 @@
 
     python examples/demo_model/make_answers.py --model examples/assets/instructblip-demo --to tests/end_to_end/fixtures/demo
 
-answers.json is a list of {image, question, greedy_ids, greedy_text, beam_ids, beam_text, near_tie}: the new tokens with the
-end token, by greedy search and by five beams, in float32. near_tie marks the cases whose answer may rightly differ: at
+answers.json is a list of {image, question, max_new_tokens, greedy_ids, greedy_text, beam_ids, beam_text, near_tie}: the new
+tokens with the end token, by greedy search and by five beams, in float32. near_tie marks the cases whose answer may rightly differ: at
 some greedy step the two best tokens, or at the end the two best beams, lie within 1e-4 of each other.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluate import load
+from evaluate import LONGEST, load
 from questions import ask, short_questions
 from scene import SIZE, render, sample_scene
 
@@ -29,8 +29,9 @@ SEEDS = 6  # first part of these scenes' seeds
 def answers(processor, model, image: Image.Image, question: str) -> dict:
     inputs = processor(images=image, text=question, return_tensors="pt")
     start = inputs["input_ids"].shape[1]
-    greedy = model.generate(**inputs, output_logits=True, return_dict_in_generate=True)
-    beams = model.generate(**inputs, num_beams=5, num_return_sequences=2, output_scores=True, return_dict_in_generate=True)
+    greedy = model.generate(**inputs, max_new_tokens=LONGEST, output_logits=True, return_dict_in_generate=True)
+    beams = model.generate(**inputs, max_new_tokens=LONGEST, num_beams=5, num_return_sequences=2, output_scores=True,
+                           return_dict_in_generate=True)
     margins = [(top[0] - top[1]).item() for top in (step[0].topk(2).values for step in greedy.logits)]
     margins.append((beams.sequences_scores[0] - beams.sequences_scores[1]).item())
     pad = model.generation_config.pad_token_id
@@ -59,7 +60,7 @@ def main():
         name = f"scene_{number:03d}.png"
         picture.save(arguments.to / name, optimize=True)
         for question in [*short_questions(rng, scene, 2), ask(rng, scene, "caption")]:
-            made.append({"image": name, "question": question.text, **answers(processor, model, picture, question.text)})
+            made.append({"image": name, "question": question.text, "max_new_tokens": LONGEST, **answers(processor, model, picture, question.text)})
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in made)
     (arguments.to / "answers.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     print(f"{len(made)} answers, {sum(entry['near_tie'] for entry in made)} near ties")
