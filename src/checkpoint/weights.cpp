@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <utility>
@@ -48,11 +49,35 @@ struct Weights::Context {
   std::set<std::string, std::less<>> asked;
   std::vector<std::string> ignored;  // places
   std::vector<std::string> faults;   // one line each
+  std::set<std::string, std::less<>> noted;
+  std::size_t unfit_elements = 0;
 
   void note(const std::string& fault) {
     const std::lock_guard lock(mutex);
     // A tied weight may be asked for by both its owners.
-    if (std::find(faults.begin(), faults.end(), fault) == faults.end()) faults.push_back(fault);
+    if (noted.insert(fault).second) faults.push_back(fault);
+  }
+
+  // A missing or misshapen tensor. Layers make room for what they expect, so a configuration that
+  // asks for far more than the checkpoint holds must not be followed to its end.
+  void note_unfit(const std::string& fault, const Shape& expected) {
+    note(fault);
+    constexpr std::size_t kAlways = std::size_t{1} << 24, kTimes = 64;
+    std::size_t elements = std::numeric_limits<std::size_t>::max();
+    try {
+      elements = static_cast<std::size_t>(element_count(expected));
+    } catch (const InputError&) {
+    }
+    const std::lock_guard lock(mutex);
+    const std::size_t most = kAlways + kTimes * checkpoint->bytes();
+    if (elements <= most - unfit_elements) {
+      unfit_elements += elements;
+      return;
+    }
+    throw CheckpointError(checkpoint->where() +
+                          ": the configuration asks for far more than this checkpoint holds; is it "
+                          "that of another model? What does not fit first:" +
+                          joined(collapse_names(faults)));
   }
 
   bool is_unexpected(const std::string& name, const FinishOptions& options) const {
@@ -120,7 +145,9 @@ const std::string& Weights::where() const { return context_->checkpoint->where()
 const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
 
 SharedTensor Weights::get(const Shape& expected) const {
-  if (!exists()) context_->note(name_ + ": missing, expected " + to_string(expected));
+  if (!exists()) {
+    context_->note_unfit(name_ + ": missing, expected " + to_string(expected), expected);
+  }
   if (std::optional<SharedTensor> found = find(expected)) return *std::move(found);
   return SharedTensor(TensorView(nullptr, DType::Float32, expected), nullptr);
 }
@@ -136,8 +163,9 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   if (is_new && context_->progress) context_->progress->advance(name_);
   const SharedTensor without_data(TensorView(nullptr, DType::Float32, expected), nullptr);
   if (entry->second.shape != expected) {
-    context_->note(name_ + ": found " + to_string(entry->second.shape) + ", expected " +
-                   to_string(expected));
+    context_->note_unfit(
+        name_ + ": found " + to_string(entry->second.shape) + ", expected " + to_string(expected),
+        expected);
     return without_data;
   }
   try {

@@ -120,6 +120,20 @@ TEST(WeightsTest, APartOfAWholeCheckpointLooksAtItsOwnTensorsOnly) {
   EXPECT_EQ(whole.at_first_prefix({"x", "y"}, "z").name(), "x");
 }
 
+TEST(WeightsTest, AConfigurationThatAsksForFarMoreIsStoppedEarly) {
+  const Weights weights = some_weights({"a"});
+  weights["a"].get({2, 4});
+  try {
+    for (Index i = 0; i < 4096; ++i) weights["layers"][i].get({1 << 20});
+    FAIL();
+  } catch (const CheckpointError& error) {
+    EXPECT_NE(std::string(error.what()).find("asks for far more"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("a: found [2, 3], expected [2, 4]"),
+              std::string::npos);
+  }
+  EXPECT_THROW(some_weights({"a"})["a"].get({Index{1} << 40, Index{1} << 40}), CheckpointError);
+}
+
 TEST(WeightsTest, WithoutDataShapesAreCheckedAllTheSame) {
   const auto checkpoint = Checkpoint::from_tensors(
       {{"a", Tensor(DType::BFloat16, {2, 3})}, {"b", Tensor(DType::Float32, {4})}});

@@ -77,6 +77,7 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// The tensor of this name, as stored (no conversion). Missing, misshapen, or not of a
   /// floating-point type: notes the fault for `finish` and returns a view without data of the
   /// expected shape, so that construction goes on.
+  /// Throws CheckpointError once the faults expect far more than the whole checkpoint holds.
   SharedTensor get(const Shape& expected) const;
   /// As `get`, but its absence is fine.
   std::optional<SharedTensor> find(const Shape& expected) const;
