@@ -1,4 +1,5 @@
 // preprocessor_config.json and the `image_processor` of processor_config.json: read and written.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -91,11 +92,14 @@ SizeDict read_size(const std::string& key, const json& value, bool default_to_sq
   SizeDict size;
   bool known = value.is_object();
   if (known) {
-    for (const auto& [name, length] : value.items()) {
+    for (const auto& item : value.items()) {
+      const std::string& name = item.key();
       const auto* field = std::find_if(std::begin(size_fields), std::end(size_fields),
                                        [&](const SizeField& f) { return name == f.name; });
       known = known && field != std::end(size_fields);
-      if (known && !length.is_null()) size.*field->field = read_length(key + "." + name, length);
+      if (known && !item.value().is_null()) {
+        size.*field->field = read_length(key + "." + name, item.value());
+      }
     }
   }
   if (!known || !is_known_combination(size)) {
