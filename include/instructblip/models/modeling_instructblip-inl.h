@@ -24,14 +24,25 @@ inline MatrixView as_rows(const Tensor& tensor) {
   return {tensor.raw(), DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols};
 }
 
-/// [rows, left + right] of two int64 matrices; `left` columns of 1 where `right` is a mask.
-inline Tensor ones_before(Index ones, const Tensor& right) {
+/// `count` columns of `value` in front of an int64 matrix.
+inline Tensor columns_before(Index count, std::int64_t value, const Tensor& right) {
   const Index rows = right.dim(0), width = right.dim(1);
-  Tensor result = Tensor::uninitialized(DType::Int64, {rows, ones + width});
+  Tensor result = Tensor::uninitialized(DType::Int64, {rows, count + width});
   auto* out = result.data<std::int64_t>();
   for (Index r = 0; r < rows; ++r) {
-    out = std::fill_n(out, ones, std::int64_t{1});
+    out = std::fill_n(out, count, value);
     out = std::copy_n(right.data<std::int64_t>() + r * width, width, out);
+  }
+  return result;
+}
+
+/// An int64 matrix without its first `count` columns.
+inline Tensor without_columns(Index count, const Tensor& matrix) {
+  const Index rows = matrix.dim(0), width = matrix.dim(1) - count;
+  Tensor result = Tensor::uninitialized(DType::Int64, {rows, width});
+  for (Index r = 0; r < rows; ++r) {
+    std::copy_n(matrix.data<std::int64_t>() + r * matrix.dim(1) + count, width,
+                result.data<std::int64_t>() + r * width);
   }
   return result;
 }
@@ -84,6 +95,21 @@ inline std::vector<bool> placeholder_mask(const LanguageModel& model, std::int64
     mask[i] = std::equal(row, row + embedding.cols(), embedding.row(0));
   }
   return mask;
+}
+
+/// The text of a prompt [batch, length], one row a place. Places of the image and padding are never
+/// read, so that their ids need not be in the vocabulary (padding of -1).
+inline Matrix text_embeddings(const LanguageModel& model, const InstructBlipInputs& inputs,
+                              const std::vector<bool>& placeholders, const Tensor& mask) {
+  const Index batch = mask.dim(0), length = mask.dim(1);
+  if (given(inputs.inputs_embeds)) return PaddedBatch(batch, length).gather(inputs.inputs_embeds);
+  const Tensor ids = as_ids(inputs.input_ids, {batch, length}, "input_ids");
+  std::vector<std::int64_t> read(ids.span<std::int64_t>().begin(), ids.span<std::int64_t>().end());
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    const bool unread = mask.data<std::int64_t>()[i] == 0;
+    if (unread || (!placeholders.empty() && placeholders[i])) read[i] = 0;
+  }
+  return model.embed_tokens(read);
 }
 
 /// The reference never counts: too few drop features silently, and shift those of later rows.
@@ -168,9 +194,10 @@ inline BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features
 
   const TimedZone zone("qformer");
   const Index queries = config_.num_query_tokens;
-  const Tensor attention_mask = detail::ones_before(
-      queries, detail::mask_or_ones(inputs.qformer_attention_mask, inputs.qformer_input_ids.shape,
-                                    "qformer_attention_mask"));
+  const Tensor attention_mask = detail::columns_before(
+      queries, 1,
+      detail::mask_or_ones(inputs.qformer_attention_mask, inputs.qformer_input_ids.shape,
+                           "qformer_attention_mask"));
   const Tensor query_embeds = detail::repeat_image(query_tokens_, images);
   outputs.qformer_outputs = qformer_.forward({.input_ids = inputs.qformer_input_ids,
                                               .attention_mask = attention_mask,
@@ -225,7 +252,6 @@ inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructB
         "text. "
         "Add \"image_token_index\" to it, and \"num_query_tokens\": " +
         std::to_string(config_.num_query_tokens) + " to processor_config.json");
-    mask = detail::ones_before(expected, mask);
   }
   const Index before = legacy ? expected : 0;
   std::vector<bool> placeholders;
@@ -235,10 +261,9 @@ inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructB
     detail::check_placeholders(placeholders, batch, length, expected, features.dim(0) / batch,
                                *config_.image_token_index);
   }
+  const Matrix text_rows = detail::text_embeddings(*language_model_, inputs, placeholders, mask);
+  if (legacy) mask = detail::columns_before(expected, 1, mask);
 
-  const PaddedBatch all_text(batch, length);
-  const Matrix text_rows =
-      embedded ? all_text.gather(text) : language_model_->embed_tokens(all_text.gather_ids(text));
   Prompt prompt{PaddedBatch(batch, before + length, mask), {}};
   prompt.embeddings = Matrix(prompt.batch.rows.rows(), width);
   for (Index b = 0; b < batch; ++b) {
@@ -452,8 +477,28 @@ inline GenerateOutput InstructBlipForConditionalGeneration::generate(
     prompts.attention_mask = inputs.attention_mask;
   }
   prompts.rows = prompt.batch.rows;
+
+  // A legacy prompt's ids are shorter than its embeddings: BOS, which the text has anyway, stands
+  // for the image meanwhile.
+  Tensor ids, mask;
+  Index before = 0;
+  if (!this->config().image_token_index && detail::given(prompts.input_ids)) {
+    const Shape shape = prompts.input_ids.shape;
+    before = prompt.batch.length - shape[1];
+    mask = detail::columns_before(
+        before, 1, detail::mask_or_ones(prompts.attention_mask, shape, "attention_mask"));
+    ids = detail::columns_before(before, language_model().traits().bos_token_id.value_or(0),
+                                 detail::as_ids(prompts.input_ids, shape, "input_ids"));
+    prompts.input_ids = ids;
+    prompts.attention_mask = mask;
+  }
   const TimedZone zone("language_model");
-  return instructblip::generate(language_model(), prompts, config, callbacks);
+  GenerateOutput output = instructblip::generate(language_model(), prompts, config, callbacks);
+  if (before > 0) {
+    output.sequences = detail::without_columns(before, output.sequences);
+    output.prompt_length -= before;
+  }
+  return output;
 }
 
 }  // namespace instructblip

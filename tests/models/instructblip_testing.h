@@ -1,0 +1,98 @@
+// What the tests of modeling_instructblip.h share: checkpoints and cases of the fixtures.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "instructblip/models/modeling_instructblip.h"
+#include "support/compare.h"
+#include "support/expect_error.h"
+#include "support/fixtures.h"
+#include "support/log_capture.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip::testing {
+
+inline std::filesystem::path checkpoint_folder(std::string_view kind) {
+  return fixtures_folder() / "instructblip" / kind;
+}
+
+/// Loaded once a kind.
+inline const InstructBlipForConditionalGeneration& model_of(const std::string& kind) {
+  static std::map<std::string, InstructBlipForConditionalGeneration> models;
+  const auto found = models.find(kind);
+  if (found != models.end()) return found->second;
+  return models
+      .emplace(kind, InstructBlipForConditionalGeneration::from_pretrained(
+                         checkpoint_folder(kind), {.dtype = DType::Float32}))
+      .first->second;
+}
+
+/// The arguments of one case of a fixture, and the tensors that hold them.
+struct ForwardCase {
+  std::map<std::string, Tensor> tensors;
+  InstructBlipInputs inputs;
+
+  ForwardCase(const Fixture& fixture, const std::string& prefix) {
+    const auto take = [&](const char* name, TensorView& view) {
+      if (!fixture.has(prefix + name)) return;
+      view = tensors.emplace(name, fixture[prefix + name]).first->second.view();
+    };
+    take("pixel_values", inputs.pixel_values);
+    take("qformer_input_ids", inputs.qformer_input_ids);
+    take("qformer_attention_mask", inputs.qformer_attention_mask);
+    take("input_ids", inputs.input_ids);
+    take("attention_mask", inputs.attention_mask);
+    take("decoder_input_ids", inputs.decoder_input_ids);
+    take("decoder_attention_mask", inputs.decoder_attention_mask);
+    take("labels", inputs.labels);
+  }
+
+  BatchFeature features() const {
+    BatchFeature batch;
+    const auto give = [&](const char* name, Tensor& tensor) {
+      const auto found = tensors.find(name);
+      if (found != tensors.end()) tensor = found->second;
+    };
+    give("pixel_values", batch.pixel_values);
+    give("qformer_input_ids", batch.qformer_input_ids);
+    give("qformer_attention_mask", batch.qformer_attention_mask);
+    give("input_ids", batch.input_ids);
+    give("attention_mask", batch.attention_mask);
+    return batch;
+  }
+};
+
+/// Zeros where `mask` [batch, length] is 0, along dimension 1 of states [batch, length, ...] or
+/// dimension 2 of attentions [batch, heads, length, ...]: what the reference computes for padding,
+/// ours leaves out.
+inline Tensor without_padding(Tensor values, const TensorView& mask) {
+  if (mask.data == nullptr) return values;
+  const Tensor kept = Tensor::copy_of(mask);
+  const bool attentions = values.rank() == 4;
+  const Index batch = values.dim(0), heads = attentions ? values.dim(1) : 1;
+  const Index length = values.dim(attentions ? 2 : 1);
+  const Index width = values.size() / (batch * heads * length);
+  float* row = values.data<float>();
+  for (Index b = 0; b < batch; ++b) {
+    for (Index h = 0; h < heads; ++h) {
+      for (Index i = 0; i < length; ++i, row += width) {
+        if (kept.at<std::int64_t>({b, i}) == 0) std::fill_n(row, width, 0.0f);
+      }
+    }
+  }
+  return values;
+}
+
+/// Row b of a batch, as a view.
+inline TensorView sample(const Tensor& batch, Index b, Index count = 1) {
+  Shape shape = batch.shape();
+  const Index elements = batch.size() / shape[0];
+  shape[0] = count;
+  const Index bytes = elements * static_cast<Index>(size_of(batch.dtype()));
+  return TensorView(static_cast<const char*>(batch.raw()) + b * bytes, batch.dtype(), shape);
+}
+
+}  // namespace instructblip::testing

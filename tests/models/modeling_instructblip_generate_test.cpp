@@ -1,0 +1,252 @@
+// generate of the whole model against the reference's ids, and ImageFeatures.
+#include <thread>
+
+#include "instructblip/models/modeling_instructblip.h"
+#include "models/instructblip_testing.h"
+
+namespace instructblip::testing {
+namespace {
+
+class InstructBlipGenerate : public ::testing::TestWithParam<const char*> {
+ protected:
+  const InstructBlipForConditionalGeneration& model() const { return model_of(GetParam()); }
+  Fixture expected() const {
+    return Fixture(std::string("instructblip/") + GetParam() + "/expected");
+  }
+  bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipGenerate,
+                         ::testing::Values("opt", "llama", "t5", "t5_relu"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsAreTheReferences) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const GenerateOutput output =
+      model().generate(call.features(), {.max_new_tokens = 8, .output_logits = true});
+  expect_equal(output.sequences, fixture["generate.greedy"]);
+  ASSERT_FALSE(output.logits.empty());
+  expect_close(output.logits.back(), fixture["generate.greedy.last_logits"]);
+}
+
+TEST_P(InstructBlipGenerate, BeamIdsAndScoresAreTheReferences) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const GenerateOutput output = model().generate(call.features(), {.max_new_tokens = 6,
+                                                                   .num_beams = 3,
+                                                                   .repetition_penalty = 1.3,
+                                                                   .length_penalty = 0.7,
+                                                                   .output_scores = true});
+  expect_equal(output.sequences, fixture["generate.beams"]);
+  expect_close(output.sequences_scores, fixture["generate.beams.sequences_scores"]);
+}
+
+BatchFeature first_sample(const ForwardCase& call) {
+  BatchFeature one;
+  const auto take = [&](const char* name) {
+    return Tensor::copy_of(sample(call.tensors.at(name), 0));
+  };
+  one.pixel_values = take("pixel_values");
+  one.qformer_input_ids = take("qformer_input_ids");
+  one.qformer_attention_mask = take("qformer_attention_mask");
+  one.input_ids = take("input_ids");
+  one.attention_mask = take("attention_mask");
+  return one;
+}
+
+TEST_P(InstructBlipGenerate, DefaultsAreTheReferences) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  expect_equal(model().generate(first_sample(call)).sequences, fixture["generate.default"]);
+}
+
+TEST_P(InstructBlipGenerate, WithoutTextBeginsWithPlaceholdersAndBos) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  BatchFeature one = first_sample(call);
+  one.input_ids = one.attention_mask = Tensor();
+  if (!decoder_only()) return;
+  expect_equal(model().generate(one, {.max_new_tokens = 4}).sequences,
+               fixture["generate.without_text"]);
+}
+
+TEST_P(InstructBlipGenerate, EmbeddingsWithoutIdsGiveNewIdsAlone) {
+  if (!decoder_only()) return;
+  const Fixture fixture = expected();
+  ForwardCase call(fixture, "forward.left.");
+  const Tensor ids = call.tensors.at("input_ids");
+  const Tensor embeds = model()
+                            .language_model()
+                            .embed_tokens(ids.span<std::int64_t>())
+                            .to_tensor()
+                            .reshaped({ids.dim(0), ids.dim(1), -1});
+  call.inputs.input_ids = {};
+  call.inputs.labels = {};
+  call.inputs.inputs_embeds = embeds;
+  expect_equal(model().generate(call.inputs, {.max_new_tokens = 8}).sequences,
+               fixture["generate.embeds"]);
+}
+
+TEST_P(InstructBlipGenerate, ARowIsTheSampleAloneWithoutItsPaddingToTheBit) {
+  const Fixture fixture = expected();
+  // Each kind with the side that it is padded on: T5 counts distances over padding in the middle.
+  const ForwardCase call(fixture, decoder_only() ? "forward.left." : "forward.right.");
+  const GenerationConfig config{.max_new_tokens = 5, .output_logits = true};
+  InstructBlipInputs all = call.inputs;
+  all.labels = all.decoder_input_ids = all.decoder_attention_mask = {};
+  const GenerateOutput together = model().generate(all, config);
+  const Tensor& ids = call.tensors.at("input_ids");
+  const Tensor& mask = call.tensors.at("attention_mask");
+  for (Index b = 0; b < 3; ++b) {
+    InstructBlipInputs alone;
+    alone.pixel_values = sample(call.tensors.at("pixel_values"), b);
+    alone.qformer_input_ids = sample(call.tensors.at("qformer_input_ids"), b);
+    alone.qformer_attention_mask = sample(call.tensors.at("qformer_attention_mask"), b);
+    std::vector<std::int64_t> row;
+    for (Index i = 0; i < ids.dim(1); ++i) {
+      if (mask.at<std::int64_t>({b, i}) != 0) row.push_back(ids.at<std::int64_t>({b, i}));
+    }
+    const Tensor prompt(row, {1, static_cast<Index>(row.size())});
+    alone.input_ids = prompt;
+    const GenerateOutput output = model().generate(alone, config);
+    const auto found = together.new_tokens()[static_cast<std::size_t>(b)];
+    EXPECT_EQ(output.new_tokens()[0], found);
+    for (std::size_t step = 0; step < found.size(); ++step) {
+      expect_equal(output.logits[step], sample(together.logits[step], b));
+    }
+  }
+}
+
+TEST_P(InstructBlipGenerate, EncodedImagesAnswerAsPixelsDo) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  BatchFeature batch = call.features();
+  const GenerationConfig config{.max_new_tokens = 8};
+  const Tensor sequences = model().generate(batch, config).sequences;
+  const ImageFeatures features = model().encode_image(batch.pixel_values);
+  batch.pixel_values = Tensor();
+  expect_equal(model().generate(batch, config, features).sequences, sequences);
+
+  const TemporaryFolder folder;
+  features.save(folder.path() / "features.safetensors");
+  const ImageFeatures reloaded = ImageFeatures::load(folder.path() / "features.safetensors");
+  EXPECT_EQ(reloaded.images(), 3);
+  expect_equal(reloaded.last_hidden_state, features.last_hidden_state);
+  expect_equal(model().generate(batch, config, reloaded).sequences, sequences);
+}
+
+TEST_P(InstructBlipGenerate, OneEncodedImageAnswersEveryRow) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  BatchFeature batch = call.features();
+  const Tensor pixels = Tensor::copy_of(sample(batch.pixel_values, 0));
+  for (Index b = 1; b < 3; ++b) {
+    std::copy_n(pixels.data<float>(), pixels.size(),
+                batch.pixel_values.data<float>() + b * pixels.size());
+  }
+  const Tensor sequences = model().generate(batch, {.max_new_tokens = 6}).sequences;
+  const ImageFeatures features = model().encode_image(pixels);
+  batch.pixel_values = Tensor();
+  expect_equal(model().generate(batch, {.max_new_tokens = 6}, features).sequences, sequences);
+}
+
+TEST_P(InstructBlipGenerate, SeveralThreadsMayAskOneModel) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const BatchFeature batch = call.features();
+  const auto& shared = model();
+  std::vector<Tensor> found(3);
+  std::vector<std::thread> threads;
+  for (Tensor& result : found) {
+    threads.emplace_back([&] { result = shared.generate(batch, {.max_new_tokens = 8}).sequences; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Tensor& result : found) expect_equal(result, fixture["generate.greedy"]);
+}
+
+TEST(InstructBlipGenerateErrors, PlaceholdersAreCountedPerRow) {
+  const Fixture fixture("instructblip/opt/expected");
+  BatchFeature batch = ForwardCase(fixture, "forward.left.").features();
+  batch.input_ids.at<std::int64_t>({2, 3}) = 5;
+  expect_error<InputError>([&] { model_of("opt").generate(batch); },
+                           {"row 2", "3 image placeholders", "expected 4"});
+}
+
+TEST(InstructBlipGenerateErrors, WhatIsMissingIsNamed) {
+  const Fixture fixture("instructblip/t5/expected");
+  const BatchFeature batch = ForwardCase(fixture, "forward.left.").features();
+  BatchFeature changed = batch;
+  changed.pixel_values = Tensor();
+  expect_error<InputError>([&] { model_of("t5").generate(changed); }, {"pixel_values"});
+  changed = batch;
+  changed.qformer_input_ids = Tensor();
+  expect_error<InputError>([&] { model_of("t5").generate(changed); }, {"qformer_input_ids"});
+  const ImageFeatures two{Tensor(DType::Float32, {2, 17, 16})};
+  expect_error<InputError>([&] { model_of("t5").generate(batch, {}, two); }, {"image"});
+  expect_error<InputError>([&] { model_of("t5").generate(batch, {}, ImageFeatures{}); }, {"image"});
+}
+
+/// A checkpoint whose config.json names no image token.
+class InstructBlipLegacy : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    std::ifstream file(checkpoint_folder(GetParam()) / "config.json");
+    std::string config(std::istreambuf_iterator<char>(file), {});
+    const std::string line = "\"image_token_index\": 99,";
+    config.erase(config.find(line), line.size());
+    folder_.write("config.json", config);
+    std::filesystem::copy_file(checkpoint_folder(GetParam()) / "model.safetensors",
+                               folder_.path() / "model.safetensors");
+  }
+
+  TemporaryFolder folder_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipLegacy, ::testing::Values("opt", "llama", "t5_relu"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(InstructBlipLegacy, FeaturesStandInFrontOfTheTextAndAWarningSaysWhatToAdd) {
+  const Fixture expected("instructblip_legacy");
+  const Fixture fixture(std::string("instructblip/") + GetParam() + "/expected");
+  const auto model = InstructBlipForConditionalGeneration::from_pretrained(
+      folder_.path(), {.dtype = DType::Float32});
+  ForwardCase call(fixture, "forward.left.");
+  const Tensor ids = detail::without_columns(4, call.tensors.at("input_ids"));
+  const Tensor mask = detail::without_columns(4, call.tensors.at("attention_mask"));
+  const Tensor all_mask = call.tensors.at("attention_mask");
+  call.inputs.input_ids = ids;
+  call.inputs.attention_mask = mask;
+  call.inputs.labels = {};
+  const bool t5 = GetParam() == std::string("t5_relu");
+  const Tensor decoder_ids = t5 ? fixture["base.decoder_input_ids"] : Tensor();
+  if (t5) call.inputs.decoder_input_ids = decoder_ids;
+
+  const LogCapture log;
+  const std::string prefix = GetParam();
+  expect_close(model.forward(call.inputs).logits,
+               without_padding(expected[prefix + ".logits"], t5 ? TensorView{} : all_mask));
+  EXPECT_TRUE(log.contains("Add \"image_token_index\""));
+  call.inputs.decoder_input_ids = {};
+  const GenerateOutput output = model.generate(call.inputs, {.max_new_tokens = 6});
+  expect_equal(output.sequences, expected[prefix + ".sequences"]);
+  const auto rows = output.new_tokens();
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::int64_t* row = output.sequences.data<std::int64_t>() +
+                              static_cast<Index>(r) * output.sequences.dim(1) + (t5 ? 1 : 7);
+    EXPECT_TRUE(std::equal(rows[r].begin(), rows[r].end(), row));
+  }
+}
+
+TEST(ImageFeatures, AFileOfSomethingElseIsRefused) {
+  const TemporaryFolder folder;
+  save_safetensors(folder.path() / "other.safetensors",
+                   {{"x", Tensor(DType::Float32, {2, 2}).view()}});
+  expect_error<CheckpointError>([&] { ImageFeatures::load(folder.path() / "other.safetensors"); },
+                                {"other.safetensors", "last_hidden_state"});
+  expect_error<CheckpointError>([&] { ImageFeatures::load(folder.path() / "none.safetensors"); },
+                                {"none.safetensors"});
+}
+
+}  // namespace
+}  // namespace instructblip::testing
