@@ -132,11 +132,14 @@ inline void check_placeholders(const std::vector<bool>& mask, Index batch, Index
 
 inline InstructBlipInputs InstructBlipInputs::from(const BatchFeature& features) {
   InstructBlipInputs inputs;
-  inputs.pixel_values = features.pixel_values;
-  inputs.qformer_input_ids = features.qformer_input_ids;
-  inputs.qformer_attention_mask = features.qformer_attention_mask;
-  inputs.input_ids = features.input_ids;
-  inputs.attention_mask = features.attention_mask;
+  const auto view = [](const Tensor& tensor) {
+    return tensor.empty() ? TensorView() : tensor.view();
+  };
+  inputs.pixel_values = view(features.pixel_values);
+  inputs.qformer_input_ids = view(features.qformer_input_ids);
+  inputs.qformer_attention_mask = view(features.qformer_attention_mask);
+  inputs.input_ids = view(features.input_ids);
+  inputs.attention_mask = view(features.attention_mask);
   return inputs;
 }
 
