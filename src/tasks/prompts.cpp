@@ -16,7 +16,7 @@ constexpr std::size_t kMostOcrTokens = 30;
 constexpr auto kTasks = std::to_array<TaskPreset>({
     {"coco_caption", "A short image caption.", 5, 80, 10, 1},
     {"nocaps", "A short image caption.", 5, 80, 10, 1},
-    {"flickr30k", "A short image description: ", 5, 80, 10, 1},
+    {"flickr30k", "A short image description:", 5, 80, 10, 1},
     {"msvd_caption", "a short description", 5, 80, 10, 1},
     {"msrvtt_caption", "a short description", 5, 80, 10, 1},
     {"vatex_caption", "a short description", 5, 80, 10, 1},
@@ -30,8 +30,8 @@ constexpr auto kTasks = std::to_array<TaskPreset>({
     {"scienceqa", "Question: {} Options: {}. Answer:", 5, 10, 1, -1},
     {"visual_dialog", "Question: {} Short answer:", 5, 10, 1, -1},
     {"vsr", "Based on the image, is this statement true or false? \"{}\" Answer:", 5, 10, 1, -1},
-    {"hateful_memes", "This is an image with: \"{}\" written on it. Is it hateful? Answer:", 5, 10, 1,
-     -1},
+    {"hateful_memes", "This is an image with: \"{}\" written on it. Is it hateful? Answer:", 5, 10,
+     1, -1},
     {"modelnet40", "describe the 3d model.", 5, 3, 1, 1},
 });
 
@@ -107,8 +107,7 @@ std::string fill_prompt(std::string_view prompt, const std::vector<std::string>&
   const Index places = prompt_places(prompt);
   if (static_cast<Index>(values.size()) < places) {
     throw InputError("the prompt \"" + std::string(prompt) + "\" has " + std::to_string(places) +
-                     " places \"{}\", but " + std::to_string(values.size()) +
-                     " values were given");
+                     " places \"{}\", but " + std::to_string(values.size()) + " values were given");
   }
   std::string filled;
   std::size_t begin = 0;

@@ -31,9 +31,11 @@ def answers(kind):
         rows, rows_with_eos = [], []
         for b in range(3):
             one = {name: tensor[b : b + 1] for name, tensor in batch.items()}
-            kept = one["attention_mask"][0] == 1
-            one["input_ids"] = one["input_ids"][:, kept]
-            one["attention_mask"] = torch.ones_like(one["input_ids"])
+            if model.config.use_decoder_only_language_model:
+                # As `generate` counts positions; a T5 counts padding too.
+                kept = one["attention_mask"][0] == 1
+                one["input_ids"] = one["input_ids"][:, kept]
+                one["attention_mask"] = torch.ones_like(one["input_ids"])
             for candidate in CANDIDATES:
                 for row, labels in ((rows, candidate), (rows_with_eos, candidate + [eos])):
                     row.append(likelihood(model, one, torch.tensor([labels])))

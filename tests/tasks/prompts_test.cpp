@@ -66,12 +66,12 @@ TEST(Prompts, ChoicesAreLettered) {
 }
 
 TEST(Prompts, WhatComesInFrontIsInLavisOrder) {
-  EXPECT_EQ(build_prompt("Question: {}", {.question = "q?",
-                                          .context = "facts",
-                                          .history = "q: a? a: b",
-                                          .caption = "a dog"}),
-            "This image has the caption \"a dog\". dialog history: q: a? a: b\ncontext: facts. "
-            "Question: q?");
+  EXPECT_EQ(
+      build_prompt(
+          "Question: {}",
+          {.question = "q?", .context = "facts", .history = "q: a? a: b", .caption = "a dog"}),
+      "This image has the caption \"a dog\". dialog history: q: a? a: b\ncontext: facts. "
+      "Question: q?");
   EXPECT_EQ(build_prompt("", {.question = "raw {} text"}), "raw {} text");
 }
 

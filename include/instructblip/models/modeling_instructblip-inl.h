@@ -428,6 +428,14 @@ inline ImageFeatures InstructBlipForConditionalGeneration::encode_image(
               .last_hidden_state};
 }
 
+inline InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_prompt(
+    const InstructBlipInputs& inputs) const {
+  if (inputs.mm_encoder_outputs != nullptr) {
+    return model_.embed_prompt(inputs, inputs.mm_encoder_outputs->pooler_output);
+  }
+  return model_.embed_prompt(inputs, model_.image_features(inputs, {}).pooler_output);
+}
+
 inline GenerateOutput InstructBlipForConditionalGeneration::generate(
     const BatchFeature& inputs, const GenerationConfig& config,
     const GenerateCallbacks& callbacks) const {

@@ -91,6 +91,12 @@ struct InstructBlipInputs {
 /// Vision tower, Q-Former and bare language model. Immutable; safe to call from several threads.
 class InstructBlipModel {
  public:
+  /// The prompts of a batch, the image's features in their places.
+  struct Prompt {
+    PaddedBatch batch;
+    Matrix embeddings;  // [kept rows, embedding size]
+  };
+
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   InstructBlipModel(const Weights& weights, const InstructBlipConfig& config,
                     bool with_head = false);
@@ -110,12 +116,6 @@ class InstructBlipModel {
 
  private:
   friend class InstructBlipForConditionalGeneration;
-
-  /// The prompts of a batch, the image's features in their places.
-  struct Prompt {
-    PaddedBatch batch;
-    Matrix embeddings;  // [kept rows, embedding size]
-  };
 
   BaseModelOutputWithVisionQformerOutputs image_features(const InstructBlipInputs& inputs,
                                                          const ForwardCapture& capture) const;
@@ -155,6 +155,10 @@ class InstructBlipForConditionalGeneration {
   /// The vision tower alone, for `generate` to ask about often.
   ImageFeatures encode_image(const TensorView& pixel_values,
                              bool interpolate_pos_encoding = false) const;
+
+  /// The prompts as the language model reads them: embedded, without padding, the pictures'
+  /// features in the places of their placeholders.
+  InstructBlipModel::Prompt embed_prompt(const InstructBlipInputs& inputs) const;
 
   /// Answers each prompt. Without input_ids a prompt is the placeholders and the language model's
   /// BOS. See GenerationConfig for lengths and defaults.

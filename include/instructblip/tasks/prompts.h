@@ -1,6 +1,6 @@
 // Prompts as InstructBLIP was trained and evaluated with them: the paper's templates
-// (https://arxiv.org/abs/2305.06500, appendix) and how LAVIS fills them in. The model is sensitive to
-// the wording: "Short answer:" gives words where "Answer:" may give digits.
+// (https://arxiv.org/abs/2305.06500, appendix) and how LAVIS fills them in. The model is sensitive
+// to the wording: "Short answer:" gives words where "Answer:" may give digits.
 #pragma once
 
 #include <span>
@@ -13,8 +13,8 @@
 
 namespace instructblip {
 
-/// A task by name: its prompt ("{}" is where the question, the text on the picture, ... goes) and the
-/// decoding that LAVIS evaluates it with.
+/// A task by name: its prompt ("{}" is where the question, the text on the picture, ... goes) and
+/// the decoding that LAVIS evaluates it with.
 struct TaskPreset {
   std::string_view name;
   std::string_view prompt;
@@ -29,7 +29,8 @@ INSTRUCTBLIP_EXPORT std::span<const TaskPreset> task_presets();
 /// One of them. Throws InputError that lists the names.
 INSTRUCTBLIP_EXPORT const TaskPreset& task_preset(std::string_view name);
 
-/// The templates of instruction tuning: "caption" (13), "vqa" (10, "{}" is the question) or "vqg" (6,
+/// The templates of instruction tuning: "caption" (13), "vqa" (10, "{}" is the question) or "vqg"
+/// (6,
 /// "{}" is the answer that a question is asked for). Throws InputError on another name.
 INSTRUCTBLIP_EXPORT std::span<const std::string_view> instruction_templates(std::string_view task);
 
@@ -54,19 +55,19 @@ INSTRUCTBLIP_EXPORT std::string with_caption(std::string_view prompt, std::strin
 
 /// What a question may bring along; what is empty is left out.
 struct PromptParts {
-  std::string question;
-  std::vector<std::string> ocr_tokens;
-  std::vector<std::string> choices;
-  std::string context;
-  std::string history;
-  std::string caption;
+  std::string question = {};
+  std::vector<std::string> ocr_tokens = {};
+  std::vector<std::string> choices = {};
+  std::string context = {};
+  std::string history = {};
+  std::string caption = {};
 };
 
-/// As LAVIS builds a prompt. With an empty template: the question itself. With two places: OCR tokens
-/// and question, or question and choices; with one place: OCR tokens where there is no question
-/// (captions of text), else the question. Then context, history and caption are put in front, in this
-/// order, so that a caption comes first. Throws InputError if two places have neither OCR tokens nor
-/// choices, which LAVIS dies of.
+/// As LAVIS builds a prompt. With an empty template: the question itself. With two places: OCR
+/// tokens and question, or question and choices; with one place: OCR tokens where there is no
+/// question (captions of text), else the question. Then context, history and caption are put in
+/// front, in this order, so that a caption comes first. Throws InputError if two places have
+/// neither OCR tokens nor choices, which LAVIS dies of.
 INSTRUCTBLIP_EXPORT std::string build_prompt(std::string_view prompt, const PromptParts& parts);
 
 }  // namespace instructblip
