@@ -126,7 +126,10 @@ inline LogitsProcessorList make_processors(const ResolvedConfig& resolved, const
   if (config.repetition_penalty.value_or(1) != 1) {
     std::vector<Index> ignored;
     for (const std::vector<Index>& columns : prompt.valid_columns) {
-      ignored.push_back(unseen_prompt || columns.empty() ? 0 : columns.front());
+      // Those of an encoder-decoder are the encoder's: the ids that are seen begin with the
+      // decoder's.
+      const bool unpadded = unseen_prompt || prompt.is_encoder_decoder || columns.empty();
+      ignored.push_back(unpadded ? 0 : columns.front());
     }
     add(RepetitionPenaltyLogitsProcessor(*config.repetition_penalty, std::move(ignored)));
     if (unseen_prompt) {
