@@ -28,5 +28,6 @@
 #include "instructblip/models/modeling_opt.h"
 #include "instructblip/models/modeling_t5.h"
 #include "instructblip/processing/processing_instructblip.h"
+#include "instructblip/tasks/answers.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "instructblip/version.h"

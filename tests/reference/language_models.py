@@ -253,7 +253,7 @@ def t5_models(folder):
     # Hidden states beyond the range of float16.
     def overflowing(model):
         for name, parameter in model.named_parameters():
-            if name.endswith("wo.weight") or name == "encoder.block.1.layer.0.SelfAttention.o.weight":
+            if name.endswith(("wo.weight", "encoder.block.1.layer.0.SelfAttention.o.weight")):
                 parameter.data *= 40000
 
     t5(folder, "t5_overflow", torch.float16, tied_but_not_scaled, weights_edit=overflowing,
