@@ -33,6 +33,11 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 constexpr std::string_view kLeftovers[] = {"*rotary_emb.inv_freq", "*position_ids"};
 
+// Stands for a tensor that does not fit. To be made once its size is known to be one that can be.
+SharedTensor without_data(const Shape& expected) {
+  return SharedTensor(TensorView(nullptr, DType::Float32, expected), nullptr);
+}
+
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines) text += "\n  " + line;
@@ -149,7 +154,7 @@ SharedTensor Weights::get(const Shape& expected) const {
     context_->note_unfit(name_ + ": missing, expected " + to_string(expected), expected);
   }
   if (std::optional<SharedTensor> found = find(expected)) return *std::move(found);
-  return SharedTensor(TensorView(nullptr, DType::Float32, expected), nullptr);
+  return without_data(expected);
 }
 
 std::optional<SharedTensor> Weights::find(const Shape& expected) const {
@@ -161,12 +166,11 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   const auto entry = context_->checkpoint->tensors().find(name_);
   if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
   if (is_new && context_->progress) context_->progress->advance(name_);
-  const SharedTensor without_data(TensorView(nullptr, DType::Float32, expected), nullptr);
   if (entry->second.shape != expected) {
     context_->note_unfit(
         name_ + ": found " + to_string(entry->second.shape) + ", expected " + to_string(expected),
         expected);
-    return without_data;
+    return without_data(expected);
   }
   try {
     std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
@@ -176,7 +180,7 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   } catch (const CheckpointError& error) {
     context_->note(error.what());
   }
-  return without_data;
+  return without_data(expected);
 }
 
 void Weights::ignore() const {
