@@ -1,0 +1,32 @@
+// Describes pictures:
+//   caption --model FOLDER a.jpg b.png
+#include <iostream>
+
+#include "program.h"
+
+int main(int argc, char** argv) {
+  using namespace instructblip;
+  CLI::App app{"Describes each picture in a line."};
+  examples::ModelFlags flags;
+  std::vector<std::filesystem::path> images;
+  std::string prompt = "A short image caption.";
+  // The paper's decoding for captions, lengths counted in new tokens.
+  GenerationConfig config{.max_new_tokens = 80, .num_beams = 5, .length_penalty = 1.0};
+  examples::add_model_flags(app, flags);
+  app.add_option("images", images, "pictures: JPEG, PNG, BMP, GIF or PNM")->required();
+  app.add_option("--prompt", prompt, "instruction")->capture_default_str();
+  examples::add_generation_flags(app, config);
+
+  return examples::run_program(app, argc, argv, flags, [&] {
+    const examples::LoadedModel loaded = examples::load_model(flags);
+    examples::stop_at_tokenizer_eos(config, loaded);
+    for (const std::filesystem::path& path : images) {
+      const BatchFeature inputs = loaded.processor({Image::open(path)}, {prompt});
+      const GenerateOutput output = loaded.model.generate(inputs, config);
+      for (const std::string& text :
+           loaded.processor.batch_decode(output.new_tokens(), {.skip_special_tokens = true})) {
+        std::cout << path.string() << ": " << examples::trimmed(text) << '\n';
+      }
+    }
+  });
+}

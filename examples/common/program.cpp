@@ -1,0 +1,118 @@
+#include "program.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+
+namespace examples {
+
+using namespace instructblip;
+
+DType ModelFlags::compute_dtype() const {
+  return dtype == "float32" ? DType::Float32 : DType::BFloat16;
+}
+
+void add_model_flags(CLI::App& app, ModelFlags& flags) {
+  app.add_option("--model", flags.model, "checkpoint folder")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--dtype", flags.dtype, "type that the weights are computed in")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--threads", flags.threads, "threads (default: all processors)")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--quiet", flags.quiet, "no warnings and no progress");
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
+                const std::function<void()>& body) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  if (!flags.quiet) {
+    set_log_callback(
+        [](LogLevel, std::string_view message) { std::cerr << "warning: " << message << '\n'; });
+  }
+  try {
+    if (flags.threads > 0) set_num_threads(flags.threads);
+    body();
+    std::cout.flush();
+    return kDone;
+  } catch (const std::exception& error) {
+    std::cout.flush();
+    std::cerr << "error: " << error.what() << '\n';
+    return kFailed;
+  }
+}
+
+LoadedModel load_model(const ModelFlags& flags) {
+  const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
+  LoadOptions options{.dtype = flags.compute_dtype()};
+  if (show) {
+    options.progress = [](const Progress& progress) {
+      std::fprintf(stderr, "\rloading %3d %%", static_cast<int>(100 * progress.fraction()));
+    };
+  }
+  LoadedModel loaded{InstructBlipProcessor::from_pretrained(flags.model),
+                     InstructBlipForConditionalGeneration::from_pretrained(flags.model, options)};
+  if (show) std::fprintf(stderr, "\r             \r");
+  return loaded;
+}
+
+void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) {
+  const auto eos = loaded.processor.tokenizer().eos_token_id();
+  if (config.eos_token_id.has_value() || !eos) return;
+  const auto& configured = loaded.model.language_model().traits().eos_token_id;
+  const std::string line = explain_eos_mismatch(configured, {*eos}, "tokenizer");
+  if (line.empty()) return;
+  log_warning(line + " (this program stops at the tokenizer's)");
+  config.eos_token_id = *eos;
+}
+
+GenerateOutput answer(const LoadedModel& loaded, const ImageFeatures& features,
+                      const std::string& question, const GenerationConfig& config) {
+  const BatchFeature text = loaded.processor({}, {question}, {.num_images = 1});
+  GenerateCallbacks callbacks{.tokenizer = &loaded.processor.tokenizer()};
+  const DecodeOptions decoding{.skip_special_tokens = true};
+  if (config.num_beams.value_or(1) > 1 || config.num_return_sequences.value_or(1) > 1) {
+    GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
+    for (const std::string& line : loaded.processor.batch_decode(output.new_tokens(), decoding)) {
+      std::cout << "  " << trimmed(line) << '\n';
+    }
+    return output;
+  }
+  bool begun = false;
+  TextStreamer streamer(
+      loaded.processor.tokenizer(),
+      [&begun](std::string_view piece) {
+        // A first token often brings the space before its word.
+        if (!begun) piece.remove_prefix(std::min(piece.find_first_not_of(' '), piece.size()));
+        begun = begun || !piece.empty();
+        std::cout << piece << std::flush;
+        return true;
+      },
+      true, decoding);
+  callbacks.streamer = &streamer;
+  std::cout << "  ";
+  GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
+  std::cout << '\n';
+  return output;
+}
+
+void print_timings(const GenerateOutput& output) {
+  const GenerationTimings& timings = output.timings;
+  std::fprintf(stderr, "prompt %.3f s, %zu steps of %.4f s (standard deviation %.4f s)\n",
+               timings.prompt_seconds, timings.step_seconds.size(), timings.mean_step_seconds(),
+               timings.stddev_step_seconds());
+}
+
+std::string trimmed(const std::string& text) {
+  const auto begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string::npos) return "";
+  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
+}
+
+}  // namespace examples

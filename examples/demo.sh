@@ -1,0 +1,14 @@
+#!/bin/sh
+# Installs what is missing, builds the example programs and asks the demo model about a picture.
+set -eu
+cd "$(dirname "$0")/.."
+sh cmake/install_dependencies.sh
+echo "Building (a few minutes, once) ..."
+cmake -S . -B build-demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DINSTRUCTBLIP_BUILD_TESTS=OFF >/dev/null
+cmake --build build-demo --target vqa chat >/dev/null
+exec build-demo/examples/vqa --model examples/assets/instructblip-demo \
+  --image examples/assets/scene.png "$@" \
+  "describe the image." \
+  "how many objects are there?" \
+  "what colour is the largest object?" \
+  "what does the sign say?"

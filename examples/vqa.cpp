@@ -1,0 +1,36 @@
+// Answers questions about a picture, each answer streamed as it is made:
+//   vqa --model FOLDER --image street.jpg "What is unusual about this image?" "How many cars are
+//   there?"
+#include <iostream>
+
+#include "program.h"
+
+int main(int argc, char** argv) {
+  using namespace instructblip;
+  CLI::App app{
+      "Answers questions about a picture. Several questions share one pass over the picture."};
+  examples::ModelFlags flags;
+  std::filesystem::path image_path;
+  std::vector<std::string> questions;
+  bool timings = false;
+  GenerationConfig config{.max_new_tokens = 64};
+  examples::add_model_flags(app, flags);
+  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")->required();
+  app.add_option("questions", questions, "questions or instructions")->required();
+  app.add_flag("--timings", timings, "seconds of each part, on stderr");
+  examples::add_generation_flags(app, config);
+
+  return examples::run_program(app, argc, argv, flags, [&] {
+    const examples::LoadedModel loaded = examples::load_model(flags);
+    examples::stop_at_tokenizer_eos(config, loaded);
+    const BatchFeature image = loaded.processor({Image::open(image_path)}, {});
+    const examples::Stopwatch vision_watch;
+    const ImageFeatures features = loaded.model.encode_image(image.pixel_values);
+    if (timings) std::cerr << "vision " << vision_watch.seconds() << " s\n";
+    for (const std::string& question : questions) {
+      std::cout << question << '\n';
+      const GenerateOutput output = examples::answer(loaded, features, question, config);
+      if (timings) examples::print_timings(output);
+    }
+  });
+}
