@@ -8,7 +8,9 @@ cmake -S . -B build-demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DINSTRUCTBLIP_BUIL
 cmake --build build-demo --target vqa chat >/dev/null
 exec build-demo/examples/vqa --model examples/assets/instructblip-demo \
   --image examples/assets/scene.png "$@" \
-  "describe the image." \
-  "how many objects are there?" \
-  "what colour is the largest object?" \
-  "what does the sign say?"
+  "what does the sign say?" \
+  "what colour is the ring?" \
+  "how many red objects are there?" \
+  "is there a blue square?" \
+  "what texture does the cross have?" \
+  "what is the leftmost object?"

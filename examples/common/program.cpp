@@ -50,6 +50,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
 
 LoadedModel load_model(const ModelFlags& flags) {
   const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
+  warn_about_folder(flags.model);
   LoadOptions options{.dtype = flags.compute_dtype()};
   if (show) {
     options.progress = [](const Progress& progress) {
