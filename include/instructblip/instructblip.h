@@ -29,5 +29,6 @@
 #include "instructblip/models/modeling_t5.h"
 #include "instructblip/processing/processing_instructblip.h"
 #include "instructblip/tasks/answers.h"
+#include "instructblip/tasks/folder_check.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "instructblip/version.h"
