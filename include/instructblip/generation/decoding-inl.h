@@ -175,7 +175,6 @@ inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateI
 
   if (traits.is_encoder_decoder) {
     prompt.ids = decoder_prompt(inputs, resolved, batch);
-    prompt.valid_columns.clear();  // of the encoder's prompt, which no processor sees
   } else {
     prompt.ids = has_ids ? std::move(ids)
                          : std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(batch));
