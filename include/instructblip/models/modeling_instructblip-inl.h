@@ -201,10 +201,9 @@ inline BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features
       queries, 1,
       detail::mask_or_ones(inputs.qformer_attention_mask, inputs.qformer_input_ids.shape,
                            "qformer_attention_mask"));
-  const Tensor query_embeds = detail::repeat_image(query_tokens_, images);
   outputs.qformer_outputs = qformer_.forward({.input_ids = inputs.qformer_input_ids,
                                               .attention_mask = attention_mask,
-                                              .query_embeds = query_embeds,
+                                              .query_embeds = query_tokens_,
                                               .encoder_hidden_states = image_embeds,
                                               .output_hidden_states = capture.hidden_states,
                                               .output_attentions = capture.attentions});
