@@ -51,6 +51,7 @@ class Generations {
     Shape shape{shapes.at<std::int64_t>({i, 0})};
     if (shapes.at<std::int64_t>({i, 1}) >= 0) shape.push_back(shapes.at<std::int64_t>({i, 1}));
     Tensor result(values.dtype(), shape);
+    if (result.empty()) return result;  // no memory to copy into
     const auto width = size_of(values.dtype());
     std::memcpy(result.raw(), static_cast<const char*>(values.raw()) + begin * width,
                 static_cast<std::size_t>(result.size()) * width);
