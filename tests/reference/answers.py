@@ -1,12 +1,14 @@
-"""Fixtures of tests/tasks/answers_test.cpp: how likely candidate answers are, and short answers."""
+"""Fixtures of tests/tasks: how likely candidate answers are, short answers, text processors."""
 
+import re
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from transformers import InstructBlipForConditionalGeneration
 
-from common import ids, save, seed
+from common import ids, save, seed, texts
 
 MODELS = Path(__file__).parent / "fixtures" / "instructblip"
 INPUTS = ["pixel_values", "qformer_input_ids", "qformer_attention_mask", "input_ids",
@@ -75,4 +77,39 @@ def short_answers(model, batch):
     return {"short_answers": sequences}
 
 
-FIXTURES = {f"answers/{kind}": answers(kind) for kind in ("opt", "llama", "t5")}
+TEXTS = [
+    "What is this?", "  Is it: (a) red; (b) ~blue~?  ", "A DOG.  Two\t\tcats!\n", "", " ", ".",
+    "\n\n", "...a...", 'He said "no" #1 * 2', "tab\tkept", "line\nkept", "end\n", "end \n", "end\n ",
+    "\n begin", "a\u00a0\u00a0b", "a\u3000b", "a\x1c\x1db", "a\x85\u2028b", "\u200b\u200b",
+    "ÄÖÜ ẞ É Ω Я", "İstanbul", "日本  語。", "emoji 🙂  🙂!", "it's 50% off, ok?",
+    "two  spaces " * 30, "a . b . c . d", "x" * 300, "trailing dots . . .",
+    *(" ".join(f"w{i}" for i in range(count)) for count in (49, 50, 51))]
+
+
+def question(text, max_words):
+    """pre_question of LAVIS' processors/blip_processors.py."""
+    text = re.sub(r"([.!\"()*#:;~])", "", text.lower()).rstrip(" ")
+    words = text.split(" ")
+    return " ".join(words[:max_words]) if len(words) > max_words else text
+
+
+def caption(text, max_words):
+    """pre_caption of the same file."""
+    text = re.sub(r"\s{2,}", " ", re.sub(r"([.!\"()*#:;~])", " ", text.lower()))
+    text = text.rstrip("\n").strip(" ")
+    words = text.split(" ")
+    return " ".join(words[:max_words]) if len(words) > max_words else text
+
+
+def text_processors(folder):
+    tensors = texts("texts", TEXTS)
+    for words in (0, 1, 2, 50):
+        for function in (question, caption):
+            tensors |= texts(f"{function.__name__}.{words}", [function(t, words) for t in TEXTS])
+    white_space = [c for c in range(sys.maxunicode + 1) if re.match(r"\s", chr(c))]
+    save(folder, "answers/text_processors", {**tensors, "white_space": torch.tensor(white_space)})
+
+
+FIXTURES = {
+    "answers/text_processors": text_processors,
+    **{f"answers/{kind}": answers(kind) for kind in ("opt", "llama", "t5")}}

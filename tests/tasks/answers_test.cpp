@@ -90,6 +90,14 @@ TEST_P(Answers, RanksGoFromTheBestToTheWorst) {
   EXPECT_EQ(equal.ranks.at<std::int64_t>({1, 2}), 2);
 }
 
+TEST_P(Answers, AnEmptyCandidateIsAsLikelyAsTheEnd) {
+  const auto eos = model.language_model().traits().eos_token_id;
+  const Tensor empty =
+      rank_candidates(model, inputs, {{5}, {}}, {.score_eos = true}).log_likelihoods;
+  const Tensor end = rank_candidates(model, inputs, {eos}, {.score_eos = false}).log_likelihoods;
+  for (Index b = 0; b < 3; ++b) EXPECT_EQ(empty.at<float>({b, 1}), end.at<float>({b, 0}));
+}
+
 TEST_P(Answers, ScoresHaveTheSameBitsInAnyCompany) {
   const Tensor expected = rank_candidates(model, inputs, candidates).log_likelihoods;
   const int threads_before = num_threads();
@@ -126,7 +134,7 @@ TEST_P(Answers, BadArgumentsAreErrors) {
   expect_error<InputError>([&] { rank_candidates(model, inputs, {}); }, {"no candidates"});
   expect_error<InputError>(
       [&] {
-        rank_candidates(model, inputs, {{5}, {}});
+        rank_candidates(model, inputs, {{5}, {}}, {.score_eos = false});
       },
       {"candidate 1 is empty"});
   expect_error<InputError>(
@@ -161,9 +169,12 @@ TEST(RankCandidates, LongCandidatesBeyondThePositionTableAreAnError) {
 TEST(PredictAnswersOptions, ATaskBringsItsPromptAndDecoding) {
   const auto options = PredictAnswersOptions::from(task_preset("coco_caption"));
   EXPECT_EQ(options.prompt, "A short image caption.");
+  EXPECT_EQ(options.num_beams, 5);
   EXPECT_EQ(options.max_len, 80);
   EXPECT_EQ(options.min_len, 10);
   EXPECT_EQ(options.length_penalty, 1.0);
+  EXPECT_EQ(options.repetition_penalty, 1.15);
+  EXPECT_FALSE(PredictAnswersOptions::from(task_preset("okvqa")).length_penalty);
 }
 
 }  // namespace

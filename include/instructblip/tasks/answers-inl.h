@@ -57,8 +57,8 @@ inline std::vector<std::vector<std::int64_t>> checked_candidates(
     throw InputError("the end of a candidate is to be scored, but there is no eos_token_id");
   }
   for (std::size_t c = 0; c < candidates.size(); ++c) {
-    if (candidates[c].empty()) {
-      throw InputError("candidate " + std::to_string(c) + " is empty");
+    if (candidates[c].empty() && !score_eos) {
+      throw InputError("candidate " + std::to_string(c) + " is empty, and its end is not scored");
     }
     for (const std::int64_t id : candidates[c]) {
       if (id < 0 || id >= traits.vocab_size) {
@@ -129,6 +129,15 @@ inline void check_texts(const std::vector<Image>& images, std::size_t prompts) {
   }
 }
 
+// LAVIS pads the Q-Former's text on the right whatever side the language model's is padded on.
+inline BatchFeature encode_prompts(const InstructBlipProcessor& processor,
+                                   const std::vector<Image>& images,
+                                   const std::vector<std::string>& prompts) {
+  check_texts(images, prompts.size());
+  return processor(images, prompts,
+                   {.padding = PaddingStrategy::Longest, .qformer_padding_side = Side::Right});
+}
+
 inline std::vector<std::vector<std::int64_t>> encode_candidates(
     const Tokenizer& tokenizer, const std::vector<std::string>& candidates) {
   std::vector<std::vector<std::int64_t>> ids;
@@ -190,17 +199,14 @@ inline CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration
                                       const std::vector<std::string>& prompts,
                                       const std::vector<std::string>& candidates,
                                       const RankOptions& options) {
-  detail::check_texts(images, prompts.size());
-  const BatchFeature features = processor(images, prompts, {.padding = PaddingStrategy::Longest});
+  const BatchFeature features = detail::encode_prompts(processor, images, prompts);
   auto ids = detail::encode_candidates(processor.tokenizer(), candidates);
   RankOptions own = options;
   // The tokenizer's end, where text_config may name another.
   const auto eos = processor.tokenizer().eos_token_id();
   const bool encoder_decoder = model.language_model().traits().is_encoder_decoder;
   if (eos && options.score_eos.value_or(encoder_decoder)) {
-    for (auto& candidate : ids) {
-      if (!candidate.empty()) candidate.push_back(*eos);
-    }
+    for (auto& candidate : ids) candidate.push_back(*eos);
     own.score_eos = false;
   }
   return rank_candidates(model, InstructBlipInputs::from(features), ids, own);
@@ -241,7 +247,8 @@ inline PredictAnswersOptions PredictAnswersOptions::from(const TaskPreset& task)
           .num_beams = task.num_beams,
           .max_len = task.max_len,
           .min_len = task.min_len,
-          .length_penalty = task.length_penalty};
+          .length_penalty = task.length_penalty,
+          .repetition_penalty = task.repetition_penalty};
 }
 
 inline GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model,
@@ -268,12 +275,11 @@ inline std::vector<std::string> predict_answers(const InstructBlipForConditional
                                                 const std::vector<Image>& images,
                                                 const std::vector<PromptParts>& questions,
                                                 const PredictAnswersOptions& options) {
-  detail::check_texts(images, questions.size());
   std::vector<std::string> prompts;
   for (const PromptParts& question : questions) {
     prompts.push_back(build_prompt(options.prompt, question));
   }
-  const BatchFeature features = processor(images, prompts, {.padding = PaddingStrategy::Longest});
+  const BatchFeature features = detail::encode_prompts(processor, images, prompts);
   const GenerateOutput output = predict_answers(model, InstructBlipInputs::from(features), options,
                                                 detail::eos_of(processor.tokenizer()));
   std::vector<std::string> answers =

@@ -38,15 +38,18 @@ struct CandidateRanks {
 /// How likely the model is to answer each prompt with each of the candidates: the sum of the log
 /// probabilities of a candidate's ids. The prompt is computed once for all of them. A score has the
 /// same bits whatever other candidates and prompts are given. Throws InputError if there are no
-/// candidates, if one is empty, or on an id outside the vocabulary, naming the candidate.
+/// candidates, if one is empty and its end is not scored, or on an id outside the vocabulary,
+/// naming the candidate.
 CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
                                const InstructBlipInputs& inputs,
                                const std::vector<std::vector<std::int64_t>>& candidates,
                                const RankOptions& options = {});
 
-/// The same for texts. Candidates follow the prompt as they are, without BOS. Whatever the
+/// The same for texts, each with the same number of images. Candidates follow the prompt as they
+/// are, without BOS, and end with the tokenizer's EOS where the end is scored. Whatever the
 /// tokenizer makes of a leading space (LLaMA and T5 put one in front, OPT does not) is part of the
-/// score.
+/// score. The Q-Former's text is padded on the right, as in LAVIS; LAVIS also cuts it to its last
+/// 128 ids, which is left to the caller: beyond the Q-Former's positions it is an InputError.
 CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
                                const InstructBlipProcessor& processor,
                                const std::vector<Image>& images,
@@ -91,9 +94,10 @@ GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model
                                const PredictAnswersOptions& options = {},
                                const TokenIds& eos_token_id = {});
 
-/// A short answer to each question, one image each. Answers end at the tokenizer's EOS (the hub's
-/// Vicuna names another in text_config); those of a decoder-only model are stripped of white space.
-/// The reference's lemmatizer is not part of this.
+/// A short answer to each question, each with the same number of images. Answers end at the
+/// tokenizer's EOS (the hub's Vicuna names another in text_config); those of a decoder-only model
+/// are stripped of white space. LAVIS' `apply_lemmatizer` (nouns and verbs to their lemmas, by
+/// spaCy) is left to the caller, who has the answers in hand.
 std::vector<std::string> predict_answers(const InstructBlipForConditionalGeneration& model,
                                          const InstructBlipProcessor& processor,
                                          const std::vector<Image>& images,
