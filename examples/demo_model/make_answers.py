@@ -4,7 +4,8 @@
 
 answers.json is a list of {image, question, max_new_tokens, greedy_ids, greedy_text, beam_ids, beam_text, near_tie}: the new
 tokens with the end token, by greedy search and by five beams, in float32. near_tie marks the cases whose answer may rightly differ: at
-some greedy step the two best tokens, or at the end the two best beams, lie within 1e-4 of each other.
+some greedy step the two best tokens, or at the end the two best beams, lie within 1e-4 of each other. predictions.json holds
+the same for ranked and short answers: see predictions.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from evaluate import LONGEST, load
+from predictions import predictions
 from questions import ask, short_questions
 from scene import SIZE, render, sample_scene
 
@@ -42,6 +44,11 @@ def answers(processor, model, image: Image.Image, question: str) -> dict:
     return found | {"near_tie": min(margins) < NEAR}
 
 
+def write(path: Path, entries: list[dict]):
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
@@ -51,7 +58,7 @@ def main():
     torch.set_num_threads(1)
     arguments.to.mkdir(parents=True, exist_ok=True)
     processor, model = load(arguments.model)
-    made = []
+    made, asked, vocabulary = [], [], []
     for number in range(arguments.scenes):
         rng = np.random.default_rng((SEEDS, number))
         scene = sample_scene(rng)
@@ -59,10 +66,16 @@ def main():
         picture = Image.fromarray(render(scene, 2 * SIZE if number % 8 == 7 else SIZE)[0])
         name = f"scene_{number:03d}.png"
         picture.save(arguments.to / name, optimize=True)
-        for question in [*short_questions(rng, scene, 2), ask(rng, scene, "caption")]:
+        questions = [*short_questions(rng, scene, 2), ask(rng, scene, "caption")]
+        asked.append(([picture], [name], questions[0].text))
+        vocabulary += [question.answer for question in questions[:2]]
+        for question in questions:
             made.append({"image": name, "question": question.text, "max_new_tokens": LONGEST, **answers(processor, model, picture, question.text)})
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in made)
-    (arguments.to / "answers.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    write(arguments.to / "answers.json", made)
+    picture = Image.open(arguments.model.parent / "scene.png").convert("RGB")
+    asked += [([picture], ["scene.png"], text) for text in ("how many objects are there?", "what does the sign say?", "is there a ring?")]
+    asked += [([*a[0], *b[0]], [*a[1], *b[1]], b[2]) for a, b in zip(asked[:3], asked[3:6])]
+    write(arguments.to / "predictions.json", predictions(processor, model, asked, vocabulary))
     print(f"{len(made)} answers, {sum(entry['near_tie'] for entry in made)} near ties")
 
 

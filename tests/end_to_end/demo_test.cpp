@@ -1,17 +1,14 @@
 // The demo model, from its folder and PNG files to text: the same answers as the reference's,
 // greedy and with five beams. examples/demo_model/make_answers.py writes them.
-#include <iterator>
-#include <regex>
-
-#include "instructblip/instructblip.h"
+#include "end_to_end/demo_files.h"
 
 namespace instructblip {
 namespace {
 
-namespace fs = std::filesystem;
-
-const fs::path kModel = fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/instructblip-demo";
-const fs::path kAnswers = fs::path(INSTRUCTBLIP_SOURCE_DIR) / "tests/end_to_end/fixtures/demo";
+using testing::demo_lines;
+using testing::field;
+using testing::ids_of;
+using testing::kDemoAnswers;
 
 struct Answer {
   std::string image, question, greedy_text, beam_text;
@@ -19,31 +16,9 @@ struct Answer {
   bool near_tie = false;
 };
 
-// answers.json holds one object a line, of plain strings and lists of ids.
-std::string field(const std::string& line, const std::string& name) {
-  std::smatch match;
-  const std::regex pattern("\"" + name + R"re(": (?:"([^"\\]*)"|\[([^\]]*)\]|(true|false)))re");
-  if (!std::regex_search(line, match, pattern)) {
-    throw std::runtime_error("answers.json: no " + name + " in " + line);
-  }
-  return match[1].matched ? match[1] : match[2].matched ? match[2] : match[3];
-}
-
-std::vector<std::int64_t> ids_of(const std::string& list) {
-  static const std::regex number(R"(-?\d+)");
-  std::vector<std::int64_t> ids;
-  for (auto i = std::sregex_iterator(list.begin(), list.end(), number); i != std::sregex_iterator();
-       ++i) {
-    ids.push_back(std::stoll(i->str()));
-  }
-  return ids;
-}
-
 std::vector<Answer> read_answers() {
-  std::ifstream file(kAnswers / "answers.json");
   std::vector<Answer> answers;
-  for (std::string line; std::getline(file, line);) {
-    if (line.find('{') == std::string::npos) continue;
+  for (const std::string& line : demo_lines("answers.json")) {
     answers.push_back({field(line, "image"), field(line, "question"), field(line, "greedy_text"),
                        field(line, "beam_text"), ids_of(field(line, "greedy_ids")),
                        ids_of(field(line, "beam_ids")), field(line, "near_tie") == "true"});
@@ -53,18 +28,11 @@ std::vector<Answer> read_answers() {
 
 class DemoModelTest : public ::testing::Test {
  protected:
-  static const InstructBlipProcessor& processor() {
-    static const auto processor = InstructBlipProcessor::from_pretrained(kModel);
-    return processor;
-  }
-  static const InstructBlipForConditionalGeneration& model() {
-    static const auto model =
-        InstructBlipForConditionalGeneration::from_pretrained(kModel, {.dtype = DType::Float32});
-    return model;
-  }
+  static const InstructBlipProcessor& processor() { return testing::demo_processor(); }
+  static const InstructBlipForConditionalGeneration& model() { return testing::demo_model(); }
   static std::vector<std::int64_t> ask(const Answer& answer, const GenerationConfig& config) {
     const BatchFeature inputs =
-        processor()({Image::open(kAnswers / answer.image)}, {answer.question});
+        processor()({Image::open(kDemoAnswers / answer.image)}, {answer.question});
     return model().generate(inputs, config).new_tokens()[0];
   }
 };
@@ -94,7 +62,7 @@ TEST_F(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
   std::vector<Image> images;
   std::vector<std::string> questions;
   for (std::size_t i = 0; i < 6; ++i) {
-    images.push_back(Image::open(kAnswers / answers[i].image));
+    images.push_back(Image::open(kDemoAnswers / answers[i].image));
     questions.push_back(answers[i].question);
   }
   const BatchFeature batch = processor()(images, questions, {.padding = PaddingStrategy::Longest});
@@ -109,7 +77,8 @@ TEST_F(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
 }
 
 TEST_F(DemoModelTest, AnotherInstructionGetsAnotherAnswerAboutTheSamePicture) {
-  const Image image = Image::open(fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/scene.png");
+  const Image image =
+      Image::open(std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/scene.png");
   std::map<std::string, int> answers;
   for (const char* question : {"describe the image.", "how many objects are there?",
                                "what does the sign say?", "what colour is the ring?"}) {
@@ -126,7 +95,7 @@ TEST_F(DemoModelTest, StreamedPiecesAreTheAnswer) {
                         [&](std::string_view piece) { return streamed += piece, true; }, true,
                         {.skip_special_tokens = true});
   const BatchFeature inputs =
-      processor()({Image::open(kAnswers / answer.image)}, {answer.question});
+      processor()({Image::open(kDemoAnswers / answer.image)}, {answer.question});
   model().generate(inputs, {.max_new_tokens = 64}, {.streamer = &streamer});
   EXPECT_EQ(streamed, answer.greedy_text);
 }
