@@ -81,7 +81,20 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
   return rope;
 }
 
-void check_rope(const std::string& where, const RopeParameters& rope) {
+// longrope: a number for each pair of a head's columns.
+void check_factors(const std::string& place, const char* key, const std::vector<double>& factors,
+                   Index head_dim) {
+  if (factors.empty()) {
+    throw ConfigError(place + ": \"" + key + "\" is missing; rope_type \"longrope\" needs it");
+  }
+  if (static_cast<Index>(factors.size()) != head_dim / 2) {
+    throw ConfigError(place + ": \"" + key + "\" must have " + std::to_string(head_dim / 2) +
+                      " numbers (head_dim / 2), found " + std::to_string(factors.size()));
+  }
+  for (const double factor : factors) detail::check_positive(place, key, factor);
+}
+
+void check_rope(const std::string& where, const RopeParameters& rope, Index head_dim) {
   const std::string place = where + ": rope_parameters";
   if (rope.rope_type != "default" && rope.rope_type != "linear" && rope.rope_type != "dynamic" &&
       !has_original_length(rope.rope_type)) {
@@ -107,6 +120,15 @@ void check_rope(const std::string& where, const RopeParameters& rope) {
   if (rope.original_max_position_embeddings) {
     detail::check_positions(place, "original_max_position_embeddings",
                             *rope.original_max_position_embeddings);
+  }
+  if (rope.rope_type == "yarn") {
+    // 0 stands for the default, as in the reference.
+    if (rope.beta_fast && *rope.beta_fast != 0) need("beta_fast", rope.beta_fast);
+    if (rope.beta_slow && *rope.beta_slow != 0) need("beta_slow", rope.beta_slow);
+  }
+  if (rope.rope_type == "longrope") {
+    check_factors(place, "short_factor", rope.short_factor, head_dim);
+    check_factors(place, "long_factor", rope.long_factor, head_dim);
   }
   if (rope.rope_type != "llama3") return;
   need("low_freq_factor", rope.low_freq_factor);
@@ -178,7 +200,7 @@ void LlamaConfig::check(const std::string& where) const {
   detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
   detail::check_positive(where, "rms_norm_eps", rms_norm_eps);
   detail::check_activation(where, "hidden_act", hidden_act);
-  check_rope(where, rope_parameters);
+  check_rope(where, rope_parameters, resolved_head_dim());
 }
 
 }  // namespace instructblip

@@ -76,8 +76,12 @@ std::vector<float> yarn_frequencies(const RotaryOptions& options) {
     return dim * std::log(static_cast<double>(original_length(options)) / (rotations * 2 * kPi)) /
            (2 * std::log(options.rope_theta));
   };
-  double low = correction(options.beta_fast.value_or(32));
-  double high = correction(options.beta_slow.value_or(1));
+  // 0 stands for the default, as in the reference.
+  const auto rotations = [](const std::optional<double>& value, double unset) {
+    return value.value_or(0) == 0 ? unset : *value;
+  };
+  double low = correction(rotations(options.beta_fast, 32));
+  double high = correction(rotations(options.beta_slow, 1));
   if (options.truncate) {
     low = std::floor(low);
     high = std::ceil(high);
@@ -146,6 +150,8 @@ void check_options(const RotaryOptions& options) {
   if (options.factor) positive("factor", *options.factor);
   if (options.low_freq_factor) positive("low_freq_factor", *options.low_freq_factor);
   if (options.high_freq_factor) positive("high_freq_factor", *options.high_freq_factor);
+  if (options.beta_fast.value_or(0) != 0) positive("beta_fast", *options.beta_fast);
+  if (options.beta_slow.value_or(0) != 0) positive("beta_slow", *options.beta_slow);
 }
 
 }  // namespace

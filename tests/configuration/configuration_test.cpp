@@ -235,6 +235,27 @@ TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   expect_error<LlamaConfig>(R"({"rope_scaling":{"rope_type":"llama3","factor":2.0}})",
                             "\"low_freq_factor\" is missing");
   expect_error<LlamaConfig>(R"({"rope_theta":0})", "must be a positive number");
+  expect_error<LlamaConfig>(R"({"rope_parameters":{"rope_type":"yarn"}})", "\"factor\" is missing");
+  expect_error<LlamaConfig>(R"({"rope_parameters":{"rope_type":"dynamic"}})",
+                            "\"factor\" is missing; rope_type \"dynamic\" needs it");
+  expect_error<LlamaConfig>(
+      R"({"rope_parameters":{"rope_type":"yarn","factor":2.0,"beta_slow":-1}})",
+      "\"beta_slow\" must be a positive number");
+  expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope"}})",
+                            "\"short_factor\" is missing; rope_type \"longrope\" needs it");
+  expect_error<LlamaConfig>(
+      R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope","short_factor":[1,2]}})",
+      "\"long_factor\" is missing");
+  expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
+                            R"("short_factor":[1,2],"long_factor":[1,2,3]}})",
+                            "\"long_factor\" must have 2 numbers (head_dim / 2), found 3");
+  expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
+                            R"("short_factor":[1,0],"long_factor":[1,2]}})",
+                            "\"short_factor\" must be a positive number");
+  EXPECT_EQ(LlamaConfig::from_json(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
+                                   R"("short_factor":[1,2],"long_factor":[1,2]}})")
+                .rope_parameters.long_factor.size(),
+            2u);
   expect_error<LlamaConfig>(R"({"partial_rotary_factor":0.5,)"
                             R"("rope_scaling":{"type":"linear","factor":2.0}})",
                             "must be 1, found 0.5");

@@ -97,6 +97,13 @@ TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
               std::sin(20 * embedding.long_inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
 }
 
+TEST(RotaryTest, ZeroRotationsOfYarnStandForTheDefault) {
+  RotaryOptions options = reference_options().at("yarn");
+  const RotaryEmbedding expected(options);
+  options.beta_fast = options.beta_slow = 0;
+  EXPECT_EQ(RotaryEmbedding(options).inv_freq(), expected.inv_freq());
+}
+
 void expect_error(const RotaryOptions& options, const std::string& text) {
   try {
     const RotaryEmbedding embedding(options);
@@ -122,6 +129,9 @@ TEST(RotaryTest, WrongOptionsAreErrorsThatNameTheKey) {
   options = options_of("linear");
   options.factor = -1.0;
   expect_error(options, "\"factor\" is -1");
+  options = options_of("yarn");
+  options.beta_fast = -2.0;
+  expect_error(options, "\"beta_fast\" is -2");
 }
 
 TEST(RotaryTest, WrongShapesAreErrors) {
