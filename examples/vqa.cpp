@@ -21,7 +21,9 @@ int main(int argc, char** argv) {
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
+    const examples::Stopwatch loading_watch;
     const examples::LoadedModel loaded = examples::load_model(flags);
+    if (timings) std::cerr << "loading " << loading_watch.seconds() << " s\n";
     examples::stop_at_tokenizer_eos(config, loaded);
     const BatchFeature image = loaded.processor({Image::open(image_path)}, {});
     const examples::Stopwatch vision_watch;
