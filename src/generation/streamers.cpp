@@ -64,24 +64,32 @@ bool TextStreamer::put(const Tensor& ids) {
   if (is_prompt && skip_prompt_) return true;
   const auto values = ids.span<std::int64_t>();
   token_cache_.insert(token_cache_.end(), values.begin(), values.end());
-  const std::string text = tokenizer_.decode(token_cache_, decode_options_);
-  const std::string_view rest = std::string_view(text).substr(std::min(printed_, text.size()));
-  const std::vector<std::int32_t> points = code_points(rest);
-
-  if (text.ends_with('\n')) {
-    // The last token stays as context, so that a space that begins the next line is kept.
-    token_cache_ = {token_cache_.back()};
-    printed_ = tokenizer_.decode(token_cache_, decode_options_).size();
-    return emit(rest);
-  }
-  std::string_view piece = rest;
-  if (!(!points.empty() && is_chinese(points.back())) &&
+  const std::string text = tokenizer_.decode_settled(token_cache_, decode_options_);
+  if (text.size() <= printed_) return true;
+  std::string_view piece = std::string_view(text).substr(printed_);
+  const std::vector<std::int32_t> points = code_points(piece);
+  if (points.back() != '\n' && !is_chinese(points.back()) &&
       !std::all_of(points.begin(), points.end(), is_word_or_space)) {
-    const std::size_t space = rest.rfind(' ');
-    piece = space == std::string_view::npos ? std::string_view{} : rest.substr(0, space + 1);
+    piece = piece.substr(0, piece.rfind(' ') + 1);  // nothing if there is none
   }
   printed_ += piece.size();
+  forget_printed();
   return emit(piece);
+}
+
+void TextStreamer::forget_printed() {
+  constexpr std::size_t kMostTokens = 64;
+  if (token_cache_.size() < kMostTokens) return;
+  // The last id stays as context, so that a space that begins the next one is kept. It has to be
+  // one that may stand first: all text that is seen, and none of it waiting.
+  const auto last = std::span(token_cache_).last(1);
+  const std::string text = tokenizer_.decode(last, decode_options_);
+  if (text.empty() || tokenizer_.decode_settled(last, decode_options_) != text ||
+      tokenizer_.decode(token_cache_, decode_options_).size() != printed_) {
+    return;
+  }
+  token_cache_ = {token_cache_.back()};
+  printed_ = text.size();
 }
 
 void TextStreamer::end() {

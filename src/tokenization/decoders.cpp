@@ -25,6 +25,18 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   return replaced.append(text.substr(begin));
 }
 
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// In the order in which they are applied, each to what the one before has made.
+constexpr std::pair<std::string_view, std::string_view> kCleanUps[] = {
+    {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+    {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+
 class WordPieceDecoder : public Decoder {
  public:
   explicit WordPieceDecoder(const JsonSection& section)
@@ -128,7 +140,7 @@ class ByteFallback : public Decoder {
       bytes.clear();
     };
     for (std::string& token : tokens) {
-      const int byte = byte_of(token);
+      const int byte = byte_of_token(token);
       if (byte >= 0) {
         bytes.push_back(static_cast<char>(byte));
       } else {
@@ -138,21 +150,6 @@ class ByteFallback : public Decoder {
     }
     flush();
     return decoded;
-  }
-
- private:
-  static int digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  }
-  static int byte_of(std::string_view token) {
-    if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-    // As Rust's from_str_radix, which takes a sign.
-    if (token[3] == '+') return digit(token[4]);
-    const int high = digit(token[3]), low = digit(token[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
   }
 };
 
@@ -210,18 +207,29 @@ class Sequence : public Decoder {
 
 }  // namespace
 
+int byte_of_token(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+  // As Rust's from_str_radix, which takes a sign.
+  if (token[3] == '+') return hex_digit(token[4]);
+  const int high = hex_digit(token[3]), low = hex_digit(token[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
 std::string clean_up_tokenization(std::string text) {
-  for (const auto& [from, to] : {std::pair{" .", "."},
-                                 {" ?", "?"},
-                                 {" !", "!"},
-                                 {" ,", ","},
-                                 {" ' ", "'"},
-                                 {" n't", "n't"},
-                                 {" 'm", "'m"},
-                                 {" 's", "'s"},
-                                 {" 've", "'ve"},
-                                 {" 're", "'re"}}) {
-    text = replace_all(text, from, to);
+  for (const auto& [from, to] : kCleanUps) text = replace_all(text, from, to);
+  return text;
+}
+
+std::string settled_clean_up(std::string text) {
+  for (const auto& [from, to] : kCleanUps) {
+    // What ends like the beginning of `from` may become one.
+    std::size_t rest = 0;
+    for (std::size_t found; (found = text.find(from, rest)) != std::string::npos;) {
+      rest = found + from.size();
+    }
+    std::size_t open = std::min(text.size() - rest, from.size() - 1);
+    while (!text.ends_with(from.substr(0, open))) --open;
+    text = replace_all(std::string_view(text).substr(0, text.size() - open), from, to);
   }
   return text;
 }

@@ -3,11 +3,15 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tokenization/json_section.h"
 
 namespace instructblip::tokenization {
+
+/// The byte that a token like "<0x0A>" stands for; -1 for any other.
+int byte_of_token(std::string_view token);
 
 class Decoder {
  public:
@@ -22,5 +26,7 @@ std::unique_ptr<Decoder> make_decoder(const JsonSection& section, int depth = 0)
 
 /// The reference's clean_up_tokenization: no space before punctuation and contractions.
 std::string clean_up_tokenization(std::string text);
+/// The beginning of clean_up_tokenization(text + more) that `more` cannot change.
+std::string settled_clean_up(std::string text);
 
 }  // namespace instructblip::tokenization

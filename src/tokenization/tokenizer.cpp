@@ -199,14 +199,33 @@ std::string Tokenizer::decode(std::span<const std::int64_t> ids,
     }
   }
   std::string text = decode_ids(ids, options.skip_special_tokens);
-  if (options.clean_up_tokenization_spaces.value_or(clean_up_tokenization_spaces())) {
-    if (may_clean_up_spaces()) {
-      text = tokenization::clean_up_tokenization(std::move(text));
-    } else {
-      warn_of_clean_up(class_name());
+  return cleans_up_spaces(options) ? tokenization::clean_up_tokenization(std::move(text)) : text;
+}
+
+bool Tokenizer::cleans_up_spaces(const DecodeOptions& options) const {
+  if (!options.clean_up_tokenization_spaces.value_or(clean_up_tokenization_spaces())) return false;
+  if (!may_clean_up_spaces()) warn_of_clean_up(class_name());
+  return may_clean_up_spaces();
+}
+
+std::string Tokenizer::decode_settled(std::span<const std::int64_t> ids,
+                                      const DecodeOptions& options) const {
+  // Bytes that are tokens are text only if all that stand together are; what adds no text does not
+  // part them.
+  std::size_t settled = ids.size();
+  for (std::size_t i = ids.size(); i-- > 0;) {
+    const auto token = convert_ids_to_tokens(ids[i]);
+    if (token && tokenization::byte_of_token(*token) >= 0) {
+      settled = i;
+    } else if (!decode_ids(ids.subspan(i, 1), options.skip_special_tokens).empty()) {
+      break;
     }
   }
-  return text;
+  const DecodeOptions raw{options.skip_special_tokens, false};
+  std::string text = decode(ids.first(settled), raw);
+  constexpr std::string_view kUnfinished = "\xEF\xBF\xBD";  // or broken: the next byte tells
+  while (text.ends_with(kUnfinished)) text.resize(text.size() - kUnfinished.size());
+  return cleans_up_spaces(options) ? tokenization::settled_clean_up(std::move(text)) : text;
 }
 
 std::vector<std::string> Tokenizer::batch_decode(

@@ -1,5 +1,5 @@
 // A language model without weights: the logits are a hash of everything that a sequence was fed, so
-// that a wrong id, position, order or fork changes them. tests/reference/generation.py has the same
+// that a wrong id, position, order or fork changes them. tests/reference/table_model.py has it
 // as a PreTrainedModel, on which the reference's own `generate` runs.
 #pragma once
 

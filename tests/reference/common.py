@@ -1,6 +1,7 @@
 """What the modules of this folder share: versions, seeds, and fixtures as safetensors files."""
 
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ def seed(value):
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)
+
+
+def quiet():
+    """No warnings from here on: those of the reference are not what a fixture is about."""
+    from transformers import logging
+
+    warnings.simplefilter("ignore")
+    logging.set_verbosity_error()
 
 
 def text(value):

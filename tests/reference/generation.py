@@ -1,177 +1,17 @@
-"""Fixtures of tests/generation/: the reference's logits processors on random scores, and its
-`generate` on a language model without weights whose logits are a hash of all that it was fed
-(TableLanguageModel in tests/generation/table_language_model.h)."""
+"""Fixtures of tests/generation/: the reference's `generate` on a language model without weights
+(table_model.py) and on the small models of language_models/."""
 
 import json
 import random
-import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
-from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
-from transformers import logging as transformers_logging
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.generation import logits_process as lp
-from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast, Seq2SeqLMOutput
 
-from common import save, seed, texts
+from common import quiet, save, seed, texts
+from table_model import Draws, table_model
 
-WORD = 0xFFFFFFFF
 ROOT = Path(__file__).resolve().parent / "fixtures"
-
-
-def mix(x):
-    x = x ^ (x >> 15)
-    x = (x * 0x85EBCA6B) & WORD
-    x = x ^ (x >> 13)
-    x = (x * 0xC2B2AE35) & WORD
-    return x ^ (x >> 16)
-
-
-def fold(state, value, position):
-    """Hash after one more position; value: an id or the first number of an embedding."""
-    scaled = torch.round(value.double() * 16).long() & WORD
-    return mix((state * 1664525 + scaled * 22695477 + position + 1013904223) & WORD)
-
-
-class TableConfig(PreTrainedConfig):
-    model_type = "table"
-
-
-class Encoder(nn.Module):
-    main_input_name = "input_ids"
-
-    def forward(self, input_ids=None, inputs_embeds=None, attention_mask=None, **_):
-        return BaseModelOutput(last_hidden_state=inputs_embeds)
-
-
-class TableModel(PreTrainedModel, GenerationMixin):
-    config_class = TableConfig
-    base_model_prefix = "table"
-    main_input_name = "input_ids"
-    _is_stateful = False
-    noise = 0.0
-    impossible = False  # whether beams went on that cannot: which of those is chance
-
-    def _get_top_k_continuations(self, *arguments, **named):
-        found = super()._get_top_k_continuations(*arguments, **named)
-        self.impossible = self.impossible or found[0].isinf().any().item()
-        return found
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, 2)
-        self.encoder = Encoder() if config.is_encoder_decoder else None
-
-    @classmethod
-    def _supports_default_dynamic_cache(cls):
-        return True
-
-    def get_encoder(self, *_, **__):
-        return self.encoder
-
-    def _init_weights(self, module):
-        pass
-
-    def prepare_inputs_for_generation(self, input_ids, inputs_embeds=None, **kwargs):
-        return super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
-
-    def forward(self, input_ids=None, inputs_embeds=None, attention_mask=None, position_ids=None,
-                cache=None, decoder_input_ids=None, encoder_outputs=None, use_cache=None,
-                return_dict=None, **_):
-        config = self.config
-        encodes = config.is_encoder_decoder
-        ids = decoder_input_ids if encodes else input_ids
-        values = ids.double() if ids is not None else inputs_embeds[..., 0].double()
-        rows, length = values.shape
-        own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
-        past = own.get_seq_length() if own is not None else 0
-        if position_ids is None:
-            position_ids = (torch.arange(length) + past)[None].expand(rows, -1)
-        positions = position_ids.expand(rows, -1)[:, -length:].double()
-        if own is not None:
-            values, positions = own.update(values[:, None, :, None], positions[:, None, :, None], 0)
-            values, positions = values[:, 0, :, 0], positions[:, 0, :, 0]
-        state = torch.full((rows,), config.seed, dtype=torch.long)
-        if encodes:
-            hidden = encoder_outputs.last_hidden_state[..., 0]
-            valid = attention_mask if attention_mask is not None else torch.ones(hidden.shape)
-            count = torch.zeros(rows, dtype=torch.long)
-            for i in range(hidden.shape[1]):
-                keep = valid[:, i] != 0
-                state = torch.where(keep, fold(state, hidden[:, i], count), state)
-                count = count + keep
-        for i in range(values.shape[1]):
-            new = fold(state, values[:, i], positions[:, i].long())
-            if encodes or attention_mask is None:
-                state = new
-            else:
-                state = torch.where(attention_mask[:, i] != 0, new, state)
-        ids = torch.arange(config.vocab_size)
-        x = mix(state[:, None] ^ ((ids * 0x9E3779B1) & WORD)[None])
-        logits = ((x >> 8).float() * 2.0**-24 - 0.5) * config.scale
-        for i in config.bonus_ids:
-            logits[:, i] += config.eos_bonus
-        if self.noise:
-            logits += torch.randn(logits.shape) * self.noise
-        output = Seq2SeqLMOutput if encodes else CausalLMOutputWithPast
-        result = output(logits=logits[:, None])
-        result["cache"] = cache
-        return result
-
-
-def table_model(encoder_decoder, vocab, model_seed, scale, bonus, **special):
-    eos = special.get("eos_token_id")
-    bonus_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    config = TableConfig(
-        is_encoder_decoder=encoder_decoder, vocab_size=vocab, seed=model_seed, scale=scale,
-        eos_bonus=bonus, bonus_ids=bonus_ids, hidden_size=2, num_hidden_layers=1,
-        num_attention_heads=1, **special)
-    model = TableModel(config)
-    model.generation_config = GenerationConfig.from_dict(
-        {key: value for key, value in special.items() if key.endswith("_id") and value is not None})
-    with torch.no_grad():
-        model.embedding.weight.copy_(torch.stack(
-            [torch.arange(vocab).float(), torch.ones(vocab)], dim=1))
-    return model.eval()
-
-
-def philox(counter, key):
-    """Philox4x32-10, as src/generation/sampling.cpp has it."""
-    for _ in range(10):
-        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-        counter = [(b >> 32) ^ counter[1] ^ key[0], b & WORD,
-                   (a >> 32) ^ counter[3] ^ key[1], a & WORD]
-        key = [(key[0] + 0x9E3779B9) & WORD, (key[1] + 0xBB67AE85) & WORD]
-    return counter
-
-
-def uniform(seed_value, step, row, index=0):
-    words = philox([index // 2, row, step, 0], [seed_value & WORD, seed_value >> 32])
-    pair = words[2:] if index % 2 else words[:2]
-    return (((pair[1] << 32 | pair[0]) >> 11) + 0.5) * 2.0**-53
-
-
-class Draws:
-    """Stands in for torch.multinomial: the same draws as the library's."""
-
-    def __init__(self, seed_value):
-        self.seed, self.step = seed_value, 0
-
-    def __call__(self, probabilities, num_samples):
-        rows = []
-        for row, p in enumerate(probabilities):
-            if num_samples == 1:
-                sums = p.double().cumsum(0)
-                limit = uniform(self.seed, self.step, row) * sums[-1].item()
-                rows.append([int((sums > limit).nonzero()[0])])
-            else:
-                keys = [(-torch.tensor(uniform(self.seed, self.step, row, i)).double().log().item()
-                         / p[i].item()) if p[i] > 0 else float("inf") for i in range(len(p))]
-                rows.append(sorted(range(len(p)), key=lambda i: (keys[i], i))[:num_samples])
-        self.step += 1
-        return torch.tensor(rows)
 
 
 def random_switches(pick, vocab, sampling):
@@ -319,11 +159,6 @@ def pack(name, tensors):
             f"{name}.shapes": torch.tensor(shapes, dtype=torch.int64)}
 
 
-def quiet():
-    warnings.simplefilter("ignore")
-    transformers_logging.set_verbosity_error()
-
-
 def generations(folder):
     """Random switches, prompts and models; results of `generate`."""
     quiet()
@@ -397,127 +232,6 @@ def write_generations(folder, name, kept, refused):
     })
 
 
-def processor_inputs():
-    """scores: ordinary; rough: -inf, a very likely id and a flat row; wide: more than top_h looks
-    at; ties: equal scores, for what does not sort them."""
-    rough = torch.randn(4, 40) * 2
-    rough[1, ::3] = -float("inf")
-    rough[2] = -2.0 - torch.rand(40)
-    rough[2, 7] = 5.0
-    rough[3] = 0.5 + torch.rand(40) * 0.1
-    ties = rough.clone()
-    ties[0, 10:20] = ties[0, 3]
-    ties[3] = 0.5
-    # Each row ends with what it holds before: bigrams and trigrams repeat.
-    ids = torch.tensor([[5, 6, 7, 5, 6, 9, 5, 6], [1, 1, 1, 1, 1, 1, 1, 1],
-                        [3, 39, 2, 8, 3, 39, 2, 8], [0, 12, 45, 12, 45, 31, 12, 45]])
-    return {"scores": torch.randn(4, 40) * 3, "rough": rough, "wide": torch.randn(2, 300) * 1.5,
-            "ties": ties, "ids": ids}
-
-
-def processor_cases():
-    """Name -> (processor, its input); tests/generation/logits_process_test.cpp has the same list."""
-    bias = lp.SequenceBiasLogitsProcessor
-    eos = torch.tensor([2, 5])
-    cases = {
-        "sequence_bias": (bias([[[7], -2.5], [[5, 6, 9], 3.0], [[6, 9], 1.5], [[2, 8, 4], -7.0]]),
-                          "scores"),
-        "sequence_bias_again": (bias([[[7], -2.5], [[7], 1.0], [[6, 4], 2.0]]), "rough"),
-        "bad_words": (lp.NoBadWordsLogitsProcessor([[3], [2], [6, 9], [1, 1, 1, 4], [8, 5]], eos),
-                      "scores"),
-        "repetition_penalty": (lp.RepetitionPenaltyLogitsProcessor(1.7), "scores"),
-        "repetition_penalty_below_one": (lp.RepetitionPenaltyLogitsProcessor(0.6), "rough"),
-        "repetition_penalty_padded": (lp.RepetitionPenaltyLogitsProcessor(
-            1.7, prompt_ignore_length=torch.tensor([0, 2, 6, 8])), "scores"),
-        "min_length": (lp.MinLengthLogitsProcessor(9, eos), "scores"),
-        "min_length_reached": (lp.MinLengthLogitsProcessor(8, eos), "scores"),
-        "min_new_tokens": (lp.MinNewTokensLengthLogitsProcessor(5, 4, eos), "scores"),
-        "min_new_tokens_reached": (lp.MinNewTokensLengthLogitsProcessor(5, 3, eos), "scores"),
-        "forced_bos_later": (lp.ForcedBOSTokenLogitsProcessor(4), "scores"),
-        "forced_eos": (lp.ForcedEOSTokenLogitsProcessor(9, eos), "scores"),
-        "forced_eos_later": (lp.ForcedEOSTokenLogitsProcessor(10, eos), "scores"),
-        "remove_invalid": (lp.InfNanRemoveLogitsProcessor(), "rough"),
-        "exponential_decay": (lp.ExponentialDecayLengthPenalty((1, 1.3), eos, 4), "scores"),
-        "exponential_decay_rough": (lp.ExponentialDecayLengthPenalty((0, 1.1), torch.tensor([3]), 3),
-                                    "rough"),
-        "exponential_decay_early": (lp.ExponentialDecayLengthPenalty((4, 1.3), eos, 4), "scores"),
-        "suppress": (lp.SuppressTokensLogitsProcessor([1, 39, 1]), "scores"),
-        "begin_suppress": (lp.SuppressTokensAtBeginLogitsProcessor([0, 39], 8), "scores"),
-        "begin_suppress_later": (lp.SuppressTokensAtBeginLogitsProcessor([0, 39], 7), "scores"),
-        "prefix": (lp.PrefixConstrainedLogitsProcessor(
-            lambda row, ids: [ids[-1].item() % 40, 3 + row], 2), "scores"),
-        "prefix_unsatisfiable": (lp.PrefixConstrainedLogitsProcessor(
-            lambda row, _: [0, 3] if row == 0 else [3, 6], 2), "rough_blocked"),
-    }
-    for n in (1, 2, 3, 8, 9):
-        cases[f"no_repeat_ngram_{n}"] = (lp.NoRepeatNGramLogitsProcessor(n), "scores")
-    for name in ("scores", "rough", "wide", "ties"):
-        warpers = {
-            "temperature_low": lp.TemperatureLogitsWarper(0.35),
-            "temperature_high": lp.TemperatureLogitsWarper(2.5),
-            "top_h_20": lp.TopHLogitsWarper(0.2),
-            "top_h_70": lp.TopHLogitsWarper(0.7),
-            "top_h_95": lp.TopHLogitsWarper(0.95),
-            "top_k_1": lp.TopKLogitsWarper(1),
-            "top_k_5": lp.TopKLogitsWarper(5),
-            "top_k_5_keep_9": lp.TopKLogitsWarper(5, min_tokens_to_keep=9),
-            "top_k_500": lp.TopKLogitsWarper(500),
-            "top_p_0": lp.TopPLogitsWarper(0.0),
-            "top_p_30": lp.TopPLogitsWarper(0.3),
-            "top_p_90": lp.TopPLogitsWarper(0.9),
-            "top_p_90_keep_4": lp.TopPLogitsWarper(0.9, min_tokens_to_keep=4),
-            "top_p_100": lp.TopPLogitsWarper(1.0),
-            "min_p_0": lp.MinPLogitsWarper(0.0),
-            "min_p_10": lp.MinPLogitsWarper(0.1),
-            "min_p_100": lp.MinPLogitsWarper(1.0),
-            "min_p_50_keep_3": lp.MinPLogitsWarper(0.5, min_tokens_to_keep=3),
-            "typical_20": lp.TypicalLogitsWarper(0.2),
-            "typical_90": lp.TypicalLogitsWarper(0.9),
-            "typical_20_keep_5": lp.TypicalLogitsWarper(0.2, min_tokens_to_keep=5),
-            "epsilon_02": lp.EpsilonLogitsWarper(0.02),
-            "epsilon_90": lp.EpsilonLogitsWarper(0.9),
-            "epsilon_90_keep_3": lp.EpsilonLogitsWarper(0.9, min_tokens_to_keep=3),
-            "eta_02": lp.EtaLogitsWarper(0.02),
-            "eta_90": lp.EtaLogitsWarper(0.9),
-            "eta_30_keep_3": lp.EtaLogitsWarper(0.3, min_tokens_to_keep=3),
-            "renormalize": lp.LogitNormalization(),
-        }
-        sorts = ("top_h", "top_p", "typical", "min_p_50_keep")
-        cases |= {f"{name}.{case}": (processor, name) for case, processor in warpers.items()
-                  if name != "ties" or not case.startswith(sorts)}
-    return cases
-
-
-def is_stable_processor(processor, ids, scores, result):
-    """Whether the ids that are dropped stay the same under rounding of the scores."""
-    for _ in range(4):
-        factor = 1 + torch.randn(scores.shape) * 1e-6
-        other = processor(ids, scores * factor)
-        if not torch.equal(other.isneginf(), result.isneginf()):
-            return False
-    return True
-
-
-def processors(folder):
-    """Every processor alone."""
-    seed(21)
-    inputs = processor_inputs()
-    inputs["rough_blocked"] = inputs["rough"].clone()
-    inputs["rough_blocked"][:2, [0, 3]] = -float("inf")
-    invalid = inputs["rough"].clone()
-    invalid[0, 4], invalid[2, 5] = float("nan"), float("inf")
-    tensors = dict(inputs, invalid=invalid)
-    for name, (processor, source) in processor_cases().items():
-        scores = invalid if name == "remove_invalid" else inputs[source]
-        ids = inputs["ids"][: len(scores)]
-        result = processor(ids, scores.clone())
-        assert source == "ties" or is_stable_processor(processor, ids, scores, result), name
-        tensors[f"out.{name}"] = result
-    start = torch.tensor([[4], [9]])
-    tensors["out.forced_bos"] = lp.ForcedBOSTokenLogitsProcessor(4)(start, inputs["scores"][:2])
-    save(folder, "generation/processors", tensors)
-
-
 def small_models(folder):
     """The tiny checkpoints of language_models/: ids, scores and states of every step, from
     embeddings with padding between them."""
@@ -568,6 +282,5 @@ def small_models(folder):
 
 FIXTURES = {
     "generation/generations": generations,
-    "generation/processors": processors,
     "generation/small_models": small_models,
 }

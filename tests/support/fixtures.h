@@ -55,6 +55,19 @@ class Fixture {
     return texts;
   }
 
+  /// Lists of ids (common.ids in Python), int32 or int64: all values, and where each list begins.
+  std::vector<std::vector<std::int64_t>> lists(std::string_view name) const {
+    const Tensor all = (*this)[name].to(DType::Int64);
+    const Tensor offsets = (*this)[std::string(name) + ".offsets"].to(DType::Int64);
+    const std::int64_t* values = all.data<std::int64_t>();
+    std::vector<std::vector<std::int64_t>> lists;
+    for (Index i = 0; i + 1 < offsets.size(); ++i) {
+      lists.emplace_back(values + offsets.at<std::int64_t>({i}),
+                         values + offsets.at<std::int64_t>({i + 1}));
+    }
+    return lists;
+  }
+
   const std::string& metadata(std::string_view key) const {
     const auto found = file_.metadata().find(key);
     if (found == file_.metadata().end()) {

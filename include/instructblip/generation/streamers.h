@@ -25,10 +25,10 @@ class BaseStreamer {
   virtual void end() = 0;
 };
 
-/// Text as soon as it will not change any more, for one row. A piece ends where the reference's
-/// TextStreamer ends one: after a line end, a Chinese character, or letters, digits and spaces;
-/// other characters (they may be the beginning of one) wait for the next space. The pieces put
-/// together are the decoded text, and none splits a character.
+/// Text as soon as it will not change any more (Tokenizer::decode_settled), for one row. Of that, a
+/// piece ends where the reference's TextStreamer ends one: after a line end, a Chinese character,
+/// or letters, digits and spaces; other characters wait for the next space. The pieces put together
+/// are the decoded text, whatever the ids and options, and none splits a character.
 class INSTRUCTBLIP_EXPORT TextStreamer : public BaseStreamer {
  public:
   /// Receives a piece, never an empty one; returns whether to go on.
@@ -44,6 +44,8 @@ class INSTRUCTBLIP_EXPORT TextStreamer : public BaseStreamer {
 
  private:
   bool emit(std::string_view piece);
+  /// Keeps the cost of a token the same however long the text is.
+  void forget_printed();
 
   const Tokenizer& tokenizer_;
   Callback callback_;

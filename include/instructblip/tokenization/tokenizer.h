@@ -122,6 +122,12 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
                      const DecodeOptions& options = {}) const {
     return decode(std::span(ids.begin(), ids.size()), options);
   }
+  /// The beginning of `decode(ids)` that stays whatever ids follow: for text that is shown while it
+  /// is generated. Left out is what a later id may complete, join or make invalid: the bytes of a
+  /// character, and with clean_up_tokenization_spaces what looks like the beginning of " ." or "
+  /// n't".
+  std::string decode_settled(std::span<const std::int64_t> ids,
+                             const DecodeOptions& options = {}) const;
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int64_t>>& sequences,
                                         const DecodeOptions& options = {}) const;
   /// Rows of an int64 tensor [rows, columns].
@@ -207,6 +213,9 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual bool split_special_tokens() const = 0;
   /// False where cleaning up spaces is ignored with a warning (BPE).
   virtual bool may_clean_up_spaces() const = 0;
+
+ private:
+  bool cleans_up_spaces(const DecodeOptions& options) const;
 };
 
 class INSTRUCTBLIP_EXPORT AutoTokenizer {
