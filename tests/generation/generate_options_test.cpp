@@ -74,6 +74,19 @@ TEST_F(Options, TheDefaultLengthStopsAtTheModelsPositions) {
   EXPECT_EQ(generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 12}).sequences.dim(1), 15);
 }
 
+TEST_F(Options, RowsBeyondTheModelsPositionsAreWarnedOf) {
+  LanguageModelTraits traits = decoder_only();
+  traits.max_position_embeddings = 10;
+  const TableLanguageModel narrow(traits, 3, 8.0f, -100.0f);
+  for (const Index beams : {1, 2}) {
+    const LogCapture log;
+    generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 8, .num_beams = beams});
+    EXPECT_FALSE(log.contains("maximum length"));  // the eleventh is not fed
+    generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 9, .num_beams = beams});
+    EXPECT_TRUE(log.contains("maximum length (10,"));
+  }
+}
+
 TEST_F(Options, LengthsCountThePromptUnlessTheySayNew) {
   EXPECT_EQ(run({.max_length = 7}).sequences.dim(1), 7);
   const LogCapture log;

@@ -1,11 +1,13 @@
 // generate on the tiny checkpoints of language_models/: ids, scores and states of every step.
 #include <algorithm>
 
+#include "instructblip/core/error.h"
 #include "instructblip/core/threads.h"
 #include "instructblip/generation/generate.h"
 #include "instructblip/models/auto_language_model.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
+#include "support/log_capture.h"
 
 namespace instructblip::testing {
 namespace {
@@ -150,6 +152,21 @@ TEST_P(SmallModels, ARowIsTheSameBitsAloneAndInABatchWithAnyThreads) {
     }
   }
   set_num_threads(threads);
+}
+
+TEST_P(SmallModels, OnlyLearnedPositionsEnd) {
+  GenerationConfig config = SmallModels::config(1, false);
+  config.max_new_tokens = 60;
+  config.eos_token_id = TokenIds::none();
+  const LogCapture log;
+  try {
+    EXPECT_EQ(run(config, 0, 1).new_token_counts[0], 60);
+    EXPECT_STRNE(GetParam(), "opt");
+  } catch (const InputError& error) {
+    EXPECT_STREQ(GetParam(), "opt");
+    EXPECT_NE(std::string(error.what()).find("position 16 is beyond the position table"),
+              std::string::npos);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Generation, SmallModels, ::testing::Values("llama_mha", "opt", "t5"));

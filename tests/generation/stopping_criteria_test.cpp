@@ -1,6 +1,9 @@
 #include "instructblip/generation/stopping_criteria.h"
 
 #include "generation/toy_tokenizer.h"
+#include "instructblip/core/error.h"
+#include "support/fixtures.h"
+#include "support/log_capture.h"
 
 namespace instructblip::testing {
 namespace {
@@ -70,6 +73,63 @@ TEST(StopStringCriteria, IdsOutsideTheVocabularyMatchNothing) {
   EXPECT_FALSE(criterion.is_done({Ids{1, -1}, {}, 0}));
   EXPECT_FALSE(criterion.is_done({Ids{77, 1}, {}, 0}));
   EXPECT_TRUE(criterion.is_done({Ids{77, 1, 1}, {}, 0}));
+}
+
+TEST(StopStringCriteria, TextsThatNoTokenCanCompleteAreRefused) {
+  const ToyTokenizer tokenizer({"abcdef", "a", "b", ""});
+  EXPECT_THROW(StopStringCriteria(tokenizer, {"ax"}), InputError);
+  EXPECT_THROW(StopStringCriteria(tokenizer, {"ax", "ac"}), InputError);
+  EXPECT_NO_THROW(StopStringCriteria(tokenizer, {"ax", "ba"}));  // as long as one can be
+  EXPECT_NO_THROW(StopStringCriteria(tokenizer, {""}));
+}
+
+class TokenizerStops : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(TokenizerStops, RowsEndWhereTheReferenceEndsThem) {
+  const std::string name = GetParam();
+  const Fixture fixture("generation/stop_strings");
+  const auto tokenizer = AutoTokenizer::from_pretrained(fixtures_folder() / "tokenization" / name);
+  const auto rows = fixture.lists(name + ".ids"), ends = fixture.lists(name + ".ends");
+  const std::vector<std::string> strings = fixture.texts(name + ".strings");
+  const Tensor counts = fixture[name + ".string_counts"];
+  auto next = strings.begin();
+  Index stops = 0;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto end = next + counts.at<std::int32_t>({static_cast<Index>(r)});
+    const StopStringCriteria criterion(*tokenizer, {next, end});
+    for (std::size_t length = 1; length <= rows[r].size(); ++length) {
+      const bool found = criterion.is_done({std::span(rows[r]).first(length), {}, 0});
+      EXPECT_EQ(found, ends[r][length - 1] != 0)
+          << name << ", row " << r << ", " << length << " ids, stop strings "
+          << ::testing::PrintToString(std::vector<std::string>(next, end));
+      stops += found ? 1 : 0;
+    }
+    next = end;
+  }
+  EXPECT_GE(stops, 50);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerStops,
+                         ::testing::Values("bert_hub", "opt_hub", "llama_hub", "llama_legacy_hub",
+                                           "t5_hub"));
+
+TEST(MaxLengthCriteria, WarnsOnceOfARowBeyondTheModelsPositions) {
+  const LogCapture log;
+  const MaxLengthCriteria criterion(9, 6);
+  const Ids ids(9, 1);
+  const auto ends = [&](std::size_t length) {
+    return criterion.is_done({std::span(ids).first(length), {}, 0});
+  };
+  EXPECT_FALSE(ends(6));
+  EXPECT_EQ(log.messages().size(), 0u);
+  EXPECT_FALSE(ends(7));
+  EXPECT_FALSE(ends(8));
+  EXPECT_TRUE(ends(9));
+  EXPECT_EQ(log.messages().size(), 1u);
+  EXPECT_TRUE(log.contains("maximum length (6,"));
+  const MaxLengthCriteria last(7, 6);
+  EXPECT_TRUE(last.is_done({std::span(ids).first(7), {}, 0}));
+  EXPECT_EQ(log.messages().size(), 1u);  // the id that ends the row is not fed
 }
 
 TEST(StoppingCriteria, ByteLevelTokensStandForTheirBytes) {

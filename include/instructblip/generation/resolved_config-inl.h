@@ -16,6 +16,7 @@ inline ResolvedConfig resolve(const GenerationConfig& config, const LanguageMode
   config.validate();
   ResolvedConfig resolved;
   resolved.config = config;
+  resolved.max_position_embeddings = traits.max_position_embeddings;
   resolved.do_sample = config.do_sample.value_or(false);
   resolved.num_beams = config.num_beams.value_or(1);
   resolved.num_return_sequences = config.num_return_sequences.value_or(1);
@@ -212,7 +213,8 @@ inline StoppingCriteriaList make_criteria(const ResolvedConfig& resolved,
     list.push_back(std::make_shared<const StopStringCriteria>(*tokenizer, config.stop_strings));
   }
   list.insert(list.end(), own.begin(), own.end());
-  list.push_back(std::make_shared<const MaxLengthCriteria>(resolved.max_length));
+  list.push_back(std::make_shared<const MaxLengthCriteria>(resolved.max_length,
+                                                           resolved.max_position_embeddings));
   if (cancelled) list.push_back(std::make_shared<const CancellationCriteria>(*cancelled));
   if (config.max_time) list.push_back(std::make_shared<const MaxTimeCriteria>(*config.max_time));
   return list;

@@ -44,6 +44,7 @@ struct ResolvedConfig {
   std::optional<std::int64_t> bos_token_id;
   std::optional<std::vector<std::int64_t>> decoder_start_token_id;
   Index max_length = 0, min_length = 0;
+  std::optional<Index> max_position_embeddings;
   RandomNumbers random;
 
   /// Rows that decode together for each prompt.

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
 #include "instructblip/generation/stopping_criteria.h"
 
 namespace instructblip {
@@ -65,6 +67,13 @@ inline std::optional<std::string> byte_fallback_byte(const std::string& token) {
   return std::string(1, static_cast<char>(std::strtol(token.substr(3, 2).c_str(), nullptr, 16)));
 }
 
+/// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
+/// or 0.
+inline std::size_t overlap(std::string_view token, std::size_t end, std::string_view stop_string) {
+  const std::size_t most = std::min(end, stop_string.size());
+  return token.substr(0, end).ends_with(stop_string.substr(stop_string.size() - most)) ? most : 0;
+}
+
 inline std::size_t count_characters(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
@@ -76,6 +85,18 @@ inline std::size_t count_characters(std::string_view text) {
 inline std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body) {
   return std::make_shared<detail::FunctionStoppingCriteria>(std::move(body));
+}
+
+inline bool MaxLengthCriteria::is_done(const StoppingRow& row) const {
+  const auto length = static_cast<Index>(row.input_ids.size());
+  if (length >= max_length_) return true;
+  if (max_position_embeddings_ && length > *max_position_embeddings_ && !warned_.exchange(true)) {
+    log_warning("this generation has exceeded the model's maximum length (" +
+                std::to_string(*max_position_embeddings_) +
+                ", its max_position_embeddings): its answer may be worse from there on; shorten " +
+                "the prompt or `max_new_tokens`");
+  }
+  return false;
 }
 
 inline std::vector<bool> MaxTimeCriteria::operator()(std::span<const StoppingRow> rows) const {
@@ -104,6 +125,24 @@ inline StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
     most_tokens_ =
         std::max(most_tokens_, mode_ == Mode::Text ? detail::count_characters(text) : text.size());
   }
+  if (!can_complete_any()) {
+    throw InputError(
+        "no token of the vocabulary can complete any of the `stop_strings`; they hold characters "
+        "that the tokenizer does not know");
+  }
+}
+
+inline bool StopStringCriteria::can_complete_any() const {
+  if (std::find(stop_strings_.begin(), stop_strings_.end(), "") != stop_strings_.end()) return true;
+  for (std::int64_t id = 0; id < tokenizer_.size(); ++id) {
+    const std::string token = token_text(id).value_or("");
+    for (const std::string& text : stop_strings_) {
+      for (std::size_t end = 1; end <= token.size(); ++end) {
+        if (detail::overlap(token, end, text) > 0) return true;
+      }
+    }
+  }
+  return stop_strings_.empty();
 }
 
 inline bool StopStringCriteria::is_done(const StoppingRow& row) const {
@@ -118,11 +157,8 @@ inline bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
   if (ids.empty() || !token_text(ids.back())) return false;
   const std::string& last = *token_text(ids.back());
   for (std::size_t end = 1; end <= last.size(); ++end) {
-    std::size_t matched = std::min(end, stop_string.size());
-    if (!std::string_view(last).substr(0, end).ends_with(
-            std::string_view(stop_string).substr(stop_string.size() - matched))) {
-      continue;
-    }
+    std::size_t matched = detail::overlap(last, end, stop_string);
+    if (matched == 0) continue;
     // The rest must end the tokens before, the first of which may begin earlier than it.
     for (std::size_t i = ids.size() - 1; matched < stop_string.size() && i-- > 0;) {
       const std::optional<std::string>& text = token_text(ids[i]);

@@ -56,17 +56,20 @@ using StoppingCriteriaList = std::vector<std::shared_ptr<const StoppingCriteria>
 std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body);
 
-/// The row is `max_length` long.
+/// The row is `max_length` long. Logs a warning, once, when a row that goes on is longer than
+/// `max_position_embeddings`.
 class MaxLengthCriteria : public StoppingCriteria {
  public:
-  explicit MaxLengthCriteria(Index max_length) : max_length_(max_length) {}
-  bool is_done(const StoppingRow& row) const override {
-    return static_cast<Index>(row.input_ids.size()) >= max_length_;
-  }
+  explicit MaxLengthCriteria(Index max_length,
+                             std::optional<Index> max_position_embeddings = std::nullopt)
+      : max_length_(max_length), max_position_embeddings_(max_position_embeddings) {}
+  bool is_done(const StoppingRow& row) const override;
   FinishReason reason() const override { return FinishReason::Length; }
 
  private:
   Index max_length_;
+  std::optional<Index> max_position_embeddings_;
+  mutable std::atomic<bool> warned_ = false;
 };
 
 /// More than `max_time` seconds have passed since the criterion was made. One look at the clock for
@@ -109,7 +112,8 @@ class CancellationCriteria : public StoppingCriteria {
 /// The text of the row's tokens holds a stop string whose end lies in the last token: "st" +
 /// "opera" ends a row at "stop", one more token after it would not. The string may begin in the
 /// prompt; no more tokens are looked at than the longest stop string has characters (bytes where
-/// the tokenizer's tokens are bytes). Not thread-safe: texts of tokens are remembered.
+/// the tokenizer's tokens are bytes). Not thread-safe: texts of tokens are remembered. Throws
+/// InputError if no token of the vocabulary could complete any of the stop strings.
 class StopStringCriteria : public StoppingCriteria {
  public:
   StopStringCriteria(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);
@@ -124,6 +128,7 @@ class StopStringCriteria : public StoppingCriteria {
   enum class Mode { Text, ByteLevel, ByteFallback };
 
   std::optional<std::string> find_token_text(std::int64_t id) const;
+  bool can_complete_any() const;
   bool completes(std::span<const std::int64_t> ids, const std::string& stop_string) const;
 
   const Tokenizer& tokenizer_;
