@@ -58,6 +58,7 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
   const Json* scaling = json.find("rope_scaling");
   const Json* parameters = json.find("rope_parameters");
   const bool is_older = scaling != nullptr && !scaling->empty();
+  bool null_factor = false;
   if (is_older || (parameters != nullptr && !parameters->is_null())) {
     JsonReader<ConfigError> inner = json.child(is_older ? "rope_scaling" : "rope_parameters");
     const std::string older_type = inner.get_or<std::string>("type", rope.rope_type);
@@ -66,6 +67,7 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
     rope.rope_theta = inner.get_or<double>("rope_theta", rope.rope_theta);
     detail::ConfigReader reader(inner);
     rope_fields(rope, reader);
+    null_factor = !rope.factor && inner.find("factor") != nullptr;
     for (const std::string& key : reader.json().unread()) {
       rope.other[key] = reader.json().json().at(key).dump();
     }
@@ -77,6 +79,11 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
     } else if (!rope.original_max_position_embeddings) {
       rope.original_max_position_embeddings = max_position_embeddings;
     }
+  }
+  // Without the key the reference refuses; null stands for the ratio of the lengths.
+  const Index original = rope.original_max_position_embeddings.value_or(0);
+  if (rope.rope_type == "yarn" && null_factor && original > 0) {
+    rope.factor = static_cast<double>(max_position_embeddings) / static_cast<double>(original);
   }
   return rope;
 }

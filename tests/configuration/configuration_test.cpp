@@ -216,6 +216,18 @@ TEST(ConfigurationTest, WrongKindsOfValuesAreRefused) {
   expect_error<Vision>("{\"a\":" + std::string(100000, '['), "nested deeper");
 }
 
+TEST(ConfigurationTest, RopeParametersThatTheReferenceAcceptsAreRead) {
+  EXPECT_EQ(LlamaConfig::from_json(R"({"max_position_embeddings":64,"rope_parameters":{)"
+                                   R"("rope_type":"yarn","factor":null,)"
+                                   R"("original_max_position_embeddings":16}})")
+                .rope_parameters.factor,
+            4.0);
+  EXPECT_EQ(LlamaConfig::from_json(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
+                                   R"("short_factor":[1,2],"long_factor":[1,2]}})")
+                .rope_parameters.long_factor.size(),
+            2u);
+}
+
 TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   using Vision = InstructBlipVisionConfig;
   expect_error<Vision>(R"({"hidden_size":0})", "\"hidden_size\" must be from 1");
@@ -252,10 +264,6 @@ TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
                             R"("short_factor":[1,0],"long_factor":[1,2]}})",
                             "\"short_factor\" must be a positive number");
-  EXPECT_EQ(LlamaConfig::from_json(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
-                                   R"("short_factor":[1,2],"long_factor":[1,2]}})")
-                .rope_parameters.long_factor.size(),
-            2u);
   expect_error<LlamaConfig>(R"({"partial_rotary_factor":0.5,)"
                             R"("rope_scaling":{"type":"linear","factor":2.0}})",
                             "must be 1, found 0.5");
