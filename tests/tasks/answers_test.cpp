@@ -10,6 +10,7 @@
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
+#include "support/temporary_folder.h"
 
 namespace instructblip {
 namespace {
@@ -148,6 +149,128 @@ TEST_P(Answers, BadArgumentsAreErrors) {
   expect_error<InputError>([&] { rank_candidates(model, {}, {{5}}); });
 }
 
+/// A processor for the models of fixtures/instructblip: <image> becomes id 99, as they have it.
+/// Its end, [SEP], is another id than theirs.
+class TextAnswers : public Answers {
+ protected:
+  TextAnswers() {
+    const auto vocabulary = [](int size) {
+      std::string words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nis\nit\nred\nblue\n?\n##ish\n";
+      for (int i = 11; i < size; ++i) words += "word" + std::to_string(i) + "\n";
+      return words;
+    };
+    const char* config =
+        R"({"tokenizer_class": "BertTokenizer", "eos_token": "[SEP]", "padding_side": "left"})";
+    folder.write("preprocessor_config.json", R"({"size": {"height": 16, "width": 16}})");
+    folder.write("processor_config.json", R"({"num_query_tokens": 4})");
+    folder.write("vocab.txt", vocabulary(99));
+    folder.write("tokenizer_config.json", config);
+    folder.write("qformer_tokenizer/vocab.txt", vocabulary(50));
+    folder.write("qformer_tokenizer/tokenizer_config.json", config);
+    for (int image = 0; image < 4; ++image) {
+      std::vector<std::uint8_t> pixels;
+      for (int i = 0; i < 16 * 16 * 3; ++i) {
+        pixels.push_back(static_cast<std::uint8_t>((i * i + 90 * image) % 256));
+      }
+      images.push_back(Image::from_pixels(pixels.data(), 16, 16, PixelFormat::RGB));
+    }
+  }
+
+  testing::TemporaryFolder folder;
+  InstructBlipProcessor processor() const {
+    return InstructBlipProcessor::from_pretrained(folder.path());
+  }
+  std::vector<Image> images;
+  const std::vector<std::string> prompts = {"is it red?", "is it blue, word20 or reddish?"};
+  const std::vector<std::string> texts = {"red", "redish", "blue blue blue", "it is red", "é"};
+  const std::vector<std::vector<std::int64_t>> ids = {{7}, {7, 10}, {8, 8, 8}, {6, 5, 7}, {1}};
+};
+
+TEST_P(TextAnswers, TextsAreRankedAsTheirIdsWithTheTokenizersEnd) {
+  const auto own = processor();
+  auto ids_with_end = ids;
+  for (auto& candidate : ids_with_end) candidate.push_back(3);
+  for (const std::size_t images_each : {1, 2}) {
+    const std::vector<Image> used(images.begin(), images.begin() + 2 * images_each);
+    const BatchFeature both =
+        own(used, prompts, {.padding = PaddingStrategy::Longest, .padding_side = Side::Right});
+    const auto expected = [&](bool end) {
+      return rank_candidates(model, InstructBlipInputs::from(both), end ? ids_with_end : ids,
+                             {.score_eos = false})
+          .log_likelihoods;
+    };
+    const auto found = [&](std::optional<bool> end) {
+      return rank_candidates(model, own, used, prompts, texts, {.score_eos = end}).log_likelihoods;
+    };
+    expect_equal(found({}), expected(kind == "t5"));
+    expect_equal(found(false), expected(false));
+    expect_equal(found(true), expected(true));
+  }
+}
+
+TEST_P(TextAnswers, ARowIsRankedAsAlone) {
+  const auto own = processor();
+  const auto together =
+      rank_candidates(model, own, {images[0], images[1]}, prompts, texts).log_likelihoods;
+  const auto lists = predict_class(model, own, {images[0], images[1]}, prompts,
+                                   {{"blue", "red"}, {"red", "blue", "red", "it"}});
+  ASSERT_EQ(lists.size(), 2u);
+  EXPECT_EQ(lists[0].size(), 2u);
+  EXPECT_EQ(lists[1].size(), 4u);
+  for (std::size_t b = 0; b < 2; ++b) {
+    const auto alone = rank_candidates(model, own, {images[b]}, {prompts[b]}, texts);
+    for (Index c = 0; c < 5; ++c) {
+      EXPECT_EQ(together.at<float>({static_cast<Index>(b), c}),
+                alone.log_likelihoods.at<float>({0, c}));
+    }
+  }
+  const auto second = predict_class(model, own, {images[1]}, {prompts[1]},
+                                    std::vector<std::string>{"red", "blue", "red", "it"});
+  const auto values = second.span<std::int64_t>();
+  EXPECT_EQ(lists[1], std::vector<std::int64_t>(values.begin(), values.end()));
+}
+
+TEST_P(TextAnswers, CountsThatDifferAndEmptyCandidatesAreErrors) {
+  const auto own = processor();
+  expect_error<InputError>([&] { rank_candidates(model, own, {images[0]}, prompts, texts); },
+                           {"1 images", "2 prompts"});
+  expect_error<InputError>([&] { rank_candidates(model, own, images, {}, texts); }, {"0 prompts"});
+  expect_error<InputError>(
+      [&] {
+        predict_answers(model, own, {images[0]}, {{}, {}});
+      },
+      {"1 images", "2 prompts"});
+  expect_error<InputError>(
+      [&] {
+        predict_class(model, own, {images[0], images[1]}, prompts,
+                      std::vector<std::vector<std::string>>{{"red"}});
+      },
+      {"2 prompts", "1 lists"});
+  expect_error<InputError>(
+      [&] {
+        rank_candidates(model, own, {images[0]}, {prompts[0]}, {"red", ""}, {.score_eos = false});
+      },
+      {"candidate 1 is empty"});
+  const Tensor scores =
+      rank_candidates(model, own, {images[0]}, {prompts[0]}, {"red", ""}, {.score_eos = true})
+          .log_likelihoods;
+  EXPECT_LT(scores.at<float>({0, 1}), 0.0f);
+}
+
+TEST_P(TextAnswers, ShortAnswersEndAtTheTokenizersEndAndAreStrippedAsLavisDoes) {
+  const auto own = processor();
+  const std::vector<Image> used = {images[0], images[1]};
+  const BatchFeature both = own(used, {"Q: " + prompts[0], "Q: " + prompts[1]},
+                                {.padding = PaddingStrategy::Longest, .padding_side = Side::Right});
+  for (const Index beams : {1, 5}) {
+    const PredictAnswersOptions options{.prompt = "Q: {}", .num_beams = beams, .max_len = 6};
+    const auto output = predict_answers(model, InstructBlipInputs::from(both), options, 3);
+    const auto expected = own.batch_decode(output.new_tokens(), {.skip_special_tokens = true});
+    EXPECT_EQ(predict_answers(model, own, used, {{prompts[0]}, {prompts[1]}}, options), expected);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TextAnswers, ::testing::Values("opt", "llama", "t5"));
 INSTANTIATE_TEST_SUITE_P(Kinds, Answers, ::testing::Values("opt", "llama", "t5"));
 
 TEST(RankCandidates, LongCandidatesBeyondThePositionTableAreAnError) {

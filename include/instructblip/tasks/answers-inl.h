@@ -129,13 +129,14 @@ inline void check_texts(const std::vector<Image>& images, std::size_t prompts) {
   }
 }
 
-// LAVIS pads the Q-Former's text on the right whatever side the language model's is padded on.
+// On the right, whatever the folder says, as LAVIS pads the texts of the Q-Former and of T5: there
+// padding in front of a text shifts its positions. A decoder-only model's are counted without it.
 inline BatchFeature encode_prompts(const InstructBlipProcessor& processor,
                                    const std::vector<Image>& images,
                                    const std::vector<std::string>& prompts) {
   check_texts(images, prompts.size());
   return processor(images, prompts,
-                   {.padding = PaddingStrategy::Longest, .qformer_padding_side = Side::Right});
+                   {.padding = PaddingStrategy::Longest, .padding_side = Side::Right});
 }
 
 inline std::vector<std::vector<std::int64_t>> encode_candidates(

@@ -48,7 +48,7 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
 /// The same for texts, each with the same number of images. Candidates follow the prompt as they
 /// are, without BOS, and end with the tokenizer's EOS where the end is scored. Whatever the
 /// tokenizer makes of a leading space (LLaMA and T5 put one in front, OPT does not) is part of the
-/// score. The Q-Former's text is padded on the right, as in LAVIS; LAVIS also cuts it to its last
+/// score. Texts are padded on the right, as in LAVIS; LAVIS also cuts the Q-Former's to its last
 /// 128 ids, which is left to the caller: beyond the Q-Former's positions it is an InputError.
 CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
                                const InstructBlipProcessor& processor,
