@@ -148,6 +148,22 @@ TEST_F(Options, APaddingIdOfMinusOneIsNeverFed) {
   }
 }
 
+TEST_F(Options, ARowThatEndedLongAgoIsFedNoIdOutsideTheVocabulary) {
+  const Tensor mask = ids({{0, 1, 1}, {1, 1, 1}, {0, 0, 1}});
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = {logits_processor([](const ScoreRow& row) {
+    if (row.batch_index == 1) row.scores[2] = 1000.0f;
+  })};
+  for (const std::int64_t pad : {-1, 24, 1000}) {
+    const LogCapture log;
+    const auto output =
+        generate(model, {.input_ids = batch, .attention_mask = mask},
+                 {.max_new_tokens = 6, .output_scores = true, .pad_token_id = pad}, callbacks);
+    EXPECT_EQ(output.new_token_counts, (std::vector<Index>{6, 1, 6}));
+    EXPECT_EQ(output.sequences.at<std::int64_t>({1, 8}), pad);
+  }
+}
+
 TEST_F(Options, BeamsThatAreSettledLeaveTheBatch) {
   const GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
   const auto output = generate(ending, {.input_ids = batch}, config);
@@ -159,6 +175,19 @@ TEST_F(Options, BeamsThatAreSettledLeaveTheBatch) {
   const auto recorded = generate(ending, {.input_ids = batch}, recording);
   expect_equal(recorded.sequences, output.sequences);
   expect_equal(recorded.sequences_scores, output.sequences_scores);
+}
+
+TEST_F(Options, RecordingStopsBeamsWhereTheyStopWithout) {
+  GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
+  for (std::uint32_t seed = 0; seed < 30; ++seed) {
+    const TableLanguageModel any(decoder_only(), seed, 8.0f, 4.0f);
+    config.output_scores = false;
+    const auto plain = generate(any, {.input_ids = prompt}, config);
+    config.output_scores = true;
+    const auto recorded = generate(any, {.input_ids = prompt}, config);
+    EXPECT_EQ(recorded.timings.step_seconds.size(), plain.timings.step_seconds.size());
+    expect_equal(recorded.sequences, plain.sequences);
+  }
 }
 
 TEST_F(Options, EosMayBeNoneOrSeveral) {
@@ -241,8 +270,8 @@ TEST_F(Options, AStreamerSeesThePromptThenEveryId) {
   EXPECT_TRUE(recorder.ended);
 
   Recorder rows;
-  const auto together =
-      generate(ending, {.input_ids = batch}, {.max_new_tokens = 15}, {.streamer = &rows});
+  const auto together = generate(ending, {.input_ids = batch},
+                                 {.max_new_tokens = 15, .pad_token_id = 7}, {.streamer = &rows});
   const Index steps = static_cast<Index>(rows.shapes.size()) - 1;
   ASSERT_EQ(steps, together.sequences.dim(1) - 3);
   for (Index step = 0; step < steps; ++step) {

@@ -204,5 +204,13 @@ TEST(LogitsProcessor, ScoresThatAreNotNumbersDoNotBreakSorting) {
   EXPECT_NO_THROW(process(TopKLogitsWarper(5), ids, scores));
 }
 
+TEST(Warpers, AProbabilityThatEqualsTheCutoffIsKept) {
+  std::vector<float> scores = {2.0f, 1.0f, 0.0f};
+  const double p = softmax(scores)[1];
+  EpsilonLogitsWarper(p).process_row({{}, scores});
+  EXPECT_EQ(scores[1], 1.0f);
+  EXPECT_EQ(scores[2], -std::numeric_limits<float>::infinity());
+}
+
 }  // namespace
 }  // namespace instructblip::testing

@@ -36,6 +36,17 @@ TEST(RandomNumbers, EveryPlaceHasItsOwn) {
   EXPECT_EQ(seen.size(), 3u * 64u);
 }
 
+TEST(RandomNumbers, LieHalfwayBetweenTheMultiplesOfTheSmallestStep) {
+  int checked = 0;
+  for (Index step = 0; step < 16; ++step) {
+    const double n = RandomNumbers{9}.uniform(step, 1) * 0x1p53;
+    if (n >= 0x1p52) continue;  // there the half is rounded away
+    EXPECT_EQ(n - std::floor(n), 0.5);
+    ++checked;
+  }
+  EXPECT_GT(checked, 0);
+}
+
 double chi_square(const std::vector<double>& counts, const std::vector<double>& expected) {
   double sum = 0;
   for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -119,6 +130,9 @@ TEST(Scores, OrderIsByIndexAmongEquals) {
   EXPECT_EQ(top_k_indices(scores, 0), std::vector<Index>{});
   EXPECT_EQ(sorted_indices(scores), (std::vector<Index>{3, 0, 5, 1, 2, 4}));
   EXPECT_EQ(sorted_indices(scores, true), (std::vector<Index>{1, 2, 4, 0, 5, 3}));
+  const std::vector<float> broken = {1, std::nanf(""), 3, std::nanf(""), 2};  // as in the reference
+  EXPECT_EQ(top_k_indices(broken, 3), (std::vector<Index>{1, 3, 2}));
+  EXPECT_EQ(sorted_indices(broken), (std::vector<Index>{0, 4, 2, 1, 3}));
 }
 
 }  // namespace

@@ -132,6 +132,27 @@ TEST_P(SmallModels, EveryStepEqualsTheReference) {
   }
 }
 
+TEST_P(SmallModels, ThePromptsStatesAreThoseOfEveryBeam) {
+  const GenerateOutput one = run(config(1, true)), three = run(config(3, true));
+  const bool encodes = model->traits().is_encoder_decoder;
+  const auto expect_repeated = [&](const std::vector<Tensor>& layers,
+                                   const std::vector<Tensor>& beams) {
+    ASSERT_EQ(layers.size(), beams.size());
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      ASSERT_EQ(beams[l].dim(0), 9);
+      const Index size = layers[l].size() / 3;
+      for (Index i = 0; i < 9 * size; ++i) {
+        const Index source = i / size / 3 * size + i % size;
+        ASSERT_EQ(beams[l].data<float>()[i], layers[l].data<float>()[source]);
+      }
+    }
+  };
+  const auto& states = encodes ? one.decoder_hidden_states : one.hidden_states;
+  const auto& attentions = encodes ? one.decoder_attentions : one.attentions;
+  expect_repeated(states[0], encodes ? three.decoder_hidden_states[0] : three.hidden_states[0]);
+  expect_repeated(attentions[0], encodes ? three.decoder_attentions[0] : three.attentions[0]);
+}
+
 TEST_P(SmallModels, ARowIsTheSameBitsAloneAndInABatchWithAnyThreads) {
   const int threads = num_threads();
   for (const Index beams : {1, 3}) {

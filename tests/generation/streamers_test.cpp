@@ -49,6 +49,11 @@ TEST_F(Streams, PiecesEndWhereTheReferenceEndsThem) {
             (std::vector<std::string>{"A", ". ", "dogé", "犬", "犬", "!\n", " ", "A"}));
 }
 
+TEST_F(Streams, CombiningMarksAndDigitsDoNotWait) {
+  tokenizer = ToyTokenizer({"e", "\u0301", "7"});
+  EXPECT_EQ(stream({0}, {0, 1, 2, 0}), (std::vector<std::string>{"e", "\u0301", "7", "e"}));
+}
+
 TEST_F(Streams, PromptIsShownUnlessSkipped) {
   EXPECT_EQ(stream({4, 5}, {4}, false), (std::vector<std::string>{"A dog", "A"}));
   EXPECT_EQ(stream({4, 5}, {4}, true), (std::vector<std::string>{"A"}));
