@@ -72,7 +72,7 @@ inline std::vector<std::vector<std::int64_t>> checked_candidates(
 }
 
 // Sums of log probabilities of some (prompt, candidate) pairs. The prompts' own sequences stay in
-// the state, in front of one fork for each pair that is fed.
+// the state, in front of one fork for each pair that is fed; the next call drops the forks.
 inline void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
                         const std::vector<std::vector<std::int64_t>>& candidates, Index first_pair,
                         Index last_pair, std::vector<double>& sums) {
@@ -80,7 +80,6 @@ inline void score_pairs(const LanguageModel& model, ReadPrompts& read, Index pro
   const auto candidate_count = static_cast<Index>(candidates.size());
   std::vector<Index> sources(static_cast<std::size_t>(prompts));
   std::iota(sources.begin(), sources.end(), Index{0});
-  const std::vector<Index> originals = sources;
   RowTable rows = RowTable::uniform(prompts, 0);
   std::vector<std::int64_t> fed;
   for (Index pair = first_pair; pair < last_pair; ++pair) {
@@ -98,7 +97,6 @@ inline void score_pairs(const LanguageModel& model, ReadPrompts& read, Index pro
   read.state->reorder(sources);
   const Tensor logits =
       model.decode(*read.state, model.embed_decoder_tokens(fed), rows, LogitsFor::AllRows).logits;
-  read.state->reorder(originals);
   const float* row = logits.data<float>();
   for (Index pair = first_pair; pair < last_pair; ++pair) {
     const auto& ids = candidates[static_cast<std::size_t>(pair % candidate_count)];
@@ -263,7 +261,11 @@ inline GenerateOutput predict_answers(const InstructBlipForConditionalGeneration
   GenerationConfig config;
   config.num_beams = options.num_beams;
   config.max_new_tokens = options.max_len;
-  config.min_length = options.min_len;
+  if (encoder_decoder) {
+    config.min_length = options.min_len;
+  } else if (options.min_len > 1) {
+    config.min_new_tokens = options.min_len - 1;  // min_length would count the prompt
+  }
   config.repetition_penalty = options.repetition_penalty;
   config.length_penalty = options.length_penalty.value_or(encoder_decoder ? -1.0 : 0.0);
   config.eos_token_id = eos_token_id;

@@ -77,6 +77,8 @@ struct PredictAnswersOptions {
   Index num_beams = 5;
   /// New ids at most. LAVIS passes `max_length` to Vicuna and `max_new_tokens` to T5.
   Index max_len = 10;
+  /// Ids before the end at least, with the start id that LAVIS counts (T5's, Vicuna's BOS): 1 asks
+  /// for nothing.
   Index min_len = 1;
   /// Unset: as LAVIS, -1 for an encoder-decoder (T5), 0 for a decoder-only model (Vicuna).
   std::optional<double> length_penalty = {};
