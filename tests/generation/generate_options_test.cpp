@@ -413,6 +413,16 @@ TEST_F(Options, EncoderDecodersBeginWithTheStartId) {
             std::string::npos);
 }
 
+TEST_F(Options, TheEncodersPaddingIsNotTheDecoders) {
+  const TableLanguageModel t5(encoder_decoder(), 3, 8.0f, -100.0f);
+  const GenerationConfig config{.max_new_tokens = 20, .repetition_penalty = 50.0};
+  const Tensor alone = ids({{5}}), padded = ids({{0, 0, 0, 0, 5}}), mask = ids({{0, 0, 0, 0, 1}});
+  const auto expected = generate(t5, {.input_ids = alone}, config).new_tokens();
+  EXPECT_EQ(generate(t5, {.input_ids = padded, .attention_mask = mask}, config).new_tokens(),
+            expected);
+  EXPECT_NE(generate(t5, {.input_ids = alone}, {.max_new_tokens = 20}).new_tokens(), expected);
+}
+
 TEST_F(Options, WithoutInputsTheBosIdIsThePrompt) {
   const auto output = generate(model, {}, {.max_new_tokens = 2});
   EXPECT_EQ(output.sequences.at<std::int64_t>({0, 0}), 1);
