@@ -10,6 +10,7 @@
 
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/core/error.h"
+#include "instructblip/models/modeling_llama.h"
 #include "models/language_model_checks.h"
 #include "support/compare.h"
 #include "support/expect_error.h"

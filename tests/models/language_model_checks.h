@@ -12,6 +12,7 @@
 #include "instructblip/core/threads.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/models/causal_lm_inputs.h"
+#include "instructblip/models/modeling_outputs.h"
 #include "instructblip/models/padded_batch.h"
 #include "support/compare.h"
 #include "support/expect_error.h"

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/prompt_embedding.h"
 #include "models/instructblip_testing.h"
 
 namespace instructblip::testing {

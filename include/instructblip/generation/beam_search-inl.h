@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/beam_search.h"
 #include "instructblip/generation/sampling.h"
 
@@ -14,12 +15,12 @@ namespace instructblip::detail {
 // The reference's stand-in for minus infinity; added, so that its rounding is part of the result.
 inline constexpr float kNever = -1.0e9f;
 
-inline float length_divisor(Index length, double length_penalty) {
+INSTRUCTBLIP_INLINE float length_divisor(Index length, double length_penalty) {
   return static_cast<float>(std::pow(static_cast<double>(length), length_penalty));
 }
 
-inline BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
-                        const std::vector<std::int64_t>& prompt)
+INSTRUCTBLIP_INLINE BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
+                                     const std::vector<std::int64_t>& prompt)
     : resolved_(resolved),
       batch_index_(batch_index),
       prompt_length_(static_cast<Index>(prompt.size())) {
@@ -30,12 +31,12 @@ inline BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
   }
 }
 
-inline bool BeamRow::all_finished() const {
+INSTRUCTBLIP_INLINE bool BeamRow::all_finished() const {
   return std::all_of(finished_.begin(), finished_.end(),
                      [](const Hypothesis& answer) { return answer.is_finished; });
 }
 
-inline std::vector<Hypothesis> BeamRow::candidates(
+INSTRUCTBLIP_INLINE std::vector<Hypothesis> BeamRow::candidates(
     std::span<const std::vector<float>> log_probabilities, Index step) const {
   const auto vocab_size = static_cast<Index>(log_probabilities.front().size());
   std::vector<float> scores;
@@ -74,7 +75,7 @@ inline std::vector<Hypothesis> BeamRow::candidates(
   return result;
 }
 
-inline void BeamRow::advance(std::vector<Hypothesis> candidates) {
+INSTRUCTBLIP_INLINE void BeamRow::advance(std::vector<Hypothesis> candidates) {
   update_finished(candidates);
   std::vector<float> scores;
   for (const Hypothesis& candidate : candidates) {
@@ -90,7 +91,7 @@ inline void BeamRow::advance(std::vector<Hypothesis> candidates) {
   update_can_improve();
 }
 
-inline void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
+INSTRUCTBLIP_INLINE void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
   const Index length = static_cast<Index>(candidates.front().ids.size()) - prompt_length_;
   const float divisor = length_divisor(length, resolved_.length_penalty);
   const bool full = resolved_.early_stopping == EarlyStopping(true) && all_finished();
@@ -114,7 +115,7 @@ inline void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
   }
 }
 
-inline void BeamRow::update_can_improve() {
+INSTRUCTBLIP_INLINE void BeamRow::update_can_improve() {
   const Index generated = static_cast<Index>(running_.front().ids.size()) - prompt_length_;
   const bool never = resolved_.early_stopping.value == EarlyStopping::Never;
   const Index best_length =
@@ -128,9 +129,10 @@ inline void BeamRow::update_can_improve() {
   can_improve_ = can_improve_ && better;
 }
 
-inline BeamSearch::BeamSearch(const ResolvedConfig& resolved, const PreparedInputs& inputs,
-                              const LogitsProcessorList& processors,
-                              const StoppingCriteriaList& criteria, StepClock& clock)
+INSTRUCTBLIP_INLINE BeamSearch::BeamSearch(const ResolvedConfig& resolved,
+                                           const PreparedInputs& inputs,
+                                           const LogitsProcessorList& processors,
+                                           const StoppingCriteriaList& criteria, StepClock& clock)
     : resolved_(resolved),
       inputs_(inputs),
       processors_(processors),
@@ -143,7 +145,7 @@ inline BeamSearch::BeamSearch(const ResolvedConfig& resolved, const PreparedInpu
   }
 }
 
-inline std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
+INSTRUCTBLIP_INLINE std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
   const bool shared = step_ == 0;  // the prompts' logits
   std::vector<std::vector<float>> values;
   std::vector<ScoreRow> score_rows;
@@ -171,7 +173,8 @@ inline std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
   return values;
 }
 
-inline bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) {
+INSTRUCTBLIP_INLINE bool BeamSearch::advance(
+    std::span<const std::vector<float>> log_probabilities) {
   const auto num_beams = static_cast<std::size_t>(resolved_.num_beams);
   std::vector<std::vector<Hypothesis>> candidates;
   std::vector<StoppingRow> stopping_rows;
@@ -205,7 +208,7 @@ inline bool BeamSearch::advance(std::span<const std::vector<float>> log_probabil
   return all_hit;
 }
 
-inline bool BeamSearch::goes_on(bool all_hit) const {
+INSTRUCTBLIP_INLINE bool BeamSearch::goes_on(bool all_hit) const {
   const bool improvable =
       std::any_of(rows_.begin(), rows_.end(), [](const BeamRow& row) { return row.can_improve(); });
   const bool full = std::all_of(rows_.begin(), rows_.end(),
@@ -213,7 +216,7 @@ inline bool BeamSearch::goes_on(bool all_hit) const {
   return improvable && !(full && resolved_.early_stopping == EarlyStopping(true)) && !all_hit;
 }
 
-inline GenerateOutput BeamSearch::run(Decoding& decoding) {
+INSTRUCTBLIP_INLINE GenerateOutput BeamSearch::run(Decoding& decoding) {
   Tensor logits = decoding.prefill(inputs_, resolved_.num_beams);
   if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
@@ -243,7 +246,7 @@ inline GenerateOutput BeamSearch::run(Decoding& decoding) {
   return finish();
 }
 
-inline GenerateOutput BeamSearch::finish() {
+INSTRUCTBLIP_INLINE GenerateOutput BeamSearch::finish() {
   // The reference's `pad_token_id or eos_token_id[0]`: a padding id of 0 counts as none.
   std::int64_t filler = -1;
   if (!resolved_.eos_token_id.empty()) {

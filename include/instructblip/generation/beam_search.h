@@ -89,4 +89,6 @@ class BeamSearch {
 
 }  // namespace instructblip::detail
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/beam_search-inl.h"
+#endif

@@ -5,14 +5,13 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/decoding.h"
 
 namespace instructblip::detail {
 
-// A tensor without elements has no data either, but a shape.
-inline bool is_given(const TensorView& view) { return view.data != nullptr || view.rank() > 0; }
-
-inline void check_ids(const TensorView& view, std::string_view name, Index batch, Index length) {
+INSTRUCTBLIP_INLINE void check_ids(const TensorView& view, std::string_view name, Index batch,
+                                   Index length) {
   if (view.dtype != DType::Int64 || view.rank() != 2 || !view.is_contiguous()) {
     throw InputError("`" + std::string(name) + "`: expected a contiguous int64 tensor [batch, " +
                      "length], found " + std::string(name_of(view.dtype)) + " " +
@@ -26,7 +25,7 @@ inline void check_ids(const TensorView& view, std::string_view name, Index batch
   }
 }
 
-inline std::vector<std::vector<std::int64_t>> to_rows(const TensorView& view) {
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> to_rows(const TensorView& view) {
   const auto* values = static_cast<const std::int64_t*>(view.data);
   std::vector<std::vector<std::int64_t>> rows;
   for (Index r = 0; r < view.dim(0); ++r) {
@@ -37,7 +36,7 @@ inline std::vector<std::vector<std::int64_t>> to_rows(const TensorView& view) {
 
 // 1 where a column is not padding. Without a mask the reference takes what equals the padding id
 // for padding, unless that id also ends rows or only embeddings are known.
-inline std::vector<std::vector<std::int64_t>> attention_mask_of(
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> attention_mask_of(
     const GenerateInputs& inputs, const ResolvedConfig& resolved,
     const std::vector<std::vector<std::int64_t>>& ids) {
   if (is_given(inputs.attention_mask)) return to_rows(inputs.attention_mask);
@@ -52,9 +51,8 @@ inline std::vector<std::vector<std::int64_t>> attention_mask_of(
   return mask;
 }
 
-inline std::vector<std::vector<std::int64_t>> decoder_prompt(const GenerateInputs& inputs,
-                                                             const ResolvedConfig& resolved,
-                                                             Index batch) {
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> decoder_prompt(
+    const GenerateInputs& inputs, const ResolvedConfig& resolved, Index batch) {
   if (!resolved.decoder_start_token_id || resolved.decoder_start_token_id->empty()) {
     throw InputError(
         "`decoder_start_token_id` or `bos_token_id` has to be set for an "
@@ -80,7 +78,7 @@ inline std::vector<std::vector<std::int64_t>> decoder_prompt(const GenerateInput
   return ids;
 }
 
-inline void check_rows(const RowTable& rows, MatrixView embeds, Index width) {
+INSTRUCTBLIP_INLINE void check_rows(const RowTable& rows, MatrixView embeds, Index width) {
   if (embeds.dtype != DType::Float32 || embeds.cols != width || embeds.rows != rows.rows() ||
       static_cast<Index>(rows.positions.size()) != rows.rows()) {
     throw InputError("`inputs_embeds` is " + std::string(name_of(embeds.dtype)) + " [" +
@@ -97,8 +95,9 @@ inline void check_rows(const RowTable& rows, MatrixView embeds, Index width) {
   }
 }
 
-inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateInputs& inputs,
-                                     const ResolvedConfig& resolved) {
+INSTRUCTBLIP_INLINE PreparedInputs prepare_inputs(const LanguageModel& model,
+                                                  const GenerateInputs& inputs,
+                                                  const ResolvedConfig& resolved) {
   const LanguageModelTraits& traits = model.traits();
   PreparedInputs prepared;
   Prompt& prompt = prepared.prompt;
@@ -182,7 +181,7 @@ inline PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateI
   return prepared;
 }
 
-inline Tensor Decoding::decode(MatrixView embeddings, const RowTable& rows) {
+INSTRUCTBLIP_INLINE Tensor Decoding::decode(MatrixView embeddings, const RowTable& rows) {
   DecodeOutput output = model_.decode(*state_, embeddings, rows, LogitsFor::LastRow, capture_);
   const LanguageModelTraits& traits = model_.traits();
   if (output.logits.dtype() != DType::Float32 ||
@@ -196,7 +195,7 @@ inline Tensor Decoding::decode(MatrixView embeddings, const RowTable& rows) {
   return std::move(output.logits);
 }
 
-inline Tensor Decoding::prefill(const PreparedInputs& inputs, Index expand_size) {
+INSTRUCTBLIP_INLINE Tensor Decoding::prefill(const PreparedInputs& inputs, Index expand_size) {
   const Index batch = inputs.prompt.batch();
   state_ = model_.start(inputs.embeds, inputs.rows, capture_);
   Tensor logits;
@@ -228,7 +227,8 @@ inline Tensor Decoding::prefill(const PreparedInputs& inputs, Index expand_size)
   return logits;
 }
 
-inline Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64_t> ids) {
+INSTRUCTBLIP_INLINE Tensor Decoding::step(std::span<const Index> sources,
+                                          std::span<const std::int64_t> ids) {
   bool moved = static_cast<Index>(sources.size()) != state_->sequences();
   std::vector<Index> positions;
   RowTable rows;
@@ -243,11 +243,11 @@ inline Tensor Decoding::step(std::span<const Index> sources, std::span<const std
   return decode(model_.embed_decoder_tokens(ids), rows);
 }
 
-inline std::span<const float> row_of(const Tensor& matrix, Index r) {
+INSTRUCTBLIP_INLINE std::span<const float> row_of(const Tensor& matrix, Index r) {
   return {matrix.data<float>() + r * matrix.dim(1), static_cast<std::size_t>(matrix.dim(1))};
 }
 
-inline Tensor stack_rows(std::span<const std::vector<float>> rows) {
+INSTRUCTBLIP_INLINE Tensor stack_rows(std::span<const std::vector<float>> rows) {
   const auto width = rows.empty() ? std::size_t{0} : rows.front().size();
   Tensor stacked = Tensor::uninitialized(
       DType::Float32, {static_cast<Index>(rows.size()), static_cast<Index>(width)});
@@ -256,7 +256,7 @@ inline Tensor stack_rows(std::span<const std::vector<float>> rows) {
   return stacked;
 }
 
-inline Tensor prompt_tensor(const Prompt& prompt, Index copies) {
+INSTRUCTBLIP_INLINE Tensor prompt_tensor(const Prompt& prompt, Index copies) {
   std::vector<std::int64_t> ids;
   for (const auto& row : prompt.ids) {
     for (Index i = 0; i < copies; ++i) ids.insert(ids.end(), row.begin(), row.end());
@@ -264,7 +264,7 @@ inline Tensor prompt_tensor(const Prompt& prompt, Index copies) {
   return Tensor(ids, {prompt.batch() * copies, prompt.length()});
 }
 
-inline std::int64_t feedable(std::int64_t id, Index vocab_size) {
+INSTRUCTBLIP_INLINE std::int64_t feedable(std::int64_t id, Index vocab_size) {
   return id >= 0 && id < vocab_size ? id : 0;
 }
 

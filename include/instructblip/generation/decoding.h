@@ -77,4 +77,6 @@ std::int64_t feedable(std::int64_t id, Index vocab_size);
 
 }  // namespace instructblip::detail
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/decoding-inl.h"
+#endif

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/log.h"
 #include "instructblip/generation/beam_search.h"
 #include "instructblip/generation/decoding.h"
@@ -66,8 +67,8 @@ class Sampler {
   GenerateOutput output_;
 };
 
-inline std::int64_t Sampler::choose_from(std::span<const float> scores,
-                                         const SampledRow& row) const {
+INSTRUCTBLIP_INLINE std::int64_t Sampler::choose_from(std::span<const float> scores,
+                                                      const SampledRow& row) const {
   const Index best = argmax(scores);
   if (scores[static_cast<std::size_t>(best)] == kMinusInfinity) {
     throw InputError("step " + std::to_string(step_) + ", row " + std::to_string(row.batch_index) +
@@ -78,7 +79,7 @@ inline std::int64_t Sampler::choose_from(std::span<const float> scores,
   return draw(softmax(scores), resolved_.random.uniform(step_, place));
 }
 
-inline void Sampler::choose(const Tensor& logits) {
+INSTRUCTBLIP_INLINE void Sampler::choose(const Tensor& logits) {
   std::vector<ScoreRow> score_rows;
   scores_.assign(active_.size(), {});
   const bool shared = logits.dim(0) != static_cast<Index>(active_.size());  // the prompts' logits
@@ -104,7 +105,7 @@ inline void Sampler::choose(const Tensor& logits) {
   }
 }
 
-inline void Sampler::end_rows() {
+INSTRUCTBLIP_INLINE void Sampler::end_rows() {
   std::vector<StoppingRow> rows;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     const SampledRow& row = rows_[active_[i]];
@@ -117,14 +118,14 @@ inline void Sampler::end_rows() {
   }
 }
 
-inline bool Sampler::stream(BaseStreamer& streamer) const {
+INSTRUCTBLIP_INLINE bool Sampler::stream(BaseStreamer& streamer) const {
   std::vector<std::int64_t> ids(rows_.size(), resolved_.pad_token_id.value_or(0));
   for (const std::size_t r : active_) ids[r] = rows_[r].ids.back();
   const auto count = static_cast<Index>(ids.size());
   return streamer.put(Tensor(ids, {count}));
 }
 
-inline GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
+INSTRUCTBLIP_INLINE GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
   const Index expand = resolved_.expand_size();
   for (Index b = 0; b < inputs_.prompt.batch(); ++b) {
     for (Index copy = 0; copy < expand; ++copy) {
@@ -166,7 +167,7 @@ inline GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
   return finish();
 }
 
-inline GenerateOutput Sampler::finish() {
+INSTRUCTBLIP_INLINE GenerateOutput Sampler::finish() {
   std::size_t longest = 0;
   for (const SampledRow& row : rows_) longest = std::max(longest, row.ids.size());
   std::vector<std::int64_t> ids;
@@ -184,8 +185,10 @@ inline GenerateOutput Sampler::finish() {
 
 }  // namespace detail
 
-inline GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs,
-                               const GenerationConfig& config, const GenerateCallbacks& callbacks) {
+INSTRUCTBLIP_INLINE GenerateOutput generate(const LanguageModel& model,
+                                            const GenerateInputs& inputs,
+                                            const GenerationConfig& config,
+                                            const GenerateCallbacks& callbacks) {
   const LanguageModelTraits& traits = model.traits();
   detail::StepClock clock;
   detail::ResolvedConfig resolved = detail::resolve(config, traits);

@@ -2,6 +2,7 @@
 // GenerationMixin.generate of transformers/generation/utils.py.
 #pragma once
 
+#include "instructblip/core/export.h"
 #include "instructblip/generation/generate_inputs.h"
 #include "instructblip/generation/generation_config.h"
 #include "instructblip/generation/generation_output.h"
@@ -18,10 +19,13 @@ namespace instructblip {
 /// (num_beam_groups, penalty_alpha, dola_layers, constraints, assisted generation, ...), logits
 /// that are not finite (naming step and row). Warnings go to the log, as in the reference. Safe to
 /// call from several threads on one model.
-GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs,
-                        const GenerationConfig& config = {},
-                        const GenerateCallbacks& callbacks = {});
+INSTRUCTBLIP_EXPORT GenerateOutput generate(const LanguageModel& model,
+                                            const GenerateInputs& inputs,
+                                            const GenerationConfig& config = {},
+                                            const GenerateCallbacks& callbacks = {});
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/generate-inl.h"
+#endif

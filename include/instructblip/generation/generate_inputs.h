@@ -11,6 +11,10 @@
 #include "instructblip/tokenization/tokenizer.h"
 
 namespace instructblip {
+namespace detail {
+/// A tensor without elements has no data either, but a shape.
+inline bool is_given(const TensorView& view) { return view.data != nullptr || view.rank() > 0; }
+}  // namespace detail
 
 /// What to continue. Views: the caller keeps the memory until `generate` returns. A view that
 /// is left out was not given.

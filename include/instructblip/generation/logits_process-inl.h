@@ -7,22 +7,22 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/logits_process.h"
 #include "instructblip/generation/sampling.h"
 
 namespace instructblip {
 namespace detail {
 
-inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-inline void require(bool condition, std::string_view argument, std::string_view expected,
-                    const std::string& found) {
+INSTRUCTBLIP_INLINE void require(bool condition, std::string_view argument,
+                                 std::string_view expected, const std::string& found) {
   if (condition) return;
   throw InputError("`" + std::string(argument) + "` has to be " + std::string(expected) +
                    ", but is " + found);
 }
 
-inline void set_scores(std::span<float> scores, std::span<const std::int64_t> ids, float value) {
+INSTRUCTBLIP_INLINE void set_scores(std::span<float> scores, std::span<const std::int64_t> ids,
+                                    float value) {
   for (const std::int64_t id : ids) {
     if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) {
       scores[static_cast<std::size_t>(id)] = value;
@@ -30,8 +30,8 @@ inline void set_scores(std::span<float> scores, std::span<const std::int64_t> id
   }
 }
 
-inline void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
-                         std::string_view argument) {
+INSTRUCTBLIP_INLINE void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
+                                      std::string_view argument) {
   for (const std::int64_t id : ids) {
     require(id >= 0 && static_cast<std::size_t>(id) < scores.size(), argument,
             "an id below the vocabulary size " + std::to_string(scores.size()), std::to_string(id));
@@ -40,18 +40,19 @@ inline void force_tokens(std::span<float> scores, std::span<const std::int64_t> 
   set_scores(scores, ids, 0.0f);
 }
 
-inline bool ends_with(std::span<const std::int64_t> ids, std::span<const std::int64_t> suffix) {
+INSTRUCTBLIP_INLINE bool ends_with(std::span<const std::int64_t> ids,
+                                   std::span<const std::int64_t> suffix) {
   return ids.size() >= suffix.size() &&
          std::equal(suffix.begin(), suffix.end(), ids.end() - static_cast<Index>(suffix.size()));
 }
 
 // The `count`-th largest score (the smallest of all if there are fewer).
-inline float kth_largest(std::span<const float> scores, Index count) {
+INSTRUCTBLIP_INLINE float kth_largest(std::span<const float> scores, Index count) {
   return scores[static_cast<std::size_t>(top_k_indices(scores, std::max<Index>(count, 1)).back())];
 }
 
 // Of logits as they are: -sum of p log p, log p = s - max - log(sum of exp).
-inline float entropy(std::span<const float> scores) {
+INSTRUCTBLIP_INLINE float entropy(std::span<const float> scores) {
   std::vector<float> log_probabilities(scores.begin(), scores.end());
   log_softmax(log_probabilities);
   double sum = 0;
@@ -62,13 +63,13 @@ inline float entropy(std::span<const float> scores) {
   return static_cast<float>(sum);
 }
 
-inline void check_tokens_to_keep(Index min_tokens_to_keep) {
+INSTRUCTBLIP_INLINE void check_tokens_to_keep(Index min_tokens_to_keep) {
   require(min_tokens_to_keep >= 1, "min_tokens_to_keep", "a positive integer",
           std::to_string(min_tokens_to_keep));
 }
 
 // Drops ids with p < threshold, but none of the `keep` largest.
-inline void drop_below(std::span<float> scores, float threshold, Index keep) {
+INSTRUCTBLIP_INLINE void drop_below(std::span<float> scores, float threshold, Index keep) {
   const std::vector<float> probabilities = softmax(scores);
   const float always = kth_largest(scores, keep);
   for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -88,18 +89,18 @@ class FunctionLogitsProcessor : public LogitsProcessor {
 
 }  // namespace detail
 
-inline std::shared_ptr<const LogitsProcessor> logits_processor(
+INSTRUCTBLIP_INLINE std::shared_ptr<const LogitsProcessor> logits_processor(
     std::function<void(const ScoreRow&)> body) {
   return std::make_shared<detail::FunctionLogitsProcessor>(std::move(body));
 }
 
-inline SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
+INSTRUCTBLIP_INLINE SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
     std::vector<SequenceBias> sequence_bias)
     : SequenceBiasLogitsProcessor(std::move(sequence_bias), "sequence_bias") {
   detail::require(!sequence_bias_.empty(), "sequence_bias", "a list that is not empty", "empty");
 }
 
-inline SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
+INSTRUCTBLIP_INLINE SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
     std::vector<SequenceBias> sequence_bias, std::string_view argument)
     : argument_(argument) {
   for (SequenceBias& entry : sequence_bias) {
@@ -120,7 +121,7 @@ inline SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(
   }
 }
 
-inline void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const {
   std::vector<std::pair<std::size_t, float>> biases;
   for (const SequenceBias& entry : sequence_bias_) {
     for (const std::int64_t id : entry.sequence) {
@@ -142,7 +143,7 @@ inline void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const 
   for (const auto& [id, bias] : biases) row.scores[id] += bias;
 }
 
-inline NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
+INSTRUCTBLIP_INLINE NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
     const std::vector<std::vector<std::int64_t>>& bad_words_ids,
     const std::vector<std::int64_t>& eos_token_id)
     : SequenceBiasLogitsProcessor(
@@ -158,14 +159,14 @@ inline NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
           }(),
           "bad_words_ids") {}
 
-inline RepetitionPenaltyLogitsProcessor::RepetitionPenaltyLogitsProcessor(
+INSTRUCTBLIP_INLINE RepetitionPenaltyLogitsProcessor::RepetitionPenaltyLogitsProcessor(
     double penalty, std::vector<Index> prompt_ignore_length)
     : penalty_(static_cast<float>(penalty)),
       prompt_ignore_length_(std::move(prompt_ignore_length)) {
   detail::require(penalty > 0, "repetition_penalty", "above 0", std::to_string(penalty));
 }
 
-inline void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
   std::size_t first = 0;
   if (!prompt_ignore_length_.empty()) {
     first = static_cast<std::size_t>(
@@ -184,12 +185,12 @@ inline void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) c
   }
 }
 
-inline NoRepeatNGramLogitsProcessor::NoRepeatNGramLogitsProcessor(Index ngram_size)
+INSTRUCTBLIP_INLINE NoRepeatNGramLogitsProcessor::NoRepeatNGramLogitsProcessor(Index ngram_size)
     : ngram_size_(ngram_size) {
   detail::require(ngram_size > 0, "no_repeat_ngram_size", "above 0", std::to_string(ngram_size));
 }
 
-inline void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
   const auto length = static_cast<Index>(row.input_ids.size());
   if (length < ngram_size_) return;
   const auto prefix = row.input_ids.last(static_cast<std::size_t>(ngram_size_ - 1));
@@ -202,19 +203,19 @@ inline void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const
   }
 }
 
-inline MinLengthLogitsProcessor::MinLengthLogitsProcessor(Index min_length,
-                                                          std::vector<std::int64_t> eos_token_id)
+INSTRUCTBLIP_INLINE MinLengthLogitsProcessor::MinLengthLogitsProcessor(
+    Index min_length, std::vector<std::int64_t> eos_token_id)
     : min_length_(min_length), eos_token_id_(std::move(eos_token_id)) {
   detail::require(min_length >= 0, "min_length", "0 or more", std::to_string(min_length));
 }
 
-inline void MinLengthLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void MinLengthLogitsProcessor::process_row(const ScoreRow& row) const {
   if (static_cast<Index>(row.input_ids.size()) < min_length_) {
     detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
   }
 }
 
-inline MinNewTokensLengthLogitsProcessor::MinNewTokensLengthLogitsProcessor(
+INSTRUCTBLIP_INLINE MinNewTokensLengthLogitsProcessor::MinNewTokensLengthLogitsProcessor(
     Index prompt_length_to_skip, Index min_new_tokens, std::vector<std::int64_t> eos_token_id)
     : prompt_length_to_skip_(prompt_length_to_skip),
       min_new_tokens_(min_new_tokens),
@@ -223,17 +224,18 @@ inline MinNewTokensLengthLogitsProcessor::MinNewTokensLengthLogitsProcessor(
                   std::to_string(min_new_tokens));
 }
 
-inline void MinNewTokensLengthLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void MinNewTokensLengthLogitsProcessor::process_row(const ScoreRow& row) const {
   if (static_cast<Index>(row.input_ids.size()) - prompt_length_to_skip_ < min_new_tokens_) {
     detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
   }
 }
 
-inline PrefixConstrainedLogitsProcessor::PrefixConstrainedLogitsProcessor(
+INSTRUCTBLIP_INLINE PrefixConstrainedLogitsProcessor::PrefixConstrainedLogitsProcessor(
     PrefixAllowedTokens prefix_allowed_tokens_fn)
     : prefix_allowed_tokens_fn_(std::move(prefix_allowed_tokens_fn)) {}
 
-inline void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> rows) const {
+INSTRUCTBLIP_INLINE void PrefixConstrainedLogitsProcessor::process(
+    std::span<const ScoreRow> rows) const {
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
     std::vector<std::vector<std::int64_t>> allowed;
     bool satisfiable = false;
@@ -263,32 +265,33 @@ inline void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> 
   }
 }
 
-inline ForcedBOSTokenLogitsProcessor::ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id)
+INSTRUCTBLIP_INLINE ForcedBOSTokenLogitsProcessor::ForcedBOSTokenLogitsProcessor(
+    std::int64_t bos_token_id)
     : bos_token_id_(bos_token_id) {}
 
-inline void ForcedBOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void ForcedBOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
   const std::int64_t ids[] = {bos_token_id_};
   if (row.input_ids.size() == 1) detail::force_tokens(row.scores, ids, "forced_bos_token_id");
 }
 
-inline ForcedEOSTokenLogitsProcessor::ForcedEOSTokenLogitsProcessor(
+INSTRUCTBLIP_INLINE ForcedEOSTokenLogitsProcessor::ForcedEOSTokenLogitsProcessor(
     Index max_length, std::vector<std::int64_t> eos_token_id)
     : max_length_(max_length), eos_token_id_(std::move(eos_token_id)) {}
 
-inline void ForcedEOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void ForcedEOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
   if (static_cast<Index>(row.input_ids.size()) == max_length_ - 1) {
     detail::force_tokens(row.scores, eos_token_id_, "forced_eos_token_id");
   }
 }
 
-inline void InfNanRemoveLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void InfNanRemoveLogitsProcessor::process_row(const ScoreRow& row) const {
   constexpr float kLargest = std::numeric_limits<float>::max();
   for (float& score : row.scores) {
     score = std::isnan(score) ? 0.0f : std::clamp(score, -kLargest, kLargest);
   }
 }
 
-inline ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(
+INSTRUCTBLIP_INLINE ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(
     ExponentialDecay decay, std::vector<std::int64_t> eos_token_id, Index input_ids_seq_length)
     : regulation_start_(decay.start_index + input_ids_seq_length),
       regulation_factor_(decay.decay_factor),
@@ -297,7 +300,7 @@ inline ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(
                   "set where exponential_decay_length_penalty is", "unset");
 }
 
-inline void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
   const auto over = static_cast<Index>(row.input_ids.size()) - regulation_start_;
   if (over <= 0) return;
   const auto factor =
@@ -315,39 +318,40 @@ inline void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) cons
   }
 }
 
-inline SuppressTokensLogitsProcessor::SuppressTokensLogitsProcessor(
+INSTRUCTBLIP_INLINE SuppressTokensLogitsProcessor::SuppressTokensLogitsProcessor(
     std::vector<std::int64_t> suppress_tokens)
     : suppress_tokens_(std::move(suppress_tokens)) {}
 
-inline void SuppressTokensLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void SuppressTokensLogitsProcessor::process_row(const ScoreRow& row) const {
   detail::set_scores(row.scores, suppress_tokens_, detail::kMinusInfinity);
 }
 
-inline SuppressTokensAtBeginLogitsProcessor::SuppressTokensAtBeginLogitsProcessor(
+INSTRUCTBLIP_INLINE SuppressTokensAtBeginLogitsProcessor::SuppressTokensAtBeginLogitsProcessor(
     std::vector<std::int64_t> begin_suppress_tokens, Index begin_index)
     : begin_suppress_tokens_(std::move(begin_suppress_tokens)), begin_index_(begin_index) {}
 
-inline void SuppressTokensAtBeginLogitsProcessor::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void SuppressTokensAtBeginLogitsProcessor::process_row(
+    const ScoreRow& row) const {
   if (static_cast<Index>(row.input_ids.size()) == begin_index_) {
     detail::set_scores(row.scores, begin_suppress_tokens_, detail::kMinusInfinity);
   }
 }
 
-inline TemperatureLogitsWarper::TemperatureLogitsWarper(double temperature)
+INSTRUCTBLIP_INLINE TemperatureLogitsWarper::TemperatureLogitsWarper(double temperature)
     : temperature_(static_cast<float>(temperature)) {
   detail::require(temperature > 0, "temperature", "above 0 (do_sample = false is greedy)",
                   std::to_string(temperature));
 }
 
-inline void TemperatureLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void TemperatureLogitsWarper::process_row(const ScoreRow& row) const {
   for (float& score : row.scores) score /= temperature_;
 }
 
-inline TopHLogitsWarper::TopHLogitsWarper(double top_h) : top_h_(top_h) {
+INSTRUCTBLIP_INLINE TopHLogitsWarper::TopHLogitsWarper(double top_h) : top_h_(top_h) {
   detail::require(top_h > 0 && top_h <= 1, "top_h", "in (0, 1]", std::to_string(top_h));
 }
 
-inline void TopHLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void TopHLogitsWarper::process_row(const ScoreRow& row) const {
   constexpr Index kMostProbable = 100;
   const std::vector<Index> order = top_k_indices(row.scores, kMostProbable);
   std::vector<float> sorted;
@@ -362,25 +366,25 @@ inline void TopHLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-inline TopKLogitsWarper::TopKLogitsWarper(Index top_k, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE TopKLogitsWarper::TopKLogitsWarper(Index top_k, Index min_tokens_to_keep)
     : top_k_(std::max(top_k, min_tokens_to_keep)) {
   detail::require(top_k > 0, "top_k", "above 0", std::to_string(top_k));
 }
 
-inline void TopKLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void TopKLogitsWarper::process_row(const ScoreRow& row) const {
   const float smallest = detail::kth_largest(row.scores, top_k_);
   for (float& score : row.scores) {
     if (score < smallest) score = detail::kMinusInfinity;
   }
 }
 
-inline TopPLogitsWarper::TopPLogitsWarper(double top_p, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE TopPLogitsWarper::TopPLogitsWarper(double top_p, Index min_tokens_to_keep)
     : top_p_(top_p), min_tokens_to_keep_(min_tokens_to_keep) {
   detail::require(top_p >= 0 && top_p <= 1, "top_p", "in [0, 1]", std::to_string(top_p));
   detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void TopPLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void TopPLogitsWarper::process_row(const ScoreRow& row) const {
   const std::vector<Index> order = sorted_indices(row.scores);
   std::vector<float> sorted;
   for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
@@ -394,13 +398,13 @@ inline void TopPLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-inline MinPLogitsWarper::MinPLogitsWarper(double min_p, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE MinPLogitsWarper::MinPLogitsWarper(double min_p, Index min_tokens_to_keep)
     : min_p_(min_p), min_tokens_to_keep_(min_tokens_to_keep) {
   detail::require(min_p >= 0 && min_p <= 1, "min_p", "in [0, 1]", std::to_string(min_p));
   detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void MinPLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void MinPLogitsWarper::process_row(const ScoreRow& row) const {
   const std::vector<float> probabilities = softmax(row.scores);
   const std::vector<Index> kept = top_k_indices(probabilities, min_tokens_to_keep_);
   const float threshold =
@@ -413,13 +417,13 @@ inline void MinPLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-inline TypicalLogitsWarper::TypicalLogitsWarper(double mass, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE TypicalLogitsWarper::TypicalLogitsWarper(double mass, Index min_tokens_to_keep)
     : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
   detail::require(mass > 0 && mass < 1, "typical_p", "in (0, 1)", std::to_string(mass));
   detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> distance(row.scores.begin(), row.scores.end());
   log_softmax(distance);
   const float entropy = detail::entropy(row.scores);
@@ -439,29 +443,32 @@ inline void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-inline EpsilonLogitsWarper::EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE EpsilonLogitsWarper::EpsilonLogitsWarper(double epsilon,
+                                                             Index min_tokens_to_keep)
     : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
   detail::require(epsilon > 0 && epsilon < 1, "epsilon_cutoff", "in (0, 1)",
                   std::to_string(epsilon));
   detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void EpsilonLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void EpsilonLogitsWarper::process_row(const ScoreRow& row) const {
   detail::drop_below(row.scores, static_cast<float>(epsilon_), min_tokens_to_keep_);
 }
 
-inline EtaLogitsWarper::EtaLogitsWarper(double epsilon, Index min_tokens_to_keep)
+INSTRUCTBLIP_INLINE EtaLogitsWarper::EtaLogitsWarper(double epsilon, Index min_tokens_to_keep)
     : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
   detail::require(epsilon > 0 && epsilon < 1, "eta_cutoff", "in (0, 1)", std::to_string(epsilon));
   detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
-inline void EtaLogitsWarper::process_row(const ScoreRow& row) const {
+INSTRUCTBLIP_INLINE void EtaLogitsWarper::process_row(const ScoreRow& row) const {
   const auto epsilon = static_cast<float>(epsilon_);
   const float eta = std::min(epsilon, std::sqrt(epsilon) * std::exp(-detail::entropy(row.scores)));
   detail::drop_below(row.scores, eta, min_tokens_to_keep_);
 }
 
-inline void LogitNormalization::process_row(const ScoreRow& row) const { log_softmax(row.scores); }
+INSTRUCTBLIP_INLINE void LogitNormalization::process_row(const ScoreRow& row) const {
+  log_softmax(row.scores);
+}
 
 }  // namespace instructblip

@@ -4,15 +4,21 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "instructblip/core/dtype.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/generation_config.h"
 
 namespace instructblip {
+namespace detail {
+/// The score of a token that must not follow.
+inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+}  // namespace detail
 
 /// One sequence that is about to get its next id.
 struct ScoreRow {
@@ -27,7 +33,7 @@ struct ScoreRow {
 };
 
 /// Derive from it to write one's own; pass it in GenerateCallbacks::logits_processor.
-class LogitsProcessor {
+class INSTRUCTBLIP_EXPORT LogitsProcessor {
  public:
   virtual ~LogitsProcessor() = default;
   /// All rows of one step. By default each alone.
@@ -40,11 +46,12 @@ class LogitsProcessor {
 using LogitsProcessorList = std::vector<std::shared_ptr<const LogitsProcessor>>;
 
 /// A processor from a function: `logits_processor([](const ScoreRow& row) { row.scores[7] = 0; })`.
-std::shared_ptr<const LogitsProcessor> logits_processor(std::function<void(const ScoreRow&)> body);
+INSTRUCTBLIP_EXPORT std::shared_ptr<const LogitsProcessor> logits_processor(
+    std::function<void(const ScoreRow&)> body);
 
 /// Adds the bias of every sequence whose ids but the last end the row. Throws InputError on an
 /// empty list or sequence and on ids outside the vocabulary.
-class SequenceBiasLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT SequenceBiasLogitsProcessor : public LogitsProcessor {
  public:
   explicit SequenceBiasLogitsProcessor(std::vector<SequenceBias> sequence_bias);
   void process_row(const ScoreRow& row) const override;
@@ -58,7 +65,7 @@ class SequenceBiasLogitsProcessor : public LogitsProcessor {
 };
 
 /// A bias of -inf; words that are a single eos id are left out.
-class NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
+class INSTRUCTBLIP_EXPORT NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
  public:
   NoBadWordsLogitsProcessor(const std::vector<std::vector<std::int64_t>>& bad_words_ids,
                             const std::vector<std::int64_t>& eos_token_id);
@@ -67,7 +74,7 @@ class NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
 /// s < 0 ? s * penalty : s / penalty for every id in the row, once. The first
 /// `prompt_ignore_length[r]` ids of row r (padding in front of the prompt) do not count; r =
 /// batch_index, empty: all count. Throws InputError unless penalty > 0.
-class RepetitionPenaltyLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT RepetitionPenaltyLogitsProcessor : public LogitsProcessor {
  public:
   explicit RepetitionPenaltyLogitsProcessor(double penalty,
                                             std::vector<Index> prompt_ignore_length = {});
@@ -79,7 +86,7 @@ class RepetitionPenaltyLogitsProcessor : public LogitsProcessor {
 };
 
 /// -inf for ids that would complete a run of `ngram_size` ids that the row already has.
-class NoRepeatNGramLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT NoRepeatNGramLogitsProcessor : public LogitsProcessor {
  public:
   explicit NoRepeatNGramLogitsProcessor(Index ngram_size);
   void process_row(const ScoreRow& row) const override;
@@ -89,7 +96,7 @@ class NoRepeatNGramLogitsProcessor : public LogitsProcessor {
 };
 
 /// -inf for the eos ids while the row is shorter than `min_length`.
-class MinLengthLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT MinLengthLogitsProcessor : public LogitsProcessor {
  public:
   MinLengthLogitsProcessor(Index min_length, std::vector<std::int64_t> eos_token_id);
   void process_row(const ScoreRow& row) const override;
@@ -100,7 +107,7 @@ class MinLengthLogitsProcessor : public LogitsProcessor {
 };
 
 /// -inf for the eos ids while there are fewer than `min_new_tokens` ids after the prompt.
-class MinNewTokensLengthLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT MinNewTokensLengthLogitsProcessor : public LogitsProcessor {
  public:
   MinNewTokensLengthLogitsProcessor(Index prompt_length_to_skip, Index min_new_tokens,
                                     std::vector<std::int64_t> eos_token_id);
@@ -118,7 +125,7 @@ using PrefixAllowedTokens =
 /// -inf for ids that the function does not name. Where that leaves no beam of a batch row anything
 /// above -inf, the named ids get 0. Throws InputError if the function names none, or one outside
 /// the vocabulary.
-class PrefixConstrainedLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT PrefixConstrainedLogitsProcessor : public LogitsProcessor {
  public:
   explicit PrefixConstrainedLogitsProcessor(PrefixAllowedTokens prefix_allowed_tokens_fn);
   void process(std::span<const ScoreRow> rows) const override;
@@ -128,7 +135,7 @@ class PrefixConstrainedLogitsProcessor : public LogitsProcessor {
 };
 
 /// In a row of one id: 0 for `bos_token_id`, -inf for the others.
-class ForcedBOSTokenLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT ForcedBOSTokenLogitsProcessor : public LogitsProcessor {
  public:
   explicit ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id);
   void process_row(const ScoreRow& row) const override;
@@ -138,7 +145,7 @@ class ForcedBOSTokenLogitsProcessor : public LogitsProcessor {
 };
 
 /// At the last place before `max_length`: 0 for the eos ids, -inf for the others.
-class ForcedEOSTokenLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT ForcedEOSTokenLogitsProcessor : public LogitsProcessor {
  public:
   ForcedEOSTokenLogitsProcessor(Index max_length, std::vector<std::int64_t> eos_token_id);
   void process_row(const ScoreRow& row) const override;
@@ -149,13 +156,13 @@ class ForcedEOSTokenLogitsProcessor : public LogitsProcessor {
 };
 
 /// NaN -> 0, inf -> the largest float, -inf -> the smallest.
-class InfNanRemoveLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT InfNanRemoveLogitsProcessor : public LogitsProcessor {
  public:
   void process_row(const ScoreRow& row) const override;
 };
 
 /// s(eos) += |s(eos)| * (decay_factor^n - 1), n = ids after the prompt - start_index, once n > 0.
-class ExponentialDecayLengthPenalty : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor {
  public:
   ExponentialDecayLengthPenalty(ExponentialDecay decay, std::vector<std::int64_t> eos_token_id,
                                 Index input_ids_seq_length);
@@ -168,7 +175,7 @@ class ExponentialDecayLengthPenalty : public LogitsProcessor {
 };
 
 /// -inf, always.
-class SuppressTokensLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT SuppressTokensLogitsProcessor : public LogitsProcessor {
  public:
   explicit SuppressTokensLogitsProcessor(std::vector<std::int64_t> suppress_tokens);
   void process_row(const ScoreRow& row) const override;
@@ -178,7 +185,7 @@ class SuppressTokensLogitsProcessor : public LogitsProcessor {
 };
 
 /// -inf where the row is `begin_index` long.
-class SuppressTokensAtBeginLogitsProcessor : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT SuppressTokensAtBeginLogitsProcessor : public LogitsProcessor {
  public:
   SuppressTokensAtBeginLogitsProcessor(std::vector<std::int64_t> begin_suppress_tokens,
                                        Index begin_index);
@@ -190,7 +197,7 @@ class SuppressTokensAtBeginLogitsProcessor : public LogitsProcessor {
 };
 
 /// s / temperature. Throws InputError unless temperature > 0.
-class TemperatureLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT TemperatureLogitsWarper : public LogitsProcessor {
  public:
   explicit TemperatureLogitsWarper(double temperature);
   void process_row(const ScoreRow& row) const override;
@@ -202,7 +209,7 @@ class TemperatureLogitsWarper : public LogitsProcessor {
 /// The warpers below set every id that they drop to -inf and keep at least `min_tokens_to_keep`.
 /// Keeps the most probable ids while the sum of their -p log p is at most top_h * entropy; of the
 /// 100 most probable ids. Keeps at least one.
-class TopHLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
  public:
   explicit TopHLogitsWarper(double top_h);
   void process_row(const ScoreRow& row) const override;
@@ -212,7 +219,7 @@ class TopHLogitsWarper : public LogitsProcessor {
 };
 
 /// Keeps all that are not below the k-th largest, k = max(top_k, min_tokens_to_keep).
-class TopKLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
  public:
   explicit TopKLogitsWarper(Index top_k, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -222,7 +229,7 @@ class TopKLogitsWarper : public LogitsProcessor {
 };
 
 /// Drops the least probable ids while their sum is at most 1 - top_p.
-class TopPLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT TopPLogitsWarper : public LogitsProcessor {
  public:
   explicit TopPLogitsWarper(double top_p, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -233,7 +240,7 @@ class TopPLogitsWarper : public LogitsProcessor {
 };
 
 /// Drops ids with p < min_p * largest p.
-class MinPLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT MinPLogitsWarper : public LogitsProcessor {
  public:
   explicit MinPLogitsWarper(double min_p, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -244,7 +251,7 @@ class MinPLogitsWarper : public LogitsProcessor {
 };
 
 /// Keeps the ids with the smallest |-log p - entropy| until their p add up to `mass`.
-class TypicalLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT TypicalLogitsWarper : public LogitsProcessor {
  public:
   explicit TypicalLogitsWarper(double mass, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -255,7 +262,7 @@ class TypicalLogitsWarper : public LogitsProcessor {
 };
 
 /// Drops ids with p < epsilon.
-class EpsilonLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT EpsilonLogitsWarper : public LogitsProcessor {
  public:
   explicit EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -266,7 +273,7 @@ class EpsilonLogitsWarper : public LogitsProcessor {
 };
 
 /// Drops ids with p < min(epsilon, sqrt(epsilon) * exp(-entropy)).
-class EtaLogitsWarper : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT EtaLogitsWarper : public LogitsProcessor {
  public:
   explicit EtaLogitsWarper(double epsilon, Index min_tokens_to_keep = 1);
   void process_row(const ScoreRow& row) const override;
@@ -277,11 +284,13 @@ class EtaLogitsWarper : public LogitsProcessor {
 };
 
 /// log_softmax.
-class LogitNormalization : public LogitsProcessor {
+class INSTRUCTBLIP_EXPORT LogitNormalization : public LogitsProcessor {
  public:
   void process_row(const ScoreRow& row) const override;
 };
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/logits_process-inl.h"
+#endif

@@ -7,12 +7,14 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/log.h"
 #include "instructblip/generation/resolved_config.h"
 
 namespace instructblip::detail {
 
-inline ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits& traits) {
+INSTRUCTBLIP_INLINE ResolvedConfig resolve(const GenerationConfig& config,
+                                           const LanguageModelTraits& traits) {
   config.validate();
   ResolvedConfig resolved;
   resolved.config = config;
@@ -54,8 +56,8 @@ inline ResolvedConfig resolve(const GenerationConfig& config, const LanguageMode
   return resolved;
 }
 
-inline void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
-                            const LanguageModelTraits& traits) {
+INSTRUCTBLIP_INLINE void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
+                                         const LanguageModelTraits& traits) {
   const GenerationConfig& config = resolved.config;
   const Index length = prompt.length();
   // Embeddings without ids: lengths that count the prompt are brought to count new ids alone.
@@ -107,9 +109,9 @@ inline void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
   }
 }
 
-inline LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,
-                                           const LogitsProcessorList& own,
-                                           const PrefixAllowedTokens& prefix_allowed_tokens_fn) {
+INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
+    const ResolvedConfig& resolved, const Prompt& prompt, const LogitsProcessorList& own,
+    const PrefixAllowedTokens& prefix_allowed_tokens_fn) {
   const GenerationConfig& config = resolved.config;
   const std::vector<std::int64_t>& eos = resolved.eos_token_id;
   LogitsProcessorList list;
@@ -194,10 +196,10 @@ inline LogitsProcessorList make_processors(const ResolvedConfig& resolved, const
   return list;
 }
 
-inline StoppingCriteriaList make_criteria(const ResolvedConfig& resolved,
-                                          const Tokenizer* tokenizer,
-                                          const std::atomic<bool>* cancelled,
-                                          const StoppingCriteriaList& own) {
+INSTRUCTBLIP_INLINE StoppingCriteriaList make_criteria(const ResolvedConfig& resolved,
+                                                       const Tokenizer* tokenizer,
+                                                       const std::atomic<bool>* cancelled,
+                                                       const StoppingCriteriaList& own) {
   const GenerationConfig& config = resolved.config;
   StoppingCriteriaList list;
   // In order of precedence: the first that holds is the reason given.
@@ -220,8 +222,8 @@ inline StoppingCriteriaList make_criteria(const ResolvedConfig& resolved,
   return list;
 }
 
-inline std::vector<std::optional<FinishReason>> evaluate(const StoppingCriteriaList& criteria,
-                                                         std::span<const StoppingRow> rows) {
+INSTRUCTBLIP_INLINE std::vector<std::optional<FinishReason>> evaluate(
+    const StoppingCriteriaList& criteria, std::span<const StoppingRow> rows) {
   std::vector<std::optional<FinishReason>> reasons(rows.size());
   for (const auto& criterion : criteria) {
     const std::vector<bool> done = (*criterion)(rows);
@@ -236,8 +238,8 @@ inline std::vector<std::optional<FinishReason>> evaluate(const StoppingCriteriaL
   return reasons;
 }
 
-inline void apply(const LogitsProcessorList& processors, std::span<const ScoreRow> rows,
-                  Index step) {
+INSTRUCTBLIP_INLINE void apply(const LogitsProcessorList& processors,
+                               std::span<const ScoreRow> rows, Index step) {
   for (const auto& processor : processors) processor->process(rows);
   for (const ScoreRow& row : rows) {
     const auto wrong = std::find_if(row.scores.begin(), row.scores.end(),
@@ -250,7 +252,8 @@ inline void apply(const LogitsProcessorList& processors, std::span<const ScoreRo
   }
 }
 
-inline void check_finite(std::span<const float> logits, Index step, Index batch_index) {
+INSTRUCTBLIP_INLINE void check_finite(std::span<const float> logits, Index step,
+                                      Index batch_index) {
   const auto wrong =
       std::find_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
   if (wrong == logits.end()) return;

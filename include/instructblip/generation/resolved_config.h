@@ -79,4 +79,6 @@ void check_finite(std::span<const float> logits, Index step, Index batch_index);
 
 }  // namespace instructblip::detail
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/resolved_config-inl.h"
+#endif

@@ -6,19 +6,20 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/step_states.h"
 
 namespace instructblip::detail {
 
-inline void check_captured(const Tensor& tensor, const Shape& expected) {
+INSTRUCTBLIP_INLINE void check_captured(const Tensor& tensor, const Shape& expected) {
   if (tensor.shape() == expected) return;
   throw InputError("the language model captured a tensor of shape " + to_string(tensor.shape()) +
                    ", expected " + to_string(expected));
 }
 
 // [rows of all sequences, width] -> [sequences, length, width], zeros where columns name nothing.
-inline Tensor scatter_rows(const Tensor& rows, std::span<const std::vector<Index>> columns,
-                           Index length) {
+INSTRUCTBLIP_INLINE Tensor scatter_rows(const Tensor& rows,
+                                        std::span<const std::vector<Index>> columns, Index length) {
   Index count = 0;
   for (const auto& row : columns) count += static_cast<Index>(row.size());
   const Index width = rows.dim(1);
@@ -36,9 +37,11 @@ inline Tensor scatter_rows(const Tensor& rows, std::span<const std::vector<Index
 }
 
 // One [heads, queries, keys] per sequence -> [sequences, heads, query_length, key_length].
-inline Tensor scatter_attentions(std::span<const Tensor> attentions,
-                                 std::span<const std::vector<Index>> queries, Index query_length,
-                                 std::span<const std::vector<Index>> keys, Index key_length) {
+INSTRUCTBLIP_INLINE Tensor scatter_attentions(std::span<const Tensor> attentions,
+                                              std::span<const std::vector<Index>> queries,
+                                              Index query_length,
+                                              std::span<const std::vector<Index>> keys,
+                                              Index key_length) {
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor result(DType::Float32,
                 {static_cast<Index>(attentions.size()), heads, query_length, key_length});
@@ -58,7 +61,7 @@ inline Tensor scatter_attentions(std::span<const Tensor> attentions,
 }
 
 // Each sequence of the first dimension `copies` times.
-inline Tensor repeat(const Tensor& tensor, Index copies) {
+INSTRUCTBLIP_INLINE Tensor repeat(const Tensor& tensor, Index copies) {
   if (copies == 1) return tensor;
   Shape shape = tensor.shape();
   const Index sequences = shape[0], size = sequences == 0 ? 0 : tensor.size() / sequences;
@@ -71,13 +74,13 @@ inline Tensor repeat(const Tensor& tensor, Index copies) {
   return result;
 }
 
-inline std::vector<Index> first_columns(Index count) {
+INSTRUCTBLIP_INLINE std::vector<Index> first_columns(Index count) {
   std::vector<Index> columns(static_cast<std::size_t>(count));
   std::iota(columns.begin(), columns.end(), Index{0});
   return columns;
 }
 
-inline void StepStates::add_prompt(const Decoding& decoding, GenerateOutput& output) {
+INSTRUCTBLIP_INLINE void StepStates::add_prompt(const Decoding& decoding, GenerateOutput& output) {
   const Prompt& prompt = inputs_.prompt;
   const Index copies = resolved_.expand_size();
   const auto batch = static_cast<std::size_t>(prompt.batch());
@@ -115,15 +118,16 @@ inline void StepStates::add_prompt(const Decoding& decoding, GenerateOutput& out
   encoder_keys_ = fork(encoder_keys_);
 }
 
-inline void StepStates::add_step(const CapturedStates& states, GenerateOutput& output) {
+INSTRUCTBLIP_INLINE void StepStates::add_step(const CapturedStates& states,
+                                              GenerateOutput& output) {
   // Beams of one prompt have the same columns, so that their order does not matter here.
   for (std::vector<Index>& columns : keys_) columns.push_back(key_length_);
   ++key_length_;
   add(states, Columns(keys_.size(), {0}), 1, output);
 }
 
-inline void StepStates::add(const CapturedStates& states, const Columns& queries,
-                            Index query_length, GenerateOutput& output) {
+INSTRUCTBLIP_INLINE void StepStates::add(const CapturedStates& states, const Columns& queries,
+                                         Index query_length, GenerateOutput& output) {
   const bool encodes = inputs_.prompt.is_encoder_decoder;
   if (resolved_.output_hidden_states) {
     auto& layers = (encodes ? output.decoder_hidden_states : output.hidden_states).emplace_back();

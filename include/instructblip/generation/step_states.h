@@ -41,4 +41,6 @@ class StepStates {
 
 }  // namespace instructblip::detail
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/step_states-inl.h"
+#endif

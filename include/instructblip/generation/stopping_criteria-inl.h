@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/log.h"
 #include "instructblip/generation/stopping_criteria.h"
 
@@ -23,13 +24,11 @@ class FunctionStoppingCriteria : public StoppingCriteria {
 };
 
 // GPT-2 writes each byte as a printable character: these as themselves, the others from U+0100 on.
-inline bool is_printable_byte(int byte) {
+INSTRUCTBLIP_INLINE bool is_printable_byte(int byte) {
   return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
 }
 
-// The bytes that a token of a byte-level vocabulary stands for; nothing if it is not made of their
-// characters (an added token).
-inline std::optional<std::string> byte_level_bytes(std::string_view token) {
+INSTRUCTBLIP_INLINE std::optional<std::string> byte_level_bytes(std::string_view token) {
   std::string bytes;
   for (std::size_t i = 0; i < token.size();) {
     const auto lead = static_cast<unsigned char>(token[i]);
@@ -56,7 +55,7 @@ inline std::optional<std::string> byte_level_bytes(std::string_view token) {
 }
 
 // "<0x0A>" -> one byte.
-inline std::optional<std::string> byte_fallback_byte(const std::string& token) {
+INSTRUCTBLIP_INLINE std::optional<std::string> byte_fallback_byte(const std::string& token) {
   const auto is_hex = [](char c) {
     return std::string_view("0123456789abcdefABCDEF").find(c) != std::string_view::npos;
   };
@@ -69,12 +68,13 @@ inline std::optional<std::string> byte_fallback_byte(const std::string& token) {
 
 /// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
 /// or 0.
-inline std::size_t overlap(std::string_view token, std::size_t end, std::string_view stop_string) {
+INSTRUCTBLIP_INLINE std::size_t overlap(std::string_view token, std::size_t end,
+                                        std::string_view stop_string) {
   const std::size_t most = std::min(end, stop_string.size());
   return token.substr(0, end).ends_with(stop_string.substr(stop_string.size() - most)) ? most : 0;
 }
 
-inline std::size_t count_characters(std::string_view text) {
+INSTRUCTBLIP_INLINE std::size_t count_characters(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   }));
@@ -82,12 +82,12 @@ inline std::size_t count_characters(std::string_view text) {
 
 }  // namespace detail
 
-inline std::shared_ptr<const StoppingCriteria> stopping_criterion(
+INSTRUCTBLIP_INLINE std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body) {
   return std::make_shared<detail::FunctionStoppingCriteria>(std::move(body));
 }
 
-inline bool MaxLengthCriteria::is_done(const StoppingRow& row) const {
+INSTRUCTBLIP_INLINE bool MaxLengthCriteria::is_done(const StoppingRow& row) const {
   const auto length = static_cast<Index>(row.input_ids.size());
   if (length >= max_length_) return true;
   if (max_position_embeddings_ && length > *max_position_embeddings_ && !warned_.exchange(true)) {
@@ -99,22 +99,24 @@ inline bool MaxLengthCriteria::is_done(const StoppingRow& row) const {
   return false;
 }
 
-inline std::vector<bool> MaxTimeCriteria::operator()(std::span<const StoppingRow> rows) const {
+INSTRUCTBLIP_INLINE std::vector<bool> MaxTimeCriteria::operator()(
+    std::span<const StoppingRow> rows) const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   return std::vector<bool>(rows.size(), elapsed.count() > max_time_);
 }
 
-inline bool EosTokenCriteria::is_done(const StoppingRow& row) const {
+INSTRUCTBLIP_INLINE bool EosTokenCriteria::is_done(const StoppingRow& row) const {
   return !row.input_ids.empty() && std::find(eos_token_id_.begin(), eos_token_id_.end(),
                                              row.input_ids.back()) != eos_token_id_.end();
 }
 
-inline std::vector<bool> CancellationCriteria::operator()(std::span<const StoppingRow> rows) const {
+INSTRUCTBLIP_INLINE std::vector<bool> CancellationCriteria::operator()(
+    std::span<const StoppingRow> rows) const {
   return std::vector<bool>(rows.size(), cancelled_.load());
 }
 
-inline StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
-                                              std::vector<std::string> stop_strings)
+INSTRUCTBLIP_INLINE StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
+                                                           std::vector<std::string> stop_strings)
     : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)), mode_(Mode::Text) {
   if (tokenizer.class_name().starts_with("GPT2")) {
     mode_ = Mode::ByteLevel;
@@ -132,7 +134,7 @@ inline StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
   }
 }
 
-inline bool StopStringCriteria::can_complete_any() const {
+INSTRUCTBLIP_INLINE bool StopStringCriteria::can_complete_any() const {
   if (std::find(stop_strings_.begin(), stop_strings_.end(), "") != stop_strings_.end()) return true;
   for (std::int64_t id = 0; id < tokenizer_.size(); ++id) {
     const std::string token = token_text(id).value_or("");
@@ -145,14 +147,14 @@ inline bool StopStringCriteria::can_complete_any() const {
   return stop_strings_.empty();
 }
 
-inline bool StopStringCriteria::is_done(const StoppingRow& row) const {
+INSTRUCTBLIP_INLINE bool StopStringCriteria::is_done(const StoppingRow& row) const {
   const auto ids = row.input_ids.last(std::min(row.input_ids.size(), most_tokens_));
   return std::any_of(stop_strings_.begin(), stop_strings_.end(),
                      [&](const std::string& text) { return completes(ids, text); });
 }
 
-inline bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
-                                          const std::string& stop_string) const {
+INSTRUCTBLIP_INLINE bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
+                                                       const std::string& stop_string) const {
   if (stop_string.empty()) return true;
   if (ids.empty() || !token_text(ids.back())) return false;
   const std::string& last = *token_text(ids.back());
@@ -176,13 +178,15 @@ inline bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
   return false;
 }
 
-inline const std::optional<std::string>& StopStringCriteria::token_text(std::int64_t id) const {
+INSTRUCTBLIP_INLINE const std::optional<std::string>& StopStringCriteria::token_text(
+    std::int64_t id) const {
   auto known = texts_.find(id);
   if (known == texts_.end()) known = texts_.emplace(id, find_token_text(id)).first;
   return known->second;
 }
 
-inline std::optional<std::string> StopStringCriteria::find_token_text(std::int64_t id) const {
+INSTRUCTBLIP_INLINE std::optional<std::string> StopStringCriteria::find_token_text(
+    std::int64_t id) const {
   const std::optional<std::string> token =
       id >= 0 ? tokenizer_.convert_ids_to_tokens(id) : std::nullopt;
   if (!token) return std::nullopt;

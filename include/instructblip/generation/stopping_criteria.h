@@ -10,12 +10,19 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/core/dtype.h"
+#include "instructblip/core/export.h"
 #include "instructblip/tokenization/tokenizer.h"
 
 namespace instructblip {
+namespace detail {
+/// The bytes that a token of a byte-level vocabulary stands for; nothing if it is not made of their
+/// characters (an added token).
+std::optional<std::string> byte_level_bytes(std::string_view token);
+}  // namespace detail
 
 /// Why a row ended.
 enum class FinishReason {
@@ -37,7 +44,7 @@ struct StoppingRow {
 };
 
 /// Derive from it to write one's own; pass it in GenerateCallbacks::stopping_criteria.
-class StoppingCriteria {
+class INSTRUCTBLIP_EXPORT StoppingCriteria {
  public:
   virtual ~StoppingCriteria() = default;
   /// Which of a step's rows end here. By default each is asked alone.
@@ -53,12 +60,12 @@ class StoppingCriteria {
 using StoppingCriteriaList = std::vector<std::shared_ptr<const StoppingCriteria>>;
 
 /// A criterion from a function that returns whether the row ends.
-std::shared_ptr<const StoppingCriteria> stopping_criterion(
+INSTRUCTBLIP_EXPORT std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body);
 
 /// The row is `max_length` long. Logs a warning, once, when a row that goes on is longer than
 /// `max_position_embeddings`.
-class MaxLengthCriteria : public StoppingCriteria {
+class INSTRUCTBLIP_EXPORT MaxLengthCriteria : public StoppingCriteria {
  public:
   explicit MaxLengthCriteria(Index max_length,
                              std::optional<Index> max_position_embeddings = std::nullopt)
@@ -74,7 +81,7 @@ class MaxLengthCriteria : public StoppingCriteria {
 
 /// More than `max_time` seconds have passed since the criterion was made. One look at the clock for
 /// all rows of a step.
-class MaxTimeCriteria : public StoppingCriteria {
+class INSTRUCTBLIP_EXPORT MaxTimeCriteria : public StoppingCriteria {
  public:
   explicit MaxTimeCriteria(double max_time)
       : max_time_(max_time), start_(std::chrono::steady_clock::now()) {}
@@ -87,7 +94,7 @@ class MaxTimeCriteria : public StoppingCriteria {
 };
 
 /// The last id is an eos id.
-class EosTokenCriteria : public StoppingCriteria {
+class INSTRUCTBLIP_EXPORT EosTokenCriteria : public StoppingCriteria {
  public:
   explicit EosTokenCriteria(std::vector<std::int64_t> eos_token_id)
       : eos_token_id_(std::move(eos_token_id)) {}
@@ -99,7 +106,7 @@ class EosTokenCriteria : public StoppingCriteria {
 };
 
 /// The flag is set.
-class CancellationCriteria : public StoppingCriteria {
+class INSTRUCTBLIP_EXPORT CancellationCriteria : public StoppingCriteria {
  public:
   explicit CancellationCriteria(const std::atomic<bool>& cancelled) : cancelled_(cancelled) {}
   std::vector<bool> operator()(std::span<const StoppingRow> rows) const override;
@@ -114,7 +121,7 @@ class CancellationCriteria : public StoppingCriteria {
 /// prompt; no more tokens are looked at than the longest stop string has characters (bytes where
 /// the tokenizer's tokens are bytes). Not thread-safe: texts of tokens are remembered. Throws
 /// InputError if no token of the vocabulary could complete any of the stop strings.
-class StopStringCriteria : public StoppingCriteria {
+class INSTRUCTBLIP_EXPORT StopStringCriteria : public StoppingCriteria {
  public:
   StopStringCriteria(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);
   bool is_done(const StoppingRow& row) const override;
@@ -140,4 +147,6 @@ class StopStringCriteria : public StoppingCriteria {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/generation/stopping_criteria-inl.h"
+#endif

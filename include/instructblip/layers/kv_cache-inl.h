@@ -5,21 +5,24 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/layers/kv_cache.h"
 
 namespace instructblip {
 
-inline KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positions)
+INSTRUCTBLIP_INLINE KvCache::KvCache(Index layers, Index width, Index sequences,
+                                     Index block_positions)
     : layers_(layers),
       width_(width),
       block_positions_(block_positions),
       tables_(static_cast<std::size_t>(sequences)) {}
 
-inline float* KvCache::slot(Block& block, Index layer, Index part, Index position) const {
+INSTRUCTBLIP_INLINE float* KvCache::slot(Block& block, Index layer, Index part,
+                                         Index position) const {
   return block.data.data<float>() + ((layer * 2 + part) * block_positions_ + position) * width_;
 }
 
-inline void KvCache::extend(const RowTable& rows) {
+INSTRUCTBLIP_INLINE void KvCache::extend(const RowTable& rows) {
   if (rows.sequences() != sequences()) {
     throw InputError("the cache holds " + std::to_string(sequences()) +
                      " sequences, the rows belong to " + std::to_string(rows.sequences()));
@@ -41,7 +44,8 @@ inline void KvCache::extend(const RowTable& rows) {
   }
 }
 
-inline void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows) {
+INSTRUCTBLIP_INLINE void KvCache::write(Index layer, MatrixView keys, MatrixView values,
+                                        const RowTable& rows) {
   if (layer < 0 || layer >= layers_ || keys.cols != width_ || values.cols != width_ ||
       keys.rows != rows.rows() || values.rows != rows.rows()) {
     throw InputError("KvCache::write: layer " + std::to_string(layer) + " of " +
@@ -63,7 +67,7 @@ inline void KvCache::write(Index layer, MatrixView keys, MatrixView values, cons
   }
 }
 
-inline std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
+INSTRUCTBLIP_INLINE std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
   const Table& table = tables_[static_cast<std::size_t>(sequence)];
   std::vector<KeyValueSpan> spans;
   spans.reserve(table.blocks.size());
@@ -75,7 +79,7 @@ inline std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) con
   return spans;
 }
 
-inline void KvCache::reorder(std::span<const Index> sources) {
+INSTRUCTBLIP_INLINE void KvCache::reorder(std::span<const Index> sources) {
   std::vector<Table> reordered;
   reordered.reserve(sources.size());
   for (Index source : sources) {
@@ -88,7 +92,7 @@ inline void KvCache::reorder(std::span<const Index> sources) {
   tables_ = std::move(reordered);
 }
 
-inline void KvCache::truncate(Index sequence, Index length) {
+INSTRUCTBLIP_INLINE void KvCache::truncate(Index sequence, Index length) {
   if (sequence < 0 || sequence >= sequences() || length < 0 || length > this->length(sequence)) {
     throw InputError("cannot truncate sequence " + std::to_string(sequence) + " of " +
                      std::to_string(sequences()) + " to " + std::to_string(length) + " positions");

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/layers/row_table.h"
@@ -15,7 +16,7 @@ namespace instructblip {
 /// block holds keys and values of every layer. Beams and candidates that continue one prefix share
 /// its blocks; reordering moves no keys (a shared last block that is not full is copied when a
 /// sequence appends to it). Not thread-safe: one generation, one cache.
-class KvCache {
+class INSTRUCTBLIP_EXPORT KvCache {
  public:
   /// width: num_key_value_heads * head_dim.
   KvCache(Index layers, Index width, Index sequences, Index block_positions = 32);
@@ -57,4 +58,6 @@ class KvCache {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/layers/kv_cache-inl.h"
+#endif

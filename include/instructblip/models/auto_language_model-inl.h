@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/models/auto_language_model.h"
 #include "instructblip/models/modeling_llama.h"
 #include "instructblip/models/modeling_opt.h"
@@ -43,7 +44,7 @@ inline constexpr LanguageModelKind language_model_kinds[] = {
     language_model_kind<T5ForConditionalGeneration, T5Config>("t5"),
 };
 
-inline const LanguageModelKind& find_language_model_kind(std::string_view model_type) {
+INSTRUCTBLIP_INLINE const LanguageModelKind& find_language_model_kind(std::string_view model_type) {
   std::string known;
   for (const LanguageModelKind& kind : language_model_kinds) {
     if (kind.model_type == model_type) return kind;
@@ -55,19 +56,18 @@ inline const LanguageModelKind& find_language_model_kind(std::string_view model_
 
 }  // namespace detail
 
-inline std::unique_ptr<LanguageModel> AutoLanguageModel::from_config(const Weights& weights,
-                                                                     const TextConfig& config,
-                                                                     bool with_head) {
+INSTRUCTBLIP_INLINE std::unique_ptr<LanguageModel> AutoLanguageModel::from_config(
+    const Weights& weights, const TextConfig& config, bool with_head) {
   return detail::find_language_model_kind(config.model_type()).make(weights, config, with_head);
 }
 
-inline std::unique_ptr<LanguageModel> AutoLanguageModel::from_pretrained(
+INSTRUCTBLIP_INLINE std::unique_ptr<LanguageModel> AutoLanguageModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
   const TextConfigHolder config = load_text_config(path);
   return detail::find_language_model_kind(config->model_type()).load(path, options);
 }
 
-inline std::vector<std::string> AutoLanguageModel::model_types() {
+INSTRUCTBLIP_INLINE std::vector<std::string> AutoLanguageModel::model_types() {
   std::vector<std::string> types;
   for (const detail::LanguageModelKind& kind : detail::language_model_kinds) {
     types.emplace_back(kind.model_type);

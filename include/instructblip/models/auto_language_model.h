@@ -12,12 +12,13 @@
 
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/configuration/text_config.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/models/load_options.h"
 
 namespace instructblip {
 
-struct AutoLanguageModel {
+struct INSTRUCTBLIP_EXPORT AutoLanguageModel {
   /// The model that `config` describes, from the tensors below `weights`; whoever made those calls
   /// `finish`. Without a head (`InstructBlipModel`) it gives no logits, and reads a checkpoint of
   /// the bare model as well as one with a head. Throws ConfigError for a kind that is not known.
@@ -34,4 +35,6 @@ struct AutoLanguageModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/auto_language_model-inl.h"
+#endif

@@ -7,54 +7,18 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/log.h"
 #include "instructblip/core/timings.h"
 #include "instructblip/models/auto_language_model.h"
 #include "instructblip/models/loss_utils.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/prompt_embedding.h"
 
 namespace instructblip {
 namespace detail {
 
-inline bool given(const TensorView& view) { return view.data != nullptr; }
-
-/// A contiguous float32 tensor [..., cols] as rows.
-inline MatrixView as_rows(const Tensor& tensor) {
-  const Index cols = tensor.dim(-1);
-  return {tensor.raw(), DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols};
-}
-
-/// `count` columns of `value` in front of an int64 matrix.
-inline Tensor columns_before(Index count, std::int64_t value, const Tensor& right) {
-  const Index rows = right.dim(0), width = right.dim(1);
-  Tensor result = Tensor::uninitialized(DType::Int64, {rows, count + width});
-  auto* out = result.data<std::int64_t>();
-  for (Index r = 0; r < rows; ++r) {
-    out = std::fill_n(out, count, value);
-    out = std::copy_n(right.data<std::int64_t>() + r * width, width, out);
-  }
-  return result;
-}
-
-/// An int64 matrix without its first `count` columns.
-inline Tensor without_columns(Index count, const Tensor& matrix) {
-  const Index rows = matrix.dim(0), width = matrix.dim(1) - count;
-  Tensor result = Tensor::uninitialized(DType::Int64, {rows, width});
-  for (Index r = 0; r < rows; ++r) {
-    std::copy_n(matrix.data<std::int64_t>() + r * matrix.dim(1) + count, width,
-                result.data<std::int64_t>() + r * width);
-  }
-  return result;
-}
-
-inline Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view argument) {
-  if (given(mask)) return as_ids(mask, shape, argument);
-  Tensor ones(DType::Int64, shape);
-  std::fill_n(ones.data<std::int64_t>(), ones.size(), std::int64_t{1});
-  return ones;
-}
-
-inline void require_finite(const Tensor& logits) {
+INSTRUCTBLIP_INLINE void require_finite(const Tensor& logits) {
   const auto values = logits.span<float>();
   const auto bad =
       std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
@@ -64,8 +28,22 @@ inline void require_finite(const Tensor& logits) {
                    "): the checkpoint is damaged or its activations overflow");
 }
 
+/// Prompts of one image each that hold placeholders and BOS only.
+INSTRUCTBLIP_INLINE Tensor bare_prompts(const InstructBlipConfig& config,
+                                        const LanguageModelTraits& traits, Index images) {
+  if (!traits.bos_token_id) {
+    throw InputError(
+        "input_ids are needed: the language model has no bos_token_id to begin a prompt with");
+  }
+  const Index places = config.image_token_index ? config.num_query_tokens : 0;
+  const Tensor bos(
+      std::vector<std::int64_t>(static_cast<std::size_t>(images), *traits.bos_token_id),
+      {images, 1});
+  return columns_before(places, config.image_token_index.value_or(0), bos);
+}
+
 /// One picture's features for each of `images` rows.
-inline Tensor repeat_image(const Tensor& features, Index images) {
+INSTRUCTBLIP_INLINE Tensor repeat_image(const Tensor& features, Index images) {
   Tensor repeated =
       Tensor::uninitialized(DType::Float32, {images, features.dim(1), features.dim(2)});
   for (Index i = 0; i < images; ++i) {
@@ -75,62 +53,9 @@ inline Tensor repeat_image(const Tensor& features, Index images) {
   return repeated;
 }
 
-/// Which places of a prompt [batch, length] are the image's (`get_placeholder_mask`).
-inline std::vector<bool> placeholder_mask(const LanguageModel& model, std::int64_t image_token_id,
-                                          const InstructBlipInputs& inputs, Index batch,
-                                          Index length) {
-  std::vector<bool> mask(static_cast<std::size_t>(batch * length));
-  if (given(inputs.input_ids)) {
-    const Tensor ids = as_ids(inputs.input_ids, {batch, length}, "input_ids");
-    for (std::size_t i = 0; i < mask.size(); ++i) {
-      mask[i] = ids.data<std::int64_t>()[i] == image_token_id;
-    }
-    return mask;
-  }
-  const std::vector<std::int64_t> placeholder = {image_token_id};
-  const Matrix embedding = model.embed_tokens(placeholder);
-  const Tensor embeds = Tensor::copy_of(inputs.inputs_embeds).to(DType::Float32);
-  for (std::size_t i = 0; i < mask.size(); ++i) {
-    const float* row = embeds.data<float>() + static_cast<Index>(i) * embedding.cols();
-    mask[i] = std::equal(row, row + embedding.cols(), embedding.row(0));
-  }
-  return mask;
-}
-
-/// The text of a prompt [batch, length], one row a place. Places of the image and padding are never
-/// read, so that their ids need not be in the vocabulary (padding of -1).
-inline Matrix text_embeddings(const LanguageModel& model, const InstructBlipInputs& inputs,
-                              const std::vector<bool>& placeholders, const Tensor& mask) {
-  const Index batch = mask.dim(0), length = mask.dim(1);
-  if (given(inputs.inputs_embeds)) return PaddedBatch(batch, length).gather(inputs.inputs_embeds);
-  const Tensor ids = as_ids(inputs.input_ids, {batch, length}, "input_ids");
-  std::vector<std::int64_t> read(ids.span<std::int64_t>().begin(), ids.span<std::int64_t>().end());
-  for (std::size_t i = 0; i < read.size(); ++i) {
-    const bool unread = mask.data<std::int64_t>()[i] == 0;
-    if (unread || (!placeholders.empty() && placeholders[i])) read[i] = 0;
-  }
-  return model.embed_tokens(read);
-}
-
-/// The reference never counts: too few drop features silently, and shift those of later rows.
-inline void check_placeholders(const std::vector<bool>& mask, Index batch, Index length,
-                               Index expected, Index images_per_row, std::int64_t image_token_id) {
-  for (Index b = 0; b < batch; ++b) {
-    const auto begin = mask.begin() + b * length;
-    const auto found = static_cast<Index>(std::count(begin, begin + length, true));
-    if (found == expected) continue;
-    throw InputError(
-        "row " + std::to_string(b) + " of the prompt holds " + std::to_string(found) +
-        " image placeholders (id " + std::to_string(image_token_id) + "), expected " +
-        std::to_string(expected) + " for " + std::to_string(images_per_row) +
-        " image(s). The processor's num_query_tokens and image token must be those of the "
-        "model's config.json");
-  }
-}
-
 }  // namespace detail
 
-inline InstructBlipInputs InstructBlipInputs::from(const BatchFeature& features) {
+INSTRUCTBLIP_INLINE InstructBlipInputs InstructBlipInputs::from(const BatchFeature& features) {
   InstructBlipInputs inputs;
   const auto view = [](const Tensor& tensor) {
     return tensor.empty() ? TensorView() : tensor.view();
@@ -143,8 +68,9 @@ inline InstructBlipInputs InstructBlipInputs::from(const BatchFeature& features)
   return inputs;
 }
 
-inline InstructBlipModel::InstructBlipModel(const Weights& weights,
-                                            const InstructBlipConfig& config, bool with_head)
+INSTRUCTBLIP_INLINE InstructBlipModel::InstructBlipModel(const Weights& weights,
+                                                         const InstructBlipConfig& config,
+                                                         bool with_head)
     : config_(config),
       vision_model_(weights["vision_model"], config.vision_config),
       qformer_(weights["qformer"], config.qformer_config),
@@ -157,8 +83,8 @@ inline InstructBlipModel::InstructBlipModel(const Weights& weights,
   if (tokens.data != nullptr) query_tokens_ = Tensor::copy_of(tokens).to(DType::Float32);
 }
 
-inline InstructBlipModel InstructBlipModel::from_pretrained(const std::filesystem::path& path,
-                                                            const LoadOptions& options) {
+INSTRUCTBLIP_INLINE InstructBlipModel
+InstructBlipModel::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
   const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
@@ -168,9 +94,9 @@ inline InstructBlipModel InstructBlipModel::from_pretrained(const std::filesyste
   return model;
 }
 
-inline BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features(
+INSTRUCTBLIP_INLINE BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features(
     const InstructBlipInputs& inputs, const ForwardCapture& capture) const {
-  if (!detail::given(inputs.qformer_input_ids) || inputs.qformer_input_ids.rank() != 2) {
+  if (!detail::is_given(inputs.qformer_input_ids) || inputs.qformer_input_ids.rank() != 2) {
     throw InputError(
         "qformer_input_ids [images, length] are needed: the instruction as the Q-Former "
         "reads it");
@@ -221,43 +147,20 @@ inline BaseModelOutputWithVisionQformerOutputs InstructBlipModel::image_features
   return outputs;
 }
 
-inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructBlipInputs& inputs,
-                                                                 const Tensor& features) const {
-  const bool embedded = detail::given(inputs.inputs_embeds);
-  const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
-  if (!detail::given(text) || text.rank() != (embedded ? 3 : 2)) {
-    throw InputError(
-        "the prompt is needed: input_ids [batch, length] or inputs_embeds [batch, length, " +
-        std::to_string(language_model_->traits().embedding_size) + "], found " +
-        to_string(text.shape));
-  }
-  const Index batch = text.dim(0), length = text.dim(1);
-  const Index width = language_model_->traits().embedding_size;
-  if ((embedded && text.dim(2) != width) || features.dim(-1) != width) {
-    throw InputError("image features of width " + std::to_string(features.dim(-1)) +
-                     (embedded ? " and inputs_embeds " + to_string(text.shape) : "") +
-                     ", but the language model embeds tokens in " + std::to_string(width));
-  }
+INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipModel::embed_prompt(
+    const InstructBlipInputs& inputs, const Tensor& features) const {
+  const auto [batch, length] = detail::prompt_shape(inputs, features, *language_model_);
   const MatrixView image_rows = detail::as_rows(features);
-  if (batch == 0 || features.dim(0) % batch != 0) {
-    throw InputError(std::to_string(features.dim(0)) + " images do not go with " +
-                     std::to_string(batch) + " prompts: each needs the same number of images");
-  }
   const Index expected = image_rows.rows / batch;
   Tensor mask = detail::mask_or_ones(inputs.attention_mask, {batch, length}, "attention_mask");
 
   // Legacy checkpoints know no placeholder: the features come in front of the text.
   const bool legacy = !config_.image_token_index;
-  if (legacy) {
-    log_warning(
-        "config.json names no image_token_index: the image's features are put in front of the "
-        "text. "
-        "Add \"image_token_index\" to it, and \"num_query_tokens\": " +
-        std::to_string(config_.num_query_tokens) + " to processor_config.json");
-  }
   const Index before = legacy ? expected : 0;
   std::vector<bool> placeholders;
-  if (!legacy) {
+  if (legacy) {
+    detail::warn_legacy(config_.num_query_tokens);
+  } else {
     placeholders = detail::placeholder_mask(*language_model_, *config_.image_token_index, inputs,
                                             batch, length);
     detail::check_placeholders(placeholders, batch, length, expected, features.dim(0) / batch,
@@ -267,19 +170,19 @@ inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructB
   if (legacy) mask = detail::columns_before(expected, 1, mask);
 
   Prompt prompt{PaddedBatch(batch, before + length, mask), {}};
-  prompt.embeddings = Matrix(prompt.batch.rows.rows(), width);
+  prompt.embeddings = Matrix(prompt.batch.rows.rows(), features.dim(-1));
   for (Index b = 0; b < batch; ++b) {
+    const auto is_image = [&](Index c) {
+      return legacy ? c < before : bool{placeholders[static_cast<std::size_t>(b * length + c)]};
+    };
     Index column = 0, image_row = b * expected;
     for (Index r = prompt.batch.rows.begin(b); r < prompt.batch.rows.begin(b + 1); ++r) {
       // A placeholder that the mask leaves out takes its feature with it.
-      const auto is_image = [&](Index c) {
-        return legacy ? c < before : bool{placeholders[static_cast<std::size_t>(b * length + c)]};
-      };
       const Index kept = prompt.batch.columns[static_cast<std::size_t>(r)];
       for (; column < kept; ++column) image_row += is_image(column);
       const float* source =
           is_image(kept) ? image_rows.row(image_row) : text_rows.row(b * length + kept - before);
-      std::copy_n(source, width, prompt.embeddings.row(r));
+      std::copy_n(source, features.dim(-1), prompt.embeddings.row(r));
     }
   }
   return prompt;
@@ -287,10 +190,11 @@ inline InstructBlipModel::Prompt InstructBlipModel::embed_prompt(const InstructB
 
 namespace detail {
 
-inline LanguageModelOutputs forward_decoder_only(const LanguageModel& model, PaddedBatch& batch,
-                                                 MatrixView embeddings,
-                                                 const InstructBlipInputs& inputs,
-                                                 LogitsFor logits) {
+INSTRUCTBLIP_INLINE LanguageModelOutputs forward_decoder_only(const LanguageModel& model,
+                                                              PaddedBatch& batch,
+                                                              MatrixView embeddings,
+                                                              const InstructBlipInputs& inputs,
+                                                              LogitsFor logits) {
   if (model.traits().forward_positions_from_mask) batch.use_compact_positions();
   const ForwardCapture capture{inputs.output_hidden_states, inputs.output_attentions};
   const auto state = model.start(embeddings, batch.rows);
@@ -302,24 +206,25 @@ inline LanguageModelOutputs forward_decoder_only(const LanguageModel& model, Pad
   outputs.attentions = batch.scatter_attentions(decoded.states.attentions, batch);
   if (logits == LogitsFor::None) return outputs;
   require_finite(decoded.logits);
-  if (given(inputs.labels)) {
+  if (is_given(inputs.labels)) {
     outputs.loss = for_causal_lm_loss(as_rows(decoded.logits), inputs.labels, batch);
   }
   outputs.logits = batch.scatter(as_rows(decoded.logits));
   return outputs;
 }
 
-inline LanguageModelOutputs forward_encoder_decoder(const LanguageModel& model,
-                                                    const PaddedBatch& batch, MatrixView embeddings,
-                                                    const InstructBlipInputs& inputs,
-                                                    LogitsFor logits) {
+INSTRUCTBLIP_INLINE LanguageModelOutputs forward_encoder_decoder(const LanguageModel& model,
+                                                                 const PaddedBatch& batch,
+                                                                 MatrixView embeddings,
+                                                                 const InstructBlipInputs& inputs,
+                                                                 LogitsFor logits) {
   Tensor shifted;
-  if (!given(inputs.decoder_input_ids) && given(inputs.labels)) {
+  if (!is_given(inputs.decoder_input_ids) && is_given(inputs.labels)) {
     shifted = shift_tokens_right(inputs.labels, model.traits().decoder_start_token_id,
                                  model.traits().pad_token_id);
   }
   const TensorView ids = shifted.empty() ? inputs.decoder_input_ids : shifted.view();
-  if (!given(ids) || ids.rank() != 2 || ids.dim(0) != batch.batch) {
+  if (!is_given(ids) || ids.rank() != 2 || ids.dim(0) != batch.batch) {
     throw InputError("an encoder-decoder needs decoder_input_ids [" + std::to_string(batch.batch) +
                      ", length] or labels, found " + to_string(ids.shape));
   }
@@ -344,7 +249,7 @@ inline LanguageModelOutputs forward_encoder_decoder(const LanguageModel& model,
   }
   if (logits == LogitsFor::None) return outputs;
   require_finite(decoded.logits);
-  if (given(inputs.labels)) {
+  if (is_given(inputs.labels)) {
     outputs.loss = cross_entropy(as_rows(decoded.logits), decoder.gather_ids(inputs.labels));
   }
   outputs.logits = decoder.scatter(as_rows(decoded.logits));
@@ -353,9 +258,9 @@ inline LanguageModelOutputs forward_encoder_decoder(const LanguageModel& model,
 
 }  // namespace detail
 
-inline InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forward(
-    const InstructBlipInputs& inputs, LogitsFor logits) const {
-  const int sources = int{detail::given(inputs.pixel_values)} +
+INSTRUCTBLIP_INLINE InstructBlipForConditionalGenerationModelOutput
+InstructBlipModel::forward(const InstructBlipInputs& inputs, LogitsFor logits) const {
+  const int sources = int{detail::is_given(inputs.pixel_values)} +
                       int{inputs.mm_encoder_outputs != nullptr} +
                       int{inputs.image_features != nullptr};
   if (sources != 1) {
@@ -381,17 +286,18 @@ inline InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forwar
   return outputs;
 }
 
-inline InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forward(
-    const InstructBlipInputs& inputs) const {
+INSTRUCTBLIP_INLINE InstructBlipForConditionalGenerationModelOutput
+InstructBlipModel::forward(const InstructBlipInputs& inputs) const {
   return forward(inputs, LogitsFor::None);
 }
 
-inline InstructBlipForConditionalGeneration::InstructBlipForConditionalGeneration(
+INSTRUCTBLIP_INLINE InstructBlipForConditionalGeneration::InstructBlipForConditionalGeneration(
     const Weights& weights, const InstructBlipConfig& config)
     : model_(weights, config, true) {}
 
-inline InstructBlipForConditionalGeneration InstructBlipForConditionalGeneration::from_pretrained(
-    const std::filesystem::path& path, const LoadOptions& options) {
+INSTRUCTBLIP_INLINE InstructBlipForConditionalGeneration
+InstructBlipForConditionalGeneration::from_pretrained(const std::filesystem::path& path,
+                                                      const LoadOptions& options) {
   const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
@@ -400,12 +306,12 @@ inline InstructBlipForConditionalGeneration InstructBlipForConditionalGeneration
   return model;
 }
 
-inline InstructBlipForConditionalGenerationModelOutput
+INSTRUCTBLIP_INLINE InstructBlipForConditionalGenerationModelOutput
 InstructBlipForConditionalGeneration::forward(const InstructBlipInputs& inputs) const {
   return model_.forward(inputs, LogitsFor::AllRows);
 }
 
-inline BaseModelOutputWithVisionQformerOutputs
+INSTRUCTBLIP_INLINE BaseModelOutputWithVisionQformerOutputs
 InstructBlipForConditionalGeneration::get_image_features(const TensorView& pixel_values,
                                                          const TensorView& qformer_input_ids,
                                                          const TensorView& qformer_attention_mask,
@@ -419,7 +325,7 @@ InstructBlipForConditionalGeneration::get_image_features(const TensorView& pixel
   return model_.image_features(inputs, capture);
 }
 
-inline ImageFeatures InstructBlipForConditionalGeneration::encode_image(
+INSTRUCTBLIP_INLINE ImageFeatures InstructBlipForConditionalGeneration::encode_image(
     const TensorView& pixel_values, bool interpolate_pos_encoding) const {
   const TimedZone zone("vision_model");
   return {model_.vision_model()
@@ -427,7 +333,7 @@ inline ImageFeatures InstructBlipForConditionalGeneration::encode_image(
               .last_hidden_state};
 }
 
-inline InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_prompt(
+INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_prompt(
     const InstructBlipInputs& inputs) const {
   if (inputs.mm_encoder_outputs != nullptr) {
     return model_.embed_prompt(inputs, inputs.mm_encoder_outputs->pooler_output);
@@ -435,13 +341,13 @@ inline InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_pro
   return model_.embed_prompt(inputs, model_.image_features(inputs, {}).pooler_output);
 }
 
-inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generate(
     const BatchFeature& inputs, const GenerationConfig& config,
     const GenerateCallbacks& callbacks) const {
   return generate(InstructBlipInputs::from(inputs), config, callbacks);
 }
 
-inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generate(
     const BatchFeature& text, const GenerationConfig& config, const ImageFeatures& features,
     const GenerateCallbacks& callbacks) const {
   InstructBlipInputs inputs = InstructBlipInputs::from(text);
@@ -450,49 +356,36 @@ inline GenerateOutput InstructBlipForConditionalGeneration::generate(
   return generate(inputs, config, callbacks);
 }
 
-inline GenerateOutput InstructBlipForConditionalGeneration::generate(
+INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generate(
     const InstructBlipInputs& given_inputs, const GenerationConfig& config,
     const GenerateCallbacks& callbacks) const {
   InstructBlipInputs inputs = given_inputs;
   const BaseModelOutputWithVisionQformerOutputs features =
       inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : model_.image_features(inputs, {});
 
-  Tensor default_ids;
-  if (!detail::given(inputs.input_ids) && !detail::given(inputs.inputs_embeds)) {
-    const auto bos = language_model().traits().bos_token_id;
-    if (!bos) {
-      throw InputError(
-          "input_ids are needed: the language model has no bos_token_id to begin a prompt with");
-    }
-    std::vector<std::int64_t> ids;
-    for (Index b = 0; b < features.pooler_output.dim(0); ++b) {
-      if (this->config().image_token_index) {
-        ids.insert(ids.end(), static_cast<std::size_t>(this->config().num_query_tokens),
-                   *this->config().image_token_index);
-      }
-      ids.push_back(*bos);
-    }
-    default_ids = Tensor(ids, {features.pooler_output.dim(0),
-                               static_cast<Index>(ids.size()) / features.pooler_output.dim(0)});
-    inputs.input_ids = default_ids;
+  Tensor beginnings;
+  if (!detail::is_given(inputs.input_ids) && !detail::is_given(inputs.inputs_embeds)) {
+    beginnings = detail::bare_prompts(this->config(), language_model().traits(),
+                                      features.pooler_output.dim(0));
+    inputs.input_ids = beginnings;
   }
 
   InstructBlipModel::Prompt prompt = model_.embed_prompt(inputs, features.pooler_output);
+  const bool decoder_only = this->config().use_decoder_only_language_model();
+  if (decoder_only) prompt.batch.use_compact_positions();
   GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
-                         .rows = {},
+                         .rows = prompt.batch.rows,
                          .decoder_input_ids = inputs.decoder_input_ids};
-  if (this->config().use_decoder_only_language_model()) {
-    prompt.batch.use_compact_positions();
+  if (decoder_only) {
     prompts.input_ids = inputs.input_ids;
     prompts.attention_mask = inputs.attention_mask;
   }
-  prompts.rows = prompt.batch.rows;
 
   // A legacy prompt's ids are shorter than its embeddings: BOS, which the text has anyway, stands
   // for the image meanwhile.
   Tensor ids, mask;
   Index before = 0;
-  if (!this->config().image_token_index && detail::given(prompts.input_ids)) {
+  if (!this->config().image_token_index && detail::is_given(prompts.input_ids)) {
     const Shape shape = prompts.input_ids.shape;
     before = prompt.batch.length - shape[1];
     mask = detail::columns_before(

@@ -17,6 +17,7 @@
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/batch_feature.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/generation/generate.h"
 #include "instructblip/generation/language_model.h"
@@ -63,7 +64,7 @@ struct InstructBlipForConditionalGenerationModelOutput {
 
 /// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one
 /// without data was not given. B samples of k images each.
-struct InstructBlipInputs {
+struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
   TensorView pixel_values;            // float32 [B * k, 3, height, width]
   TensorView qformer_input_ids;       // int64 [B * k, Q-Former text]
   TensorView qformer_attention_mask;  // [B * k, Q-Former text]; default: all 1
@@ -89,7 +90,7 @@ struct InstructBlipInputs {
 };
 
 /// Vision tower, Q-Former and bare language model. Immutable; safe to call from several threads.
-class InstructBlipModel {
+class INSTRUCTBLIP_EXPORT InstructBlipModel {
  public:
   /// The prompts of a batch, the image's features in their places.
   struct Prompt {
@@ -132,7 +133,7 @@ class InstructBlipModel {
 };
 
 /// The model that answers. Immutable; safe to call from several threads.
-class InstructBlipForConditionalGeneration {
+class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   InstructBlipForConditionalGeneration(const Weights& weights, const InstructBlipConfig& config);
@@ -183,4 +184,6 @@ class InstructBlipForConditionalGeneration {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_instructblip-inl.h"
+#endif

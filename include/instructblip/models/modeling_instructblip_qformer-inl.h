@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/models/modeling_instructblip_qformer.h"
@@ -15,8 +16,9 @@ namespace detail {
 
 /// A mask of `shape` as 0 and 1; empty if it was not given or leaves nothing out. Throws InputError
 /// naming `argument`.
-inline std::vector<std::uint8_t> qformer_mask(const TensorView& mask, const Shape& shape,
-                                              const char* argument) {
+INSTRUCTBLIP_INLINE std::vector<std::uint8_t> qformer_mask(const TensorView& mask,
+                                                           const Shape& shape,
+                                                           const char* argument) {
   std::vector<std::uint8_t> valid;
   if (mask.data == nullptr) return valid;
   if (mask.shape != shape || is_floating_point(mask.dtype)) {
@@ -38,8 +40,8 @@ inline std::vector<std::uint8_t> qformer_mask(const TensorView& mask, const Shap
   return valid;
 }
 
-inline void check_qformer_tensor(const TensorView& tensor, bool fits, bool floating,
-                                 const char* argument, const std::string& expected) {
+INSTRUCTBLIP_INLINE void check_qformer_tensor(const TensorView& tensor, bool fits, bool floating,
+                                              const char* argument, const std::string& expected) {
   if (fits && is_floating_point(tensor.dtype) == floating) return;
   throw InputError(std::string("Q-Former: ") + argument + " is of type " +
                    std::string(name_of(tensor.dtype)) + " and shape " + to_string(tensor.shape) +
@@ -47,7 +49,7 @@ inline void check_qformer_tensor(const TensorView& tensor, bool fits, bool float
                    " and " + expected);
 }
 
-inline Index qformer_batch(const InstructBlipQFormerInputs& inputs) {
+INSTRUCTBLIP_INLINE Index qformer_batch(const InstructBlipQFormerInputs& inputs) {
   if (inputs.input_ids.data != nullptr) {
     check_qformer_tensor(inputs.input_ids, inputs.input_ids.rank() == 2, false, "input_ids",
                          "[batch, length]");
@@ -58,8 +60,8 @@ inline Index qformer_batch(const InstructBlipQFormerInputs& inputs) {
 }
 
 /// Splits the padded arguments into rows; all checks of shapes are here.
-inline QFormerRows qformer_rows(const InstructBlipQFormerInputs& inputs,
-                                const InstructBlipQFormerConfig& config) {
+INSTRUCTBLIP_INLINE QFormerRows qformer_rows(const InstructBlipQFormerInputs& inputs,
+                                             const InstructBlipQFormerConfig& config) {
   const TensorView& queries = inputs.query_embeds;
   const TensorView& image = inputs.encoder_hidden_states;
   if (inputs.input_ids.data == nullptr && queries.data == nullptr) {
@@ -114,9 +116,9 @@ inline QFormerRows qformer_rows(const InstructBlipQFormerInputs& inputs,
 }
 
 /// Captured probabilities of queries and of text [heads, rows, q + kept text] as one padded tensor.
-inline Tensor scatter_qformer_attentions(const QFormerRows& rows, Index heads,
-                                         const std::vector<Tensor>& of_queries,
-                                         const std::vector<Tensor>& of_text) {
+INSTRUCTBLIP_INLINE Tensor scatter_qformer_attentions(const QFormerRows& rows, Index heads,
+                                                      const std::vector<Tensor>& of_queries,
+                                                      const std::vector<Tensor>& of_text) {
   const Index queries = rows.query_length, length = queries + rows.text_length;
   Tensor padded(DType::Float32, {rows.batch, heads, length, length});
   for (Index b = 0; b < rows.batch; ++b) {
@@ -143,7 +145,7 @@ inline Tensor scatter_qformer_attentions(const QFormerRows& rows, Index heads,
 
 }  // namespace detail
 
-inline Tensor QFormerRows::scatter(MatrixView values) const {
+INSTRUCTBLIP_INLINE Tensor QFormerRows::scatter(MatrixView values) const {
   const Index length = query_length + text_length, width = values.cols;
   Tensor padded(DType::Float32, {batch, length, width});
   for (Index b = 0; b < batch; ++b) {
@@ -159,16 +161,16 @@ inline Tensor QFormerRows::scatter(MatrixView values) const {
   return padded;
 }
 
-inline InstructBlipQFormerEmbeddings::InstructBlipQFormerEmbeddings(
+INSTRUCTBLIP_INLINE InstructBlipQFormerEmbeddings::InstructBlipQFormerEmbeddings(
     const Weights& weights, const InstructBlipQFormerConfig& config)
     : word_embeddings_(weights["word_embeddings"], config.vocab_size, config.hidden_size),
       position_embeddings_(weights["position_embeddings"], config.max_position_embeddings,
                            config.hidden_size),
       layernorm_(weights["layernorm"], config.hidden_size, config.layer_norm_eps) {}
 
-inline void InstructBlipQFormerEmbeddings::add_text(const InstructBlipQFormerInputs& inputs,
-                                                    const QFormerRows& rows,
-                                                    MutableMatrixView text) const {
+INSTRUCTBLIP_INLINE void InstructBlipQFormerEmbeddings::add_text(
+    const InstructBlipQFormerInputs& inputs, const QFormerRows& rows,
+    MutableMatrixView text) const {
   const Tensor ids = Tensor::copy_of(inputs.input_ids).to(DType::Int64);
   Tensor given;
   if (inputs.position_ids.data != nullptr) {
@@ -208,8 +210,8 @@ inline void InstructBlipQFormerEmbeddings::add_text(const InstructBlipQFormerInp
   }
 }
 
-inline Matrix InstructBlipQFormerEmbeddings::operator()(const InstructBlipQFormerInputs& inputs,
-                                                        const QFormerRows& rows) const {
+INSTRUCTBLIP_INLINE Matrix InstructBlipQFormerEmbeddings::operator()(
+    const InstructBlipQFormerInputs& inputs, const QFormerRows& rows) const {
   Matrix embeddings(rows.rows(), word_embeddings_.embedding_dim());
   if (rows.query_length > 0) {
     const Matrix queries = Matrix::from(Tensor::copy_of(inputs.query_embeds).to(DType::Float32));
@@ -224,7 +226,7 @@ inline Matrix InstructBlipQFormerEmbeddings::operator()(const InstructBlipQForme
   return embeddings;
 }
 
-inline InstructBlipQFormerMultiHeadAttention::InstructBlipQFormerMultiHeadAttention(
+INSTRUCTBLIP_INLINE InstructBlipQFormerMultiHeadAttention::InstructBlipQFormerMultiHeadAttention(
     const Weights& weights, const InstructBlipQFormerConfig& config, bool is_cross_attention) {
   shape_.num_heads = shape_.num_key_value_heads = config.num_attention_heads;
   shape_.head_dim = config.hidden_size / config.num_attention_heads;
@@ -241,9 +243,8 @@ inline InstructBlipQFormerMultiHeadAttention::InstructBlipQFormerMultiHeadAttent
   }
 }
 
-inline Matrix InstructBlipQFormerMultiHeadAttention::operator()(MatrixView hidden_states,
-                                                                const QFormerRows& rows,
-                                                                Tensor* attentions) const {
+INSTRUCTBLIP_INLINE Matrix InstructBlipQFormerMultiHeadAttention::operator()(
+    MatrixView hidden_states, const QFormerRows& rows, Tensor* attentions) const {
   const Matrix mixed = query_key_value_(hidden_states);
   const MatrixView query = mixed.view().middle_cols(0, all_head_size_);
   const MatrixView key = mixed.view().middle_cols(all_head_size_, all_head_size_);
@@ -294,10 +295,9 @@ inline Matrix InstructBlipQFormerMultiHeadAttention::operator()(MatrixView hidde
   return output;
 }
 
-inline Matrix InstructBlipQFormerMultiHeadAttention::operator()(MatrixView queries,
-                                                                MatrixView encoder_hidden_states,
-                                                                const QFormerRows& rows,
-                                                                Tensor* attentions) const {
+INSTRUCTBLIP_INLINE Matrix InstructBlipQFormerMultiHeadAttention::operator()(
+    MatrixView queries, MatrixView encoder_hidden_states, const QFormerRows& rows,
+    Tensor* attentions) const {
   const Matrix query = query_(queries);
   const Matrix mixed = key_value_(encoder_hidden_states);
   const MatrixView key = mixed.view().middle_cols(0, all_head_size_);
@@ -318,48 +318,48 @@ inline Matrix InstructBlipQFormerMultiHeadAttention::operator()(MatrixView queri
   return attend(query, shape_, sequences);
 }
 
-inline InstructBlipQFormerOutput::InstructBlipQFormerOutput(const Weights& weights,
-                                                            Index in_features,
-                                                            const InstructBlipQFormerConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipQFormerOutput::InstructBlipQFormerOutput(
+    const Weights& weights, Index in_features, const InstructBlipQFormerConfig& config)
     : dense_(weights["dense"], in_features, config.hidden_size),
       LayerNorm_(weights["LayerNorm"], config.hidden_size, config.layer_norm_eps) {}
 
-inline void InstructBlipQFormerOutput::operator()(MatrixView hidden_states, MatrixView input_tensor,
-                                                  MutableMatrixView result) const {
+INSTRUCTBLIP_INLINE void InstructBlipQFormerOutput::operator()(MatrixView hidden_states,
+                                                               MatrixView input_tensor,
+                                                               MutableMatrixView result) const {
   dense_(hidden_states, result, {.residual = input_tensor});
   LayerNorm_(result, result);
 }
 
-inline InstructBlipQFormerAttention::InstructBlipQFormerAttention(
+INSTRUCTBLIP_INLINE InstructBlipQFormerAttention::InstructBlipQFormerAttention(
     const Weights& weights, const InstructBlipQFormerConfig& config, bool is_cross_attention)
     : attention_(weights["attention"], config, is_cross_attention),
       output_(weights["output"], config.hidden_size, config) {}
 
-inline void InstructBlipQFormerAttention::operator()(MutableMatrixView hidden_states,
-                                                     const QFormerRows& rows,
-                                                     Tensor* attentions) const {
+INSTRUCTBLIP_INLINE void InstructBlipQFormerAttention::operator()(MutableMatrixView hidden_states,
+                                                                  const QFormerRows& rows,
+                                                                  Tensor* attentions) const {
   output_(attention_(hidden_states, rows, attentions), hidden_states, hidden_states);
 }
 
-inline void InstructBlipQFormerAttention::operator()(MutableMatrixView queries,
-                                                     MatrixView encoder_hidden_states,
-                                                     const QFormerRows& rows,
-                                                     Tensor* attentions) const {
+INSTRUCTBLIP_INLINE void InstructBlipQFormerAttention::operator()(MutableMatrixView queries,
+                                                                  MatrixView encoder_hidden_states,
+                                                                  const QFormerRows& rows,
+                                                                  Tensor* attentions) const {
   output_(attention_(queries, encoder_hidden_states, rows, attentions), queries, queries);
 }
 
-inline InstructBlipQFormerIntermediate::InstructBlipQFormerIntermediate(
+INSTRUCTBLIP_INLINE InstructBlipQFormerIntermediate::InstructBlipQFormerIntermediate(
     const Weights& weights, const InstructBlipQFormerConfig& config)
     : dense_(weights["dense"], config.hidden_size, config.intermediate_size),
       intermediate_act_fn_(activation_from_name(config.hidden_act)) {}
 
-inline Matrix InstructBlipQFormerIntermediate::operator()(MatrixView hidden_states) const {
+INSTRUCTBLIP_INLINE Matrix
+InstructBlipQFormerIntermediate::operator()(MatrixView hidden_states) const {
   return dense_(hidden_states, {.activation = intermediate_act_fn_});
 }
 
-inline InstructBlipQFormerLayer::InstructBlipQFormerLayer(const Weights& weights,
-                                                          const InstructBlipQFormerConfig& config,
-                                                          Index layer_idx)
+INSTRUCTBLIP_INLINE InstructBlipQFormerLayer::InstructBlipQFormerLayer(
+    const Weights& weights, const InstructBlipQFormerConfig& config, Index layer_idx)
     : attention_(weights["attention"], config),
       crossattention_(layer_idx % config.cross_attention_frequency == 0
                           ? std::make_optional<InstructBlipQFormerAttention>(
@@ -370,7 +370,7 @@ inline InstructBlipQFormerLayer::InstructBlipQFormerLayer(const Weights& weights
       intermediate_query_(weights["intermediate_query"], config),
       output_query_(weights["output_query"], config.intermediate_size, config) {}
 
-inline void InstructBlipQFormerLayer::operator()(
+INSTRUCTBLIP_INLINE void InstructBlipQFormerLayer::operator()(
     MutableMatrixView hidden_states, const QFormerRows& rows, MatrixView encoder_hidden_states,
     bool output_attentions, BaseModelOutputWithPoolingAndCrossAttentions& output) const {
   attention_(hidden_states, rows, output_attentions ? &output.attentions.emplace_back() : nullptr);
@@ -388,14 +388,14 @@ inline void InstructBlipQFormerLayer::operator()(
   }
 }
 
-inline InstructBlipQFormerEncoder::InstructBlipQFormerEncoder(
+INSTRUCTBLIP_INLINE InstructBlipQFormerEncoder::InstructBlipQFormerEncoder(
     const Weights& weights, const InstructBlipQFormerConfig& config) {
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     layer_.emplace_back(weights["layer"][i], config, i);
   }
 }
 
-inline void InstructBlipQFormerEncoder::operator()(
+INSTRUCTBLIP_INLINE void InstructBlipQFormerEncoder::operator()(
     Matrix& hidden_states, const QFormerRows& rows, MatrixView encoder_hidden_states,
     const InstructBlipQFormerInputs& inputs,
     BaseModelOutputWithPoolingAndCrossAttentions& output) const {
@@ -409,13 +409,13 @@ inline void InstructBlipQFormerEncoder::operator()(
   }
 }
 
-inline InstructBlipQFormerModel::InstructBlipQFormerModel(const Weights& weights,
-                                                          const InstructBlipQFormerConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipQFormerModel::InstructBlipQFormerModel(
+    const Weights& weights, const InstructBlipQFormerConfig& config)
     : config_((config.validate(), config)),
       embeddings_(weights["embeddings"], config),
       encoder_(weights["encoder"], config) {}
 
-inline InstructBlipQFormerModel InstructBlipQFormerModel::from_pretrained(
+INSTRUCTBLIP_INLINE InstructBlipQFormerModel InstructBlipQFormerModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
   const auto config = InstructBlipQFormerConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
@@ -426,8 +426,8 @@ inline InstructBlipQFormerModel InstructBlipQFormerModel::from_pretrained(
   return model;
 }
 
-inline BaseModelOutputWithPoolingAndCrossAttentions InstructBlipQFormerModel::forward(
-    const InstructBlipQFormerInputs& inputs) const {
+INSTRUCTBLIP_INLINE BaseModelOutputWithPoolingAndCrossAttentions
+InstructBlipQFormerModel::forward(const InstructBlipQFormerInputs& inputs) const {
   const QFormerRows rows = detail::qformer_rows(inputs, config_);
   Matrix image;
   if (rows.query_length > 0) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/core/export.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/linear.h"
@@ -56,7 +57,7 @@ struct InstructBlipQFormerInputs {
 };
 
 /// The rows of one call: which sample and which column of the padded batch each belongs to.
-struct QFormerRows {
+struct INSTRUCTBLIP_EXPORT QFormerRows {
   Index batch = 0;
   Index query_length = 0;
   Index text_length = 0;       // with padding
@@ -73,7 +74,7 @@ struct QFormerRows {
 };
 
 /// Words with their positions behind the queries, normalised.
-class InstructBlipQFormerEmbeddings {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerEmbeddings {
  public:
   InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config);
 
@@ -89,7 +90,7 @@ class InstructBlipQFormerEmbeddings {
 };
 
 /// Self-attention over queries and text, or attention of the queries to the picture.
-class InstructBlipQFormerMultiHeadAttention {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerMultiHeadAttention {
  public:
   InstructBlipQFormerMultiHeadAttention(const Weights& weights,
                                         const InstructBlipQFormerConfig& config,
@@ -112,7 +113,7 @@ class InstructBlipQFormerMultiHeadAttention {
 
 /// LayerNorm(dense(x) + input): what ends an attention block (SelfOutput) and a feed-forward block
 /// (Output).
-class InstructBlipQFormerOutput {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerOutput {
  public:
   InstructBlipQFormerOutput(const Weights& weights, Index in_features,
                             const InstructBlipQFormerConfig& config);
@@ -126,7 +127,7 @@ class InstructBlipQFormerOutput {
   LayerNorm LayerNorm_;
 };
 
-class InstructBlipQFormerAttention {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerAttention {
  public:
   InstructBlipQFormerAttention(const Weights& weights, const InstructBlipQFormerConfig& config,
                                bool is_cross_attention = false);
@@ -144,7 +145,7 @@ class InstructBlipQFormerAttention {
 };
 
 /// act(dense(x)).
-class InstructBlipQFormerIntermediate {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerIntermediate {
  public:
   InstructBlipQFormerIntermediate(const Weights& weights, const InstructBlipQFormerConfig& config);
   Matrix operator()(MatrixView hidden_states) const;
@@ -154,7 +155,7 @@ class InstructBlipQFormerIntermediate {
   Activation intermediate_act_fn_;
 };
 
-class InstructBlipQFormerLayer {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerLayer {
  public:
   InstructBlipQFormerLayer(const Weights& weights, const InstructBlipQFormerConfig& config,
                            Index layer_idx);
@@ -176,7 +177,7 @@ class InstructBlipQFormerLayer {
   InstructBlipQFormerOutput output_query_;
 };
 
-class InstructBlipQFormerEncoder {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerEncoder {
  public:
   InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config);
 
@@ -190,7 +191,7 @@ class InstructBlipQFormerEncoder {
 };
 
 /// The whole Q-Former. Immutable; safe to call from several threads.
-class InstructBlipQFormerModel {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`. Throws ConfigError for a
   /// configuration that cannot be.
@@ -216,4 +217,6 @@ class InstructBlipQFormerModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_instructblip_qformer-inl.h"
+#endif

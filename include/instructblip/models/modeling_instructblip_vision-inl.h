@@ -6,6 +6,7 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/models/modeling_instructblip_vision.h"
@@ -20,7 +21,7 @@ struct CubicTaps {
 };
 
 /// As torch.nn.functional.interpolate(mode="bicubic", align_corners=False) has it.
-inline std::vector<CubicTaps> cubic_taps(Index in, Index out) {
+INSTRUCTBLIP_INLINE std::vector<CubicTaps> cubic_taps(Index in, Index out) {
   constexpr float a = -0.75f;
   const auto near = [](float x) { return ((a + 2) * x - (a + 3)) * x * x + 1; };
   const auto far = [](float x) { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a; };
@@ -42,7 +43,7 @@ inline std::vector<CubicTaps> cubic_taps(Index in, Index out) {
 
 }  // namespace detail
 
-inline InstructBlipVisionEmbeddings::InstructBlipVisionEmbeddings(
+INSTRUCTBLIP_INLINE InstructBlipVisionEmbeddings::InstructBlipVisionEmbeddings(
     const Weights& weights, const InstructBlipVisionConfig& config)
     : embed_dim_(config.hidden_size),
       patch_size_(config.patch_size),
@@ -59,8 +60,8 @@ inline InstructBlipVisionEmbeddings::InstructBlipVisionEmbeddings(
       PreparedMatrix::prepare(SharedTensor(matrix, filters.owner), {.dtype = weights.dtype()});
 }
 
-inline Tensor InstructBlipVisionEmbeddings::interpolate_pos_encoding(Index height,
-                                                                     Index width) const {
+INSTRUCTBLIP_INLINE Tensor
+InstructBlipVisionEmbeddings::interpolate_pos_encoding(Index height, Index width) const {
   const Index rows = height / patch_size_, cols = width / patch_size_;
   if (rows * cols == grid_ * grid_ && height == width) {
     return position_embedding_.reshaped({1 + grid_ * grid_, embed_dim_});
@@ -86,8 +87,8 @@ inline Tensor InstructBlipVisionEmbeddings::interpolate_pos_encoding(Index heigh
   return result;
 }
 
-inline void InstructBlipVisionEmbeddings::check(const TensorView& pixel_values,
-                                                bool interpolate) const {
+INSTRUCTBLIP_INLINE void InstructBlipVisionEmbeddings::check(const TensorView& pixel_values,
+                                                             bool interpolate) const {
   if (pixel_values.rank() != 4 || pixel_values.dim(0) < 1 || pixel_values.dim(1) != 3 ||
       !is_floating_point(pixel_values.dtype)) {
     throw InputError("pixel_values are of type " + std::string(name_of(pixel_values.dtype)) +
@@ -110,8 +111,8 @@ inline void InstructBlipVisionEmbeddings::check(const TensorView& pixel_values,
   }
 }
 
-inline Matrix InstructBlipVisionEmbeddings::patches(const float* pixels, Index height,
-                                                    Index width) const {
+INSTRUCTBLIP_INLINE Matrix InstructBlipVisionEmbeddings::patches(const float* pixels, Index height,
+                                                                 Index width) const {
   const Index rows = height / patch_size_, cols = width / patch_size_;
   Matrix result(rows * cols, 3 * patch_size_ * patch_size_);
   for (Index r = 0; r < result.rows(); ++r) {
@@ -126,8 +127,8 @@ inline Matrix InstructBlipVisionEmbeddings::patches(const float* pixels, Index h
   return result;
 }
 
-inline Matrix InstructBlipVisionEmbeddings::operator()(const TensorView& pixel_values,
-                                                       bool interpolate) const {
+INSTRUCTBLIP_INLINE Matrix InstructBlipVisionEmbeddings::operator()(const TensorView& pixel_values,
+                                                                    bool interpolate) const {
   check(pixel_values, interpolate);
   const Tensor pixels = Tensor::copy_of(pixel_values).to(DType::Float32);
   const Index batch = pixels.dim(0), height = pixels.dim(2), width = pixels.dim(3);
@@ -152,8 +153,8 @@ inline Matrix InstructBlipVisionEmbeddings::operator()(const TensorView& pixel_v
   return embeddings;
 }
 
-inline InstructBlipAttention::InstructBlipAttention(const Weights& weights,
-                                                    const InstructBlipVisionConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipAttention::InstructBlipAttention(
+    const Weights& weights, const InstructBlipVisionConfig& config)
     : embed_dim_(config.hidden_size),
       qkv_(weights["qkv"], embed_dim_, 3 * embed_dim_, config.qkv_bias),
       projection_(weights["projection"], embed_dim_, embed_dim_) {
@@ -162,9 +163,10 @@ inline InstructBlipAttention::InstructBlipAttention(const Weights& weights,
   shape_.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
 }
 
-inline void InstructBlipAttention::operator()(MatrixView hidden_states, const RowTable& rows,
-                                              MutableMatrixView residual,
-                                              Tensor* attentions) const {
+INSTRUCTBLIP_INLINE void InstructBlipAttention::operator()(MatrixView hidden_states,
+                                                           const RowTable& rows,
+                                                           MutableMatrixView residual,
+                                                           Tensor* attentions) const {
   const Matrix qkv = qkv_(hidden_states);
   const MatrixView query = qkv.view().middle_cols(0, embed_dim_);
   const MatrixView key = qkv.view().middle_cols(embed_dim_, embed_dim_);
@@ -183,40 +185,42 @@ inline void InstructBlipAttention::operator()(MatrixView hidden_states, const Ro
   projection_(attend(query, shape_, sequences), residual, {.residual = residual});
 }
 
-inline InstructBlipMLP::InstructBlipMLP(const Weights& weights,
-                                        const InstructBlipVisionConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipMLP::InstructBlipMLP(const Weights& weights,
+                                                     const InstructBlipVisionConfig& config)
     : activation_fn_(activation_from_name(config.hidden_act)),
       fc1_(weights["fc1"], config.hidden_size, config.intermediate_size),
       fc2_(weights["fc2"], config.intermediate_size, config.hidden_size) {}
 
-inline void InstructBlipMLP::operator()(MatrixView hidden_states,
-                                        MutableMatrixView residual) const {
+INSTRUCTBLIP_INLINE void InstructBlipMLP::operator()(MatrixView hidden_states,
+                                                     MutableMatrixView residual) const {
   fc2_(fc1_(hidden_states, {.activation = activation_fn_}), residual, {.residual = residual});
 }
 
-inline InstructBlipEncoderLayer::InstructBlipEncoderLayer(const Weights& weights,
-                                                          const InstructBlipVisionConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipEncoderLayer::InstructBlipEncoderLayer(
+    const Weights& weights, const InstructBlipVisionConfig& config)
     : self_attn_(weights["self_attn"], config),
       layer_norm1_(weights["layer_norm1"], config.hidden_size, config.layer_norm_eps),
       mlp_(weights["mlp"], config),
       layer_norm2_(weights["layer_norm2"], config.hidden_size, config.layer_norm_eps) {}
 
-inline void InstructBlipEncoderLayer::operator()(MutableMatrixView hidden_states,
-                                                 const RowTable& rows, Tensor* attentions) const {
+INSTRUCTBLIP_INLINE void InstructBlipEncoderLayer::operator()(MutableMatrixView hidden_states,
+                                                              const RowTable& rows,
+                                                              Tensor* attentions) const {
   self_attn_(layer_norm1_(hidden_states), rows, hidden_states, attentions);
   mlp_(layer_norm2_(hidden_states), hidden_states);
 }
 
-inline InstructBlipEncoder::InstructBlipEncoder(const Weights& weights,
-                                                const InstructBlipVisionConfig& config) {
+INSTRUCTBLIP_INLINE InstructBlipEncoder::InstructBlipEncoder(
+    const Weights& weights, const InstructBlipVisionConfig& config) {
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     layers_.emplace_back(weights["layers"][i], config);
   }
 }
 
-inline void InstructBlipEncoder::operator()(Matrix& hidden_states, const RowTable& rows,
-                                            const VisionForwardOptions& options,
-                                            BaseModelOutputWithPooling& output) const {
+INSTRUCTBLIP_INLINE void InstructBlipEncoder::operator()(Matrix& hidden_states,
+                                                         const RowTable& rows,
+                                                         const VisionForwardOptions& options,
+                                                         BaseModelOutputWithPooling& output) const {
   const auto capture = [&] {
     if (!options.output_hidden_states) return;
     output.hidden_states.push_back(
@@ -230,14 +234,14 @@ inline void InstructBlipEncoder::operator()(Matrix& hidden_states, const RowTabl
   }
 }
 
-inline InstructBlipVisionModel::InstructBlipVisionModel(const Weights& weights,
-                                                        const InstructBlipVisionConfig& config)
+INSTRUCTBLIP_INLINE InstructBlipVisionModel::InstructBlipVisionModel(
+    const Weights& weights, const InstructBlipVisionConfig& config)
     : config_((config.validate(), config)),
       embeddings_(weights["embeddings"], config),
       encoder_(weights["encoder"], config),
       post_layernorm_(weights["post_layernorm"], config.hidden_size, config.layer_norm_eps) {}
 
-inline InstructBlipVisionModel InstructBlipVisionModel::from_pretrained(
+INSTRUCTBLIP_INLINE InstructBlipVisionModel InstructBlipVisionModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
   const auto config = InstructBlipVisionConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
@@ -248,7 +252,7 @@ inline InstructBlipVisionModel InstructBlipVisionModel::from_pretrained(
   return model;
 }
 
-inline BaseModelOutputWithPooling InstructBlipVisionModel::forward(
+INSTRUCTBLIP_INLINE BaseModelOutputWithPooling InstructBlipVisionModel::forward(
     const TensorView& pixel_values, const VisionForwardOptions& options) const {
   BaseModelOutputWithPooling output;
   Matrix hidden_states = embeddings_(pixel_values, options.interpolate_pos_encoding);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/core/export.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
 #include "instructblip/layers/row_table.h"
@@ -41,7 +42,7 @@ struct VisionForwardOptions {
 };
 
 /// Patches of the picture and a class position, with their positions added.
-class InstructBlipVisionEmbeddings {
+class INSTRUCTBLIP_EXPORT InstructBlipVisionEmbeddings {
  public:
   InstructBlipVisionEmbeddings(const Weights& weights, const InstructBlipVisionConfig& config);
 
@@ -68,7 +69,7 @@ class InstructBlipVisionEmbeddings {
 };
 
 /// Multi-headed self-attention; every position sees every other of its image.
-class InstructBlipAttention {
+class INSTRUCTBLIP_EXPORT InstructBlipAttention {
  public:
   InstructBlipAttention(const Weights& weights, const InstructBlipVisionConfig& config);
 
@@ -85,7 +86,7 @@ class InstructBlipAttention {
 };
 
 /// fc2(act(fc1(x))).
-class InstructBlipMLP {
+class INSTRUCTBLIP_EXPORT InstructBlipMLP {
  public:
   InstructBlipMLP(const Weights& weights, const InstructBlipVisionConfig& config);
 
@@ -98,7 +99,7 @@ class InstructBlipMLP {
 };
 
 /// Norms stand before attention and feed-forward.
-class InstructBlipEncoderLayer {
+class INSTRUCTBLIP_EXPORT InstructBlipEncoderLayer {
  public:
   InstructBlipEncoderLayer(const Weights& weights, const InstructBlipVisionConfig& config);
 
@@ -112,7 +113,7 @@ class InstructBlipEncoderLayer {
   LayerNorm layer_norm2_;
 };
 
-class InstructBlipEncoder {
+class INSTRUCTBLIP_EXPORT InstructBlipEncoder {
  public:
   InstructBlipEncoder(const Weights& weights, const InstructBlipVisionConfig& config);
 
@@ -125,7 +126,7 @@ class InstructBlipEncoder {
 };
 
 /// The whole tower. Immutable; safe to call from several threads.
-class InstructBlipVisionModel {
+class INSTRUCTBLIP_EXPORT InstructBlipVisionModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`. Throws ConfigError for a
   /// configuration that cannot be.
@@ -152,4 +153,6 @@ class InstructBlipVisionModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_instructblip_vision-inl.h"
+#endif

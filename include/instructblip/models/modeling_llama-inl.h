@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "instructblip/core/export.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/models/loss_utils.h"
@@ -12,7 +13,7 @@
 namespace instructblip {
 namespace detail {
 
-inline RotaryOptions rotary_options(const LlamaConfig& config) {
+INSTRUCTBLIP_INLINE RotaryOptions rotary_options(const LlamaConfig& config) {
   const RopeParameters& rope = config.rope_parameters;
   RotaryOptions options;
   options.rope_type = rope.rope_type;
@@ -35,14 +36,14 @@ inline RotaryOptions rotary_options(const LlamaConfig& config) {
 }
 
 // Where a checkpoint with or without a head keeps the model.
-inline Weights llama_model_scope(const Weights& weights) {
+INSTRUCTBLIP_INLINE Weights llama_model_scope(const Weights& weights) {
   return weights.at_first_prefix({"model", ""}, "norm.weight");
 }
 
 }  // namespace detail
 
-inline LlamaAttention::LlamaAttention(const Weights& weights, const LlamaConfig& config,
-                                      Index layer_idx)
+INSTRUCTBLIP_INLINE LlamaAttention::LlamaAttention(const Weights& weights,
+                                                   const LlamaConfig& config, Index layer_idx)
     : shape_{.num_heads = config.num_attention_heads,
              .num_key_value_heads = config.resolved_num_key_value_heads(),
              .head_dim = config.resolved_head_dim(),
@@ -55,10 +56,10 @@ inline LlamaAttention::LlamaAttention(const Weights& weights, const LlamaConfig&
       o_proj_(weights["o_proj"], shape_.num_heads * shape_.head_dim, config.hidden_size,
               config.attention_bias) {}
 
-inline void LlamaAttention::operator()(MatrixView hidden_states,
-                                       const RotaryAngles& position_embeddings, KvCache& cache,
-                                       const RowTable& rows, MutableMatrixView residual,
-                                       std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void LlamaAttention::operator()(
+    MatrixView hidden_states, const RotaryAngles& position_embeddings, KvCache& cache,
+    const RowTable& rows, MutableMatrixView residual,
+    std::vector<std::vector<Tensor>>* attentions) const {
   const Index query_width = shape_.num_heads * shape_.head_dim;
   const Index key_width = shape_.num_key_value_heads * shape_.head_dim;
   Matrix qkv = qkv_proj_(hidden_states);
@@ -76,7 +77,7 @@ inline void LlamaAttention::operator()(MatrixView hidden_states,
   o_proj_(attend(query_states, shape_, sequences), residual, {.residual = residual});
 }
 
-inline LlamaMLP::LlamaMLP(const Weights& weights, const LlamaConfig& config)
+INSTRUCTBLIP_INLINE LlamaMLP::LlamaMLP(const Weights& weights, const LlamaConfig& config)
     : gate_proj_(weights["gate_proj"], config.hidden_size, config.intermediate_size,
                  config.mlp_bias),
       up_proj_(weights["up_proj"], config.hidden_size, config.intermediate_size, config.mlp_bias),
@@ -84,30 +85,30 @@ inline LlamaMLP::LlamaMLP(const Weights& weights, const LlamaConfig& config)
                  config.mlp_bias),
       act_fn_(activation_from_name(config.hidden_act)) {}
 
-inline void LlamaMLP::operator()(MatrixView hidden_states, MutableMatrixView residual) const {
+INSTRUCTBLIP_INLINE void LlamaMLP::operator()(MatrixView hidden_states,
+                                              MutableMatrixView residual) const {
   const Matrix up = up_proj_(hidden_states);
   const Matrix gated = gate_proj_(hidden_states, {.activation = act_fn_, .gate = up});
   down_proj_(gated, residual, {.residual = residual});
 }
 
-inline LlamaDecoderLayer::LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config,
-                                            Index layer_idx)
+INSTRUCTBLIP_INLINE LlamaDecoderLayer::LlamaDecoderLayer(const Weights& weights,
+                                                         const LlamaConfig& config, Index layer_idx)
     : input_layernorm_(weights["input_layernorm"], config.hidden_size, config.rms_norm_eps),
       self_attn_(weights["self_attn"], config, layer_idx),
       post_attention_layernorm_(weights["post_attention_layernorm"], config.hidden_size,
                                 config.rms_norm_eps),
       mlp_(weights["mlp"], config) {}
 
-inline void LlamaDecoderLayer::operator()(MutableMatrixView hidden_states,
-                                          const RotaryAngles& position_embeddings, KvCache& cache,
-                                          const RowTable& rows,
-                                          std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void LlamaDecoderLayer::operator()(
+    MutableMatrixView hidden_states, const RotaryAngles& position_embeddings, KvCache& cache,
+    const RowTable& rows, std::vector<std::vector<Tensor>>* attentions) const {
   self_attn_(input_layernorm_(hidden_states), position_embeddings, cache, rows, hidden_states,
              attentions);
   mlp_(post_attention_layernorm_(hidden_states), hidden_states);
 }
 
-inline LlamaModel::LlamaModel(const Weights& weights, const LlamaConfig& config)
+INSTRUCTBLIP_INLINE LlamaModel::LlamaModel(const Weights& weights, const LlamaConfig& config)
     : config_((config.validate(), config)),
       embed_tokens_(weights["embed_tokens"], config.vocab_size, config.hidden_size),
       rotary_emb_(detail::rotary_options(config)),
@@ -117,8 +118,8 @@ inline LlamaModel::LlamaModel(const Weights& weights, const LlamaConfig& config)
   }
 }
 
-inline LlamaModel LlamaModel::from_pretrained(const std::filesystem::path& path,
-                                              const LoadOptions& options) {
+INSTRUCTBLIP_INLINE LlamaModel LlamaModel::from_pretrained(const std::filesystem::path& path,
+                                                           const LoadOptions& options) {
   const LlamaConfig config = LlamaConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
@@ -129,13 +130,14 @@ inline LlamaModel LlamaModel::from_pretrained(const std::filesystem::path& path,
   return model;
 }
 
-inline KvCache LlamaModel::new_cache(Index sequences) const {
+INSTRUCTBLIP_INLINE KvCache LlamaModel::new_cache(Index sequences) const {
   return {config_.num_hidden_layers,
           config_.resolved_num_key_value_heads() * config_.resolved_head_dim(), sequences};
 }
 
-inline Matrix LlamaModel::operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
-                                     const ForwardCapture& capture, CapturedStates& states) const {
+INSTRUCTBLIP_INLINE Matrix LlamaModel::operator()(MatrixView inputs_embeds, const RowTable& rows,
+                                                  KvCache& cache, const ForwardCapture& capture,
+                                                  CapturedStates& states) const {
   check_rows("LlamaModel", inputs_embeds, rows, config_.hidden_size);
   cache.extend(rows);
   Matrix hidden_states = Matrix::copy_of(inputs_embeds);
@@ -150,7 +152,8 @@ inline Matrix LlamaModel::operator()(MatrixView inputs_embeds, const RowTable& r
   return hidden_states;
 }
 
-inline BaseModelOutputWithPast LlamaModel::forward(const CausalLMInputs& inputs) const {
+INSTRUCTBLIP_INLINE BaseModelOutputWithPast
+LlamaModel::forward(const CausalLMInputs& inputs) const {
   EmbeddedBatch embedded =
       embed_batch(inputs.input_ids, inputs.inputs_embeds, inputs.attention_mask, embed_tokens_);
   PaddedBatch& batch = embedded.batch;
@@ -162,8 +165,8 @@ inline BaseModelOutputWithPast LlamaModel::forward(const CausalLMInputs& inputs)
           batch.scatter_attentions(states.attentions, batch)};
 }
 
-inline LlamaForCausalLM::LlamaForCausalLM(const Weights& weights, const LlamaConfig& config,
-                                          bool with_head)
+INSTRUCTBLIP_INLINE LlamaForCausalLM::LlamaForCausalLM(const Weights& weights,
+                                                       const LlamaConfig& config, bool with_head)
     : model_(detail::llama_model_scope(weights), config),
       traits_(traits_of(config, config.hidden_size)) {
   if (!with_head) return;
@@ -178,8 +181,8 @@ inline LlamaForCausalLM::LlamaForCausalLM(const Weights& weights, const LlamaCon
   lm_head_ = Linear(head, config.hidden_size, config.vocab_size, false);
 }
 
-inline LlamaForCausalLM LlamaForCausalLM::from_pretrained(const std::filesystem::path& path,
-                                                          const LoadOptions& options) {
+INSTRUCTBLIP_INLINE LlamaForCausalLM
+LlamaForCausalLM::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
   const LlamaConfig config = LlamaConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
@@ -189,7 +192,8 @@ inline LlamaForCausalLM LlamaForCausalLM::from_pretrained(const std::filesystem:
   return model;
 }
 
-inline CausalLMOutputWithPast LlamaForCausalLM::forward(const CausalLMInputs& inputs) const {
+INSTRUCTBLIP_INLINE CausalLMOutputWithPast
+LlamaForCausalLM::forward(const CausalLMInputs& inputs) const {
   EmbeddedBatch embedded = embed_batch(inputs.input_ids, inputs.inputs_embeds,
                                        inputs.attention_mask, model_.embed_tokens());
   PaddedBatch& batch = embedded.batch;
@@ -209,18 +213,19 @@ inline CausalLMOutputWithPast LlamaForCausalLM::forward(const CausalLMInputs& in
   return output;
 }
 
-inline Matrix LlamaForCausalLM::embed_tokens(std::span<const std::int64_t> ids) const {
+INSTRUCTBLIP_INLINE Matrix LlamaForCausalLM::embed_tokens(std::span<const std::int64_t> ids) const {
   return model_.embed_tokens()(ids);
 }
 
-inline std::unique_ptr<DecoderState> LlamaForCausalLM::start(MatrixView, const RowTable& rows,
-                                                             const ForwardCapture&) const {
+INSTRUCTBLIP_INLINE std::unique_ptr<DecoderState> LlamaForCausalLM::start(
+    MatrixView, const RowTable& rows, const ForwardCapture&) const {
   return std::make_unique<DecoderOnlyState>(model_.new_cache(rows.sequences()));
 }
 
-inline DecodeOutput LlamaForCausalLM::decode(DecoderState& state, MatrixView embeddings,
-                                             const RowTable& rows, LogitsFor logits,
-                                             const ForwardCapture& capture) const {
+INSTRUCTBLIP_INLINE DecodeOutput LlamaForCausalLM::decode(DecoderState& state,
+                                                          MatrixView embeddings,
+                                                          const RowTable& rows, LogitsFor logits,
+                                                          const ForwardCapture& capture) const {
   auto& own = own_state<DecoderOnlyState>("LlamaForCausalLM", state, rows);
   DecodeOutput output;
   const Matrix last = model_(embeddings, rows, own.cache, capture, output.states);

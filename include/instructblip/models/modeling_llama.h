@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_llama.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
@@ -24,7 +25,7 @@
 namespace instructblip {
 
 /// Self-attention with rotary positions; several query heads may share a key head.
-class LlamaAttention {
+class INSTRUCTBLIP_EXPORT LlamaAttention {
  public:
   LlamaAttention(const Weights& weights, const LlamaConfig& config, Index layer_idx);
 
@@ -42,7 +43,7 @@ class LlamaAttention {
 };
 
 /// down_proj(act(gate_proj(x)) * up_proj(x)).
-class LlamaMLP {
+class INSTRUCTBLIP_EXPORT LlamaMLP {
  public:
   LlamaMLP(const Weights& weights, const LlamaConfig& config);
 
@@ -54,7 +55,7 @@ class LlamaMLP {
   Activation act_fn_;
 };
 
-class LlamaDecoderLayer {
+class INSTRUCTBLIP_EXPORT LlamaDecoderLayer {
  public:
   LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config, Index layer_idx);
 
@@ -71,7 +72,7 @@ class LlamaDecoderLayer {
 };
 
 /// The model without its head. Immutable; safe to call from several threads.
-class LlamaModel {
+class INSTRUCTBLIP_EXPORT LlamaModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   LlamaModel(const Weights& weights, const LlamaConfig& config);
@@ -101,7 +102,7 @@ class LlamaModel {
 };
 
 /// The model with its head. Immutable; safe to call from several threads.
-class LlamaForCausalLM : public LanguageModel {
+class INSTRUCTBLIP_EXPORT LlamaForCausalLM : public LanguageModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
   /// checkpoint of the bare model) there are no logits.
@@ -134,4 +135,6 @@ class LlamaForCausalLM : public LanguageModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_llama-inl.h"
+#endif

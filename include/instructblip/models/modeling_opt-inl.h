@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "instructblip/core/export.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/models/loss_utils.h"
@@ -16,7 +17,7 @@ namespace detail {
 // The reference builds every norm of OPT with torch's default.
 inline constexpr double opt_layer_norm_eps = 1e-5;
 
-inline LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config) {
+INSTRUCTBLIP_INLINE LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config) {
   if (!config.layer_norm_elementwise_affine) {
     return LayerNorm(config.hidden_size, opt_layer_norm_eps);
   }
@@ -24,11 +25,11 @@ inline LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config)
 }
 
 // Where a checkpoint with or without a head keeps the model.
-inline Weights opt_model_scope(const Weights& weights) {
+INSTRUCTBLIP_INLINE Weights opt_model_scope(const Weights& weights) {
   return weights.at_first_prefix({"model", ""}, "decoder.embed_positions.weight");
 }
 
-inline PaddedBatch& place_rows(PaddedBatch& batch, const CausalLMInputs& inputs) {
+INSTRUCTBLIP_INLINE PaddedBatch& place_rows(PaddedBatch& batch, const CausalLMInputs& inputs) {
   if (inputs.position_ids.data != nullptr) {
     batch.use_positions(inputs.position_ids);
   } else {
@@ -39,13 +40,13 @@ inline PaddedBatch& place_rows(PaddedBatch& batch, const CausalLMInputs& inputs)
 
 }  // namespace detail
 
-inline OPTLearnedPositionalEmbedding::OPTLearnedPositionalEmbedding(const Weights& weights,
-                                                                    const OPTConfig& config)
+INSTRUCTBLIP_INLINE OPTLearnedPositionalEmbedding::OPTLearnedPositionalEmbedding(
+    const Weights& weights, const OPTConfig& config)
     : max_position_embeddings_(config.max_position_embeddings),
       table_(weights, config.max_position_embeddings + offset, config.hidden_size) {}
 
-inline void OPTLearnedPositionalEmbedding::add_to(MutableMatrixView hidden_states,
-                                                  const RowTable& rows) const {
+INSTRUCTBLIP_INLINE void OPTLearnedPositionalEmbedding::add_to(MutableMatrixView hidden_states,
+                                                               const RowTable& rows) const {
   std::vector<std::int64_t> table_rows;
   table_rows.reserve(rows.positions.size());
   for (const Index position : rows.positions) {
@@ -64,7 +65,8 @@ inline void OPTLearnedPositionalEmbedding::add_to(MutableMatrixView hidden_state
   }
 }
 
-inline OPTAttention::OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx)
+INSTRUCTBLIP_INLINE OPTAttention::OPTAttention(const Weights& weights, const OPTConfig& config,
+                                               Index layer_idx)
     : shape_{.num_heads = config.num_attention_heads,
              .num_key_value_heads = config.num_attention_heads,
              .head_dim = config.hidden_size / config.num_attention_heads,
@@ -77,9 +79,9 @@ inline OPTAttention::OPTAttention(const Weights& weights, const OPTConfig& confi
                 config.hidden_size, config.enable_bias),
       out_proj_(weights["out_proj"], config.hidden_size, config.hidden_size, config.enable_bias) {}
 
-inline void OPTAttention::operator()(MatrixView hidden_states, KvCache& cache, const RowTable& rows,
-                                     MutableMatrixView residual,
-                                     std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void OPTAttention::operator()(
+    MatrixView hidden_states, KvCache& cache, const RowTable& rows, MutableMatrixView residual,
+    std::vector<std::vector<Tensor>>* attentions) const {
   const Index width = hidden_states.cols;
   const Matrix qkv = qkv_proj_(hidden_states);
   const MatrixView query_states = qkv.view().middle_cols(0, width);
@@ -93,8 +95,8 @@ inline void OPTAttention::operator()(MatrixView hidden_states, KvCache& cache, c
   out_proj_(attend(query_states, shape_, sequences), residual, {.residual = residual});
 }
 
-inline OPTDecoderLayer::OPTDecoderLayer(const Weights& weights, const OPTConfig& config,
-                                        Index layer_idx)
+INSTRUCTBLIP_INLINE OPTDecoderLayer::OPTDecoderLayer(const Weights& weights,
+                                                     const OPTConfig& config, Index layer_idx)
     : do_layer_norm_before_(config.do_layer_norm_before),
       self_attn_(weights["self_attn"], config, layer_idx),
       self_attn_layer_norm_(detail::opt_layer_norm(weights["self_attn_layer_norm"], config)),
@@ -103,9 +105,9 @@ inline OPTDecoderLayer::OPTDecoderLayer(const Weights& weights, const OPTConfig&
       final_layer_norm_(detail::opt_layer_norm(weights["final_layer_norm"], config)),
       activation_fn_(activation_from_name(config.activation_function, "activation_function")) {}
 
-inline void OPTDecoderLayer::operator()(MutableMatrixView hidden_states, KvCache& cache,
-                                        const RowTable& rows,
-                                        std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void OPTDecoderLayer::operator()(
+    MutableMatrixView hidden_states, KvCache& cache, const RowTable& rows,
+    std::vector<std::vector<Tensor>>* attentions) const {
   const Epilogue activation{.activation = activation_fn_};
   const Epilogue add_residual{.residual = hidden_states};
   if (do_layer_norm_before_) {
@@ -119,7 +121,7 @@ inline void OPTDecoderLayer::operator()(MutableMatrixView hidden_states, KvCache
   }
 }
 
-inline OPTDecoder::OPTDecoder(const Weights& weights, const OPTConfig& config)
+INSTRUCTBLIP_INLINE OPTDecoder::OPTDecoder(const Weights& weights, const OPTConfig& config)
     : word_embed_proj_dim_(config.resolved_word_embed_proj_dim()),
       embed_tokens_(weights["embed_tokens"], config.vocab_size, word_embed_proj_dim_),
       embed_positions_(weights["embed_positions"], config) {
@@ -135,8 +137,9 @@ inline OPTDecoder::OPTDecoder(const Weights& weights, const OPTConfig& config)
   }
 }
 
-inline Matrix OPTDecoder::operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
-                                     const ForwardCapture& capture, CapturedStates& states) const {
+INSTRUCTBLIP_INLINE Matrix OPTDecoder::operator()(MatrixView inputs_embeds, const RowTable& rows,
+                                                  KvCache& cache, const ForwardCapture& capture,
+                                                  CapturedStates& states) const {
   check_rows("OPTModel", inputs_embeds, rows, word_embed_proj_dim_);
   Matrix hidden_states =
       project_in_ ? (*project_in_)(inputs_embeds) : Matrix::copy_of(inputs_embeds);
@@ -152,11 +155,11 @@ inline Matrix OPTDecoder::operator()(MatrixView inputs_embeds, const RowTable& r
   return hidden_states;
 }
 
-inline OPTModel::OPTModel(const Weights& weights, const OPTConfig& config)
+INSTRUCTBLIP_INLINE OPTModel::OPTModel(const Weights& weights, const OPTConfig& config)
     : config_((config.validate(), config)), decoder_(weights["decoder"], config) {}
 
-inline OPTModel OPTModel::from_pretrained(const std::filesystem::path& path,
-                                          const LoadOptions& options) {
+INSTRUCTBLIP_INLINE OPTModel OPTModel::from_pretrained(const std::filesystem::path& path,
+                                                       const LoadOptions& options) {
   const OPTConfig config = OPTConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
@@ -168,11 +171,11 @@ inline OPTModel OPTModel::from_pretrained(const std::filesystem::path& path,
   return model;
 }
 
-inline KvCache OPTModel::new_cache(Index sequences) const {
+INSTRUCTBLIP_INLINE KvCache OPTModel::new_cache(Index sequences) const {
   return {config_.num_hidden_layers, config_.hidden_size, sequences};
 }
 
-inline BaseModelOutputWithPast OPTModel::forward(const CausalLMInputs& inputs) const {
+INSTRUCTBLIP_INLINE BaseModelOutputWithPast OPTModel::forward(const CausalLMInputs& inputs) const {
   EmbeddedBatch embedded = embed_batch(inputs.input_ids, inputs.inputs_embeds,
                                        inputs.attention_mask, decoder_.embed_tokens());
   const PaddedBatch& batch = detail::place_rows(embedded.batch, inputs);
@@ -183,8 +186,8 @@ inline BaseModelOutputWithPast OPTModel::forward(const CausalLMInputs& inputs) c
           batch.scatter_attentions(states.attentions, batch)};
 }
 
-inline OPTForCausalLM::OPTForCausalLM(const Weights& weights, const OPTConfig& config,
-                                      bool with_head)
+INSTRUCTBLIP_INLINE OPTForCausalLM::OPTForCausalLM(const Weights& weights, const OPTConfig& config,
+                                                   bool with_head)
     : model_(detail::opt_model_scope(weights), config),
       traits_(traits_of(config, config.resolved_word_embed_proj_dim())) {
   traits_.forward_positions_from_mask = true;
@@ -200,8 +203,8 @@ inline OPTForCausalLM::OPTForCausalLM(const Weights& weights, const OPTConfig& c
   lm_head_ = Linear(head, width, config.vocab_size, false);
 }
 
-inline OPTForCausalLM OPTForCausalLM::from_pretrained(const std::filesystem::path& path,
-                                                      const LoadOptions& options) {
+INSTRUCTBLIP_INLINE OPTForCausalLM
+OPTForCausalLM::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
   const OPTConfig config = OPTConfig::from_pretrained(path);
   const auto checkpoint = Checkpoint::open(path);
   const Weights weights =
@@ -212,7 +215,8 @@ inline OPTForCausalLM OPTForCausalLM::from_pretrained(const std::filesystem::pat
   return model;
 }
 
-inline CausalLMOutputWithPast OPTForCausalLM::forward(const CausalLMInputs& inputs) const {
+INSTRUCTBLIP_INLINE CausalLMOutputWithPast
+OPTForCausalLM::forward(const CausalLMInputs& inputs) const {
   EmbeddedBatch embedded = embed_batch(inputs.input_ids, inputs.inputs_embeds,
                                        inputs.attention_mask, model_.decoder().embed_tokens());
   const PaddedBatch& batch = detail::place_rows(embedded.batch, inputs);
@@ -232,18 +236,18 @@ inline CausalLMOutputWithPast OPTForCausalLM::forward(const CausalLMInputs& inpu
   return output;
 }
 
-inline Matrix OPTForCausalLM::embed_tokens(std::span<const std::int64_t> ids) const {
+INSTRUCTBLIP_INLINE Matrix OPTForCausalLM::embed_tokens(std::span<const std::int64_t> ids) const {
   return model_.decoder().embed_tokens()(ids);
 }
 
-inline std::unique_ptr<DecoderState> OPTForCausalLM::start(MatrixView, const RowTable& rows,
-                                                           const ForwardCapture&) const {
+INSTRUCTBLIP_INLINE std::unique_ptr<DecoderState> OPTForCausalLM::start(
+    MatrixView, const RowTable& rows, const ForwardCapture&) const {
   return std::make_unique<DecoderOnlyState>(model_.new_cache(rows.sequences()));
 }
 
-inline DecodeOutput OPTForCausalLM::decode(DecoderState& state, MatrixView embeddings,
-                                           const RowTable& rows, LogitsFor logits,
-                                           const ForwardCapture& capture) const {
+INSTRUCTBLIP_INLINE DecodeOutput OPTForCausalLM::decode(DecoderState& state, MatrixView embeddings,
+                                                        const RowTable& rows, LogitsFor logits,
+                                                        const ForwardCapture& capture) const {
   auto& own = own_state<DecoderOnlyState>("OPTForCausalLM", state, rows);
   DecodeOutput output;
   const Matrix last = model_.decoder()(embeddings, rows, own.cache, capture, output.states);

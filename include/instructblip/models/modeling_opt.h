@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
@@ -28,7 +29,7 @@
 namespace instructblip {
 
 /// A table of positions whose first two rows belong to no position.
-class OPTLearnedPositionalEmbedding {
+class INSTRUCTBLIP_EXPORT OPTLearnedPositionalEmbedding {
  public:
   OPTLearnedPositionalEmbedding(const Weights& weights, const OPTConfig& config);
 
@@ -42,7 +43,7 @@ class OPTLearnedPositionalEmbedding {
   Embedding table_;
 };
 
-class OPTAttention {
+class INSTRUCTBLIP_EXPORT OPTAttention {
  public:
   OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx);
 
@@ -58,7 +59,7 @@ class OPTAttention {
   Linear out_proj_;
 };
 
-class OPTDecoderLayer {
+class INSTRUCTBLIP_EXPORT OPTDecoderLayer {
  public:
   OPTDecoderLayer(const Weights& weights, const OPTConfig& config, Index layer_idx);
 
@@ -75,7 +76,7 @@ class OPTDecoderLayer {
   Activation activation_fn_;
 };
 
-class OPTDecoder {
+class INSTRUCTBLIP_EXPORT OPTDecoder {
  public:
   OPTDecoder(const Weights& weights, const OPTConfig& config);
 
@@ -96,7 +97,7 @@ class OPTDecoder {
 };
 
 /// The model without its head. Immutable; safe to call from several threads.
-class OPTModel {
+class INSTRUCTBLIP_EXPORT OPTModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   OPTModel(const Weights& weights, const OPTConfig& config);
@@ -118,7 +119,7 @@ class OPTModel {
 };
 
 /// The model with its head. Immutable; safe to call from several threads.
-class OPTForCausalLM : public LanguageModel {
+class INSTRUCTBLIP_EXPORT OPTForCausalLM : public LanguageModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
   /// checkpoint of the bare model) there are no logits.
@@ -151,4 +152,6 @@ class OPTForCausalLM : public LanguageModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_opt-inl.h"
+#endif

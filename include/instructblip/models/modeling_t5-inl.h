@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "instructblip/core/export.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/models/loss_utils.h"
@@ -14,7 +15,7 @@
 namespace instructblip {
 namespace detail {
 
-inline AttentionShape t5_attention_shape(const T5Config& config) {
+INSTRUCTBLIP_INLINE AttentionShape t5_attention_shape(const T5Config& config) {
   return {.num_heads = config.num_heads,
           .num_key_value_heads = config.num_heads,
           .head_dim = config.d_kv,
@@ -22,20 +23,21 @@ inline AttentionShape t5_attention_shape(const T5Config& config) {
 }
 
 // The embedding that all others are tied to: `shared`, or in a file without it one of them.
-inline Weights t5_shared_scope(const Weights& weights) {
+INSTRUCTBLIP_INLINE Weights t5_shared_scope(const Weights& weights) {
   return first_with_weight(
       {weights["shared"], weights["encoder"]["embed_tokens"], weights["decoder"]["embed_tokens"]});
 }
 
 // A stack's own embedding, where a file holds one that differs from the shared one.
-inline Embedding t5_embedding(const Weights& weights, const Weights& shared_weights,
-                              const T5Config& config, const Embedding& shared) {
+INSTRUCTBLIP_INLINE Embedding t5_embedding(const Weights& weights, const Weights& shared_weights,
+                                           const T5Config& config, const Embedding& shared) {
   if (is_tied(weights, shared_weights, {config.vocab_size, config.d_model})) return shared;
   warn_untied(weights, shared_weights);
   return Embedding(weights, config.vocab_size, config.d_model);
 }
 
-inline Weights t5_scope(const std::filesystem::path& path, const LoadOptions& options) {
+INSTRUCTBLIP_INLINE Weights t5_scope(const std::filesystem::path& path,
+                                     const LoadOptions& options) {
   const auto checkpoint = Checkpoint::open(path);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
       .at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
@@ -43,7 +45,7 @@ inline Weights t5_scope(const std::filesystem::path& path, const LoadOptions& op
 
 }  // namespace detail
 
-inline T5DenseActDense::T5DenseActDense(const Weights& weights, const T5Config& config)
+INSTRUCTBLIP_INLINE T5DenseActDense::T5DenseActDense(const Weights& weights, const T5Config& config)
     : wo_(weights["wo"], config.d_ff, config.d_model, false),
       act_(activation_from_name(config.resolved_dense_act_fn(), "dense_act_fn")) {
   if (config.resolved_is_gated_act()) {
@@ -54,8 +56,8 @@ inline T5DenseActDense::T5DenseActDense(const Weights& weights, const T5Config& 
   }
 }
 
-inline void T5DenseActDense::operator()(MatrixView hidden_states,
-                                        MutableMatrixView residual) const {
+INSTRUCTBLIP_INLINE void T5DenseActDense::operator()(MatrixView hidden_states,
+                                                     MutableMatrixView residual) const {
   Epilogue epilogue{.activation = act_};
   Matrix linear;
   if (wi_1_) {
@@ -65,16 +67,17 @@ inline void T5DenseActDense::operator()(MatrixView hidden_states,
   wo_(wi_(hidden_states, epilogue), residual, {.residual = residual});
 }
 
-inline T5LayerFF::T5LayerFF(const Weights& weights, const T5Config& config)
+INSTRUCTBLIP_INLINE T5LayerFF::T5LayerFF(const Weights& weights, const T5Config& config)
     : dense_relu_dense_(weights["DenseReluDense"], config),
       layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
-inline void T5LayerFF::operator()(MutableMatrixView hidden_states) const {
+INSTRUCTBLIP_INLINE void T5LayerFF::operator()(MutableMatrixView hidden_states) const {
   dense_relu_dense_(layer_norm_(hidden_states), hidden_states);
 }
 
-inline T5LayerSelfAttention::T5LayerSelfAttention(const Weights& weights, const T5Config& config,
-                                                  Index layer_idx)
+INSTRUCTBLIP_INLINE T5LayerSelfAttention::T5LayerSelfAttention(const Weights& weights,
+                                                               const T5Config& config,
+                                                               Index layer_idx)
     : shape_(detail::t5_attention_shape(config)),
       layer_idx_(layer_idx),
       qkv_({{weights["SelfAttention"]["q"], config.num_heads * config.d_kv},
@@ -84,10 +87,9 @@ inline T5LayerSelfAttention::T5LayerSelfAttention(const Weights& weights, const 
       o_(weights["SelfAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
       layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
-inline void T5LayerSelfAttention::operator()(MutableMatrixView hidden_states, const RowTable& rows,
-                                             const std::vector<Tensor>& position_bias,
-                                             KvCache* cache,
-                                             std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void T5LayerSelfAttention::operator()(
+    MutableMatrixView hidden_states, const RowTable& rows, const std::vector<Tensor>& position_bias,
+    KvCache* cache, std::vector<std::vector<Tensor>>* attentions) const {
   const Index inner_dim = shape_.num_heads * shape_.head_dim;
   const Matrix qkv = qkv_(layer_norm_(hidden_states));
   const MatrixView query_states = qkv.view().middle_cols(0, inner_dim);
@@ -111,7 +113,8 @@ inline void T5LayerSelfAttention::operator()(MutableMatrixView hidden_states, co
   o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
 }
 
-inline T5LayerCrossAttention::T5LayerCrossAttention(const Weights& weights, const T5Config& config)
+INSTRUCTBLIP_INLINE T5LayerCrossAttention::T5LayerCrossAttention(const Weights& weights,
+                                                                 const T5Config& config)
     : shape_(detail::t5_attention_shape(config)),
       q_(weights["EncDecAttention"]["q"], config.d_model, config.num_heads * config.d_kv, false),
       kv_({{weights["EncDecAttention"]["k"], config.num_heads * config.d_kv},
@@ -123,16 +126,15 @@ inline T5LayerCrossAttention::T5LayerCrossAttention(const Weights& weights, cons
   weights["EncDecAttention"]["relative_attention_bias"].ignore();
 }
 
-inline T5EncoderKeyValues T5LayerCrossAttention::key_values(
-    MatrixView encoder_hidden_states) const {
+INSTRUCTBLIP_INLINE T5EncoderKeyValues
+T5LayerCrossAttention::key_values(MatrixView encoder_hidden_states) const {
   return kv_(encoder_hidden_states);
 }
 
-inline void T5LayerCrossAttention::operator()(MutableMatrixView hidden_states, const RowTable& rows,
-                                              const T5EncoderKeyValues& key_values,
-                                              const RowTable& encoder_rows,
-                                              const std::vector<Index>& sources,
-                                              std::vector<std::vector<Tensor>>* attentions) const {
+INSTRUCTBLIP_INLINE void T5LayerCrossAttention::operator()(
+    MutableMatrixView hidden_states, const RowTable& rows, const T5EncoderKeyValues& key_values,
+    const RowTable& encoder_rows, const std::vector<Index>& sources,
+    std::vector<std::vector<Tensor>>* attentions) const {
   const Index inner_dim = shape_.num_heads * shape_.head_dim;
   const MatrixView keys = key_values.view().middle_cols(0, inner_dim);
   const MatrixView values = key_values.view().middle_cols(inner_dim, inner_dim);
@@ -152,21 +154,21 @@ inline void T5LayerCrossAttention::operator()(MutableMatrixView hidden_states, c
   o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
 }
 
-inline T5Block::T5Block(const Weights& weights, const T5Config& config, bool is_decoder,
-                        Index layer_idx)
+INSTRUCTBLIP_INLINE T5Block::T5Block(const Weights& weights, const T5Config& config,
+                                     bool is_decoder, Index layer_idx)
     : self_attention(weights["layer"][0], config, layer_idx),
       feed_forward(weights["layer"][is_decoder ? 2 : 1], config) {
   if (is_decoder) cross_attention.emplace(weights["layer"][1], config);
 }
 
-inline T5DecoderState::T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
+INSTRUCTBLIP_INLINE T5DecoderState::T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
     : cache(std::move(empty)),
       positions(static_cast<std::size_t>(encoder_row_table.sequences())),
       encoder_rows(encoder_row_table) {
   for (Index s = 0; s < encoder_rows.sequences(); ++s) encoder_sequences.push_back(s);
 }
 
-inline void T5DecoderState::reorder(std::span<const Index> sources) {
+INSTRUCTBLIP_INLINE void T5DecoderState::reorder(std::span<const Index> sources) {
   cache.reorder(sources);
   std::vector<std::vector<Index>> reordered_positions;
   std::vector<Index> reordered_sequences;
@@ -178,13 +180,14 @@ inline void T5DecoderState::reorder(std::span<const Index> sources) {
   encoder_sequences = std::move(reordered_sequences);
 }
 
-inline void T5DecoderState::truncate(Index sequence, Index length) {
+INSTRUCTBLIP_INLINE void T5DecoderState::truncate(Index sequence, Index length) {
   cache.truncate(sequence, length);
   positions[static_cast<std::size_t>(sequence)].resize(static_cast<std::size_t>(length));
 }
 
-inline T5Stack::T5Stack(const Weights& weights, const T5Config& config, bool is_decoder,
-                        const Embedding& shared, const Weights& shared_weights)
+INSTRUCTBLIP_INLINE T5Stack::T5Stack(const Weights& weights, const T5Config& config,
+                                     bool is_decoder, const Embedding& shared,
+                                     const Weights& shared_weights)
     : embed_tokens_(detail::t5_embedding(weights["embed_tokens"], shared_weights, config, shared)),
       relative_attention_bias_(
           weights["block"][0]["layer"][0]["SelfAttention"]["relative_attention_bias"], config,
@@ -196,8 +199,9 @@ inline T5Stack::T5Stack(const Weights& weights, const T5Config& config, bool is_
   }
 }
 
-inline Matrix T5Stack::encode(MatrixView inputs_embeds, const RowTable& rows,
-                              const ForwardCapture& capture, CapturedStates& states) const {
+INSTRUCTBLIP_INLINE Matrix T5Stack::encode(MatrixView inputs_embeds, const RowTable& rows,
+                                           const ForwardCapture& capture,
+                                           CapturedStates& states) const {
   std::vector<std::vector<Index>> key_positions;
   for (Index s = 0; s < rows.sequences(); ++s) {
     key_positions.emplace_back(rows.positions.begin() + rows.begin(s),
@@ -216,8 +220,9 @@ inline Matrix T5Stack::encode(MatrixView inputs_embeds, const RowTable& rows,
   return hidden_states;
 }
 
-inline Matrix T5Stack::decode(MatrixView inputs_embeds, const RowTable& rows, T5DecoderState& state,
-                              const ForwardCapture& capture, CapturedStates& states) const {
+INSTRUCTBLIP_INLINE Matrix T5Stack::decode(MatrixView inputs_embeds, const RowTable& rows,
+                                           T5DecoderState& state, const ForwardCapture& capture,
+                                           CapturedStates& states) const {
   for (Index s = 0; s < rows.sequences(); ++s) {
     std::vector<Index>& positions = state.positions[static_cast<std::size_t>(s)];
     positions.insert(positions.end(), rows.positions.begin() + rows.begin(s),
@@ -240,7 +245,8 @@ inline Matrix T5Stack::decode(MatrixView inputs_embeds, const RowTable& rows, T5
   return hidden_states;
 }
 
-inline std::vector<T5EncoderKeyValues> T5Stack::key_values(MatrixView encoder_hidden_states) const {
+INSTRUCTBLIP_INLINE std::vector<T5EncoderKeyValues> T5Stack::key_values(
+    MatrixView encoder_hidden_states) const {
   std::vector<T5EncoderKeyValues> key_values;
   for (const T5Block& block : block_) {
     key_values.push_back(block.cross_attention->key_values(encoder_hidden_states));
@@ -248,13 +254,13 @@ inline std::vector<T5EncoderKeyValues> T5Stack::key_values(MatrixView encoder_hi
   return key_values;
 }
 
-inline T5EncoderModel::T5EncoderModel(const Weights& weights, const T5Config& config)
+INSTRUCTBLIP_INLINE T5EncoderModel::T5EncoderModel(const Weights& weights, const T5Config& config)
     : config_((config.validate(), config)),
       shared_(detail::t5_shared_scope(weights), config.vocab_size, config.d_model),
       encoder_(weights["encoder"], config, false, shared_, detail::t5_shared_scope(weights)) {}
 
-inline T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path,
-                                                      const LoadOptions& options) {
+INSTRUCTBLIP_INLINE T5EncoderModel
+T5EncoderModel::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
   const T5Config config = T5Config::from_pretrained(path);
   const Weights weights = detail::t5_scope(path, options);
   T5EncoderModel model(weights, config);
@@ -264,7 +270,7 @@ inline T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::pat
   return model;
 }
 
-inline BaseModelOutput T5EncoderModel::forward(const Seq2SeqInputs& inputs) const {
+INSTRUCTBLIP_INLINE BaseModelOutput T5EncoderModel::forward(const Seq2SeqInputs& inputs) const {
   const EmbeddedBatch embedded = embed_batch(inputs.input_ids, inputs.inputs_embeds,
                                              inputs.attention_mask, encoder_.embed_tokens());
   const PaddedBatch& batch = embedded.batch;
@@ -275,14 +281,14 @@ inline BaseModelOutput T5EncoderModel::forward(const Seq2SeqInputs& inputs) cons
           batch.scatter_attentions(states.attentions, batch)};
 }
 
-inline T5Model::T5Model(const Weights& weights, const T5Config& config)
+INSTRUCTBLIP_INLINE T5Model::T5Model(const Weights& weights, const T5Config& config)
     : config_((config.validate(), config)),
       shared_(detail::t5_shared_scope(weights), config.vocab_size, config.d_model),
       encoder_(weights["encoder"], config, false, shared_, detail::t5_shared_scope(weights)),
       decoder_(weights["decoder"], config, true, shared_, detail::t5_shared_scope(weights)) {}
 
-inline T5Model T5Model::from_pretrained(const std::filesystem::path& path,
-                                        const LoadOptions& options) {
+INSTRUCTBLIP_INLINE T5Model T5Model::from_pretrained(const std::filesystem::path& path,
+                                                     const LoadOptions& options) {
   const T5Config config = T5Config::from_pretrained(path);
   const Weights weights = detail::t5_scope(path, options);
   T5Model model(weights, config);
@@ -291,9 +297,8 @@ inline T5Model T5Model::from_pretrained(const std::filesystem::path& path,
   return model;
 }
 
-inline std::unique_ptr<T5DecoderState> T5Model::start(MatrixView inputs_embeds,
-                                                      const RowTable& rows,
-                                                      const ForwardCapture& capture) const {
+INSTRUCTBLIP_INLINE std::unique_ptr<T5DecoderState> T5Model::start(
+    MatrixView inputs_embeds, const RowTable& rows, const ForwardCapture& capture) const {
   check_rows("T5Model", inputs_embeds, rows, config_.d_model);
   auto state =
       std::make_unique<T5DecoderState>(KvCache(config_.resolved_num_decoder_layers(),
@@ -315,7 +320,7 @@ struct T5Forward {
   CapturedStates states;
 };
 
-inline T5Forward t5_forward(const T5Model& model, const Seq2SeqInputs& inputs) {
+INSTRUCTBLIP_INLINE T5Forward t5_forward(const T5Model& model, const Seq2SeqInputs& inputs) {
   T5Forward run;
   EmbeddedBatch prompt = embed_batch(inputs.input_ids, inputs.inputs_embeds, inputs.attention_mask,
                                      model.encoder().embed_tokens());
@@ -354,7 +359,7 @@ void fill_t5_output(const T5Forward& run, Output& output) {
 
 }  // namespace detail
 
-inline Seq2SeqModelOutput T5Model::forward(const Seq2SeqInputs& inputs) const {
+INSTRUCTBLIP_INLINE Seq2SeqModelOutput T5Model::forward(const Seq2SeqInputs& inputs) const {
   const detail::T5Forward run = detail::t5_forward(*this, inputs);
   Seq2SeqModelOutput output;
   output.last_hidden_state = run.decoder_batch.scatter(run.last);
@@ -362,9 +367,9 @@ inline Seq2SeqModelOutput T5Model::forward(const Seq2SeqInputs& inputs) const {
   return output;
 }
 
-inline T5ForConditionalGeneration::T5ForConditionalGeneration(const Weights& weights,
-                                                              const T5Config& config,
-                                                              bool with_head)
+INSTRUCTBLIP_INLINE T5ForConditionalGeneration::T5ForConditionalGeneration(const Weights& weights,
+                                                                           const T5Config& config,
+                                                                           bool with_head)
     : model_(weights, config), traits_(traits_of(config, config.d_model)) {
   if (!with_head) return;
   // Tied or not is decided by the file, whatever tie_word_embeddings says.
@@ -375,7 +380,7 @@ inline T5ForConditionalGeneration::T5ForConditionalGeneration(const Weights& wei
                  : Linear(head, config.d_model, config.vocab_size, false);
 }
 
-inline T5ForConditionalGeneration T5ForConditionalGeneration::from_pretrained(
+INSTRUCTBLIP_INLINE T5ForConditionalGeneration T5ForConditionalGeneration::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
   const T5Config config = T5Config::from_pretrained(path);
   const Weights weights = detail::t5_scope(path, options);
@@ -384,12 +389,13 @@ inline T5ForConditionalGeneration T5ForConditionalGeneration::from_pretrained(
   return model;
 }
 
-inline float T5ForConditionalGeneration::output_scale() const {
+INSTRUCTBLIP_INLINE float T5ForConditionalGeneration::output_scale() const {
   const T5Config& config = model_.config();
   return config.scale_decoder_outputs ? 1.0f / std::sqrt(static_cast<float>(config.d_model)) : 1.0f;
 }
 
-inline Seq2SeqLMOutput T5ForConditionalGeneration::forward(const Seq2SeqInputs& inputs) const {
+INSTRUCTBLIP_INLINE Seq2SeqLMOutput
+T5ForConditionalGeneration::forward(const Seq2SeqInputs& inputs) const {
   Seq2SeqInputs complete = inputs;
   Tensor shifted;
   if (inputs.labels.data != nullptr && inputs.decoder_input_ids.data == nullptr &&
@@ -409,23 +415,24 @@ inline Seq2SeqLMOutput T5ForConditionalGeneration::forward(const Seq2SeqInputs& 
   return output;
 }
 
-inline Matrix T5ForConditionalGeneration::embed_tokens(std::span<const std::int64_t> ids) const {
+INSTRUCTBLIP_INLINE Matrix
+T5ForConditionalGeneration::embed_tokens(std::span<const std::int64_t> ids) const {
   return model_.shared()(ids);
 }
 
-inline Matrix T5ForConditionalGeneration::embed_decoder_tokens(
-    std::span<const std::int64_t> ids) const {
+INSTRUCTBLIP_INLINE Matrix
+T5ForConditionalGeneration::embed_decoder_tokens(std::span<const std::int64_t> ids) const {
   return model_.decoder().embed_tokens()(ids);
 }
 
-inline std::unique_ptr<DecoderState> T5ForConditionalGeneration::start(
+INSTRUCTBLIP_INLINE std::unique_ptr<DecoderState> T5ForConditionalGeneration::start(
     MatrixView prompt, const RowTable& rows, const ForwardCapture& capture) const {
   return model_.start(prompt, rows, capture);
 }
 
-inline DecodeOutput T5ForConditionalGeneration::decode(DecoderState& state, MatrixView embeddings,
-                                                       const RowTable& rows, LogitsFor logits,
-                                                       const ForwardCapture& capture) const {
+INSTRUCTBLIP_INLINE DecodeOutput
+T5ForConditionalGeneration::decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
+                                   LogitsFor logits, const ForwardCapture& capture) const {
   auto& own = own_state<T5DecoderState>("T5ForConditionalGeneration", state, rows);
   check_rows("T5ForConditionalGeneration", embeddings, rows, model_.config().d_model);
   DecodeOutput output;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_t5.h"
+#include "instructblip/core/export.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
@@ -36,7 +37,7 @@ namespace instructblip {
 using T5LayerNorm = RMSNorm;
 
 /// wo(act(wi(x))), or gated (v1.1, Flan): wo(act(wi_0(x)) * wi_1(x)).
-class T5DenseActDense {
+class INSTRUCTBLIP_EXPORT T5DenseActDense {
  public:
   T5DenseActDense(const Weights& weights, const T5Config& config);
 
@@ -50,7 +51,7 @@ class T5DenseActDense {
   Activation act_;
 };
 
-class T5LayerFF {
+class INSTRUCTBLIP_EXPORT T5LayerFF {
  public:
   T5LayerFF(const Weights& weights, const T5Config& config);
 
@@ -63,7 +64,7 @@ class T5LayerFF {
 };
 
 /// Attention among the rows of one stack.
-class T5LayerSelfAttention {
+class INSTRUCTBLIP_EXPORT T5LayerSelfAttention {
  public:
   T5LayerSelfAttention(const Weights& weights, const T5Config& config, Index layer_idx);
 
@@ -85,7 +86,7 @@ class T5LayerSelfAttention {
 using T5EncoderKeyValues = Matrix;
 
 /// Attention of the decoder to the encoder's rows.
-class T5LayerCrossAttention {
+class INSTRUCTBLIP_EXPORT T5LayerCrossAttention {
  public:
   T5LayerCrossAttention(const Weights& weights, const T5Config& config);
 
@@ -106,7 +107,7 @@ class T5LayerCrossAttention {
 };
 
 /// Self-attention, cross-attention (decoder only), feed-forward.
-struct T5Block {
+struct INSTRUCTBLIP_EXPORT T5Block {
   T5Block(const Weights& weights, const T5Config& config, bool is_decoder, Index layer_idx);
 
   T5LayerSelfAttention self_attention;
@@ -116,7 +117,7 @@ struct T5Block {
 
 /// What the decoder carries on from call to call. Copies of a sequence share what they have in
 /// common, and the encoder's keys and values are never copied.
-class T5DecoderState : public DecoderState {
+class INSTRUCTBLIP_EXPORT T5DecoderState : public DecoderState {
  public:
   T5DecoderState(KvCache empty, const RowTable& encoder_row_table);
 
@@ -137,7 +138,7 @@ class T5DecoderState : public DecoderState {
 };
 
 /// The encoder or the decoder.
-class T5Stack {
+class INSTRUCTBLIP_EXPORT T5Stack {
  public:
   /// `shared`: the embedding that the stack's own is tied to, and where it was read.
   T5Stack(const Weights& weights, const T5Config& config, bool is_decoder, const Embedding& shared,
@@ -180,7 +181,7 @@ struct Seq2SeqInputs {
 };
 
 /// The encoder alone. Immutable; safe to call from several threads.
-class T5EncoderModel {
+class INSTRUCTBLIP_EXPORT T5EncoderModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   T5EncoderModel(const Weights& weights, const T5Config& config);
@@ -203,7 +204,7 @@ class T5EncoderModel {
 };
 
 /// Encoder and decoder without the head. Immutable; safe to call from several threads.
-class T5Model {
+class INSTRUCTBLIP_EXPORT T5Model {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   T5Model(const Weights& weights, const T5Config& config);
@@ -231,7 +232,7 @@ class T5Model {
 };
 
 /// The model with its head. Immutable; safe to call from several threads.
-class T5ForConditionalGeneration : public LanguageModel {
+class INSTRUCTBLIP_EXPORT T5ForConditionalGeneration : public LanguageModel {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
   /// checkpoint of the bare model) there are no logits.
@@ -268,4 +269,6 @@ class T5ForConditionalGeneration : public LanguageModel {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/modeling_t5-inl.h"
+#endif

@@ -5,13 +5,14 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/models/padded_batch.h"
 
 namespace instructblip {
 namespace detail {
 
-/// An integer tensor as int64, after a check of its shape.
-inline Tensor as_ids(const TensorView& view, const Shape& expected, std::string_view argument) {
+INSTRUCTBLIP_INLINE Tensor as_ids(const TensorView& view, const Shape& expected,
+                                  std::string_view argument) {
   if (view.shape != expected) {
     throw InputError(std::string(argument) + " has the shape " + to_string(view.shape) +
                      ", expected " + to_string(expected));
@@ -25,8 +26,9 @@ inline Tensor as_ids(const TensorView& view, const Shape& expected, std::string_
 
 }  // namespace detail
 
-inline PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length,
-                                const TensorView& attention_mask, std::string_view argument)
+INSTRUCTBLIP_INLINE PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length,
+                                             const TensorView& attention_mask,
+                                             std::string_view argument)
     : batch(batch_size), length(sequence_length) {
   Tensor mask;
   if (attention_mask.data != nullptr) {
@@ -47,7 +49,7 @@ inline PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length,
   rows.positions = columns;
 }
 
-inline void PaddedBatch::use_positions(const TensorView& position_ids) {
+INSTRUCTBLIP_INLINE void PaddedBatch::use_positions(const TensorView& position_ids) {
   const bool shared = position_ids.rank() == 2 && position_ids.dim(0) == 1;
   const Tensor ids =
       detail::as_ids(position_ids, {shared ? Index{1} : batch, length}, "position_ids");
@@ -64,7 +66,7 @@ inline void PaddedBatch::use_positions(const TensorView& position_ids) {
   }
 }
 
-inline void PaddedBatch::use_compact_positions() {
+INSTRUCTBLIP_INLINE void PaddedBatch::use_compact_positions() {
   for (Index b = 0; b < batch; ++b) {
     for (Index i = 0; i < rows.count(b); ++i) {
       rows.positions[static_cast<std::size_t>(rows.begin(b) + i)] = i;
@@ -72,7 +74,7 @@ inline void PaddedBatch::use_compact_positions() {
   }
 }
 
-inline std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
+INSTRUCTBLIP_INLINE std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
   const Tensor all = detail::as_ids(ids, {batch, length}, "ids");
   std::vector<std::int64_t> kept;
   kept.reserve(columns.size());
@@ -84,7 +86,7 @@ inline std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) 
   return kept;
 }
 
-inline Matrix PaddedBatch::gather(const TensorView& values) const {
+INSTRUCTBLIP_INLINE Matrix PaddedBatch::gather(const TensorView& values) const {
   if (values.rank() != 3 || values.dim(0) != batch || values.dim(1) != length ||
       !is_floating_point(values.dtype)) {
     throw InputError("embeddings of type " + std::string(name_of(values.dtype)) + " and shape " +
@@ -103,7 +105,7 @@ inline Matrix PaddedBatch::gather(const TensorView& values) const {
   return kept;
 }
 
-inline Tensor PaddedBatch::scatter(MatrixView values) const {
+INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter(MatrixView values) const {
   Tensor padded(DType::Float32, {batch, length, values.cols});
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
@@ -114,8 +116,8 @@ inline Tensor PaddedBatch::scatter(MatrixView values) const {
   return padded;
 }
 
-inline Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
-                                              const PaddedBatch& keys) const {
+INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
+                                                           const PaddedBatch& keys) const {
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor padded(DType::Float32, {batch, heads, length, keys.length});
   for (Index b = 0; b < batch; ++b) {
@@ -133,14 +135,15 @@ inline Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attenti
   return padded;
 }
 
-inline std::vector<Tensor> PaddedBatch::scatter(const std::vector<Tensor>& layers) const {
+INSTRUCTBLIP_INLINE std::vector<Tensor> PaddedBatch::scatter(
+    const std::vector<Tensor>& layers) const {
   std::vector<Tensor> padded;
   padded.reserve(layers.size());
   for (const Tensor& layer : layers) padded.push_back(scatter(Matrix::from(layer)));
   return padded;
 }
 
-inline std::vector<Tensor> PaddedBatch::scatter_attentions(
+INSTRUCTBLIP_INLINE std::vector<Tensor> PaddedBatch::scatter_attentions(
     const std::vector<std::vector<Tensor>>& layers, const PaddedBatch& keys) const {
   std::vector<Tensor> padded;
   padded.reserve(layers.size());

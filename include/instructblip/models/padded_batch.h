@@ -5,14 +5,19 @@
 #include <string_view>
 #include <vector>
 
+#include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/layers/row_table.h"
 
 namespace instructblip {
+namespace detail {
+/// An integer tensor as int64, after a check of its shape.
+Tensor as_ids(const TensorView& view, const Shape& expected, std::string_view argument);
+}  // namespace detail
 
 /// The positions of a padded batch [batch, length] that an attention mask keeps: `rows.positions`
 /// are their columns.
-struct PaddedBatch {
+struct INSTRUCTBLIP_EXPORT PaddedBatch {
   Index batch = 0;
   Index length = 0;
   RowTable rows;
@@ -47,4 +52,6 @@ struct PaddedBatch {
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/models/padded_batch-inl.h"
+#endif

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/models/loss_utils.h"
 #include "instructblip/tasks/answers.h"
 
@@ -18,7 +19,8 @@ struct ReadPrompts {
   Tensor logits;  // [prompts, vocab_size], of what comes next
 };
 
-inline ReadPrompts read_prompts(const LanguageModel& model, InstructBlipModel::Prompt prompt) {
+INSTRUCTBLIP_INLINE ReadPrompts read_prompts(const LanguageModel& model,
+                                             InstructBlipModel::Prompt prompt) {
   ReadPrompts read;
   const Index count = prompt.batch.batch;
   for (Index b = 0; b < count; ++b) {
@@ -44,7 +46,7 @@ inline ReadPrompts read_prompts(const LanguageModel& model, InstructBlipModel::P
   return read;
 }
 
-inline std::vector<std::vector<std::int64_t>> checked_candidates(
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> checked_candidates(
     const LanguageModelTraits& traits, std::vector<std::vector<std::int64_t>> candidates,
     const RankOptions& options) {
   if (candidates.empty()) throw InputError("there are no candidates to rank");
@@ -73,9 +75,9 @@ inline std::vector<std::vector<std::int64_t>> checked_candidates(
 
 // Sums of log probabilities of some (prompt, candidate) pairs. The prompts' own sequences stay in
 // the state, in front of one fork for each pair that is fed; the next call drops the forks.
-inline void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
-                        const std::vector<std::vector<std::int64_t>>& candidates, Index first_pair,
-                        Index last_pair, std::vector<double>& sums) {
+INSTRUCTBLIP_INLINE void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
+                                     const std::vector<std::vector<std::int64_t>>& candidates,
+                                     Index first_pair, Index last_pair, std::vector<double>& sums) {
   const Index vocab_size = model.traits().vocab_size;
   const auto candidate_count = static_cast<Index>(candidates.size());
   std::vector<Index> sources(static_cast<std::size_t>(prompts));
@@ -107,7 +109,7 @@ inline void score_pairs(const LanguageModel& model, ReadPrompts& read, Index pro
 }
 
 // The index of the best first, of each row.
-inline Tensor rank_rows(const Tensor& scores) {
+INSTRUCTBLIP_INLINE Tensor rank_rows(const Tensor& scores) {
   Tensor ranks(DType::Int64, scores.shape());
   const Index count = scores.dim(1);
   for (Index b = 0; b < scores.dim(0); ++b) {
@@ -120,7 +122,7 @@ inline Tensor rank_rows(const Tensor& scores) {
   return ranks;
 }
 
-inline void check_texts(const std::vector<Image>& images, std::size_t prompts) {
+INSTRUCTBLIP_INLINE void check_texts(const std::vector<Image>& images, std::size_t prompts) {
   if (prompts == 0 || images.size() % prompts != 0) {
     throw InputError(std::to_string(images.size()) + " images do not go with " +
                      std::to_string(prompts) + " prompts: each needs the same number of images");
@@ -129,15 +131,15 @@ inline void check_texts(const std::vector<Image>& images, std::size_t prompts) {
 
 // On the right, whatever the folder says, as LAVIS pads the texts of the Q-Former and of T5: there
 // padding in front of a text shifts its positions. A decoder-only model's are counted without it.
-inline BatchFeature encode_prompts(const InstructBlipProcessor& processor,
-                                   const std::vector<Image>& images,
-                                   const std::vector<std::string>& prompts) {
+INSTRUCTBLIP_INLINE BatchFeature encode_prompts(const InstructBlipProcessor& processor,
+                                                const std::vector<Image>& images,
+                                                const std::vector<std::string>& prompts) {
   check_texts(images, prompts.size());
   return processor(images, prompts,
                    {.padding = PaddingStrategy::Longest, .padding_side = Side::Right});
 }
 
-inline std::vector<std::vector<std::int64_t>> encode_candidates(
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> encode_candidates(
     const Tokenizer& tokenizer, const std::vector<std::string>& candidates) {
   std::vector<std::vector<std::int64_t>> ids;
   for (const std::string& candidate : candidates) {
@@ -146,12 +148,12 @@ inline std::vector<std::vector<std::int64_t>> encode_candidates(
   return ids;
 }
 
-inline TokenIds eos_of(const Tokenizer& tokenizer) {
+INSTRUCTBLIP_INLINE TokenIds eos_of(const Tokenizer& tokenizer) {
   const auto id = tokenizer.eos_token_id();
   return id ? TokenIds(*id) : TokenIds();
 }
 
-inline std::string stripped(const std::string& text) {
+INSTRUCTBLIP_INLINE std::string stripped(const std::string& text) {
   constexpr const char* kSpace = " \t\n\v\f\r";
   const std::size_t begin = text.find_first_not_of(kSpace);
   if (begin == std::string::npos) return {};
@@ -160,10 +162,9 @@ inline std::string stripped(const std::string& text) {
 
 }  // namespace detail
 
-inline CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                                      const InstructBlipInputs& inputs,
-                                      const std::vector<std::vector<std::int64_t>>& candidates,
-                                      const RankOptions& options) {
+INSTRUCTBLIP_INLINE CandidateRanks rank_candidates(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
+    const std::vector<std::vector<std::int64_t>>& candidates, const RankOptions& options) {
   const LanguageModel& language_model = model.language_model();
   const auto checked = detail::checked_candidates(language_model.traits(), candidates, options);
   detail::ReadPrompts read = detail::read_prompts(language_model, model.embed_prompt(inputs));
@@ -192,12 +193,10 @@ inline CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration
   return result;
 }
 
-inline CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                                      const InstructBlipProcessor& processor,
-                                      const std::vector<Image>& images,
-                                      const std::vector<std::string>& prompts,
-                                      const std::vector<std::string>& candidates,
-                                      const RankOptions& options) {
+INSTRUCTBLIP_INLINE CandidateRanks rank_candidates(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const std::vector<Image>& images, const std::vector<std::string>& prompts,
+    const std::vector<std::string>& candidates, const RankOptions& options) {
   const BatchFeature features = detail::encode_prompts(processor, images, prompts);
   auto ids = detail::encode_candidates(processor.tokenizer(), candidates);
   RankOptions own = options;
@@ -211,16 +210,16 @@ inline CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration
   return rank_candidates(model, InstructBlipInputs::from(features), ids, own);
 }
 
-inline Tensor predict_class(const InstructBlipForConditionalGeneration& model,
-                            const InstructBlipProcessor& processor,
-                            const std::vector<Image>& images,
-                            const std::vector<std::string>& prompts,
-                            const std::vector<std::string>& candidates,
-                            const RankOptions& options) {
+INSTRUCTBLIP_INLINE Tensor predict_class(const InstructBlipForConditionalGeneration& model,
+                                         const InstructBlipProcessor& processor,
+                                         const std::vector<Image>& images,
+                                         const std::vector<std::string>& prompts,
+                                         const std::vector<std::string>& candidates,
+                                         const RankOptions& options) {
   return rank_candidates(model, processor, images, prompts, candidates, options).ranks;
 }
 
-inline std::vector<std::vector<std::int64_t>> predict_class(
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> predict_class(
     const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
     const std::vector<Image>& images, const std::vector<std::string>& prompts,
     const std::vector<std::vector<std::string>>& candidates, const RankOptions& options) {
@@ -241,7 +240,7 @@ inline std::vector<std::vector<std::int64_t>> predict_class(
   return ranks;
 }
 
-inline PredictAnswersOptions PredictAnswersOptions::from(const TaskPreset& task) {
+INSTRUCTBLIP_INLINE PredictAnswersOptions PredictAnswersOptions::from(const TaskPreset& task) {
   return {.prompt = std::string(task.prompt),
           .num_beams = task.num_beams,
           .max_len = task.max_len,
@@ -250,10 +249,9 @@ inline PredictAnswersOptions PredictAnswersOptions::from(const TaskPreset& task)
           .repetition_penalty = task.repetition_penalty};
 }
 
-inline GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model,
-                                      const InstructBlipInputs& inputs,
-                                      const PredictAnswersOptions& options,
-                                      const TokenIds& eos_token_id) {
+INSTRUCTBLIP_INLINE GenerateOutput
+predict_answers(const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
+                const PredictAnswersOptions& options, const TokenIds& eos_token_id) {
   const LanguageModel& language_model = model.language_model();
   const bool encoder_decoder = language_model.traits().is_encoder_decoder;
   InstructBlipModel::Prompt prompt = model.embed_prompt(inputs);
@@ -273,11 +271,10 @@ inline GenerateOutput predict_answers(const InstructBlipForConditionalGeneration
                   config);
 }
 
-inline std::vector<std::string> predict_answers(const InstructBlipForConditionalGeneration& model,
-                                                const InstructBlipProcessor& processor,
-                                                const std::vector<Image>& images,
-                                                const std::vector<PromptParts>& questions,
-                                                const PredictAnswersOptions& options) {
+INSTRUCTBLIP_INLINE std::vector<std::string> predict_answers(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const std::vector<Image>& images, const std::vector<PromptParts>& questions,
+    const PredictAnswersOptions& options) {
   std::vector<std::string> prompts;
   for (const PromptParts& question : questions) {
     prompts.push_back(build_prompt(options.prompt, question));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/processing/processing_instructblip.h"
@@ -40,38 +41,37 @@ struct CandidateRanks {
 /// same bits whatever other candidates and prompts are given. Throws InputError if there are no
 /// candidates, if one is empty and its end is not scored, or on an id outside the vocabulary,
 /// naming the candidate.
-CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipInputs& inputs,
-                               const std::vector<std::vector<std::int64_t>>& candidates,
-                               const RankOptions& options = {});
+INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
+    const std::vector<std::vector<std::int64_t>>& candidates, const RankOptions& options = {});
 
 /// The same for texts, each with the same number of images. Candidates follow the prompt as they
 /// are, without BOS, and end with the tokenizer's EOS where the end is scored. Whatever the
 /// tokenizer makes of a leading space (LLaMA and T5 put one in front, OPT does not) is part of the
 /// score. Texts are padded on the right, as in LAVIS; LAVIS also cuts the Q-Former's to its last
 /// 128 ids, which is left to the caller: beyond the Q-Former's positions it is an InputError.
-CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipProcessor& processor,
-                               const std::vector<Image>& images,
-                               const std::vector<std::string>& prompts,
-                               const std::vector<std::string>& candidates,
-                               const RankOptions& options = {});
+INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const std::vector<Image>& images, const std::vector<std::string>& prompts,
+    const std::vector<std::string>& candidates, const RankOptions& options = {});
 
 /// LAVIS' predict_class: the candidates of each sample from the most to the least likely, int64
 /// [B, candidates].
-Tensor predict_class(const InstructBlipForConditionalGeneration& model,
-                     const InstructBlipProcessor& processor, const std::vector<Image>& images,
-                     const std::vector<std::string>& prompts,
-                     const std::vector<std::string>& candidates, const RankOptions& options = {});
+INSTRUCTBLIP_EXPORT Tensor predict_class(const InstructBlipForConditionalGeneration& model,
+                                         const InstructBlipProcessor& processor,
+                                         const std::vector<Image>& images,
+                                         const std::vector<std::string>& prompts,
+                                         const std::vector<std::string>& candidates,
+                                         const RankOptions& options = {});
 /// With candidates of its own for each sample.
-std::vector<std::vector<std::int64_t>> predict_class(
+INSTRUCTBLIP_EXPORT std::vector<std::vector<std::int64_t>> predict_class(
     const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
     const std::vector<Image>& images, const std::vector<std::string>& prompts,
     const std::vector<std::vector<std::string>>& candidates, const RankOptions& options = {});
 
 /// LAVIS' arguments and defaults. `inference_method`, `num_ans_candidates` and `answer_list`, which
 /// LAVIS takes and does not read, are left out.
-struct PredictAnswersOptions {
+struct INSTRUCTBLIP_EXPORT PredictAnswersOptions {
   /// See build_prompt; empty: the question as it is.
   std::string prompt = {};
   Index num_beams = 5;
@@ -91,21 +91,21 @@ struct PredictAnswersOptions {
 /// The ids of a short answer for each prompt: beam search as LAVIS sets it. The language model is
 /// given embeddings alone, so that repetition_penalty sees the answer and not the prompt. An answer
 /// ends at `eos_token_id`; unset: at text_config's.
-GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipInputs& inputs,
-                               const PredictAnswersOptions& options = {},
-                               const TokenIds& eos_token_id = {});
+INSTRUCTBLIP_EXPORT GenerateOutput
+predict_answers(const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
+                const PredictAnswersOptions& options = {}, const TokenIds& eos_token_id = {});
 
 /// A short answer to each question, each with the same number of images. Answers end at the
 /// tokenizer's EOS (the hub's Vicuna names another in text_config); those of a decoder-only model
 /// are stripped of white space. LAVIS' `apply_lemmatizer` (nouns and verbs to their lemmas, by
 /// spaCy) is left to the caller, who has the answers in hand.
-std::vector<std::string> predict_answers(const InstructBlipForConditionalGeneration& model,
-                                         const InstructBlipProcessor& processor,
-                                         const std::vector<Image>& images,
-                                         const std::vector<PromptParts>& questions,
-                                         const PredictAnswersOptions& options = {});
+INSTRUCTBLIP_EXPORT std::vector<std::string> predict_answers(
+    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const std::vector<Image>& images, const std::vector<PromptParts>& questions,
+    const PredictAnswersOptions& options = {});
 
 }  // namespace instructblip
 
+#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
 #include "instructblip/tasks/answers-inl.h"
+#endif

@@ -1,0 +1,3 @@
+#include "instructblip/generation/beam_search.h"
+
+#include "instructblip/generation/beam_search-inl.h"

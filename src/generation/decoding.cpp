@@ -1,0 +1,3 @@
+#include "instructblip/generation/decoding.h"
+
+#include "instructblip/generation/decoding-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/generation/generate.h"
+
+#include "instructblip/generation/generate-inl.h"

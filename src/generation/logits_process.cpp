@@ -1,0 +1,3 @@
+#include "instructblip/generation/logits_process.h"
+
+#include "instructblip/generation/logits_process-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/generation/step_states.h"
+
+#include "instructblip/generation/step_states-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/generation/stopping_criteria.h"
+
+#include "instructblip/generation/stopping_criteria-inl.h"

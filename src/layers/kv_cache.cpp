@@ -1,0 +1,3 @@
+#include "instructblip/layers/kv_cache.h"
+
+#include "instructblip/layers/kv_cache-inl.h"

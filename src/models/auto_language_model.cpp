@@ -1,0 +1,3 @@
+#include "instructblip/models/auto_language_model.h"
+
+#include "instructblip/models/auto_language_model-inl.h"

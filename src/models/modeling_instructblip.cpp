@@ -1,0 +1,3 @@
+#include "instructblip/models/modeling_instructblip.h"
+
+#include "instructblip/models/modeling_instructblip-inl.h"

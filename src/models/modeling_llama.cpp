@@ -1,0 +1,3 @@
+#include "instructblip/models/modeling_llama.h"
+
+#include "instructblip/models/modeling_llama-inl.h"

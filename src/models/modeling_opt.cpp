@@ -1,0 +1,3 @@
+#include "instructblip/models/modeling_opt.h"
+
+#include "instructblip/models/modeling_opt-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/models/modeling_t5.h"
+
+#include "instructblip/models/modeling_t5-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/models/padded_batch.h"
+
+#include "instructblip/models/padded_batch-inl.h"

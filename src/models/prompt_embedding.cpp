@@ -1,0 +1,3 @@
+#include "instructblip/models/prompt_embedding.h"
+
+#include "instructblip/models/prompt_embedding-inl.h"

@@ -1,0 +1,3 @@
+#include "instructblip/tasks/answers.h"
+
+#include "instructblip/tasks/answers-inl.h"
