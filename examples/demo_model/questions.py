@@ -8,9 +8,12 @@ import numpy as np
 
 from scene import COLOUR_NAMES, SHAPES, SIZES, TEXTURES, Scene, Thing
 
-KINDS = {  # share of the short questions in training
-    "colour": 6, "shape": 6, "texture": 6, "size": 6, "exists": 11, "count": 14, "larger": 8, "extreme": 15, "relation": 18, "sign": 10,
+# Share of the short questions in training. The vocabularies know the words of all kinds; one with share 0 is not asked:
+# relations ("what is left of the red star?") stayed at 57 % after 130,000 questions of all kinds.
+KINDS = {
+    "colour": 5, "shape": 7, "texture": 5, "size": 7, "exists": 12, "count": 20, "larger": 10, "extreme": 16, "relation": 0, "sign": 12,
 }
+ASKED = [kind for kind, share in KINDS.items() if share]
 NUMBERS = ["zero", "one", "two", "three", "four"]
 NOTHING, NO_SIGN = "nothing", "there is no sign"
 

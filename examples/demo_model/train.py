@@ -35,7 +35,7 @@ def run_stage(name: str, state: Path, steps: int, fall: int, device: str) -> Non
     elif name == "language":
         module, make, rate, check = language_stage.QuestionStage(pictures=False), language_stage.language_batch, 2e-3, language_stage.evaluate
     else:
-        module, make, rate, check = language_stage.QuestionStage(pictures=True), language_stage.joint_batch, 7e-4, language_stage.evaluate
+        module, make, rate, check = language_stage.QuestionStage(pictures=True), language_stage.joint_batch, 1e-3, language_stage.evaluate
         module.load_state_dict(torch.load(state / "welded.pt", map_location="cpu", weights_only=True)["module"])
     Trainer(name, module.to(device), make, state, rate, steps, fall, evaluate=check, device=device,
             evaluate_every=250 if name == "joint" else 500, average=0.99 if name == "joint" else 0.0).run()
