@@ -9,7 +9,7 @@ import numpy as np
 from scene import COLOUR_NAMES, SHAPES, SIZES, TEXTURES, Scene, Thing
 
 # Share of the short questions in training. The vocabularies know the words of all kinds; one with share 0 is not asked:
-# relations ("what is left of the red star?") stayed at 57 % after 130,000 questions of all kinds.
+# relations ("what is left of the red star?") stayed below 60 % right in the time that brought every other kind above 93 %.
 KINDS = {
     "colour": 5, "shape": 7, "texture": 5, "size": 7, "exists": 12, "count": 20, "larger": 10, "extreme": 16, "relation": 0, "sign": 12,
 }
