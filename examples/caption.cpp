@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   examples::ModelFlags flags;
   std::vector<std::filesystem::path> images;
   std::string prompt = "A short image caption.";
-  // The paper's decoding for captions, lengths counted in new tokens.
+  // Beams as in LAVIS' captioning, without its least length of 10, which invents more than is seen.
   GenerationConfig config{.max_new_tokens = 80, .num_beams = 5, .length_penalty = 1.0};
   examples::add_model_flags(app, flags);
   app.add_option("images", images, "pictures: JPEG, PNG, BMP, GIF or PNM")->required();
@@ -22,7 +22,8 @@ int main(int argc, char** argv) {
     examples::stop_at_tokenizer_eos(config, loaded);
     for (const std::filesystem::path& path : images) {
       const BatchFeature inputs = loaded.processor({Image::open(path)}, {prompt});
-      const GenerateOutput output = loaded.model.generate(inputs, config);
+      const GenerateOutput output =
+          loaded.model.generate(inputs, config, {.tokenizer = &loaded.processor.tokenizer()});
       for (const std::string& text :
            loaded.processor.batch_decode(output.new_tokens(), {.skip_special_tokens = true})) {
         std::cout << path.string() << ": " << examples::trimmed(text) << '\n';

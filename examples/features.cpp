@@ -1,6 +1,7 @@
 // Writes what the model sees in a picture:
 //   features --model FOLDER --image a.jpg --instruction "What is this?" --output a.safetensors
 //   features --model FOLDER --image a.jpg --part vision --output a.npy
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 
@@ -23,6 +24,13 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
        << static_cast<char>(length >> 8) << header;
   file.write(static_cast<const char*>(tensor.raw()), tensor.size() * Index{sizeof(float)});
   if (!file.flush()) throw InputError("cannot write " + path.string());
+}
+
+/// The first `count` rows of one image's states [1, rows, width]: the queries, without the text.
+Tensor first_rows(const Tensor& states, Index count) {
+  Tensor rows = Tensor::uninitialized(DType::Float32, {1, count, states.dim(2)});
+  std::copy_n(states.data<float>(), rows.size(), rows.data<float>());
+  return rows;
 }
 
 }  // namespace
@@ -54,9 +62,11 @@ int main(int argc, char** argv) {
     const BatchFeature inputs = loaded.processor({Image::open(image_path)}, {instruction});
     const auto features = loaded.model.get_image_features(
         inputs.pixel_values, inputs.qformer_input_ids, inputs.qformer_attention_mask);
+    const Tensor queries =
+        first_rows(features.qformer_outputs.last_hidden_state, features.pooler_output.dim(1));
     const std::vector<std::pair<std::string, const Tensor*>> parts = {
         {"vision", &features.vision_outputs.last_hidden_state},
-        {"qformer", &features.qformer_outputs.last_hidden_state},
+        {"qformer", &queries},
         {"projected", &features.pooler_output}};
     std::vector<std::pair<std::string, TensorView>> chosen;
     for (const auto& [name, tensor] : parts) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "instructblip/core/error.h"
+#include "instructblip/generation/sampling.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
 

@@ -55,17 +55,22 @@ TEST(ResolvedConfig, ProcessorsStandInTheReferencesOrder) {
     const LogitsProcessor& object = *processor;
     found.emplace_back(typeid(object).name());
   }
-  EXPECT_EQ(
-      found,
-      (names<SequenceBiasLogitsProcessor, RepetitionPenaltyLogitsProcessor,
-             NoRepeatNGramLogitsProcessor, NoBadWordsLogitsProcessor, MinLengthLogitsProcessor,
-             MinNewTokensLengthLogitsProcessor, PrefixConstrainedLogitsProcessor,
-             ForcedBOSTokenLogitsProcessor, ForcedEOSTokenLogitsProcessor,
-             InfNanRemoveLogitsProcessor, ExponentialDecayLengthPenalty,
-             SuppressTokensLogitsProcessor, SuppressTokensAtBeginLogitsProcessor,
-             detail::FunctionLogitsProcessor, TemperatureLogitsWarper, TopHLogitsWarper,
-             TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper, TypicalLogitsWarper,
-             EpsilonLogitsWarper, EtaLogitsWarper, LogitNormalization>()));
+  std::vector<std::string> expected =
+      names<SequenceBiasLogitsProcessor, RepetitionPenaltyLogitsProcessor,
+            NoRepeatNGramLogitsProcessor, NoBadWordsLogitsProcessor, MinLengthLogitsProcessor,
+            MinNewTokensLengthLogitsProcessor, PrefixConstrainedLogitsProcessor,
+            ForcedBOSTokenLogitsProcessor, ForcedEOSTokenLogitsProcessor,
+            InfNanRemoveLogitsProcessor, ExponentialDecayLengthPenalty,
+            SuppressTokensLogitsProcessor, SuppressTokensAtBeginLogitsProcessor>();
+  const LogitsProcessor& callers = *own;
+  expected.emplace_back(typeid(callers).name());
+  for (const std::string& warper :
+       names<TemperatureLogitsWarper, TopHLogitsWarper, TopKLogitsWarper, TopPLogitsWarper,
+             MinPLogitsWarper, TypicalLogitsWarper, EpsilonLogitsWarper, EtaLogitsWarper,
+             LogitNormalization>()) {
+    expected.push_back(warper);
+  }
+  EXPECT_EQ(found, expected);
 }
 
 TEST(ResolvedConfig, TheFirstCriterionThatHoldsIsTheReason) {

@@ -31,6 +31,17 @@ TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsAreTheReferences) {
   expect_close(output.logits.back(), fixture["generate.greedy.last_logits"]);
 }
 
+TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const BatchFeature features = call.features();
+  InstructBlipInputs inputs = InstructBlipInputs::from(features);
+  const ImageFeatures encoded = model().encode_image(features.pixel_values);
+  inputs.image_features = &encoded;
+  expect_error<InputError>([&] { model().generate(inputs, {.max_new_tokens = 2}); },
+                           {"exactly one", "pixel_values", "image_features", "found 2"});
+}
+
 TEST_P(InstructBlipGenerate, BeamIdsAndScoresAreTheReferences) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");

@@ -42,6 +42,17 @@ INSTRUCTBLIP_INLINE Tensor bare_prompts(const InstructBlipConfig& config,
   return columns_before(places, config.image_token_index.value_or(0), bos);
 }
 
+INSTRUCTBLIP_INLINE void require_one_source(const InstructBlipInputs& inputs) {
+  const int sources = int{is_given(inputs.pixel_values)} +
+                      int{inputs.mm_encoder_outputs != nullptr} +
+                      int{inputs.image_features != nullptr};
+  if (sources != 1) {
+    throw InputError(
+        "exactly one of pixel_values, mm_encoder_outputs and image_features is needed, found " +
+        std::to_string(sources));
+  }
+}
+
 /// One picture's features for each of `images` rows.
 INSTRUCTBLIP_INLINE Tensor repeat_image(const Tensor& features, Index images) {
   Tensor repeated =
@@ -260,14 +271,7 @@ INSTRUCTBLIP_INLINE LanguageModelOutputs forward_encoder_decoder(const LanguageM
 
 INSTRUCTBLIP_INLINE InstructBlipForConditionalGenerationModelOutput
 InstructBlipModel::forward(const InstructBlipInputs& inputs, LogitsFor logits) const {
-  const int sources = int{detail::is_given(inputs.pixel_values)} +
-                      int{inputs.mm_encoder_outputs != nullptr} +
-                      int{inputs.image_features != nullptr};
-  if (sources != 1) {
-    throw InputError(
-        "exactly one of pixel_values, mm_encoder_outputs and image_features is needed, found " +
-        std::to_string(sources));
-  }
+  detail::require_one_source(inputs);
   BaseModelOutputWithVisionQformerOutputs features =
       inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : image_features(inputs, {});
   Prompt prompt = embed_prompt(inputs, features.pooler_output);
@@ -335,6 +339,7 @@ INSTRUCTBLIP_INLINE ImageFeatures InstructBlipForConditionalGeneration::encode_i
 
 INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_prompt(
     const InstructBlipInputs& inputs) const {
+  detail::require_one_source(inputs);
   if (inputs.mm_encoder_outputs != nullptr) {
     return model_.embed_prompt(inputs, inputs.mm_encoder_outputs->pooler_output);
   }
@@ -359,6 +364,7 @@ INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generat
 INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generate(
     const InstructBlipInputs& given_inputs, const GenerationConfig& config,
     const GenerateCallbacks& callbacks) const {
+  detail::require_one_source(given_inputs);
   InstructBlipInputs inputs = given_inputs;
   const BaseModelOutputWithVisionQformerOutputs features =
       inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : model_.image_features(inputs, {});
