@@ -8,7 +8,7 @@
 #include <iostream>
 #include <string>
 
-#include "instructblip/tasks/folder_check.h"
+#include "instructblip/models/folder_check.h"
 
 namespace {
 

@@ -50,7 +50,6 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
 
 LoadedModel load_model(const ModelFlags& flags) {
   const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
-  warn_about_folder(flags.model);
   LoadOptions options{.dtype = flags.compute_dtype()};
   if (show) {
     options.progress = [](const Progress& progress) {
@@ -66,10 +65,6 @@ LoadedModel load_model(const ModelFlags& flags) {
 void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) {
   const auto eos = loaded.processor.tokenizer().eos_token_id();
   if (config.eos_token_id.has_value() || !eos) return;
-  const auto& configured = loaded.model.language_model().traits().eos_token_id;
-  const std::string line = explain_eos_mismatch(configured, {*eos}, "tokenizer");
-  if (line.empty()) return;
-  log_warning(line + " (this program stops at the tokenizer's)");
   config.eos_token_id = *eos;
 }
 

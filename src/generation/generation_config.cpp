@@ -260,12 +260,6 @@ std::vector<std::string> fields_without_effect(const GenerationConfig& config) {
   return names;
 }
 
-std::string join(const std::vector<std::int64_t>& ids) {
-  std::string text;
-  for (const std::int64_t id : ids) text += (text.empty() ? "" : ", ") + std::to_string(id);
-  return ids.size() == 1 ? text : "[" + text + "]";
-}
-
 }  // namespace
 
 EarlyStopping::EarlyStopping(const char* name) : value(Never) {
@@ -355,19 +349,6 @@ void GenerationConfig::validate() const {
     log_warning("these fields have no effect: " + names +
                 " (sampling needs `do_sample`, beam search more `num_beams` than 1)");
   }
-}
-
-std::string explain_eos_mismatch(const std::vector<std::int64_t>& text_config_eos,
-                                 const std::vector<std::int64_t>& theirs, std::string_view source) {
-  const std::set<std::int64_t> left(text_config_eos.begin(), text_config_eos.end());
-  const std::set<std::int64_t> right(theirs.begin(), theirs.end());
-  if (right.empty() || left == right) return {};
-  return "generation stops at eos_token_id " +
-         (text_config_eos.empty() ? std::string("null") : join(text_config_eos)) +
-         " of text_config, but the end-of-sequence id of " + std::string(source) + " is " +
-         join(theirs) +
-         ": answers may run on past their end; set \"eos_token_id\": " + join(theirs) +
-         " in \"text_config\" of config.json, or GenerationConfig::eos_token_id";
 }
 
 }  // namespace instructblip

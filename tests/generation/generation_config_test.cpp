@@ -175,16 +175,5 @@ TEST(GenerationConfig, FieldsWithoutEffectAreWarnedOf) {
   EXPECT_EQ(warning({.early_stopping = true, .num_beams = 3, .length_penalty = -1.0}), "");
 }
 
-TEST(GenerationConfig, EosMismatchNamesTheLineToChange) {
-  EXPECT_EQ(explain_eos_mismatch({2}, {2}, "tokenizer"), "");
-  EXPECT_EQ(explain_eos_mismatch({2, 5}, {5, 2}, "tokenizer"), "");
-  EXPECT_EQ(explain_eos_mismatch({2}, {}, "tokenizer"), "");
-  const std::string text = explain_eos_mismatch({1}, {2}, "the tokenizer");
-  EXPECT_NE(text.find("\"eos_token_id\": 2 in \"text_config\" of config.json"), std::string::npos);
-  EXPECT_NE(text.find("eos_token_id 1 of text_config"), std::string::npos);
-  EXPECT_NE(explain_eos_mismatch({}, {2, 3}, "x").find("\"eos_token_id\": [2, 3]"),
-            std::string::npos);
-}
-
 }  // namespace
 }  // namespace instructblip::testing

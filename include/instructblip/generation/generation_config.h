@@ -196,14 +196,6 @@ struct GenerationConfig {
 template <class Visitor>
 void visit_fields(Visitor&& visit);
 
-/// The line to change where the end-of-sequence ids that a tokenizer or a generation_config.json
-/// names are not those that generation stops at; empty where they agree or `theirs` is empty.
-/// source: "tokenizer", "generation_config.json". `generate` itself stops at text_config's only,
-/// as the reference does.
-INSTRUCTBLIP_EXPORT std::string explain_eos_mismatch(
-    const std::vector<std::int64_t>& text_config_eos, const std::vector<std::int64_t>& theirs,
-    std::string_view source);
-
 template <class Visitor>
 void visit_fields(Visitor&& visit) {
   using C = GenerationConfig;

@@ -11,6 +11,7 @@
 #include "instructblip/core/log.h"
 #include "instructblip/core/timings.h"
 #include "instructblip/models/auto_language_model.h"
+#include "instructblip/models/folder_check.h"
 #include "instructblip/models/loss_utils.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/models/prompt_embedding.h"
@@ -307,6 +308,7 @@ InstructBlipForConditionalGeneration::from_pretrained(const std::filesystem::pat
   const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
+  if (options.check_folder) warn_about_folder(path);
   return model;
 }
 

@@ -137,7 +137,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
  public:
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   InstructBlipForConditionalGeneration(const Weights& weights, const InstructBlipConfig& config);
-  /// A checkpoint folder. Throws ConfigError or CheckpointError that names all that is missing.
+  /// A checkpoint folder. Throws ConfigError or CheckpointError that names all that is missing;
+  /// logs warnings about what disagrees in the folder, with the lines to change.
   static InstructBlipForConditionalGeneration from_pretrained(const std::filesystem::path& path,
                                                               const LoadOptions& options = {});
 

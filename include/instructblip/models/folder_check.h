@@ -65,7 +65,8 @@ struct FolderReport {
 /// read becomes a finding; only a path that is no folder throws ConfigError.
 INSTRUCTBLIP_EXPORT FolderReport check_folder(const std::filesystem::path& folder);
 
-/// check_folder, with every finding logged as a warning: for programs that load a folder.
-INSTRUCTBLIP_EXPORT FolderReport warn_about_folder(const std::filesystem::path& folder);
+/// check_folder, with every finding logged as a warning but those about the weights, which loading
+/// reports itself. Does nothing where a model lies in its folder alone, without a processor.
+INSTRUCTBLIP_EXPORT void warn_about_folder(const std::filesystem::path& folder);
 
 }  // namespace instructblip

@@ -1,4 +1,4 @@
-#include "instructblip/tasks/folder_check.h"
+#include "instructblip/models/folder_check.h"
 
 #include <algorithm>
 #include <memory>
@@ -25,6 +25,7 @@ using Ids = std::vector<std::int64_t>;
 constexpr const char* kConfig = "config.json";
 constexpr const char* kProcessor = "processor_config.json";
 constexpr const char* kGeneration = "generation_config.json";
+constexpr const char* kWeights = "model.safetensors";
 
 std::string line(const std::string& key, std::int64_t value) {
   return "\"" + key + "\": " + std::to_string(value);
@@ -46,7 +47,7 @@ class FolderChecker {
 
   FolderReport run() {
     attempt(kConfig, [&] { report_.config = InstructBlipConfig::from_pretrained(folder()); });
-    attempt("model.safetensors", [&] { check_weights(); });
+    attempt(kWeights, [&] { check_weights(); });
     attempt("preprocessor_config.json", [&] { check_pictures(); });
     attempt(kProcessor, [&] { check_query_tokens(); });
     attempt("tokenizer_config.json", [&] { tokenizer_ = load_tokenizer(); });
@@ -110,11 +111,10 @@ class FolderChecker {
     const InstructBlipForConditionalGeneration model(weights, config());
     const WeightsReport found = weights.report();
     for (const std::string& fault : collapse_names(found.faults)) {
-      fail("model.safetensors", fault,
-           "fetch the checkpoint again, or the config.json of this one");
+      fail(kWeights, fault, "fetch the checkpoint again, or the config.json of this one");
     }
     for (const std::string& name : collapse_names(found.unexpected)) {
-      warn("model.safetensors", name + ": not part of the model, stays unused", "");
+      warn(kWeights, name + ": not part of the model, stays unused", "");
     }
   }
 
@@ -211,7 +211,7 @@ class FolderChecker {
       if (std::find(found.begin(), found.end(), *eos) == found.end()) {
         warn(kConfig,
              "text_config ends texts at id " + shown(found) + ", the tokenizer's end is " +
-                 shown(eos) + ": generation does not stop at it",
+                 shown(eos) + ": generate does not stop at it unless it is told to",
              "in \"text_config\": " + line("eos_token_id", *eos));
       }
     }
@@ -324,12 +324,13 @@ FolderReport check_folder(const fs::path& folder) {
   return FolderChecker(folder).run();
 }
 
-FolderReport warn_about_folder(const fs::path& folder) {
-  FolderReport report = check_folder(folder);
-  for (const FolderFinding& finding : report.findings) {
-    log_warning((folder / to_string(finding)).string());
+void warn_about_folder(const fs::path& folder) {
+  std::error_code ignored;
+  const auto has = [&](const char* name) { return fs::exists(folder / name, ignored); };
+  if (!has(kProcessor) && !has("preprocessor_config.json")) return;
+  for (const FolderFinding& finding : check_folder(folder).findings) {
+    if (finding.file != kWeights) log_warning((folder / to_string(finding)).string());
   }
-  return report;
 }
 
 }  // namespace instructblip

@@ -1,4 +1,4 @@
-#include "instructblip/tasks/folder_check.h"
+#include "instructblip/models/folder_check.h"
 
 #include <chrono>
 
@@ -6,6 +6,7 @@
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
+#include "instructblip/models/modeling_instructblip.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -114,10 +115,9 @@ TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
   const auto found =
       finding_after([](InstructBlipConfig& config) { config.text_config->eos_token_id = {1}; });
   EXPECT_EQ(found.severity, Severity::Warning);
-  EXPECT_EQ(
-      to_string(found),
-      "config.json: text_config ends texts at id 1, the tokenizer's end is 2: generation does "
-      "not stop at it. Change: in \"text_config\": \"eos_token_id\": 2");
+  EXPECT_EQ(to_string(found),
+            "config.json: text_config ends texts at id 1, the tokenizer's end is 2: generate does "
+            "not stop at it unless it is told to. Change: in \"text_config\": \"eos_token_id\": 2");
 }
 
 TEST_F(FolderCheckTest, OneOfSeveralEndsIsEnough) {
@@ -222,12 +222,24 @@ TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
 }
 
 TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
-  testing::LogCapture log;
   config_.text_config->eos_token_id = {1};
   config_.save_pretrained(path());
-  warn_about_folder(path());
-  ASSERT_EQ(log.messages().size(), 1u);
-  EXPECT_NE(log.messages()[0].find("\"eos_token_id\": 2"), std::string::npos);
+  folder_.write("generation_config.json", R"({"eos_token_id":[1,2]})");
+  write_weights(Checkpoint::open(path()), "", "left_over");
+  const auto warnings = [&](const LoadOptions& options) {
+    const testing::LogCapture log;
+    InstructBlipForConditionalGeneration::from_pretrained(path(), options);
+    return log.messages();
+  };
+  const auto found = warnings({});
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_NE(found[0].find("left_over"), std::string::npos);
+  EXPECT_NE(found[1].find("in \"text_config\": \"eos_token_id\": 2"), std::string::npos);
+  EXPECT_NE(found[2].find("generation_config.json"), std::string::npos);
+  EXPECT_EQ(warnings({.check_folder = false}).size(), 1u);
+  fs::remove(path() / "processor_config.json");
+  fs::remove(path() / "preprocessor_config.json");
+  EXPECT_EQ(warnings({}).size(), 1u);  // a model alone
 }
 
 TEST_F(FolderCheckTest, WhatIsNoFolderThrows) {
