@@ -9,6 +9,7 @@
 #include <string>
 
 #include "instructblip/models/folder_check.h"
+#include "program.h"
 
 namespace {
 
@@ -71,7 +72,11 @@ int main(int argc, char** argv) {
   bool whole_config = false;
   app.add_option("folder", folder, "a folder with config.json, weights and tokenizers")->required();
   app.add_flag("--config", whole_config, "print the whole configuration too");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? examples::kDone : examples::kUsage;
+  }
   try {
     const FolderReport report = check_folder(folder);
     std::cout << "folder           " << folder.string() << "\n";
@@ -80,9 +85,9 @@ int main(int argc, char** argv) {
     print_findings(report);
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
     std::cout.flush();
-    return report.is_usable() ? 0 : 1;
+    return report.is_usable() ? examples::kDone : examples::kFailed;
   } catch (const std::exception& error) {
-    std::cerr << "inspect: " << error.what() << "\n";
-    return 1;
+    std::cerr << "error: " << error.what() << "\n";
+    return examples::kFailed;
   }
 }

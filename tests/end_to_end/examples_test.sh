@@ -1,0 +1,61 @@
+#!/bin/sh
+# The example programs on the demo model, as a user calls them: what they print, where, and their exit codes.
+#   examples_test.sh FOLDER-OF-THE-PROGRAMS      (run in the root of the repository)
+set -u
+programs=$1
+model=examples/assets/instructblip-demo
+picture=examples/assets/scene.png
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+faults=0
+
+holds() { [ -z "$2" ] || grep -qF -e "$2" "$1"; }
+
+# expect WHAT EXIT-CODE TEXT-ON-STDOUT TEXT-ON-STDERR PROGRAM ARGUMENTS...; an empty text asks for nothing
+expect() {
+  what=$1 code=$2 out=$3 err=$4 program=$5
+  shift 5
+  "$programs/$program" "$@" >"$scratch/out" 2>"$scratch/err" <"$scratch/in"
+  found=$?
+  if [ "$found" -ne "$code" ] || ! holds "$scratch/out" "$out" || ! holds "$scratch/err" "$err"; then
+    echo "$what: expected exit code $code, \"$out\" on stdout and \"$err\" on stderr; found $found"
+    cat "$scratch/out" "$scratch/err"
+    faults=$((faults + 1))
+  fi
+}
+
+: >"$scratch/in"
+expect "vqa answers" 0 "it says tea" "" vqa --model $model --image $picture "what does the sign say?"
+expect "vqa searches with beams" 0 "the yellow circle" "" \
+  vqa --model $model --image $picture --num-beams 5 "what is the leftmost object?"
+expect "a stop string ends an answer" 0 "/scene.png: a small striped" "" \
+  caption --model $model --prompt "describe the image" --stop-strings yellow -- $picture
+expect "caption describes" 0 "a sign that says tea" "" \
+  caption --model $model --prompt "describe the image" $picture
+expect "inspect finds nothing" 0 "nothing is missing, nothing disagrees" "" inspect $model
+expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
+  features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
+[ "$(wc -c <"$scratch/queries.npy")" -eq $((128 + 4 * 10 * 128)) ] || {
+  echo "features: queries.npy has $(wc -c <"$scratch/queries.npy") bytes"
+  faults=$((faults + 1))
+}
+expect "features of all parts" 0 "projected [1, 10, 128]" "" \
+  features --model $model --image $picture --output "$scratch/all.safetensors"
+
+cat >"$scratch/in" <<END
+what colour is the ring?
+/image absent.png
+how many red objects are there?
+END
+expect "chat goes on after a mistake" 0 "two" "absent.png" chat --model $model --image $picture
+: >"$scratch/in"
+
+for program in vqa caption chat features inspect; do
+  expect "$program --help" 0 "Usage" "" $program --help
+  expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
+done
+expect "a picture that is none" 1 "" "error: " vqa --model $model --image README.md "what is this?"
+expect "a folder that is no model" 1 "" "error: " vqa --model tests --image $picture "what is this?"
+expect "inspect of a folder that is no model" 1 "config.json" "" inspect tests
+
+[ $faults -eq 0 ]
