@@ -114,5 +114,30 @@ TEST(LayeringTest, GenerationKnowsNoModelAndModelsKnowNoProcessor) {
   }
 }
 
+// "Differences from transformers" names the tests that hold each difference.
+TEST(Readme, EveryTestThatItNamesExists) {
+  const fs::path root = INSTRUCTBLIP_SOURCE_DIR;
+  std::string tests;
+  for (const auto& entry : fs::recursive_directory_iterator(root / "tests")) {
+    if (!entry.path().string().ends_with("_test.cpp")) continue;
+    std::ifstream file(entry.path());
+    tests.append(std::istreambuf_iterator<char>(file), {});
+  }
+  std::ifstream readme(root / "README.md");
+  static const std::regex name(R"(`(?:\w+\.)?([A-Z]\w{11,})(?:\.\.\.)?`)");
+  int named = 0;
+  bool inside = false;
+  for (std::string line; std::getline(readme, line);) {
+    if (line.starts_with("## ")) inside = line == "## Differences from transformers";
+    if (!inside || !line.starts_with("| ")) continue;
+    line.erase(0, line.rfind('|', line.size() - 2));  // the last column
+    for (std::sregex_iterator i(line.begin(), line.end(), name); i != std::sregex_iterator(); ++i) {
+      ++named;
+      EXPECT_NE(tests.find(", " + (*i)[1].str()), std::string::npos) << (*i)[1];
+    }
+  }
+  EXPECT_GT(named, 25);
+}
+
 }  // namespace
 }  // namespace instructblip
