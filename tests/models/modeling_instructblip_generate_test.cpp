@@ -31,6 +31,21 @@ TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsAreTheReferences) {
   expect_close(output.logits.back(), fixture["generate.greedy.last_logits"]);
 }
 
+TEST_P(InstructBlipGenerate, RowsOfSeveralImagesAreTheReferences) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "pairs.");
+  BatchFeature features = call.features();
+  const GenerateOutput output =
+      model().generate(features, {.max_new_tokens = 8, .output_logits = true});
+  expect_equal(output.sequences, fixture["pairs.greedy"]);
+  expect_close(output.logits.back(), fixture["pairs.last_logits"]);
+
+  const ImageFeatures encoded = model().encode_image(features.pixel_values);
+  features.pixel_values = Tensor();
+  expect_equal(model().generate(features, {.max_new_tokens = 8}, encoded).sequences,
+               fixture["pairs.greedy"]);
+}
+
 TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");

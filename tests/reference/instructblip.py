@@ -323,6 +323,22 @@ def margin(scores):
     return (top[..., 0] - top[..., 1]).min().item()
 
 
+def pair_case(model, store):
+    """Two rows of two images each. The features of a row's second image follow the first one's."""
+    config = model.config.text_config
+    with torch.random.fork_rng():  # the other cases stay what they are
+        torch.manual_seed(17)
+        ids, mask = prompt([5, 3], "left", config.pad_token_id, config.bos_token_id, images=2)
+        arguments = image_inputs(4, [3, 6, 2, 4]) | dict(input_ids=ids, attention_mask=mask)
+    for key, value in arguments.items():
+        store[f"pairs.{key}"] = value
+    output = model.generate(
+        **arguments, max_new_tokens=8, return_dict_in_generate=True, output_logits=True
+    )
+    assert margin(output.logits) > 1e-3, margin(output.logits)
+    store["pairs.greedy"], store["pairs.last_logits"] = output.sequences, output.logits[-1]
+
+
 def generate_cases(model, store):
     """Ids of greedy and beam search; seeds with near-ties are passed over."""
     config = model.config.text_config
@@ -379,6 +395,7 @@ def checkpoint(kind):
         forward_cases(model, store)
         base_case(model, store)
         generate_cases(model, store)
+        pair_case(model, store)
         save(folder, f"{name}/expected", store)
 
     return make
