@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "instructblip/configuration/configuration_opt.h"
 #include "models/instructblip_testing.h"
 
 namespace instructblip::testing {
@@ -195,6 +196,15 @@ TEST_P(InstructBlipForward, TheBareModelGivesTheReferencesLastHiddenState) {
   expect_close(output.language_model_outputs.last_hidden_state,
                without_padding(fixture["base.last_hidden_state"],
                                decoder_only() ? call.inputs.attention_mask : TensorView{}));
+}
+
+TEST(InstructBlipModelTest, EmbeddingsOfAnotherWidthThanTheFeaturesAreRefused) {
+  InstructBlipConfig config = InstructBlipConfig::from_pretrained(checkpoint_folder("opt"));
+  auto& text = dynamic_cast<OPTConfig&>(*config.text_config);
+  text.word_embed_proj_dim = text.hidden_size / 2;
+  const Weights weights(Checkpoint::without_data(Checkpoint::open(checkpoint_folder("opt"))));
+  expect_error<ConfigError>([&] { InstructBlipModel(weights, config); },
+                            {"word_embed_proj_dim", "hidden_size"});
 }
 
 TEST_P(InstructBlipForward, ComputesInBFloat16) {

@@ -90,6 +90,16 @@ INSTRUCTBLIP_INLINE InstructBlipModel::InstructBlipModel(const Weights& weights,
                            config.text_config->get_hidden_size()),
       language_model_(AutoLanguageModel::from_config(weights["language_model"], *config.text_config,
                                                      with_head)) {
+  const Index width = config.text_config->get_hidden_size();
+  const Index embedding_size = language_model_->traits().embedding_size;
+  if (embedding_size != width) {
+    throw ConfigError("config.json: text_config embeds tokens in " +
+                      std::to_string(embedding_size) +
+                      " numbers (word_embed_proj_dim), but image "
+                      "features are projected to its hidden_size, " +
+                      std::to_string(width) +
+                      ": they cannot stand among them. Use a language model where both are equal");
+  }
   const SharedTensor tokens =
       weights["query_tokens"].get({1, config.num_query_tokens, config.qformer_config.hidden_size});
   if (tokens.data != nullptr) query_tokens_ = Tensor::copy_of(tokens).to(DType::Float32);
