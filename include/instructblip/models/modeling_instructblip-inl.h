@@ -171,10 +171,11 @@ INSTRUCTBLIP_INLINE BaseModelOutputWithVisionQformerOutputs InstructBlipModel::i
 
 INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipModel::embed_prompt(
     const InstructBlipInputs& inputs, const Tensor& features) const {
-  const auto [batch, length] = detail::prompt_shape(inputs, features, *language_model_);
+  const Shape shape = detail::prompt_shape(inputs, features, *language_model_);
+  const Index batch = shape[0], length = shape[1];
   const MatrixView image_rows = detail::as_rows(features);
   const Index expected = image_rows.rows / batch;
-  Tensor mask = detail::mask_or_ones(inputs.attention_mask, {batch, length}, "attention_mask");
+  Tensor mask = detail::mask_or_ones(inputs.attention_mask, shape, "attention_mask");
 
   // Legacy checkpoints know no placeholder: the features come in front of the text.
   const bool legacy = !config_.image_token_index;

@@ -100,9 +100,8 @@ INSTRUCTBLIP_INLINE void check_placeholders(const std::vector<bool>& mask, Index
   }
 }
 
-INSTRUCTBLIP_INLINE std::pair<Index, Index> prompt_shape(const InstructBlipInputs& inputs,
-                                                         const Tensor& features,
-                                                         const LanguageModel& model) {
+INSTRUCTBLIP_INLINE Shape prompt_shape(const InstructBlipInputs& inputs, const Tensor& features,
+                                       const LanguageModel& model) {
   const bool embedded = is_given(inputs.inputs_embeds);
   const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
   const Index width = model.traits().embedding_size;

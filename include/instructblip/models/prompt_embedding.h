@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "instructblip/core/tensor.h"
@@ -42,8 +41,8 @@ void check_placeholders(const std::vector<bool>& mask, Index batch, Index length
                         Index images_per_row, std::int64_t image_token_id);
 
 /// Batch and length of the prompt's text, after a check that text and features go together.
-std::pair<Index, Index> prompt_shape(const InstructBlipInputs& inputs, const Tensor& features,
-                                     const LanguageModel& model);
+Shape prompt_shape(const InstructBlipInputs& inputs, const Tensor& features,
+                   const LanguageModel& model);
 
 /// Says which lines a legacy checkpoint's files lack.
 void warn_legacy(Index num_query_tokens);
