@@ -1,6 +1,6 @@
 // Says what a checkpoint folder holds and what disagrees in it, from the headers alone:
 //   inspect FOLDER
-// Exit code: 0 if it can be used, 1 if it cannot, others for wrong arguments.
+// Exit code: 0 if it can be used, 1 if it cannot, 2 for wrong arguments.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
