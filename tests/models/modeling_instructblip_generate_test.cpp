@@ -145,6 +145,41 @@ TEST_P(InstructBlipGenerate, ARowIsTheSampleAloneWithoutItsPaddingToTheBit) {
   }
 }
 
+TEST_P(InstructBlipGenerate, RowsPaddedOnTheRightAreTheReferencesAlone) {
+  const Fixture fixture(std::string("instructblip/") + GetParam() + "/right_padding");
+  const BatchFeature batch = ForwardCase(fixture, "").features();
+  GenerateOutput output =
+      model().generate(batch, {.max_new_tokens = 8, .min_new_tokens = 4, .output_logits = true});
+  EXPECT_EQ(output.new_tokens(), fixture.lists("greedy"));
+  expect_close(output.logits.front(), fixture["first_logits"]);
+  output = model().generate(batch, {.max_new_tokens = 6,
+                                    .min_new_tokens = 4,
+                                    .num_beams = 3,
+                                    .repetition_penalty = 1.3,
+                                    .length_penalty = 0.7,
+                                    .output_scores = true});
+  EXPECT_EQ(output.new_tokens(), fixture.lists("beams"));
+  expect_close(output.sequences_scores, fixture["beams.sequences_scores"]);
+}
+
+TEST_P(InstructBlipGenerate, PicturesOfAnotherSizeAreTheReferences) {
+  const Fixture fixture(std::string("instructblip/") + GetParam() + "/picture_size");
+  const ForwardCase call(fixture, "");
+  InstructBlipInputs inputs = call.inputs;
+  inputs.labels = {};
+  inputs.interpolate_pos_encoding = true;
+  const GenerationConfig config{.max_new_tokens = 8, .min_new_tokens = 4, .output_logits = true};
+  const GenerateOutput output = model().generate(inputs, config);
+  expect_equal(output.sequences, fixture["sequences"]);
+  expect_close(output.logits.back(), fixture["last_logits"]);
+
+  BatchFeature text = call.features();
+  const ImageFeatures encoded = model().encode_image(text.pixel_values, true);
+  expect_close(encoded.last_hidden_state, fixture["features.last_hidden_state"]);
+  text.pixel_values = Tensor();
+  expect_equal(model().generate(text, config, encoded).sequences, fixture["sequences"]);
+}
+
 TEST_P(InstructBlipGenerate, EncodedImagesAnswerAsPixelsDo) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");

@@ -103,6 +103,21 @@ TEST_P(InstructBlipForward, GetImageFeaturesGivesProjectedQueriesAndTheirSources
             static_cast<std::size_t>(config.vision_config.num_hidden_layers));
 }
 
+TEST_P(InstructBlipForward, PicturesOfAnotherSizeAreTheReferences) {
+  const Fixture fixture(std::string("instructblip/") + GetParam() + "/picture_size");
+  ForwardCase call(fixture, "");
+  expect_error<InputError>([&] { model().forward(call.inputs); }, {"interpolate_pos_encoding"});
+  call.inputs.interpolate_pos_encoding = true;
+  expect_close(model().forward(call.inputs).logits,
+               without_padding(fixture["logits"], mask_of(call)));
+
+  const auto features =
+      model().get_image_features(call.inputs.pixel_values, call.inputs.qformer_input_ids,
+                                 call.inputs.qformer_attention_mask, true);
+  expect_close(features.pooler_output, fixture["features.pooler_output"]);
+  expect_close(features.vision_outputs.last_hidden_state, fixture["features.last_hidden_state"]);
+}
+
 TEST_P(InstructBlipForward, PrecomputedFeaturesGiveTheBitsOfPixels) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
