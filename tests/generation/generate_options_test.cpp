@@ -447,6 +447,8 @@ TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
   expect_named({.input_ids = wrong_type}, "`input_ids`: expected a contiguous int64");
   expect_named({.inputs_embeds = embeds, .rows = rows, .input_ids = two}, "`input_ids` is [2, 3]");
   expect_named({.inputs_embeds = embeds, .rows = RowTable::uniform(1, 2)}, "row table of 2 rows");
+  expect_named({.inputs_embeds = embeds, .rows = rows, .input_ids = prompt, .attention_mask = mask},
+               "`attention_mask` is [1, 2]");
   expect_named({.inputs_embeds = embeds, .rows = rows, .attention_mask = mask},
                "prompt 0 has 3 embeddings, but 2 positions");
   expect_named({.inputs_embeds = embeds.view().middle_cols(0, 1), .rows = rows},

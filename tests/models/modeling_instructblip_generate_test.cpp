@@ -2,7 +2,6 @@
 #include <thread>
 
 #include "instructblip/models/modeling_instructblip.h"
-#include "instructblip/models/prompt_embedding.h"
 #include "models/instructblip_testing.h"
 
 namespace instructblip::testing {
@@ -247,57 +246,6 @@ TEST(InstructBlipGenerateErrors, WhatIsMissingIsNamed) {
   const ImageFeatures two{Tensor(DType::Float32, {2, 17, 16})};
   expect_error<InputError>([&] { model_of("t5").generate(batch, {}, two); }, {"image"});
   expect_error<InputError>([&] { model_of("t5").generate(batch, {}, ImageFeatures{}); }, {"image"});
-}
-
-/// A checkpoint whose config.json names no image token.
-class InstructBlipLegacy : public ::testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    std::ifstream file(checkpoint_folder(GetParam()) / "config.json");
-    std::string config(std::istreambuf_iterator<char>(file), {});
-    const std::string line = "\"image_token_index\": 99,";
-    config.erase(config.find(line), line.size());
-    folder_.write("config.json", config);
-    std::filesystem::copy_file(checkpoint_folder(GetParam()) / "model.safetensors",
-                               folder_.path() / "model.safetensors");
-  }
-
-  TemporaryFolder folder_;
-};
-
-INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipLegacy, ::testing::Values("opt", "llama", "t5_relu"),
-                         [](const auto& info) { return std::string(info.param); });
-
-TEST_P(InstructBlipLegacy, FeaturesStandInFrontOfTheTextAndAWarningSaysWhatToAdd) {
-  const Fixture expected("instructblip_legacy");
-  const Fixture fixture(std::string("instructblip/") + GetParam() + "/expected");
-  const auto model = InstructBlipForConditionalGeneration::from_pretrained(
-      folder_.path(), {.dtype = DType::Float32});
-  ForwardCase call(fixture, "forward.left.");
-  const Tensor ids = detail::without_columns(4, call.tensors.at("input_ids"));
-  const Tensor mask = detail::without_columns(4, call.tensors.at("attention_mask"));
-  const Tensor all_mask = call.tensors.at("attention_mask");
-  call.inputs.input_ids = ids;
-  call.inputs.attention_mask = mask;
-  call.inputs.labels = {};
-  const bool t5 = GetParam() == std::string("t5_relu");
-  const Tensor decoder_ids = t5 ? fixture["base.decoder_input_ids"] : Tensor();
-  if (t5) call.inputs.decoder_input_ids = decoder_ids;
-
-  const LogCapture log;
-  const std::string prefix = GetParam();
-  expect_close(model.forward(call.inputs).logits,
-               without_padding(expected[prefix + ".logits"], t5 ? TensorView{} : all_mask));
-  EXPECT_TRUE(log.contains("Add \"image_token_index\""));
-  call.inputs.decoder_input_ids = {};
-  const GenerateOutput output = model.generate(call.inputs, {.max_new_tokens = 6});
-  expect_equal(output.sequences, expected[prefix + ".sequences"]);
-  const auto rows = output.new_tokens();
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    const std::int64_t* row = output.sequences.data<std::int64_t>() +
-                              static_cast<Index>(r) * output.sequences.dim(1) + (t5 ? 1 : 7);
-    EXPECT_TRUE(std::equal(rows[r].begin(), rows[r].end(), row));
-  }
 }
 
 TEST(ImageFeatures, AFileOfSomethingElseIsRefused) {

@@ -1,5 +1,6 @@
 """What the modules of this folder share: versions, seeds, and fixtures as safetensors files."""
 
+import copy
 import random
 import warnings
 from pathlib import Path
@@ -15,6 +16,15 @@ def seed(value):
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)
+
+
+def nudged(model):
+    """The same model with weights that differ in the sixth digit."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1 + 1e-5 * torch.randn_like(parameter))
+    return other
 
 
 def quiet():

@@ -5,8 +5,8 @@ import torch
 from transformers import InstructBlipForConditionalGeneration
 
 from answers import INPUTS, MODELS
-from common import ids, save, seed
-from instructblip import KINDS, fill_nudged, image_inputs, margin, prompt
+from common import ids, nudged, save, seed
+from instructblip import KINDS, image_inputs, margin, prompt
 
 STEPS = dict(return_dict_in_generate=True, output_logits=True, output_scores=True)
 GREEDY = dict(max_new_tokens=8, min_new_tokens=4)
@@ -57,8 +57,8 @@ def right_padding(kind):
             same = together[row][: len(greedy[row])] == greedy[row]
             assert same == (row == 0 or not model.config.use_decoder_only_language_model), row
             output = model.generate(**one, **BEAMS, **STEPS)
-            nudged = fill_nudged(model).generate(**one, **BEAMS)
-            assert torch.equal(nudged, output.sequences), "beam search hangs on rounding"
+            again = nudged(model).generate(**one, **BEAMS)
+            assert torch.equal(again, output.sequences), "beam search hangs on rounding"
             beams += new_ids(model, one, output.sequences)
             scores.append(output.sequences_scores)
         save(folder, f"instructblip/{kind}/right_padding", {

@@ -125,8 +125,10 @@ INSTRUCTBLIP_INLINE PreparedInputs prepare_inputs(const LanguageModel& model,
   if (batch == 0) throw InputError("there is no prompt: the batch is empty");
   const bool has_ids = !ids.empty();
   if (is_given(inputs.attention_mask)) {
-    check_ids(inputs.attention_mask, "attention_mask", batch,
-              has_ids ? static_cast<Index>(ids[0].size()) : -1);
+    const Index width = has_ids ? static_cast<Index>(ids[0].size()) : -1;
+    const bool wider = prompt.has_embeds && inputs.attention_mask.rank() == 2 &&
+                       inputs.attention_mask.dim(1) > width;
+    check_ids(inputs.attention_mask, "attention_mask", batch, wider ? -1 : width);
   }
 
   // Which columns are fed; without ids and mask, prompts are as if padded on the left.
@@ -148,7 +150,7 @@ INSTRUCTBLIP_INLINE PreparedInputs prepare_inputs(const LanguageModel& model,
     for (Index column = 0; column < prompt.padded_length; ++column) {
       if (mask[r][static_cast<std::size_t>(column)] == 0) continue;
       columns.push_back(column);
-      if (has_ids) fed.push_back(ids[r][static_cast<std::size_t>(column)]);
+      if (!prompt.has_embeds) fed.push_back(ids[r][static_cast<std::size_t>(column)]);
     }
     const auto count = static_cast<Index>(columns.size());
     if (!prompt.has_embeds) {

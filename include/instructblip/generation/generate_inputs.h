@@ -32,7 +32,7 @@ struct GenerateInputs {
   TensorView input_ids = {};
   /// int64 [batch, length], 0 where input_ids (or the embeddings before padding was left out) are
   /// padding. Not given: nothing is, or (without inputs_embeds) what equals pad_token_id unless
-  /// that is an eos id.
+  /// that is an eos id. Wider than input_ids where embeddings that no id stands for come first.
   TensorView attention_mask = {};
   /// int64 [batch, length], encoder-decoder only: the beginning of the answer. The start id is put
   /// in front unless a row begins with it.

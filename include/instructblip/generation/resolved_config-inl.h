@@ -60,7 +60,8 @@ INSTRUCTBLIP_INLINE void resolve_lengths(ResolvedConfig& resolved, const Prompt&
                                          const LanguageModelTraits& traits) {
   const GenerationConfig& config = resolved.config;
   const Index length = prompt.length();
-  // Embeddings without ids: lengths that count the prompt are brought to count new ids alone.
+  // Embeddings that no id stands for: the reference takes the prompt's length off the lengths that
+  // count it, and where some ids are given counts these once more.
   const Index unseen =
       prompt.has_embeds && !prompt.is_encoder_decoder && length != prompt.padded_length
           ? prompt.padded_length
@@ -95,11 +96,11 @@ INSTRUCTBLIP_INLINE void resolve_lengths(ResolvedConfig& resolved, const Prompt&
   }
 
   if (length >= resolved.max_length) {
+    const Index taken_off = length == 0 ? unseen : 0;
     throw InputError("Input length of " +
                      std::string(prompt.is_encoder_decoder ? "decoder_input_ids" : "input_ids") +
-                     " is " + std::to_string(unseen > 0 ? unseen : length) +
-                     ", but `max_length` is set to " +
-                     std::to_string(resolved.max_length + unseen) +
+                     " is " + std::to_string(length + taken_off) + ", but `max_length` is set to " +
+                     std::to_string(resolved.max_length + taken_off) +
                      ": nothing can be generated; increase `max_length` or set `max_new_tokens`");
   }
   if (resolved.min_length > resolved.max_length) {
@@ -131,8 +132,9 @@ INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
     for (const std::vector<Index>& columns : prompt.valid_columns) {
       // Those of an encoder-decoder are the encoder's: the ids that are seen begin with the
       // decoder's.
-      const bool unpadded = unseen_prompt || prompt.is_encoder_decoder || columns.empty();
-      ignored.push_back(unpadded ? 0 : columns.front());
+      const bool unpadded = prompt.is_encoder_decoder || columns.empty();
+      const Index before_ids = prompt.padded_length - prompt.length();
+      ignored.push_back(unpadded ? 0 : std::max<Index>(columns.front() - before_ids, 0));
     }
     add(RepetitionPenaltyLogitsProcessor(*config.repetition_penalty, std::move(ignored)));
     if (unseen_prompt) {

@@ -289,14 +289,23 @@ InstructBlipModel::forward(const InstructBlipInputs& inputs, LogitsFor logits) c
   Prompt prompt = embed_prompt(inputs, features.pooler_output);
   InstructBlipForConditionalGenerationModelOutput outputs;
   const TimedZone zone("language_model");
+  const bool decoder_only = config_.use_decoder_only_language_model();
+  InstructBlipInputs read = inputs;
+  Tensor labels;
+  const bool legacy_loss = decoder_only && !config_.image_token_index &&
+                           detail::is_given(inputs.labels) && logits != LogitsFor::None;
+  if (legacy_loss) {
+    labels = detail::legacy_labels(inputs.labels, prompt.batch.batch, prompt.batch.length);
+    read.labels = labels;
+  }
   outputs.language_model_outputs =
-      config_.use_decoder_only_language_model()
-          ? detail::forward_decoder_only(*language_model_, prompt.batch, prompt.embeddings, inputs,
-                                         logits)
-          : detail::forward_encoder_decoder(*language_model_, prompt.batch, prompt.embeddings,
-                                            inputs, logits);
+      decoder_only ? detail::forward_decoder_only(*language_model_, prompt.batch, prompt.embeddings,
+                                                  read, logits)
+                   : detail::forward_encoder_decoder(*language_model_, prompt.batch,
+                                                     prompt.embeddings, read, logits);
   outputs.loss = outputs.language_model_outputs.loss;
   outputs.logits = outputs.language_model_outputs.logits;
+  if (legacy_loss) outputs.logits = detail::last_columns(outputs.logits, inputs.labels.dim(1));
   outputs.vision_outputs = std::move(features.vision_outputs);
   outputs.qformer_outputs = std::move(features.qformer_outputs);
   return outputs;
@@ -399,28 +408,18 @@ INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generat
     prompts.input_ids = inputs.input_ids;
     prompts.attention_mask = inputs.attention_mask;
   }
-
-  // A legacy prompt's ids are shorter than its embeddings: BOS, which the text has anyway, stands
-  // for the image meanwhile.
-  Tensor ids, mask;
-  Index before = 0;
-  if (!this->config().image_token_index && detail::is_given(prompts.input_ids)) {
-    const Shape shape = prompts.input_ids.shape;
-    before = prompt.batch.length - shape[1];
+  GenerationConfig lengths = config;
+  Tensor mask;
+  if (decoder_only && !this->config().image_token_index) {
+    const Shape text = detail::prompt_shape(inputs, features.pooler_output, language_model());
+    const Index before = prompt.batch.length - text[1];
     mask = detail::columns_before(
-        before, 1, detail::mask_or_ones(prompts.attention_mask, shape, "attention_mask"));
-    ids = detail::columns_before(before, language_model().traits().bos_token_id.value_or(0),
-                                 detail::as_ids(prompts.input_ids, shape, "input_ids"));
-    prompts.input_ids = ids;
+        before, 1, detail::mask_or_ones(inputs.attention_mask, text, "attention_mask"));
     prompts.attention_mask = mask;
+    lengths = detail::legacy_lengths(config, before);
   }
   const TimedZone zone("language_model");
-  GenerateOutput output = instructblip::generate(language_model(), prompts, config, callbacks);
-  if (before > 0) {
-    output.sequences = detail::without_columns(before, output.sequences);
-    output.prompt_length -= before;
-  }
-  return output;
+  return instructblip::generate(language_model(), prompts, lengths, callbacks);
 }
 
 }  // namespace instructblip

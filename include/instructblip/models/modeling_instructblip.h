@@ -75,7 +75,8 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
   /// float32 [B, length, embedding size], instead of embedding input_ids. Without input_ids the
   /// places that equal the placeholder's embedding are the image's.
   TensorView inputs_embeds;
-  /// int64 [B, length] (encoder-decoder: [B, decoder length]); -100 is not counted.
+  /// int64 [B, length] (encoder-decoder: [B, decoder length]); -100 is not counted. A legacy
+  /// decoder-only checkpoint's are those of the last columns, and so are the logits then.
   TensorView labels;
   bool interpolate_pos_encoding = false;
   bool output_hidden_states = false;  // of the language model only, as in the reference
@@ -163,7 +164,9 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   InstructBlipModel::Prompt embed_prompt(const InstructBlipInputs& inputs) const;
 
   /// Answers each prompt. Without input_ids a prompt is the placeholders and the language model's
-  /// BOS. See GenerationConfig for lengths and defaults.
+  /// BOS. See GenerationConfig for lengths and defaults. The lengths of a legacy decoder-only
+  /// checkpoint, whose `sequences` hold no placeholders, are 4.49's: a prompt of t ids is taken off
+  /// `min_length` before it counts, t + 1 off `max_length`.
   GenerateOutput generate(const BatchFeature& inputs, const GenerationConfig& config = {},
                           const GenerateCallbacks& callbacks = {}) const;
   /// With pictures that were encoded before: one for all rows, or as many as `text` has Q-Former

@@ -6,6 +6,7 @@
 #include "instructblip/core/error.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/log.h"
+#include "instructblip/models/loss_utils.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/models/padded_batch.h"
 #include "instructblip/models/prompt_embedding.h"
@@ -24,16 +25,6 @@ INSTRUCTBLIP_INLINE Tensor columns_before(Index count, std::int64_t value, const
   for (Index r = 0; r < rows; ++r) {
     out = std::fill_n(out, count, value);
     out = std::copy_n(right.data<std::int64_t>() + r * width, width, out);
-  }
-  return result;
-}
-
-INSTRUCTBLIP_INLINE Tensor without_columns(Index count, const Tensor& matrix) {
-  const Index rows = matrix.dim(0), width = matrix.dim(1) - count;
-  Tensor result = Tensor::uninitialized(DType::Int64, {rows, width});
-  for (Index r = 0; r < rows; ++r) {
-    std::copy_n(matrix.data<std::int64_t>() + r * matrix.dim(1) + count, width,
-                result.data<std::int64_t>() + r * width);
   }
   return result;
 }
@@ -128,6 +119,32 @@ INSTRUCTBLIP_INLINE void warn_legacy(Index num_query_tokens) {
       "config.json names no image_token_index: the image's features are put in front of the "
       "text. Add \"image_token_index\" to it, and \"num_query_tokens\": " +
       std::to_string(num_query_tokens) + " to processor_config.json");
+}
+
+INSTRUCTBLIP_INLINE Tensor legacy_labels(const TensorView& labels, Index batch, Index length) {
+  if (labels.rank() != 2 || labels.dim(0) != batch || labels.dim(1) < 1 || labels.dim(1) > length) {
+    throw InputError("labels have the shape " + to_string(labels.shape) + ", expected [" +
+                     std::to_string(batch) + ", at most " + std::to_string(length) + "]");
+  }
+  Tensor text = as_ids(labels, labels.shape, "labels");
+  for (Index b = 0; b < batch; ++b) text.at<std::int64_t>({b, 0}) = ignored_label;
+  return columns_before(length - labels.dim(1), ignored_label, text);
+}
+
+INSTRUCTBLIP_INLINE Tensor last_columns(const Tensor& values, Index count) {
+  const Index batch = values.dim(0), length = values.dim(1), width = values.dim(2);
+  Tensor result = Tensor::uninitialized(DType::Float32, {batch, count, width});
+  for (Index b = 0; b < batch; ++b) {
+    std::copy_n(values.data<float>() + ((b + 1) * length - count) * width, count * width,
+                result.data<float>() + b * count * width);
+  }
+  return result;
+}
+
+INSTRUCTBLIP_INLINE GenerationConfig legacy_lengths(GenerationConfig config, Index image_columns) {
+  if (config.max_length) *config.max_length += image_columns - 1;
+  if (config.min_length) *config.min_length += image_columns;
+  return config;
 }
 
 }  // namespace instructblip::detail

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "instructblip/core/tensor.h"
+#include "instructblip/generation/generation_config.h"
 #include "instructblip/generation/language_model.h"
 
 namespace instructblip {
@@ -20,9 +21,6 @@ MatrixView as_rows(const Tensor& tensor);
 
 /// `count` columns of `value` in front of an int64 matrix.
 Tensor columns_before(Index count, std::int64_t value, const Tensor& right);
-
-/// An int64 matrix without its first `count` columns.
-Tensor without_columns(Index count, const Tensor& matrix);
 
 /// `mask` as int64 after a check of its shape; all 1 where none is given.
 Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view argument);
@@ -46,6 +44,17 @@ Shape prompt_shape(const InstructBlipInputs& inputs, const Tensor& features,
 
 /// Says which lines a legacy checkpoint's files lack.
 void warn_legacy(Index num_query_tokens);
+
+/// Labels of the last columns of a legacy prompt [batch, length] as labels of all. The first is
+/// predicted by the image, which 4.49 does not count.
+Tensor legacy_labels(const TensorView& labels, Index batch, Index length);
+
+/// The last `count` columns of a float32 tensor [batch, length, width].
+Tensor last_columns(const Tensor& values, Index count);
+
+/// The lengths that 4.49 asks of a decoder-only language model for a prompt with `image_columns`
+/// in front.
+GenerationConfig legacy_lengths(GenerationConfig config, Index image_columns);
 
 }  // namespace detail
 }  // namespace instructblip
