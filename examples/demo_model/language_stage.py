@@ -34,19 +34,25 @@ def _slot(things, numbers) -> tuple[np.ndarray, np.ndarray]:
     return parts, places
 
 
-def encode(scenes, asked: list[tuple[int, Question]], prefix: str) -> dict:
-    """Tensors of questions, each with the number of its scene; texts through the processor's own tokenizers."""
-    language, qformer = demo.processor().tokenizer, demo.processor().qformer_tokenizer
+def _rows(rows: list[list[int]], filler: int) -> torch.Tensor:
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
+
+
+def encode(scenes, asked: list[tuple[int, Question]], prefix: str, decoder: str) -> dict:
+    """Tensors of questions, each with the number of its scene; texts through the processor's own tokenizers.
+
+    Where one decoder reads and writes, "ids" are the question and the answer, and "labels" are as long as they.
+    """
+    language, qformer = demo.processor(decoder).tokenizer, demo.processor(decoder).qformer_tokenizer
     texts = [question.text for _, question in asked]
     prompts = language(texts)["input_ids"]
     answers = [ids + [language.eos_token_id] for ids in language([q.answer for _, q in asked], add_special_tokens=False)["input_ids"]]
     told = qformer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
-    longest = max(len(p) + len(a) for p, a in zip(prompts, answers))
-    ids = torch.full((len(asked), longest), language.pad_token_id)
-    labels = torch.full((len(asked), longest), -100)
-    for row, (prompt, answer) in enumerate(zip(prompts, answers)):
-        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-        labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+    read, written = prompts, answers
+    if decoder != "t5":
+        read = [prompt + answer for prompt, answer in zip(prompts, answers)]
+        written = [[-100] * len(prompt) + answer for prompt, answer in zip(prompts, answers)]
+    ids, labels = _rows(read, language.pad_token_id), _rows(written, -100)
     chosen, by_x, by_y, signs = [], [], [], []
     for number, question in asked:
         things = scenes[number].things
@@ -67,7 +73,7 @@ def encode(scenes, asked: list[tuple[int, Question]], prefix: str) -> dict:
     return {f"{prefix}.{key}": value for key, value in batch.items()}
 
 
-def question_batch(seed, scenes: int, short: int, captions: int, pictures: bool) -> dict:
+def question_batch(seed, scenes: int, short: int, captions: int, pictures: bool, decoder: str = "llama") -> dict:
     """`short` questions about each scene, and a caption for the first `captions` of them."""
     drawn, tables, centres, images, outlines = [], [], [], [], []
     for i in range(scenes):
@@ -79,9 +85,9 @@ def question_batch(seed, scenes: int, short: int, captions: int, pictures: bool)
             outlines.append(outline_of(owner))
     rng = np.random.default_rng((*seed, scenes))
     asked = [(i, q) for i, scene in enumerate(drawn) for q in short_questions(rng, scene, short)]
-    batch = {"table": torch.from_numpy(np.stack(tables)), "centres": torch.from_numpy(np.stack(centres)), **encode(drawn, asked, "short")}
+    batch = {"table": torch.from_numpy(np.stack(tables)), "centres": torch.from_numpy(np.stack(centres)), **encode(drawn, asked, "short", decoder)}
     if captions:
-        batch |= encode(drawn, [(i, ask(rng, drawn[i], "caption")) for i in range(captions)], "caption")
+        batch |= encode(drawn, [(i, ask(rng, drawn[i], "caption")) for i in range(captions)], "caption", decoder)
     if pictures:
         batch["images"] = torch.from_numpy(np.stack(images))
         batch["outlines"] = torch.from_numpy(np.stack(outlines))
@@ -128,19 +134,23 @@ class SlotHeads(nn.Module):
 
 
 class QuestionStage(nn.Module):
-    """The whole model with its training heads. With `pictures` false the vision tower rests and the oracle stands in."""
+    """The whole model with its training heads. With `pictures` false the vision tower rests and the oracle stands in.
 
-    def __init__(self, pictures: bool, noise: float = 0.3):
+    The decoders beside the demo's own learn on its vision tower as it is.
+    """
+
+    def __init__(self, pictures: bool, decoder: str = "llama", noise: float = 0.3):
         super().__init__()
-        self.pictures, self.noise = pictures, noise
-        self.net = demo.build()
+        self.pictures, self.decoder, self.noise = pictures, decoder, noise
+        self.tower_learns = pictures and decoder == "llama"
+        self.net = demo.build(decoder)
+        self.net.vision_model.requires_grad_(self.tower_learns)
         self.slot_heads = SlotHeads(demo.WIDTH)
         width = self.net.config.vision_config.hidden_size
-        if pictures:
+        if self.tower_learns:
             self.heads = DenseHeads(width)
-        else:
+        if not pictures:
             self.oracle = Oracle(width)
-            self.net.vision_model.requires_grad_(False)
         self.middle = self.first = self.row_of = None
         for layer in self.net.qformer.encoder.layer:  # keys and values once per picture instead of once per question
             for linear in (layer.crossattention.attention.key, layer.crossattention.attention.value):
@@ -153,7 +163,8 @@ class QuestionStage(nn.Module):
 
     def features(self, batch):
         if self.pictures:
-            return self.net.vision_model(pixels_of(batch["images"])).last_hidden_state
+            with torch.set_grad_enabled(self.tower_learns and torch.is_grad_enabled()):
+                return self.net.vision_model(pixels_of(batch["images"])).last_hidden_state
         told = self.oracle(batch["table"], batch["centres"])
         noisy = told + self.noise * torch.randn_like(told) if self.training else told
         return functional.layer_norm(noisy, told.shape[-1:])
@@ -176,9 +187,15 @@ class QuestionStage(nn.Module):
         final = output[:, :count]
         handed = final + self.noise * torch.randn_like(final) if self.training else final
         inputs = torch.cat([net.language_projection(handed), net.language_model.get_input_embeddings()(group["ids"])], 1)
-        hidden = net.language_model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, count - 1 : -1]
-        wanted = group["labels"] != -100
-        return net.language_model.lm_head(hidden[wanted]), group["labels"][wanted], final, self.middle[:, :count]
+        labels = group["labels"]
+        wanted = labels != -100
+        if self.decoder == "t5":
+            read = torch.cat([torch.ones(rows, count, dtype=torch.bool, device=told.device), group["ids"] != net.config.text_config.pad_token_id], 1)
+            logits = net.language_model(inputs_embeds=inputs, attention_mask=read, labels=labels, use_cache=False).logits[wanted]
+        else:
+            hidden = net.language_model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, count - 1 : -1]
+            logits = net.language_model.lm_head(hidden[wanted])
+        return logits, labels[wanted], final, self.middle[:, :count]
 
     def loss(self, batch):
         features = self.features(batch)
@@ -192,7 +209,7 @@ class QuestionStage(nn.Module):
             slots, told = self.slot_heads.loss(final, middle, group)
             total = total + share * (answer + slots)
             figures |= {name: answer.detach()} | {f"{name}_{k}": v for k, v in told.items()}
-        if self.pictures:
+        if self.tower_learns:
             dense, shown = self.heads.loss(features, batch)
             total = total + 0.3 * dense
             figures |= {k: shown[k] for k in ("shape", "word", "letter")}
@@ -207,8 +224,8 @@ def language_batch(number: int) -> dict:
     return question_batch((2, number), 32, 2, 16, pictures=False)
 
 
-def joint_batch(number: int) -> dict:
-    return question_batch((3, number), 16, 4, 16, pictures=True)
+def joint_batch(number: int, decoder: str = "llama", lessons: int = 3) -> dict:
+    return question_batch((lessons, number), 16, 4, 16, pictures=True, decoder=decoder)
 
 
 def evaluate(stage: QuestionStage, scenes: int = 240, blank: bool = False) -> dict[str, float]:
@@ -216,7 +233,7 @@ def evaluate(stage: QuestionStage, scenes: int = 240, blank: bool = False) -> di
     right, seen = {}, {}
     device = next(stage.parameters()).device
     for part in range(scenes // 40):
-        batch = question_batch((0, part), 40, 5, 40, pictures=stage.pictures)
+        batch = question_batch((0, part), 40, 5, 40, pictures=stage.pictures, decoder=stage.decoder)
         batch = {k: v.to(device) for k, v in batch.items()}
         features = stage.features(batch)
         for name in ("short", "caption"):

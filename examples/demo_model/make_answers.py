@@ -2,10 +2,13 @@
 
     python examples/demo_model/make_answers.py --model examples/assets/instructblip-demo --to tests/end_to_end/fixtures/demo
 
-answers.json is a list of {image, question, max_new_tokens, greedy_ids, greedy_text, beam_ids, beam_text, near_tie}: the new
-tokens with the end token, by greedy search and by five beams, in float32. near_tie marks the cases whose answer may rightly differ: at
-some greedy step the two best tokens, or at the end the two best beams, lie within 1e-4 of each other. predictions.json holds
-the same for ranked and short answers: see predictions.py.
+answers_DECODER.json (llama, opt or t5) is a list of {image, question, max_new_tokens, greedy_ids, greedy_text, beam_ids,
+beam_text, near_tie}: the new tokens with the end token, by greedy search and by five beams, in float32. near_tie marks the
+cases whose answer may rightly differ: at some greedy step the two best tokens, or at the end the two best beams, lie within
+1e-4 of each other. predictions.json holds the same for ranked and short answers of the LLaMA decoder: see predictions.py.
+
+More scenes than those in the repository are compared with `--scenes 500 --to FOLDER` and then
+`INSTRUCTBLIP_DEMO_ANSWERS=FOLDER ctest --test-dir build -R 'Demo(Model|Tasks)'`.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from scene import SIZE, render, sample_scene
 
 NEAR = 1e-4
 SEEDS = 6  # first part of these scenes' seeds
+RANKED = 24  # so many of the scenes have predictions, too
 
 
 @torch.no_grad()
 def answers(processor, model, image: Image.Image, question: str) -> dict:
     inputs = processor(images=image, text=question, return_tensors="pt")
-    start = inputs["input_ids"].shape[1]
+    start = inputs["input_ids"].shape[1] if model.config.use_decoder_only_language_model else 1
     greedy = model.generate(**inputs, max_new_tokens=LONGEST, output_logits=True, return_dict_in_generate=True)
     beams = model.generate(**inputs, max_new_tokens=LONGEST, num_beams=5, num_return_sequences=2, output_scores=True,
                            return_dict_in_generate=True)
@@ -58,6 +62,7 @@ def main():
     torch.set_num_threads(1)
     arguments.to.mkdir(parents=True, exist_ok=True)
     processor, model = load(arguments.model)
+    decoder = model.config.text_config.model_type
     made, asked, vocabulary = [], [], []
     for number in range(arguments.scenes):
         rng = np.random.default_rng((SEEDS, number))
@@ -67,16 +72,20 @@ def main():
         name = f"scene_{number:03d}.png"
         picture.save(arguments.to / name, optimize=True)
         questions = [*short_questions(rng, scene, 2), ask(rng, scene, "caption")]
-        asked.append(([picture], [name], questions[0].text))
-        vocabulary += [question.answer for question in questions[:2]]
+        if number < RANKED:
+            asked.append(([picture], [name], questions[0].text))
+            vocabulary += [question.answer for question in questions[:2]]
         for question in questions:
-            made.append({"image": name, "question": question.text, "max_new_tokens": LONGEST, **answers(processor, model, picture, question.text)})
-    write(arguments.to / "answers.json", made)
+            found = answers(processor, model, picture, question.text)
+            made.append({"image": name, "question": question.text, "max_new_tokens": LONGEST, **found})
+    write(arguments.to / f"answers_{decoder}.json", made)
+    print(f"{len(made)} answers, {sum(entry['near_tie'] for entry in made)} near ties")
+    if decoder != "llama":
+        return
     picture = Image.open(arguments.model.parent / "scene.png").convert("RGB")
     asked += [([picture], ["scene.png"], text) for text in ("how many objects are there?", "what does the sign say?", "is there a ring?")]
     asked += [([*a[0], *b[0]], [*a[1], *b[1]], b[2]) for a, b in zip(asked[:3], asked[3:6])]
     write(arguments.to / "predictions.json", predictions(processor, model, asked, vocabulary))
-    print(f"{len(made)} answers, {sum(entry['near_tie'] for entry in made)} near ties")
 
 
 if __name__ == "__main__":

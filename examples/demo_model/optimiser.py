@@ -17,6 +17,9 @@ def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
     return x.mT if tall else x
 
 
+TABLES = ["embedding", "embed_tokens", "embed_positions", "shared", "relative_attention_bias", "query_tokens", "head"]
+
+
 class Muon(torch.optim.Optimizer):
     """Matrices move along orthogonalised momentum, scaled to AdamW's usual step; query/key/value rows are apart."""
 
@@ -25,8 +28,8 @@ class Muon(torch.optim.Optimizer):
         for name, parameter in named_parameters:
             if not parameter.requires_grad:
                 continue
-            matrix = parameter.ndim >= 2 and "embedding" not in name.replace("patch_embedding", "") and "query_tokens" not in name
-            if not matrix or "head" in name or "embed_tokens" in name:
+            table = any(part in name.replace("patch_embedding", "") for part in TABLES)
+            if parameter.ndim < 2 or table:
                 others.append(parameter)
                 continue
             pieces = 3 if "qkv" in name else 1

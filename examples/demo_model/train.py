@@ -1,11 +1,17 @@
 """Trains the demo model, stage after stage, from nothing or from where the last run stopped.
 
     python examples/demo_model/train.py --state DIR
+    python examples/demo_model/train.py --state DIR --from FOLDER [--decoder opt]
 
     vision     the vision tower alone learns to tell, patch by patch, what it sees
     language   Q-Former and language model answer questions about oracle features (beside the first, on another core)
     weld       the two are joined by least squares
     joint      everything learns together on pictures and questions, by several processes that average what they learned
+
+With --from, a checkpoint folder as export.py wrote it stands in for the first three, and one lesson comes before the last:
+
+    heads      what the folder does not hold learns to read the rest: the training heads and, of another decoder than the
+               folder's, the language model. The joint stage of such a decoder leaves the folder's vision tower as it is.
 
 Each stage keeps its state and a log (JSON lines) in DIR. Ask for more steps than a finished stage had, and it goes on
 from where its rate began to fall.
@@ -14,6 +20,7 @@ from where its rate began to fall.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -22,28 +29,41 @@ from pathlib import Path
 import torch
 import torch.distributed as distributed
 
-STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "joint": (12000, 4000)}  # all, and those of the falling rate
+from model import DECODERS
+
+STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000)}  # all, and those of the falling rate
+LESSONS = {"joint": 3, "continued": 8}  # first part of the seeds
 
 
-def run_stage(name: str, state: Path, steps: int, fall: int, device: str) -> None:
+def run_stage(name: str, arguments, device: str) -> None:
     import language_stage
     import vision_stage
+    from takeover import take_over
     from trainer import Trainer
 
+    state, (steps, fall) = arguments.state, getattr(arguments, f"{name}_steps")
     if name == "vision":
         module, make, rate, check = vision_stage.VisionStage(), vision_stage.make_batch, 1.5e-3, vision_stage.evaluate
     elif name == "language":
         module, make, rate, check = language_stage.QuestionStage(pictures=False), language_stage.language_batch, 2e-3, language_stage.evaluate
     else:
-        module, make, rate, check = language_stage.QuestionStage(pictures=True), language_stage.joint_batch, 1e-3, language_stage.evaluate
-        module.load_state_dict(torch.load(state / "welded.pt", map_location="cpu", weights_only=True)["module"])
+        module, rate, check = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder), 1e-3, language_stage.evaluate
+        lessons = LESSONS["continued" if arguments.origin else "joint"]
+        make = functools.partial(language_stage.joint_batch, decoder=arguments.decoder, lessons=lessons)
+        if name == "heads":
+            take_over(module, arguments.origin)
+        else:
+            start = state / ("heads.pt" if arguments.origin else "welded.pt")
+            module.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["module"])
     Trainer(name, module.to(device), make, state, rate, steps, fall, evaluate=check, device=device,
-            evaluate_every=250 if name == "joint" else 500, average=0.99 if name == "joint" else 0.0).run()
+            evaluate_every=250 if name in ("heads", "joint") else 500, average=0.99 if name == "joint" else 0.0).run()
 
 
 def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Popen:
     command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name, "--rank", str(rank), "--ranks", str(ranks),
-               "--meeting", f"{arguments.state}/meeting.{os.getpid()}"]
+               "--meeting", f"{arguments.state}/meeting.{name}.{os.getpid()}", "--decoder", arguments.decoder]
+    if arguments.origin:
+        command += ["--from", str(arguments.origin)]
     for stage in STEPS:
         command += [f"--{stage}-steps", *map(str, getattr(arguments, f"{stage}_steps"))]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -57,14 +77,18 @@ def wait_for(processes: list[subprocess.Popen]) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="folder for states and logs, outside the repository")
+    parser.add_argument("--from", dest="origin", type=Path, metavar="FOLDER", help="a checkpoint folder to start from")
+    parser.add_argument("--decoder", choices=DECODERS, default="llama", help="another than llama needs --from")
     for name, numbers in STEPS.items():
         parser.add_argument(f"--{name}-steps", type=int, nargs=2, default=numbers, metavar=("ALL", "FALLING"))
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of the joint stage, without a GPU")
-    parser.add_argument("--stage", choices=["vision", "language", "weld", "joint"], help="only this one")
+    parser.add_argument("--stage", choices=["vision", "language", "weld", "heads", "joint"], help="only this one")
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--ranks", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--meeting", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.decoder != "llama" and not arguments.origin:
+        parser.error("--decoder opt and t5 learn on the vision tower of a trained model: say --from FOLDER")
     arguments.state.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -73,11 +97,11 @@ def main():
         torch.manual_seed(1 + arguments.rank)
         if arguments.ranks > 1:
             distributed.init_process_group("gloo", init_method=f"file://{arguments.meeting}", rank=arguments.rank, world_size=arguments.ranks)
-        run_stage(arguments.stage, arguments.state, *getattr(arguments, f"{arguments.stage}_steps"), device)
+        run_stage(arguments.stage, arguments, device)
         return
 
     ranks = 1 if device == "cuda" else arguments.processes
-    wanted = [arguments.stage] if arguments.stage else ["vision", "language", "weld", "joint"]
+    wanted = [arguments.stage] if arguments.stage else ["heads", "joint"] if arguments.origin else ["vision", "language", "weld", "joint"]
     first = [name for name in ("vision", "language") if name in wanted]
     if device == "cuda":
         for name in first:
@@ -89,8 +113,9 @@ def main():
         from weld import weld
 
         weld(arguments.state)
-    if "joint" in wanted:
-        wait_for([start(arguments, "joint", rank, ranks) for rank in range(ranks)])
+    for name in ("heads", "joint"):
+        if name in wanted:
+            wait_for([start(arguments, name, rank, ranks) for rank in range(ranks)])
 
 
 if __name__ == "__main__":

@@ -1,23 +1,27 @@
 """Tokenizers of the real checkpoints' kinds, trained on the task's own text.
 
-The language model's is LLaMA's: byte-pair encoding with byte fallback and "▁" for spaces. The Q-Former's is BERT's
-WordPiece. Both know the printable ASCII characters, so that whatever is typed becomes tokens.
+The language model's is LLaMA's (byte-pair encoding with byte fallback and "▁" for spaces), OPT's (byte-level byte-pair
+encoding) or T5's (unigram). The Q-Former's is BERT's WordPiece. All know the printable ASCII characters, so that
+whatever is typed becomes tokens.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import re
+from collections import Counter
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import BertTokenizer, LlamaTokenizer
+from transformers import BertTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from questions import KINDS, ask
 from scene import WORDS, sample_scene
 
 PIECES = 470
+BYTE_LEVEL_PIECES = 560
 QUERIES = 10
 
 
@@ -36,22 +40,52 @@ def task_text() -> list[str]:
     return [re.sub(r"[0-9?,:]", lambda m: f" {m.group()} ", line) for line in lines]
 
 
-def language_tokenizer() -> LlamaTokenizer:
-    printable = [chr(c) for c in range(33, 127)]
-    trainer = trainers.BpeTrainer(vocab_size=PIECES, initial_alphabet=[*printable, "▁"], show_progress=False)
+PRINTABLE = [chr(c) for c in range(33, 127)]
+
+
+def _byte_pairs(pieces: int, alphabet: list[str], splitter, specials: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary, which begins with `specials`, and merges."""
     trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
-    trained.train_from_iterator(task_text(), trainer)
+    trained.pre_tokenizer = splitter
+    trained.train_from_iterator(task_text(), trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=alphabet, show_progress=False))
     model = json.loads(trained.to_str())["model"]
-    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2}
-    for byte in range(256):
-        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
+    vocabulary = {piece: number for number, piece in enumerate(specials)}
     for piece, _ in sorted(model["vocab"].items(), key=lambda item: item[1]):
         vocabulary.setdefault(piece, len(vocabulary))
-    merges = [tuple(merge) for merge in model["merges"]]
+    return vocabulary, [tuple(merge) for merge in model["merges"]]
+
+
+def llama_tokenizer() -> LlamaTokenizer:
+    splitter = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    vocabulary, merges = _byte_pairs(PIECES, [*PRINTABLE, "▁"], splitter, specials)
     tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges, pad_token="[PAD]", padding_side="left")
     tokenizer.model_max_length = 2048
     return tokenizer
+
+
+def opt_tokenizer() -> GPT2Tokenizer:
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    vocabulary, merges = _byte_pairs(BYTE_LEVEL_PIECES, splitter.alphabet(), splitter, ["<s>", "<pad>", "</s>", "<unk>"])
+    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=merges, bos_token="</s>", eos_token="</s>", unk_token="</s>",
+                              pad_token="<pad>", add_bos_token=True, padding_side="left")
+    tokenizer.model_max_length = 128
+    return tokenizer
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """Whole words, as likely as they are frequent, and single characters, which are a last resort."""
+    words = Counter(word for line in task_text() for word in line.split() if word not in PRINTABLE)
+    total = sum(words.values())
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", math.log(seen / total)) for word, seen in words.most_common())]
+    pieces += [(piece, -12.0) for piece in ["▁", *PRINTABLE]]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
+    tokenizer.model_max_length = 128
+    return tokenizer
+
+
+def language_tokenizer(decoder: str) -> PreTrainedTokenizerBase:
+    return {"llama": llama_tokenizer, "opt": opt_tokenizer, "t5": t5_tokenizer}[decoder]()
 
 
 def qformer_tokenizer() -> BertTokenizer:
@@ -59,7 +93,7 @@ def qformer_tokenizer() -> BertTokenizer:
     for line in task_text():
         for word in re.findall(r"[a-z]+", line.lower()):
             words.setdefault(word)
-    printable = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    printable = [c for c in PRINTABLE if not c.isupper()]
     letters = [c for c in printable if c.isalnum()]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *printable, *(f"##{c}" for c in letters), *sorted(w for w in words if len(w) > 1)]
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})

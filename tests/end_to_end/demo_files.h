@@ -1,19 +1,31 @@
-// The demo model, its pictures and what examples/demo_model/make_answers.py wrote about them.
+// The demo models, their pictures and what examples/demo_model/make_answers.py wrote about them.
 #pragma once
 
+#include <cstdlib>
 #include <iterator>
+#include <map>
 #include <regex>
 
 #include "instructblip/instructblip.h"
 
 namespace instructblip::testing {
 
-inline const std::filesystem::path kDemoModel =
-    std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/instructblip-demo";
-inline const std::filesystem::path kDemoAnswers =
-    std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "tests/end_to_end/fixtures/demo";
+inline const std::filesystem::path kAssets =
+    std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets";
+/// Those of the repository, or the folder that the environment variable INSTRUCTBLIP_DEMO_ANSWERS
+/// names.
+inline const std::filesystem::path kDemoAnswers = [] {
+  const char* other = std::getenv("INSTRUCTBLIP_DEMO_ANSWERS");
+  return other ? std::filesystem::path(other)
+               : std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "tests/end_to_end/fixtures/demo";
+}();
 
-/// A value of a line of answers.json or predictions.json, which hold one object a line, of plain
+/// `decoder`: llama, opt or t5.
+inline std::filesystem::path demo_folder(const std::string& decoder) {
+  return kAssets / ("instructblip-demo" + (decoder == "llama" ? "" : "-" + decoder));
+}
+
+/// A value of a line of answers_*.json or predictions.json, which hold one object a line, of plain
 /// strings, lists of strings or numbers and truth values.
 inline std::string field(const std::string& line, const std::string& name) {
   std::smatch match;
@@ -54,7 +66,7 @@ inline std::vector<std::string> strings_of(const std::string& list) {
 }
 
 /// The lines that hold an object.
-inline std::vector<std::string> demo_lines(const char* name) {
+inline std::vector<std::string> demo_lines(const std::string& name) {
   std::ifstream file(kDemoAnswers / name);
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) {
@@ -63,15 +75,21 @@ inline std::vector<std::string> demo_lines(const char* name) {
   return lines;
 }
 
-inline const InstructBlipProcessor& demo_processor() {
-  static const auto processor = InstructBlipProcessor::from_pretrained(kDemoModel);
-  return processor;
-}
+/// Loaded once.
+struct Demo {
+  InstructBlipProcessor processor;
+  InstructBlipForConditionalGeneration model;
+};
 
-inline const InstructBlipForConditionalGeneration& demo_model() {
-  static const auto model =
-      InstructBlipForConditionalGeneration::from_pretrained(kDemoModel, {.dtype = DType::Float32});
-  return model;
+inline const Demo& demo(const std::string& decoder = "llama") {
+  static std::map<std::string, Demo> loaded;
+  const auto found = loaded.find(decoder);
+  if (found != loaded.end()) return found->second;
+  const std::filesystem::path folder = demo_folder(decoder);
+  Demo demo{
+      InstructBlipProcessor::from_pretrained(folder),
+      InstructBlipForConditionalGeneration::from_pretrained(folder, {.dtype = DType::Float32})};
+  return loaded.emplace(decoder, std::move(demo)).first->second;
 }
 
 }  // namespace instructblip::testing

@@ -6,9 +6,8 @@
 namespace instructblip {
 namespace {
 
+using testing::demo;
 using testing::demo_lines;
-using testing::demo_model;
-using testing::demo_processor;
 using testing::field;
 
 constexpr double kNear = 1e-4;
@@ -42,8 +41,7 @@ class DemoTasks : public ::testing::Test {
   static std::vector<Image> images_of(const Prediction& prediction) {
     std::vector<Image> images;
     for (const std::string& name : prediction.images) {
-      const auto folder =
-          name == "scene.png" ? testing::kDemoModel.parent_path() : testing::kDemoAnswers;
+      const auto folder = name == "scene.png" ? testing::kAssets : testing::kDemoAnswers;
       images.push_back(Image::open(folder / name));
     }
     return images;
@@ -98,11 +96,11 @@ TEST_F(DemoTasks, LogLikelihoodsAndOrderAreTheReferences) {
   for (const Prediction& prediction : predictions) {
     const std::vector<Image> images = images_of(prediction);
     const CandidateRanks result =
-        rank_candidates(demo_model(), demo_processor(), images, {prediction.prompt()}, candidates);
+        rank_candidates(demo().model, demo().processor, images, {prediction.prompt()}, candidates);
     expect_scores(result.log_likelihoods.data<float>(), prediction.scores, prediction);
     expect_order(result.ranks.span<std::int64_t>(), prediction);
     const CandidateRanks with_end =
-        rank_candidates(demo_model(), demo_processor(), images, {prediction.prompt()}, candidates,
+        rank_candidates(demo().model, demo().processor, images, {prediction.prompt()}, candidates,
                         {.score_eos = true});
     expect_scores(with_end.log_likelihoods.data<float>(), prediction.scores_with_end, prediction);
   }
@@ -112,11 +110,11 @@ TEST_F(DemoTasks, ABatchRanksAsEachPromptAlone) {
   for (const std::size_t count : {1, 2}) {
     const Batch all = batch(count);
     const CandidateRanks together =
-        rank_candidates(demo_model(), demo_processor(), all.images, all.prompts, candidates);
+        rank_candidates(demo().model, demo().processor, all.images, all.prompts, candidates);
     const std::vector<std::vector<std::string>> lists(all.prompts.size(), candidates);
-    const auto own = predict_class(demo_model(), demo_processor(), all.images, all.prompts, lists);
+    const auto own = predict_class(demo().model, demo().processor, all.images, all.prompts, lists);
     const Tensor shared =
-        predict_class(demo_model(), demo_processor(), all.images, all.prompts, candidates);
+        predict_class(demo().model, demo().processor, all.images, all.prompts, candidates);
     testing::expect_equal(shared, together.ranks);
     const auto width = candidates.size();
     for (std::size_t b = 0; b < all.prompts.size(); ++b) {
@@ -132,7 +130,7 @@ TEST_F(DemoTasks, ABatchRanksAsEachPromptAlone) {
 TEST_F(DemoTasks, ShortAnswersAreTheReferences) {
   for (const Prediction& prediction : predictions) {
     if (prediction.answer_near_tie) continue;
-    const auto answers = predict_answers(demo_model(), demo_processor(), images_of(prediction),
+    const auto answers = predict_answers(demo().model, demo().processor, images_of(prediction),
                                          {{.question = prediction.question}},
                                          {.prompt = prediction.prompt_template});
     EXPECT_EQ(answers, std::vector<std::string>{prediction.answer}) << prediction.question;
@@ -144,7 +142,7 @@ TEST_F(DemoTasks, ABatchGetsTheSameShortAnswers) {
     const Batch all = batch(count);
     std::vector<PromptParts> questions;
     for (const std::string& prompt : all.prompts) questions.push_back({.question = prompt});
-    const auto answers = predict_answers(demo_model(), demo_processor(), all.images, questions);
+    const auto answers = predict_answers(demo().model, demo().processor, all.images, questions);
     for (std::size_t b = 0; b < answers.size(); ++b) {
       if (all.predictions[b].answer_near_tie) continue;
       EXPECT_EQ(answers[b], all.predictions[b].answer) << all.prompts[b];

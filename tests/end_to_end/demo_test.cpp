@@ -1,4 +1,4 @@
-// The demo model, from its folder and PNG files to text: the same answers as the reference's,
+// The demo models, from their folders and PNG files to text: the same answers as the reference's,
 // greedy and with five beams. examples/demo_model/make_answers.py writes them.
 #include "end_to_end/demo_files.h"
 
@@ -16,9 +16,9 @@ struct Answer {
   bool near_tie = false;
 };
 
-std::vector<Answer> read_answers() {
+std::vector<Answer> read_answers(const std::string& decoder) {
   std::vector<Answer> answers;
-  for (const std::string& line : demo_lines("answers.json")) {
+  for (const std::string& line : demo_lines("answers_" + decoder + ".json")) {
     answers.push_back({field(line, "image"), field(line, "question"), field(line, "greedy_text"),
                        field(line, "beam_text"), ids_of(field(line, "greedy_ids")),
                        ids_of(field(line, "beam_ids")), field(line, "near_tie") == "true"});
@@ -26,10 +26,14 @@ std::vector<Answer> read_answers() {
   return answers;
 }
 
-class DemoModelTest : public ::testing::Test {
+/// The parameter is the decoder.
+class DemoModelTest : public ::testing::TestWithParam<std::string> {
  protected:
-  static const InstructBlipProcessor& processor() { return testing::demo_processor(); }
-  static const InstructBlipForConditionalGeneration& model() { return testing::demo_model(); }
+  static const InstructBlipProcessor& processor() { return testing::demo(GetParam()).processor; }
+  static const InstructBlipForConditionalGeneration& model() {
+    return testing::demo(GetParam()).model;
+  }
+  static std::vector<Answer> answers() { return read_answers(GetParam()); }
   static std::vector<std::int64_t> ask(const Answer& answer, const GenerationConfig& config) {
     const BatchFeature inputs =
         processor()({Image::open(kDemoAnswers / answer.image)}, {answer.question});
@@ -37,10 +41,9 @@ class DemoModelTest : public ::testing::Test {
   }
 };
 
-TEST_F(DemoModelTest, GreedyAnswersAreTheReferences) {
-  const std::vector<Answer> answers = read_answers();
-  ASSERT_GT(answers.size(), 50u);
-  for (const Answer& answer : answers) {
+TEST_P(DemoModelTest, GreedyAnswersAreTheReferences) {
+  ASSERT_GT(answers().size(), 50u);
+  for (const Answer& answer : answers()) {
     if (answer.near_tie) continue;
     const auto ids = ask(answer, {.max_new_tokens = 64});
     EXPECT_EQ(ids, answer.greedy_ids) << answer.image << ": " << answer.question;
@@ -48,8 +51,8 @@ TEST_F(DemoModelTest, GreedyAnswersAreTheReferences) {
   }
 }
 
-TEST_F(DemoModelTest, BeamAnswersAreTheReferences) {
-  for (const Answer& answer : read_answers()) {
+TEST_P(DemoModelTest, BeamAnswersAreTheReferences) {
+  for (const Answer& answer : answers()) {
     if (answer.near_tie) continue;
     const auto ids = ask(answer, {.max_new_tokens = 64, .num_beams = 5});
     EXPECT_EQ(ids, answer.beam_ids) << answer.image << ": " << answer.question;
@@ -57,18 +60,18 @@ TEST_F(DemoModelTest, BeamAnswersAreTheReferences) {
   }
 }
 
-TEST_F(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
-  const std::vector<Answer> answers = read_answers();
+TEST_P(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
+  const std::vector<Answer> asked = answers();
   std::vector<Image> images;
   std::vector<std::string> questions;
   for (std::size_t i = 0; i < 6; ++i) {
-    images.push_back(Image::open(kDemoAnswers / answers[i].image));
-    questions.push_back(answers[i].question);
+    images.push_back(Image::open(kDemoAnswers / asked[i].image));
+    questions.push_back(asked[i].question);
   }
   const BatchFeature batch = processor()(images, questions, {.padding = PaddingStrategy::Longest});
   const auto together = model().generate(batch, {.max_new_tokens = 64}).new_tokens();
   for (std::size_t i = 0; i < images.size(); ++i) {
-    EXPECT_EQ(together[i], ask(answers[i], {.max_new_tokens = 64})) << questions[i];
+    EXPECT_EQ(together[i], ask(asked[i], {.max_new_tokens = 64})) << questions[i];
     const ImageFeatures features = model().encode_image(processor()({images[i]}, {}).pixel_values);
     const BatchFeature text = processor()({}, {questions[i]}, {.num_images = 1});
     EXPECT_EQ(model().generate(text, {.max_new_tokens = 64}, features).new_tokens()[0],
@@ -76,20 +79,19 @@ TEST_F(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
   }
 }
 
-TEST_F(DemoModelTest, AnotherInstructionGetsAnotherAnswerAboutTheSamePicture) {
-  const Image image =
-      Image::open(std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/scene.png");
-  std::map<std::string, int> answers;
+TEST_P(DemoModelTest, AnotherInstructionGetsAnotherAnswerAboutTheSamePicture) {
+  const Image image = Image::open(testing::kAssets / "scene.png");
+  std::map<std::string, int> given;
   for (const char* question : {"describe the image.", "how many objects are there?",
                                "what does the sign say?", "what colour is the ring?"}) {
     const auto ids = model().generate(processor()({image}, {question}), {.max_new_tokens = 64});
-    ++answers[processor().decode(ids.new_tokens()[0], {.skip_special_tokens = true})];
+    ++given[processor().decode(ids.new_tokens()[0], {.skip_special_tokens = true})];
   }
-  EXPECT_EQ(answers.size(), 4u);
+  EXPECT_EQ(given.size(), 4u);
 }
 
-TEST_F(DemoModelTest, StreamedPiecesAreTheAnswer) {
-  const Answer answer = read_answers()[2];
+TEST_P(DemoModelTest, StreamedPiecesAreTheAnswer) {
+  const Answer answer = answers()[2];
   std::string streamed;
   TextStreamer streamer(processor().tokenizer(),
                         [&](std::string_view piece) { return streamed += piece, true; }, true,
@@ -99,6 +101,9 @@ TEST_F(DemoModelTest, StreamedPiecesAreTheAnswer) {
   model().generate(inputs, {.max_new_tokens = 64}, {.streamer = &streamer});
   EXPECT_EQ(streamed, answer.greedy_text);
 }
+
+INSTANTIATE_TEST_SUITE_P(Decoders, DemoModelTest, ::testing::Values("llama", "opt"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace instructblip

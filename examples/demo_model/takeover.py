@@ -1,0 +1,40 @@
+"""Starts a training from a checkpoint folder: of the same decoder to go on with it, of another to stand on its tower.
+
+The folder does not hold the training heads. They learn first, with all that was taken over at rest: their first guesses
+would spoil what the network knows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import InstructBlipForConditionalGeneration
+
+from language_stage import QuestionStage
+
+
+def take_over(stage: QuestionStage, folder: Path) -> None:
+    """Copies the folder's weights, without the language side if the decoders differ, and lays them to rest."""
+    source = InstructBlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    same = source.config.text_config.model_type == stage.decoder
+    given = {name: value for name, value in source.state_dict().items() if same or not name.startswith("language_")}
+    if not same:
+        _narrow(given, stage.net.config.qformer_config.intermediate_size)
+    missing = [name for name in stage.net.load_state_dict(given, strict=False).missing_keys if same or not name.startswith("language_")]
+    if missing:
+        raise ValueError(f"{folder} lacks {missing}")
+    for name, parameter in stage.net.named_parameters():
+        if name in given:
+            parameter.requires_grad_(False)
+
+
+def _narrow(weights: dict[str, torch.Tensor], width: int) -> None:
+    """Of each feed-forward layer of the Q-Former keeps the `width` neurons with the largest weights."""
+    for name in [name for name in weights if name.startswith("qformer.") and ".intermediate" in name and name.endswith(".weight")]:
+        inner, outer = name.removesuffix(".weight"), name.removesuffix(".weight").replace("intermediate", "output")
+        size = weights[f"{inner}.weight"].norm(dim=1) * weights[f"{outer}.weight"].norm(dim=0)
+        kept = size.topk(width).indices.sort().values
+        for part in (f"{inner}.weight", f"{inner}.bias"):
+            weights[part] = weights[part][kept]
+        weights[f"{outer}.weight"] = weights[f"{outer}.weight"][:, kept]
