@@ -7,7 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import InstructBlipForConditionalGeneration
+from transformers import (
+    InstructBlipForConditionalGeneration,
+    InstructBlipQFormerModel,
+    InstructBlipVisionModel,
+)
 
 from instructblip import KINDS
 
@@ -17,41 +21,59 @@ WITHOUT_EFFECT = (".key.bias", ".k_proj.bias")
 VISIBLE = 1e-3
 
 
-@torch.no_grad()
-def outputs(model, arguments):
-    output = model(**arguments)
+def whole_outputs(output):
     return [output.logits, output.vision_outputs.pooler_output,
             output.qformer_outputs.last_hidden_state]
 
 
+def vision_outputs(output):
+    return [output.last_hidden_state, output.pooler_output]
+
+
+def qformer_outputs(output):
+    return [output.last_hidden_state]
+
+
+WHOLE = (
+    InstructBlipForConditionalGeneration, "forward.left.",
+    ["pixel_values", "qformer_input_ids", "qformer_attention_mask", "input_ids", "attention_mask",
+     "labels"], whole_outputs)
+MODELS = {kind: WHOLE for kind in KINDS} | {
+    "vision": (InstructBlipVisionModel, "", ["pixel_values"], vision_outputs),
+    "qformer": (InstructBlipQFormerModel, "",
+                ["input_ids", "query_embeds", "encoder_hidden_states"], qformer_outputs),
+}
+
+
+@torch.no_grad()
+def check(name, model_class, prefix, arguments, outputs):
+    """How many tensors leave the outputs as they are."""
+    model = model_class.from_pretrained(CHECKPOINTS / name).eval()
+    stored = load_file(CHECKPOINTS / name / "expected.safetensors")
+    given = {argument: stored[prefix + argument] for argument in arguments}
+    before = outputs(model(**given))
+    tensors = model.state_dict()
+    silent, smallest = 0, float("inf")
+    for key, tensor in tensors.items():
+        kept = tensor.clone()
+        tensor.zero_()
+        change = max(
+            ((new - old).abs().max() / old.abs().max()).item()
+            for new, old in zip(outputs(model(**given)), before)
+        )
+        tensor.copy_(kept)
+        if key.endswith(WITHOUT_EFFECT):
+            continue
+        smallest = min(smallest, change)
+        if change < VISIBLE:
+            silent += 1
+            print(f"{name}: {key}: zeroing it changes the outputs by {change:.2g} only")
+    print(f"{name}: {len(tensors)} tensors, smallest change {smallest:.2g}")
+    return silent
+
+
 def main():
-    silent = 0
-    for kind in KINDS:
-        model = InstructBlipForConditionalGeneration.from_pretrained(CHECKPOINTS / kind).eval()
-        expected = load_file(CHECKPOINTS / kind / "expected.safetensors")
-        names = ["pixel_values", "qformer_input_ids", "qformer_attention_mask", "input_ids",
-                 "attention_mask", "labels"]
-        arguments = {name: expected[f"forward.left.{name}"] for name in names}
-        before = outputs(model, arguments)
-        count = 0
-        smallest = float("inf")
-        for name, tensor in model.state_dict().items():
-            kept = tensor.clone()
-            tensor.zero_()
-            change = max(
-                ((new - old).abs().max() / old.abs().max()).item()
-                for new, old in zip(outputs(model, arguments), before)
-            )
-            tensor.copy_(kept)
-            count += 1
-            if name.endswith(WITHOUT_EFFECT):
-                continue
-            smallest = min(smallest, change)
-            if change < VISIBLE:
-                silent += 1
-                print(f"{kind}: {name}: zeroing it changes the outputs by {change:.2g} only")
-        print(f"{kind}: {count} tensors, smallest change {smallest:.2g}")
-    return 1 if silent else 0
+    return 1 if sum(check(name, *model) for name, model in MODELS.items()) else 0
 
 
 if __name__ == "__main__":
