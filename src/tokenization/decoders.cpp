@@ -140,9 +140,8 @@ class ByteFallback : public Decoder {
       bytes.clear();
     };
     for (std::string& token : tokens) {
-      const int byte = byte_of_token(token);
-      if (byte >= 0) {
-        bytes.push_back(static_cast<char>(byte));
+      if (const auto byte = byte_of_token(token)) {
+        bytes.push_back(*byte);
       } else {
         flush();
         decoded.push_back(std::move(token));
@@ -207,12 +206,11 @@ class Sequence : public Decoder {
 
 }  // namespace
 
-int byte_of_token(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  // As Rust's from_str_radix, which takes a sign.
-  if (token[3] == '+') return hex_digit(token[4]);
+std::optional<char> byte_of_token(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   const int high = hex_digit(token[3]), low = hex_digit(token[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high * 16 + low);
 }
 
 std::string clean_up_tokenization(std::string text) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,8 +11,8 @@
 
 namespace instructblip::tokenization {
 
-/// The byte that a token like "<0x0A>" stands for; -1 for any other.
-int byte_of_token(std::string_view token);
+/// The byte that a token like "<0x0A>" stands for: two hexadecimal digits; nothing for any other.
+std::optional<char> byte_of_token(std::string_view token);
 
 class Decoder {
  public:

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
+#include <unordered_map>
 
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
+#include "tokenization/byte_level.h"
 #include "tokenization/decoders.h"
 #include "tokenization/unicode.h"
 
@@ -110,6 +113,13 @@ void warn_of_clean_up(std::string_view class_name) {
               "it to false to be rid of this warning");
 }
 
+enum class ByteTokens { None, ByteLevel, ByteFallback };
+
+ByteTokens byte_tokens_of(const Tokenizer& tokenizer) {
+  if (tokenizer.class_name().starts_with("GPT2")) return ByteTokens::ByteLevel;
+  return tokenizer.token_to_id("<0x0A>") ? ByteTokens::ByteFallback : ByteTokens::None;
+}
+
 std::vector<std::vector<std::int64_t>> rows_of(const TensorView& tensor) {
   if (tensor.rank() != 2 || tensor.dtype != DType::Int64) {
     throw InputError("ids to decode: expected an int64 tensor [rows, columns], found " +
@@ -142,7 +152,15 @@ Tensor to_tensor(const std::vector<std::vector<std::int64_t>>& rows) {
   return tensor;
 }
 
+struct Tokenizer::TokenTexts {
+  std::mutex mutex;
+  std::unordered_map<std::int64_t, std::optional<std::string>> by_id;
+};
+
+Tokenizer::Tokenizer() : token_texts_(std::make_shared<TokenTexts>()) {}
 Tokenizer::~Tokenizer() = default;
+
+void Tokenizer::forget_token_texts() { token_texts_ = std::make_shared<TokenTexts>(); }
 
 std::vector<std::int64_t> Tokenizer::encode(std::string_view text,
                                             const EncodeOptions& options) const {
@@ -215,7 +233,7 @@ std::string Tokenizer::decode_settled(std::span<const std::int64_t> ids,
   std::size_t settled = ids.size();
   for (std::size_t i = ids.size(); i-- > 0;) {
     const auto token = convert_ids_to_tokens(ids[i]);
-    if (token && tokenization::byte_of_token(*token) >= 0) {
+    if (token && tokenization::byte_of_token(*token)) {
       settled = i;
     } else if (!decode_ids(ids.subspan(i, 1), options.skip_special_tokens).empty()) {
       break;
@@ -239,6 +257,36 @@ std::vector<std::string> Tokenizer::batch_decode(
 std::vector<std::string> Tokenizer::batch_decode(const TensorView& sequences,
                                                  const DecodeOptions& options) const {
   return batch_decode(rows_of(sequences), options);
+}
+
+bool Tokenizer::has_byte_tokens() const { return byte_tokens_of(*this) != ByteTokens::None; }
+
+std::optional<std::string> Tokenizer::token_text(std::int64_t id) const {
+  const std::lock_guard lock(token_texts_->mutex);
+  auto known = token_texts_->by_id.find(id);
+  if (known == token_texts_->by_id.end()) {
+    known = token_texts_->by_id.emplace(id, find_token_text(id)).first;
+  }
+  return known->second;
+}
+
+std::optional<std::string> Tokenizer::find_token_text(std::int64_t id) const {
+  const auto token = id >= 0 ? convert_ids_to_tokens(id) : std::nullopt;
+  if (!token) return std::nullopt;
+  const ByteTokens kind = byte_tokens_of(*this);
+  if (kind == ByteTokens::ByteLevel) {
+    if (auto bytes = tokenization::from_byte_characters(*token)) return bytes;
+  } else if (kind == ByteTokens::ByteFallback) {
+    if (const auto byte = tokenization::byte_of_token(*token)) return std::string(1, *byte);
+  }
+  // Decoded after a word, so that a leading space shows and no prefix is dropped.
+  const std::string prefix = "abcdef";
+  std::vector<std::int64_t> ids = encode(prefix, {.add_special_tokens = false});
+  ids.push_back(id);
+  const DecodeOptions raw{.clean_up_tokenization_spaces = false};
+  const std::string text = decode(ids, raw);
+  const std::size_t at = text.find(prefix);
+  return at == std::string::npos ? decode({id}) : text.substr(at + prefix.size());
 }
 
 std::optional<std::int64_t> Tokenizer::convert_tokens_to_ids(std::string_view token) const {

@@ -13,6 +13,7 @@ TokenizersBackend::TokenizersBackend(const TokenizersBackend& other)
     : Tokenizer(other), state_(std::make_unique<State>(*other.state_)) {}
 TokenizersBackend::TokenizersBackend(TokenizersBackend&& other) noexcept = default;
 TokenizersBackend& TokenizersBackend::operator=(TokenizersBackend other) noexcept {
+  Tokenizer::operator=(other);
   state_.swap(other.state_);
   return *this;
 }
@@ -95,6 +96,7 @@ Index TokenizersBackend::add_tokens(const std::vector<AddedToken>& tokens, bool 
   if (special_tokens) {
     for (AddedToken& token : added) token.special = true;
   }
+  forget_token_texts();
   return state_->added.add(added, *state_->model, state_->normalizer.get());
 }
 

@@ -1,5 +1,8 @@
 #include "instructblip/generation/stopping_criteria.h"
 
+#include <atomic>
+#include <thread>
+
 #include "generation/toy_tokenizer.h"
 #include "instructblip/core/error.h"
 #include "support/fixtures.h"
@@ -59,7 +62,7 @@ TEST(StopStringCriteria, BytesOfACharacterMayBeTokensOfTheirOwn) {
   const ToyTokenizer tokenizer({"abcdef", "<0x0A>", "<0xE2>", "<0x82>", "<0xAC>", "a"}, true);
   const StopStringCriteria criterion(tokenizer, {"a€", "\n\n"});
   const auto ends = [&](const Ids& ids) { return criterion.is_done({ids, {}, 0}); };
-  EXPECT_EQ(criterion.token_text(3), "\x82");
+  EXPECT_EQ(tokenizer.token_text(3), "\x82");
   EXPECT_TRUE(ends({5, 2, 3, 4}));
   EXPECT_FALSE(ends({5, 2, 3}));
   EXPECT_FALSE(ends({2, 3, 4}));
@@ -81,6 +84,33 @@ TEST(StopStringCriteria, TextsThatNoTokenCanCompleteAreRefused) {
   EXPECT_THROW(StopStringCriteria(tokenizer, {"ax", "ac"}), InputError);
   EXPECT_NO_THROW(StopStringCriteria(tokenizer, {"ax", "ba"}));  // as long as one can be
   EXPECT_NO_THROW(StopStringCriteria(tokenizer, {""}));
+}
+
+class CountingTokenizer : public ToyTokenizer {
+ public:
+  using ToyTokenizer::ToyTokenizer;
+  mutable std::atomic<int> decoded = 0;
+
+ protected:
+  std::string decode_ids(std::span<const std::int64_t> ids, bool skip) const override {
+    ++decoded;
+    return ToyTokenizer::decode_ids(ids, skip);
+  }
+};
+
+TEST(StopStringCriteria, TextsOfTokensAreFoundOncePerTokenizer) {
+  const CountingTokenizer tokenizer({"abcdef", "a", "b", "c", "d", "e", "stop"});
+  const auto make = [&] { return StopStringCriteria(tokenizer, {"p"}); };
+  const auto ends = [&](const Ids& ids) { return make().is_done({ids, {}, 0}); };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      EXPECT_TRUE(ends({1, 6}));
+      EXPECT_FALSE(ends({6, 1}));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(tokenizer.decoded, tokenizer.size());
 }
 
 class TokenizerStops : public ::testing::TestWithParam<const char*> {};
@@ -130,19 +160,6 @@ TEST(MaxLengthCriteria, WarnsOnceOfARowBeyondTheModelsPositions) {
   const MaxLengthCriteria last(7, 6);
   EXPECT_TRUE(last.is_done({std::span(ids).first(7), {}, 0}));
   EXPECT_EQ(log.messages().size(), 1u);  // the id that ends the row is not fed
-}
-
-TEST(StoppingCriteria, ByteLevelTokensStandForTheirBytes) {
-  EXPECT_EQ(detail::byte_level_bytes("\xC4\xA0"
-                                     "a"),
-            " a");                                                // U+0120: space
-  EXPECT_EQ(detail::byte_level_bytes("\xC4\x8A"), "\n");          // U+010A
-  EXPECT_EQ(detail::byte_level_bytes("\xC3\xA9"), "\xE9");        // itself
-  EXPECT_EQ(detail::byte_level_bytes("\xC5\x83"), "\xAD");        // U+0143: the last
-  EXPECT_EQ(detail::byte_level_bytes("\xC5\x84"), std::nullopt);  // U+0144
-  EXPECT_EQ(detail::byte_level_bytes("a b"), std::nullopt);       // an added token
-  EXPECT_EQ(detail::byte_level_bytes("\xE2\x82\xAC"), std::nullopt);
-  EXPECT_EQ(detail::byte_level_bytes("\xC4"), std::nullopt);
 }
 
 }  // namespace

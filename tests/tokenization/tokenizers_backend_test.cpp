@@ -65,6 +65,42 @@ TEST(TokenizersBackend, ACopyKeepsItsOwnAddedTokens) {
   EXPECT_EQ(copy->class_name(), "BertTokenizer");
 }
 
+TEST(TokenizersBackend, TextsOfTokensAreBytesWhereTokensAre) {
+  const auto gpt2 = AutoTokenizer::from_pretrained(folder_of("opt_hub"));
+  const auto text_of = [](const Tokenizer& tokenizer, std::string_view token) {
+    const auto id = tokenizer.token_to_id(token);
+    return id ? tokenizer.token_text(*id) : std::optional<std::string>("not a token");
+  };
+  EXPECT_TRUE(gpt2->has_byte_tokens());
+  EXPECT_EQ(text_of(*gpt2, "\u0120a"), " a");
+  EXPECT_EQ(text_of(*gpt2, "\u010A"), "\n");
+  EXPECT_EQ(text_of(*gpt2, "\u00E9"), "\xE9");
+  EXPECT_EQ(text_of(*gpt2, "\u0143"), "\xAD");  // the alphabet's last
+  gpt2->add_tokens({{.content = "\u0144"}, {.content = "a b"}, {.content = "\u20AC"}});
+  EXPECT_EQ(text_of(*gpt2, "\u0144"), "\u0144");
+  EXPECT_EQ(text_of(*gpt2, "a b"), "a b");
+  EXPECT_EQ(text_of(*gpt2, "\u20AC"), "\u20AC");
+
+  const auto llama = AutoTokenizer::from_pretrained(folder_of("llama_hub"));
+  EXPECT_TRUE(llama->has_byte_tokens());
+  EXPECT_EQ(text_of(*llama, "<0xE9>"), "\xE9");
+  EXPECT_FALSE(AutoTokenizer::from_pretrained(folder_of("bert_hub"))->has_byte_tokens());
+}
+
+TEST(TokenizersBackend, ATokenIsAByteIfItHasTwoHexadecimalDigits) {
+  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("llama_hub"));
+  EXPECT_EQ(tokenizer->decode({*tokenizer->token_to_id("<0x0A>")}), "\n");
+  for (const std::string token : {"<0x0a>", "<0x+A>", "<0x-1>", "<0xG0>", "<0x0G>", "<0x00A>"}) {
+    const Index id = tokenizer->size();
+    EXPECT_EQ(tokenizer->token_text(id), std::nullopt);
+    tokenizer->add_tokens({{.content = token}});
+    const std::string text = token == "<0x0a>" ? "\n" : token;
+    EXPECT_EQ(tokenizer->decode({id}), text);
+    EXPECT_EQ(tokenizer->token_text(id), text);
+    EXPECT_EQ(tokenizer->clone()->token_text(id), text);
+  }
+}
+
 TEST(TokenizersBackend, OptionsWinOverTheFolder) {
   const auto tokenizer =
       AutoTokenizer::from_pretrained(folder_of("llama_hub"), {.pad_token = "<unk>",

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 #include <utility>
 
@@ -22,49 +21,6 @@ class FunctionStoppingCriteria : public StoppingCriteria {
  private:
   std::function<bool(const StoppingRow&)> body_;
 };
-
-// GPT-2 writes each byte as a printable character: these as themselves, the others from U+0100 on.
-INSTRUCTBLIP_INLINE bool is_printable_byte(int byte) {
-  return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-}
-
-INSTRUCTBLIP_INLINE std::optional<std::string> byte_level_bytes(std::string_view token) {
-  std::string bytes;
-  for (std::size_t i = 0; i < token.size();) {
-    const auto lead = static_cast<unsigned char>(token[i]);
-    unsigned code = lead;
-    if (lead >= 0xC2 && lead <= 0xC5 && i + 1 < token.size()) {
-      code = (lead & 0x1Fu) << 6 | (static_cast<unsigned char>(token[i + 1]) & 0x3Fu);
-      i += 2;
-    } else if (lead < 0x80) {
-      i += 1;
-    } else {
-      return std::nullopt;
-    }
-    if (code < 256) {
-      if (!is_printable_byte(static_cast<int>(code))) return std::nullopt;
-      bytes += static_cast<char>(code);
-      continue;
-    }
-    int skipped = static_cast<int>(code) - 256, byte = 0;
-    while (byte < 256 && (is_printable_byte(byte) || skipped-- > 0)) ++byte;
-    if (byte == 256) return std::nullopt;
-    bytes += static_cast<char>(byte);
-  }
-  return bytes;
-}
-
-// "<0x0A>" -> one byte.
-INSTRUCTBLIP_INLINE std::optional<std::string> byte_fallback_byte(const std::string& token) {
-  const auto is_hex = [](char c) {
-    return std::string_view("0123456789abcdefABCDEF").find(c) != std::string_view::npos;
-  };
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>' || !is_hex(token[3]) ||
-      !is_hex(token[4])) {
-    return std::nullopt;
-  }
-  return std::string(1, static_cast<char>(std::strtol(token.substr(3, 2).c_str(), nullptr, 16)));
-}
 
 /// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
 /// or 0.
@@ -117,15 +73,10 @@ INSTRUCTBLIP_INLINE std::vector<bool> CancellationCriteria::operator()(
 
 INSTRUCTBLIP_INLINE StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
                                                            std::vector<std::string> stop_strings)
-    : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)), mode_(Mode::Text) {
-  if (tokenizer.class_name().starts_with("GPT2")) {
-    mode_ = Mode::ByteLevel;
-  } else if (tokenizer.token_to_id("<0x0A>")) {
-    mode_ = Mode::ByteFallback;
-  }
+    : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)) {
+  const bool has_bytes = tokenizer.has_byte_tokens();
   for (const std::string& text : stop_strings_) {
-    most_tokens_ =
-        std::max(most_tokens_, mode_ == Mode::Text ? detail::count_characters(text) : text.size());
+    most_tokens_ = std::max(most_tokens_, has_bytes ? text.size() : detail::count_characters(text));
   }
   if (!can_complete_any()) {
     throw InputError(
@@ -137,7 +88,7 @@ INSTRUCTBLIP_INLINE StopStringCriteria::StopStringCriteria(const Tokenizer& toke
 INSTRUCTBLIP_INLINE bool StopStringCriteria::can_complete_any() const {
   if (std::find(stop_strings_.begin(), stop_strings_.end(), "") != stop_strings_.end()) return true;
   for (std::int64_t id = 0; id < tokenizer_.size(); ++id) {
-    const std::string token = token_text(id).value_or("");
+    const std::string token = tokenizer_.token_text(id).value_or("");
     for (const std::string& text : stop_strings_) {
       for (std::size_t end = 1; end <= token.size(); ++end) {
         if (detail::overlap(token, end, text) > 0) return true;
@@ -156,14 +107,14 @@ INSTRUCTBLIP_INLINE bool StopStringCriteria::is_done(const StoppingRow& row) con
 INSTRUCTBLIP_INLINE bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
                                                        const std::string& stop_string) const {
   if (stop_string.empty()) return true;
-  if (ids.empty() || !token_text(ids.back())) return false;
-  const std::string& last = *token_text(ids.back());
+  if (ids.empty()) return false;
+  const std::string last = tokenizer_.token_text(ids.back()).value_or("");
   for (std::size_t end = 1; end <= last.size(); ++end) {
     std::size_t matched = detail::overlap(last, end, stop_string);
     if (matched == 0) continue;
     // The rest must end the tokens before, the first of which may begin earlier than it.
     for (std::size_t i = ids.size() - 1; matched < stop_string.size() && i-- > 0;) {
-      const std::optional<std::string>& text = token_text(ids[i]);
+      const std::optional<std::string> text = tokenizer_.token_text(ids[i]);
       const std::string_view rest(stop_string.data(), stop_string.size() - matched);
       if (!text) break;
       const std::size_t shared = std::min(text->size(), rest.size());
@@ -176,33 +127,6 @@ INSTRUCTBLIP_INLINE bool StopStringCriteria::completes(std::span<const std::int6
     if (matched >= stop_string.size()) return true;
   }
   return false;
-}
-
-INSTRUCTBLIP_INLINE const std::optional<std::string>& StopStringCriteria::token_text(
-    std::int64_t id) const {
-  auto known = texts_.find(id);
-  if (known == texts_.end()) known = texts_.emplace(id, find_token_text(id)).first;
-  return known->second;
-}
-
-INSTRUCTBLIP_INLINE std::optional<std::string> StopStringCriteria::find_token_text(
-    std::int64_t id) const {
-  const std::optional<std::string> token =
-      id >= 0 ? tokenizer_.convert_ids_to_tokens(id) : std::nullopt;
-  if (!token) return std::nullopt;
-  if (mode_ == Mode::ByteLevel) {
-    if (auto bytes = detail::byte_level_bytes(*token)) return bytes;
-  } else if (mode_ == Mode::ByteFallback) {
-    if (auto byte = detail::byte_fallback_byte(*token)) return byte;
-  }
-  // Decoded after a word, so that a leading space shows and no prefix is dropped.
-  const std::string prefix = "abcdef";
-  std::vector<std::int64_t> ids = tokenizer_.encode(prefix, {.add_special_tokens = false});
-  ids.push_back(id);
-  const std::string text =
-      tokenizer_.decode(ids, {.skip_special_tokens = false, .clean_up_tokenization_spaces = false});
-  const std::size_t at = text.find(prefix);
-  return at == std::string::npos ? tokenizer_.decode({id}) : text.substr(at + prefix.size());
 }
 
 }  // namespace instructblip

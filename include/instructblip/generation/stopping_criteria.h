@@ -5,12 +5,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "instructblip/core/dtype.h"
@@ -18,11 +16,6 @@
 #include "instructblip/tokenization/tokenizer.h"
 
 namespace instructblip {
-namespace detail {
-/// The bytes that a token of a byte-level vocabulary stands for; nothing if it is not made of their
-/// characters (an added token).
-std::optional<std::string> byte_level_bytes(std::string_view token);
-}  // namespace detail
 
 /// Why a row ended.
 enum class FinishReason {
@@ -119,30 +112,21 @@ class INSTRUCTBLIP_EXPORT CancellationCriteria : public StoppingCriteria {
 /// The text of the row's tokens holds a stop string whose end lies in the last token: "st" +
 /// "opera" ends a row at "stop", one more token after it would not. The string may begin in the
 /// prompt; no more tokens are looked at than the longest stop string has characters (bytes where
-/// the tokenizer's tokens are bytes). Not thread-safe: texts of tokens are remembered. Throws
-/// InputError if no token of the vocabulary could complete any of the stop strings.
+/// the tokenizer's tokens are bytes). Throws InputError if no token of the vocabulary could
+/// complete any of the stop strings.
 class INSTRUCTBLIP_EXPORT StopStringCriteria : public StoppingCriteria {
  public:
   StopStringCriteria(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);
   bool is_done(const StoppingRow& row) const override;
   FinishReason reason() const override { return FinishReason::StopString; }
 
-  /// What a token adds to the text where it is not the first: bytes, not always whole characters.
-  /// Nothing for an id outside the vocabulary.
-  const std::optional<std::string>& token_text(std::int64_t id) const;
-
  private:
-  enum class Mode { Text, ByteLevel, ByteFallback };
-
-  std::optional<std::string> find_token_text(std::int64_t id) const;
   bool can_complete_any() const;
   bool completes(std::span<const std::int64_t> ids, const std::string& stop_string) const;
 
   const Tokenizer& tokenizer_;
   std::vector<std::string> stop_strings_;
-  Mode mode_;
   std::size_t most_tokens_ = 0;
-  mutable std::map<std::int64_t, std::optional<std::string>> texts_;
 };
 
 }  // namespace instructblip

@@ -145,6 +145,11 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   /// Throws InputError naming the first id that is not in the vocabulary.
   std::vector<std::string> convert_ids_to_tokens(std::span<const std::int64_t> ids,
                                                  bool skip_special_tokens = false) const;
+  /// What a token adds to a text where it is not the first: bytes, not always whole characters.
+  /// Nothing for an id outside the vocabulary. Remembered, for all copies together.
+  std::optional<std::string> token_text(std::int64_t id) const;
+  /// Whether tokens may be single bytes of a character: GPT-2's alphabet, or "<0x0A>".
+  bool has_byte_tokens() const;
   /// The id of a token of the vocabulary or of the added tokens; nothing if there is none.
   virtual std::optional<std::int64_t> token_to_id(std::string_view token) const = 0;
 
@@ -199,7 +204,7 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual void save_pretrained(const std::filesystem::path& folder) const = 0;
 
  protected:
-  Tokenizer() = default;
+  Tokenizer();
   Tokenizer(const Tokenizer&) = default;
   Tokenizer& operator=(const Tokenizer&) = default;
 
@@ -213,9 +218,16 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual bool split_special_tokens() const = 0;
   /// False where cleaning up spaces is ignored with a warning (BPE).
   virtual bool may_clean_up_spaces() const = 0;
+  /// To be called by what changes tokens.
+  void forget_token_texts();
 
  private:
+  struct TokenTexts;
+
   bool cleans_up_spaces(const DecodeOptions& options) const;
+  std::optional<std::string> find_token_text(std::int64_t id) const;
+
+  std::shared_ptr<TokenTexts> token_texts_;
 };
 
 class INSTRUCTBLIP_EXPORT AutoTokenizer {
