@@ -135,6 +135,8 @@ void check_positions(const std::string& where, const char* key, Index value);
 void check_divides(const std::string& where, const char* divisor_key, Index divisor,
                    const char* key, Index value);
 void check_activation(const std::string& where, const char* key, const std::string& name);
+/// Whether this kind of RopeParameters knows the length of the pretraining.
+bool has_original_length(std::string_view rope_type);
 /// An epsilon or base: finite and positive.
 void check_positive(const std::string& where, const char* key, double value);
 

@@ -5,35 +5,47 @@
 namespace instructblip {
 namespace {
 
+// What the vision tower and the Q-Former share.
 template <class Config, class Visitor>
-void vision_fields(Config& config, Visitor& visit) {
+void encoder_fields(Config& config, Visitor& visit) {
   visit("hidden_size", config.hidden_size);
   visit("intermediate_size", config.intermediate_size);
   visit("num_hidden_layers", config.num_hidden_layers);
   visit("num_attention_heads", config.num_attention_heads);
   visit("hidden_act", config.hidden_act);
   visit("layer_norm_eps", config.layer_norm_eps);
+  visit("initializer_range", config.initializer_range);
+}
+
+template <class Config>
+void check_encoder(const std::string& where, const Config& config) {
+  detail::check_size(where, "hidden_size", config.hidden_size);
+  detail::check_size(where, "intermediate_size", config.intermediate_size);
+  detail::check_layers(where, "num_hidden_layers", config.num_hidden_layers);
+  detail::check_size(where, "num_attention_heads", config.num_attention_heads);
+  detail::check_divides(where, "num_attention_heads", config.num_attention_heads, "hidden_size",
+                        config.hidden_size);
+  detail::check_activation(where, "hidden_act", config.hidden_act);
+  detail::check_positive(where, "layer_norm_eps", config.layer_norm_eps);
+}
+
+template <class Config, class Visitor>
+void vision_fields(Config& config, Visitor& visit) {
+  encoder_fields(config, visit);
   visit("qkv_bias", config.qkv_bias);
   visit("attention_dropout", config.attention_dropout);
-  visit("initializer_range", config.initializer_range);
 }
 
 template <class Config, class Visitor>
 void qformer_fields(Config& config, Visitor& visit) {
+  encoder_fields(config, visit);
   visit("vocab_size", config.vocab_size);
-  visit("hidden_size", config.hidden_size);
-  visit("num_hidden_layers", config.num_hidden_layers);
-  visit("num_attention_heads", config.num_attention_heads);
-  visit("intermediate_size", config.intermediate_size);
-  visit("hidden_act", config.hidden_act);
   visit("max_position_embeddings", config.max_position_embeddings);
-  visit("layer_norm_eps", config.layer_norm_eps);
   visit("pad_token_id", config.pad_token_id);
   visit("cross_attention_frequency", config.cross_attention_frequency);
   visit("encoder_hidden_size", config.encoder_hidden_size);
   visit("hidden_dropout_prob", config.hidden_dropout_prob);
   visit("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
-  visit("initializer_range", config.initializer_range);
 }
 
 template <class Config, class Visitor>
@@ -89,16 +101,9 @@ void InstructBlipVisionConfig::write(detail::ConfigWriter& writer) const {
 }
 
 void InstructBlipVisionConfig::check(const std::string& where) const {
-  detail::check_size(where, "hidden_size", hidden_size);
-  detail::check_size(where, "intermediate_size", intermediate_size);
-  detail::check_layers(where, "num_hidden_layers", num_hidden_layers);
-  detail::check_size(where, "num_attention_heads", num_attention_heads);
-  detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
-                        hidden_size);
+  check_encoder(where, *this);
   detail::check_range(where, "image_size", image_size, 1, 1 << 16);
   detail::check_range(where, "patch_size", patch_size, 1, image_size);
-  detail::check_activation(where, "hidden_act", hidden_act);
-  detail::check_positive(where, "layer_norm_eps", layer_norm_eps);
 }
 
 InstructBlipQFormerConfig::InstructBlipQFormerConfig() = default;
@@ -122,16 +127,9 @@ void InstructBlipQFormerConfig::write(detail::ConfigWriter& writer) const {
 }
 
 void InstructBlipQFormerConfig::check(const std::string& where) const {
+  check_encoder(where, *this);
   detail::check_size(where, "vocab_size", vocab_size);
-  detail::check_size(where, "hidden_size", hidden_size);
-  detail::check_layers(where, "num_hidden_layers", num_hidden_layers);
-  detail::check_size(where, "num_attention_heads", num_attention_heads);
-  detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
-                        hidden_size);
-  detail::check_size(where, "intermediate_size", intermediate_size);
-  detail::check_activation(where, "hidden_act", hidden_act);
   detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
-  detail::check_positive(where, "layer_norm_eps", layer_norm_eps);
   detail::check_size(where, "cross_attention_frequency", cross_attention_frequency);
   detail::check_size(where, "encoder_hidden_size", encoder_hidden_size);
 }

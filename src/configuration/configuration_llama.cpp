@@ -44,11 +44,6 @@ void rope_fields(Rope& rope, Visitor& visit) {
   visit.unusual("long_factor", rope.long_factor, {});
 }
 
-// Kinds that know the length of the pretraining.
-bool has_original_length(std::string_view rope_type) {
-  return rope_type == "llama3" || rope_type == "yarn" || rope_type == "longrope";
-}
-
 // rope_scaling of an older file wins over rope_parameters, and rope_theta inside either over the
 // one beside it.
 RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embeddings) {
@@ -73,7 +68,7 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
     }
   }
   if (partial) rope.other.emplace("partial_rotary_factor", Json(*partial).dump());
-  if (has_original_length(rope.rope_type)) {
+  if (detail::has_original_length(rope.rope_type)) {
     if (json.has("original_max_position_embeddings")) {
       rope.original_max_position_embeddings = json.get<Index>("original_max_position_embeddings");
     } else if (!rope.original_max_position_embeddings) {
@@ -86,63 +81,6 @@ RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embed
     rope.factor = static_cast<double>(max_position_embeddings) / static_cast<double>(original);
   }
   return rope;
-}
-
-// longrope: a number for each pair of a head's columns.
-void check_factors(const std::string& place, const char* key, const std::vector<double>& factors,
-                   Index head_dim) {
-  if (factors.empty()) {
-    throw ConfigError(place + ": \"" + key + "\" is missing; rope_type \"longrope\" needs it");
-  }
-  if (static_cast<Index>(factors.size()) != head_dim / 2) {
-    throw ConfigError(place + ": \"" + key + "\" must have " + std::to_string(head_dim / 2) +
-                      " numbers (head_dim / 2), found " + std::to_string(factors.size()));
-  }
-  for (const double factor : factors) detail::check_positive(place, key, factor);
-}
-
-void check_rope(const std::string& where, const RopeParameters& rope, Index head_dim) {
-  const std::string place = where + ": rope_parameters";
-  if (rope.rope_type != "default" && rope.rope_type != "linear" && rope.rope_type != "dynamic" &&
-      !has_original_length(rope.rope_type)) {
-    throw ConfigError(place + ": \"rope_type\" must be one of default, linear, dynamic, yarn, " +
-                      "longrope, llama3; found \"" + rope.rope_type + "\"");
-  }
-  detail::check_positive(place, "rope_theta", rope.rope_theta);
-  if (rope.rope_type == "default") return;
-  const auto need = [&](const char* key, const std::optional<double>& value) {
-    if (!value) {
-      throw ConfigError(place + ": \"" + key + "\" is missing; rope_type \"" + rope.rope_type +
-                        "\" needs it");
-    }
-    detail::check_positive(place, key, *value);
-  };
-  if (rope.rope_type != "longrope") need("factor", rope.factor);
-  // The reference ignores it for "default", and fails on it for the others.
-  const auto partial = rope.other.find("partial_rotary_factor");
-  if (partial != rope.other.end() && parse_json(partial->second, place) != Json(1.0)) {
-    throw ConfigError(place + ": \"partial_rotary_factor\" must be 1, found " + partial->second);
-  }
-  if (!has_original_length(rope.rope_type)) return;
-  if (rope.original_max_position_embeddings) {
-    detail::check_positions(place, "original_max_position_embeddings",
-                            *rope.original_max_position_embeddings);
-  }
-  if (rope.rope_type == "yarn") {
-    // 0 stands for the default, as in the reference.
-    if (rope.beta_fast && *rope.beta_fast != 0) need("beta_fast", rope.beta_fast);
-    if (rope.beta_slow && *rope.beta_slow != 0) need("beta_slow", rope.beta_slow);
-  }
-  if (rope.rope_type == "longrope") {
-    check_factors(place, "short_factor", rope.short_factor, head_dim);
-    check_factors(place, "long_factor", rope.long_factor, head_dim);
-  }
-  if (rope.rope_type != "llama3") return;
-  need("low_freq_factor", rope.low_freq_factor);
-  need("high_freq_factor", rope.high_freq_factor);
-  if (*rope.high_freq_factor == *rope.low_freq_factor) {
-    throw ConfigError(place + ": \"low_freq_factor\" and \"high_freq_factor\" must differ");
-  }
 }
 
 }  // namespace
@@ -198,16 +136,11 @@ void LlamaConfig::check(const std::string& where) const {
   detail::check_divides(where, "num_attention_heads", num_attention_heads, "hidden_size",
                         hidden_size);
   detail::check_size(where, "head_dim", resolved_head_dim());
-  if (resolved_head_dim() % 2 != 0) {
-    throw ConfigError(where + ": \"head_dim\" must be even, since positions turn pairs; found " +
-                      std::to_string(resolved_head_dim()));
-  }
   detail::check_size(where, "num_attention_heads * head_dim",
                      num_attention_heads * resolved_head_dim());
-  detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
   detail::check_positive(where, "rms_norm_eps", rms_norm_eps);
   detail::check_activation(where, "hidden_act", hidden_act);
-  check_rope(where, rope_parameters, resolved_head_dim());
+  rope_parameters.check(where, resolved_head_dim(), max_position_embeddings);
 }
 
 }  // namespace instructblip

@@ -11,15 +11,6 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-template <class T>
-T required(const std::optional<T>& value, const RotaryOptions& options, const char* key) {
-  if (!value) {
-    throw ConfigError("rope_parameters: rope_type \"" + options.rope_type + "\" needs the key \"" +
-                      key + "\", which is missing");
-  }
-  return *value;
-}
-
 // base ** (2 i / dim), rounded where the reference rounds: exponents and powers are float32.
 std::vector<float> wave_lengths(double base, Index dim) {
   std::vector<float> lengths;
@@ -35,34 +26,23 @@ std::vector<float> inverse(std::vector<float> values) {
   return values;
 }
 
-Index original_length(const RotaryOptions& options) {
-  return options.original_max_position_embeddings.value_or(options.max_position_embeddings);
-}
-
-double stretch(const RotaryOptions& options) {
-  return options.factor.value_or(static_cast<double>(options.max_position_embeddings) /
-                                 static_cast<double>(original_length(options)));
-}
-
-std::vector<float> linear_frequencies(const RotaryOptions& options) {
-  const auto factor = static_cast<float>(required(options.factor, options, "factor"));
-  std::vector<float> frequencies = inverse(wave_lengths(options.rope_theta, options.head_dim));
-  for (float& value : frequencies) value /= factor;
+std::vector<float> linear_frequencies(const RopeParameters& rope, Index head_dim) {
+  std::vector<float> frequencies = inverse(wave_lengths(rope.rope_theta, head_dim));
+  for (float& value : frequencies) value /= static_cast<float>(*rope.factor);
   return frequencies;
 }
 
-std::vector<float> llama3_frequencies(const RotaryOptions& options) {
-  const auto factor = static_cast<float>(required(options.factor, options, "factor"));
-  const double low = required(options.low_freq_factor, options, "low_freq_factor");
-  const double high = required(options.high_freq_factor, options, "high_freq_factor");
-  const auto length = static_cast<double>(original_length(options));
-  std::vector<float> frequencies = inverse(wave_lengths(options.rope_theta, options.head_dim));
+std::vector<float> llama3_frequencies(const RopeParameters& rope, Index head_dim,
+                                      double original_length) {
+  const auto factor = static_cast<float>(*rope.factor);
+  const double low = *rope.low_freq_factor, high = *rope.high_freq_factor;
+  std::vector<float> frequencies = inverse(wave_lengths(rope.rope_theta, head_dim));
   for (float& value : frequencies) {
     const float wave = static_cast<float>(2 * kPi) / value;
-    if (wave > static_cast<float>(length / low)) {
+    if (wave > static_cast<float>(original_length / low)) {
       value /= factor;
-    } else if (!(wave < static_cast<float>(length / high))) {
-      const float smooth = (static_cast<float>(length) / wave - static_cast<float>(low)) /
+    } else if (!(wave < static_cast<float>(original_length / high))) {
+      const float smooth = (static_cast<float>(original_length) / wave - static_cast<float>(low)) /
                            static_cast<float>(high - low);
       value = (1 - smooth) * value / factor + smooth * value;
     }
@@ -70,27 +50,28 @@ std::vector<float> llama3_frequencies(const RotaryOptions& options) {
   return frequencies;
 }
 
-std::vector<float> yarn_frequencies(const RotaryOptions& options) {
-  const auto dim = static_cast<double>(options.head_dim);
+std::vector<float> yarn_frequencies(const RopeParameters& rope, Index head_dim,
+                                    double original_length) {
+  const auto dim = static_cast<double>(head_dim);
   const auto correction = [&](double rotations) {
-    return dim * std::log(static_cast<double>(original_length(options)) / (rotations * 2 * kPi)) /
-           (2 * std::log(options.rope_theta));
+    return dim * std::log(original_length / (rotations * 2 * kPi)) /
+           (2 * std::log(rope.rope_theta));
   };
   // 0 stands for the default, as in the reference.
   const auto rotations = [](const std::optional<double>& value, double unset) {
     return value.value_or(0) == 0 ? unset : *value;
   };
-  double low = correction(rotations(options.beta_fast, 32));
-  double high = correction(rotations(options.beta_slow, 1));
-  if (options.truncate) {
+  double low = correction(rotations(rope.beta_fast, 32));
+  double high = correction(rotations(rope.beta_slow, 1));
+  if (rope.truncate) {
     low = std::floor(low);
     high = std::ceil(high);
   }
   low = std::max(low, 0.0);
   high = std::min(high, dim - 1);
   if (low == high) high += 0.001;
-  const auto factor = static_cast<float>(stretch(options));
-  std::vector<float> frequencies = wave_lengths(options.rope_theta, options.head_dim);
+  const auto factor = static_cast<float>(*rope.factor);
+  std::vector<float> frequencies = wave_lengths(rope.rope_theta, head_dim);
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
     const float ramp = std::clamp(
         (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f,
@@ -102,80 +83,57 @@ std::vector<float> yarn_frequencies(const RotaryOptions& options) {
   return frequencies;
 }
 
-double yarn_scaling(const RotaryOptions& options) {
-  if (options.attention_factor) return *options.attention_factor;
-  const double factor = stretch(options);
+double yarn_scaling(const RopeParameters& rope) {
+  if (rope.attention_factor) return *rope.attention_factor;
+  const double factor = *rope.factor;
   const auto scaling = [&](double mscale) {
     return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
   };
-  const double mscale = options.mscale.value_or(0), all = options.mscale_all_dim.value_or(0);
+  const double mscale = rope.mscale.value_or(0), all = rope.mscale_all_dim.value_or(0);
   return mscale != 0 && all != 0 ? scaling(mscale) / scaling(all) : scaling(1);
 }
 
-std::vector<float> longrope_frequencies(const RotaryOptions& options, const char* key,
+std::vector<float> longrope_frequencies(const RopeParameters& rope, Index head_dim,
                                         const std::vector<double>& factors) {
-  std::vector<float> frequencies = wave_lengths(options.rope_theta, options.head_dim);
-  if (factors.size() != frequencies.size()) {
-    throw ConfigError("rope_parameters: \"" + std::string(key) + "\" has " +
-                      std::to_string(factors.size()) + " numbers, expected " +
-                      std::to_string(frequencies.size()) + " (head_dim / 2)");
-  }
+  std::vector<float> frequencies = wave_lengths(rope.rope_theta, head_dim);
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
     frequencies[i] = 1.0f / (static_cast<float>(factors[i]) * frequencies[i]);
   }
   return frequencies;
 }
 
-double longrope_scaling(const RotaryOptions& options) {
-  if (options.attention_factor) return *options.attention_factor;
-  const double factor = stretch(options);
+double longrope_scaling(const RopeParameters& rope, double original_length,
+                        Index max_position_embeddings) {
+  if (rope.attention_factor) return *rope.attention_factor;
+  const double factor =
+      rope.factor.value_or(static_cast<double>(max_position_embeddings) / original_length);
   if (factor <= 1) return 1;
-  return std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_length(options))));
-}
-
-void check_options(const RotaryOptions& options) {
-  if (options.head_dim < 2 || options.head_dim % 2 != 0) {
-    throw ConfigError("rotary embedding: head_dim is " + std::to_string(options.head_dim) +
-                      ", expected an even number above 0");
-  }
-  const auto positive = [](const char* key, double value) {
-    if (!(value > 0) || !std::isfinite(value)) {
-      throw ConfigError("rope_parameters: \"" + std::string(key) + "\" is " +
-                        std::to_string(value) + ", expected a number above 0");
-    }
-  };
-  positive("rope_theta", options.rope_theta);
-  positive("max_position_embeddings", static_cast<double>(options.max_position_embeddings));
-  positive("original_max_position_embeddings", static_cast<double>(original_length(options)));
-  if (options.factor) positive("factor", *options.factor);
-  if (options.low_freq_factor) positive("low_freq_factor", *options.low_freq_factor);
-  if (options.high_freq_factor) positive("high_freq_factor", *options.high_freq_factor);
-  if (options.beta_fast.value_or(0) != 0) positive("beta_fast", *options.beta_fast);
-  if (options.beta_slow.value_or(0) != 0) positive("beta_slow", *options.beta_slow);
+  return std::sqrt(1 + std::log(factor) / std::log(original_length));
 }
 
 }  // namespace
 
-RotaryEmbedding::RotaryEmbedding(const RotaryOptions& options) {
-  check_options(options);
-  const std::string& type = options.rope_type;
-  if (type == "default" || type == "dynamic") {
-    inv_freq_ = inverse(wave_lengths(options.rope_theta, options.head_dim));
-  } else if (type == "linear") {
-    inv_freq_ = linear_frequencies(options);
+RotaryEmbedding::RotaryEmbedding(const RopeParameters& rope, Index head_dim,
+                                 Index max_position_embeddings) {
+  rope.check("RotaryEmbedding", head_dim, max_position_embeddings);
+  const std::string& type = rope.rope_type;
+  const Index original = rope.original_length(max_position_embeddings);
+  const auto original_length = static_cast<double>(original);
+  if (type == "linear") {
+    inv_freq_ = linear_frequencies(rope, head_dim);
   } else if (type == "llama3") {
-    inv_freq_ = llama3_frequencies(options);
+    inv_freq_ = llama3_frequencies(rope, head_dim, original_length);
   } else if (type == "yarn") {
-    inv_freq_ = yarn_frequencies(options);
-    attention_scaling_ = static_cast<float>(yarn_scaling(options));
+    inv_freq_ = yarn_frequencies(rope, head_dim, original_length);
+    attention_scaling_ = static_cast<float>(yarn_scaling(rope));
   } else if (type == "longrope") {
-    inv_freq_ = longrope_frequencies(options, "short_factor", options.short_factor);
-    long_inv_freq_ = longrope_frequencies(options, "long_factor", options.long_factor);
-    long_beyond_ = original_length(options);
-    attention_scaling_ = static_cast<float>(longrope_scaling(options));
-  } else {
-    throw ConfigError("rope_parameters: rope_type is \"" + type +
-                      "\", expected default, linear, dynamic, yarn, longrope or llama3");
+    inv_freq_ = longrope_frequencies(rope, head_dim, rope.short_factor);
+    long_inv_freq_ = longrope_frequencies(rope, head_dim, rope.long_factor);
+    long_beyond_ = original;
+    attention_scaling_ =
+        static_cast<float>(longrope_scaling(rope, original_length, max_position_embeddings));
+  } else {  // default, dynamic
+    inv_freq_ = inverse(wave_lengths(rope.rope_theta, head_dim));
   }
 }
 

@@ -324,13 +324,14 @@ FolderReport check_folder(const fs::path& folder) {
   return FolderChecker(folder).run();
 }
 
-void warn_about_folder(const fs::path& folder) {
+bool warn_about_folder(const fs::path& folder) {
   std::error_code ignored;
   const auto has = [&](const char* name) { return fs::exists(folder / name, ignored); };
-  if (!has(kProcessor) && !has("preprocessor_config.json")) return;
+  if (!has(kProcessor) && !has("preprocessor_config.json")) return false;
   for (const FolderFinding& finding : check_folder(folder).findings) {
     if (finding.file != kWeights) log_warning((folder / to_string(finding)).string());
   }
+  return true;
 }
 
 }  // namespace instructblip

@@ -47,7 +47,13 @@ std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) 
   const auto number = read_count(model, "num_query_tokens", model_path);
   const bool has_image_token = read_count(model, "image_token_index", model_path) ||
                                read_count(model, "image_token_id", model_path);
-  if (!number || !has_image_token) return std::nullopt;
+  if (!number || !has_image_token) {
+    log_warning(folder.string() +
+                " names no num_query_tokens: no image placeholders are put into the text, the "
+                "model puts the image's features in front of it. Add \"num_query_tokens\" to "
+                "processor_config.json and \"image_token_index\" to config.json");
+    return std::nullopt;
+  }
   log_warning(processor_path.string() +
               " names no num_query_tokens; taking config.json's. Add this line to it: "
               "\"num_query_tokens\": " +
@@ -225,14 +231,7 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
   const BatchEncoding encoding = (*tokenizer_)(text, options);
   features.input_ids = to_tensor(encoding.input_ids);
   features.attention_mask = to_tensor(encoding.attention_mask);
-  if (images_per_text == 0) return;
-  if (!num_query_tokens_) {
-    log_warning(
-        "the processor has no num_query_tokens: no image placeholders are put into the text, the "
-        "model puts the image's features in front of it. Add \"num_query_tokens\" to "
-        "processor_config.json and \"image_token_index\" to config.json");
-    return;
-  }
+  if (images_per_text == 0 || !num_query_tokens_) return;
   features.input_ids = with_prefix(features.input_ids, placeholders, image_token_id_);
   features.attention_mask = with_prefix(features.attention_mask, placeholders, 1);
 }

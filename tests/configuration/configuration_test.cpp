@@ -264,6 +264,9 @@ TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
                             R"("short_factor":[1,0],"long_factor":[1,2]}})",
                             "\"short_factor\" must be a positive number");
+  expect_error<LlamaConfig>(R"({"head_dim":4,"rope_parameters":{"rope_type":"longrope",)"
+                            R"("factor":-1,"short_factor":[1,1],"long_factor":[1,2]}})",
+                            "\"factor\" must be a positive number");
   expect_error<LlamaConfig>(R"({"partial_rotary_factor":0.5,)"
                             R"("rope_scaling":{"type":"linear","factor":2.0}})",
                             "must be 1, found 0.5");

@@ -12,17 +12,20 @@ namespace {
 using instructblip::testing::expect_close;
 using instructblip::testing::Fixture;
 
-RotaryOptions options_of(const std::string& rope_type) {
-  RotaryOptions options;
+// The embedding of heads of 16 columns.
+RotaryEmbedding embedding_of(const RopeParameters& options, Index head_dim = 16) {
+  return {options, head_dim, 128};
+}
+
+RopeParameters options_of(const std::string& rope_type) {
+  RopeParameters options;
   options.rope_type = rope_type;
-  options.head_dim = 16;
-  options.max_position_embeddings = 128;
   return options;
 }
 
 // The reference's options of tests/reference/layers.py.
-std::map<std::string, RotaryOptions> reference_options() {
-  std::map<std::string, RotaryOptions> all;
+std::map<std::string, RopeParameters> reference_options() {
+  std::map<std::string, RopeParameters> all;
   for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
     all[type] = options_of(type);
   }
@@ -36,7 +39,7 @@ std::map<std::string, RotaryOptions> reference_options() {
   all["llama3"].original_max_position_embeddings = 64;
   all["yarn"].factor = 4.0;
   all["yarn"].original_max_position_embeddings = 32;
-  RotaryOptions& scaled = all["yarn_mscale"] = options_of("yarn");
+  RopeParameters& scaled = all["yarn_mscale"] = options_of("yarn");
   scaled.factor = 4.0;
   scaled.original_max_position_embeddings = 64;
   scaled.beta_fast = 16.0;
@@ -56,7 +59,7 @@ TEST(RotaryTest, EqualsTheReferenceForEveryType) {
   const Fixture fixture("layers/rotary");
   for (const auto& [name, options] : reference_options()) {
     SCOPED_TRACE(name);
-    const RotaryEmbedding embedding(options);
+    const RotaryEmbedding embedding = embedding_of(options);
     expect_close(TensorView(embedding.inv_freq().data(), DType::Float32, {8}),
                  fixture[name + ".inv_freq"], 1e-6);
     EXPECT_NEAR(embedding.attention_scaling(), fixture[name + ".scaling"].at<float>({0}), 1e-6f);
@@ -71,7 +74,7 @@ TEST(RotaryTest, EqualsTheReferenceForEveryType) {
 }
 
 TEST(RotaryTest, RowsTakeTheirOwnPositions) {
-  const RotaryEmbedding embedding(options_of("default"));
+  const RotaryEmbedding embedding = embedding_of(options_of("default"));
   const RotaryAngles whole = embedding(RowTable::uniform(1, 9));
   RowTable rows;
   rows.append(2, 5);
@@ -86,7 +89,7 @@ TEST(RotaryTest, RowsTakeTheirOwnPositions) {
 }
 
 TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
-  const RotaryEmbedding embedding(reference_options().at("longrope"));
+  const RotaryEmbedding embedding = embedding_of(reference_options().at("longrope"));
   RowTable rows;
   rows.append(1, 5);
   rows.append(1, 20);
@@ -98,15 +101,15 @@ TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
 }
 
 TEST(RotaryTest, ZeroRotationsOfYarnStandForTheDefault) {
-  RotaryOptions options = reference_options().at("yarn");
-  const RotaryEmbedding expected(options);
+  RopeParameters options = reference_options().at("yarn");
+  const RotaryEmbedding expected = embedding_of(options);
   options.beta_fast = options.beta_slow = 0;
-  EXPECT_EQ(RotaryEmbedding(options).inv_freq(), expected.inv_freq());
+  EXPECT_EQ(embedding_of(options).inv_freq(), expected.inv_freq());
 }
 
-void expect_error(const RotaryOptions& options, const std::string& text) {
+void expect_error(const RopeParameters& options, const std::string& text, Index head_dim = 16) {
   try {
-    const RotaryEmbedding embedding(options);
+    embedding_of(options, head_dim);
     ADD_FAILURE() << "no error, expected: " << text;
   } catch (const ConfigError& error) {
     EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
@@ -114,28 +117,29 @@ void expect_error(const RotaryOptions& options, const std::string& text) {
 }
 
 TEST(RotaryTest, WrongOptionsAreErrorsThatNameTheKey) {
-  expect_error(options_of("mrope"), "\"mrope\", expected default, linear");
-  expect_error(options_of("linear"), "\"factor\", which is missing");
-  expect_error(options_of("longrope"), "\"short_factor\" has 0 numbers, expected 8");
-  RotaryOptions options = options_of("llama3");
+  expect_error(options_of("mrope"), "\"rope_type\" must be one of default, linear");
+  expect_error(options_of("linear"), "\"factor\" is missing");
+  expect_error(options_of("longrope"), "\"short_factor\" is missing");
+  expect_error(reference_options().at("longrope"), "\"short_factor\" must have 4 numbers", 8);
+  RopeParameters options = options_of("llama3");
   options.factor = 8.0;
   expect_error(options, "\"low_freq_factor\"");
-  options = options_of("default");
-  options.head_dim = 7;
-  expect_error(options, "head_dim is 7");
+  expect_error(options_of("default"), "\"head_dim\" must be even", 7);
+  expect_error(options_of("default"), "\"head_dim\" must be from 1", 0);
   options = options_of("default");
   options.rope_theta = 0;
-  expect_error(options, "\"rope_theta\" is 0");
+  expect_error(options, "\"rope_theta\" must be a positive number");
   options = options_of("linear");
   options.factor = -1.0;
-  expect_error(options, "\"factor\" is -1");
+  expect_error(options, "\"factor\" must be a positive number, found -1");
   options = options_of("yarn");
+  options.factor = 2.0;
   options.beta_fast = -2.0;
-  expect_error(options, "\"beta_fast\" is -2");
+  expect_error(options, "\"beta_fast\" must be a positive number, found -2");
 }
 
 TEST(RotaryTest, WrongShapesAreErrors) {
-  const RotaryEmbedding embedding(options_of("default"));
+  const RotaryEmbedding embedding = embedding_of(options_of("default"));
   const RotaryAngles angles = embedding(RowTable::uniform(1, 3));
   Matrix rows(2, 16), cols(3, 24);
   EXPECT_THROW(apply_rotary(rows, angles), InputError);

@@ -1,5 +1,10 @@
 #include "instructblip/models/folder_check.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
 
 #include "instructblip/checkpoint/checkpoint.h"
@@ -109,6 +114,53 @@ TEST_F(FolderCheckTest, PartsAreCountedByType) {
                                              "query_tokens", "vision_model"}));
   EXPECT_EQ(tensors, static_cast<Index>(checkpoint->names().size()));
   EXPECT_EQ(parameters, report.total.parameters);
+}
+
+// How much of a file the system holds in memory: what anybody has read of it.
+std::size_t bytes_in_memory(const fs::path& file) {
+  const std::size_t size = fs::file_size(file);
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages((size + page - 1) / page);
+  const int descriptor = open(file.c_str(), O_RDONLY);
+  void* mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
+  close(descriptor);
+  if (mapped == MAP_FAILED || mincore(mapped, size, pages.data()) != 0) return size;
+  munmap(mapped, size);
+  return page * static_cast<std::size_t>(
+                    std::count_if(pages.begin(), pages.end(), [](int p) { return (p & 1) != 0; }));
+}
+
+TEST_F(FolderCheckTest, ReadsTheHeadersAlone) {
+  constexpr Index kVocabulary = 50'000'000;  // embedding and head of 16 columns: 6.4 GB
+  config_.text_config->vocab_size = kVocabulary;
+  config_.save_pretrained(path());
+  const auto source = Checkpoint::open(path());
+  std::string header;
+  std::size_t end = 0;
+  for (const auto& [name, tensor] : source->tensors()) {
+    Shape shape = tensor.shape;
+    if (shape.size() == 2 && shape[0] == 622) shape[0] = kVocabulary;
+    const std::size_t begin = end;
+    end += tensor.bytes / static_cast<std::size_t>(element_count(tensor.shape)) *
+           static_cast<std::size_t>(element_count(shape));
+    header += (header.empty() ? "{\"" : ",\"") + name + "\":{\"dtype\":\"" + tensor.dtype +
+              "\",\"shape\":" + to_string(shape) + ",\"data_offsets\":[" + std::to_string(begin) +
+              "," + std::to_string(end) + "]}";
+  }
+  header += "}";
+  const fs::path file = path() / "model.safetensors";
+  fs::remove(file);
+  const auto length = static_cast<std::uint64_t>(header.size());
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&length), sizeof length)
+      .write(header.data(), static_cast<std::streamsize>(length));
+  fs::resize_file(file, sizeof length + header.size() + end);  // the data are a hole
+
+  const FolderReport report = check_folder(path());
+  for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
+  EXPECT_EQ(report.total.bytes, end);
+  EXPECT_GT(end, std::size_t{6'000'000'000});
+  EXPECT_LT(bytes_in_memory(file), std::size_t{100'000'000});
 }
 
 TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
@@ -240,6 +292,21 @@ TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
   fs::remove(path() / "processor_config.json");
   fs::remove(path() / "preprocessor_config.json");
   EXPECT_EQ(warnings({}).size(), 1u);  // a model alone
+}
+
+TEST_F(FolderCheckTest, LoadingSaysOnceThatAConfigurationIsOld) {
+  config_.image_token_index.reset();
+  config_.save_pretrained(path());
+  const auto warnings = [&](const LoadOptions& options) {
+    const testing::LogCapture log;
+    InstructBlipForConditionalGeneration::from_pretrained(path(), options);
+    return log.messages();
+  };
+  for (const LoadOptions& options : {LoadOptions{}, LoadOptions{.check_folder = false}}) {
+    const auto found = warnings(options);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_NE(found[0].find("\"image_token_index\""), std::string::npos) << found[0];
+  }
 }
 
 TEST_F(FolderCheckTest, WhatIsNoFolderThrows) {

@@ -1,45 +1,14 @@
 // Rotary position embedding (transformers' LlamaRotaryEmbedding and modeling_rope_utils.py).
 #pragma once
 
-#include <optional>
-#include <string>
 #include <vector>
 
+#include "instructblip/configuration/rope_parameters.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/layers/row_table.h"
 
 namespace instructblip {
-
-/// The reference's `rope_parameters` (formerly `rope_scaling` and `rope_theta`) with the sizes that
-/// they are applied to. Keys that a rope_type does not use are ignored.
-struct RotaryOptions {
-  /// "default", "linear", "dynamic", "yarn", "longrope" or "llama3".
-  std::string rope_type = "default";
-  double rope_theta = 10000.0;
-  /// Width of a head; even.
-  Index head_dim = 0;
-  Index max_position_embeddings = 2048;
-  /// How far positions are stretched. linear, dynamic, llama3: required; yarn, longrope: default
-  /// max_position_embeddings / original_max_position_embeddings.
-  std::optional<double> factor;
-  /// yarn, longrope, llama3: length of the pretraining. Default: max_position_embeddings.
-  std::optional<Index> original_max_position_embeddings;
-  /// yarn, longrope: what cos and sin are multiplied by. Default: from factor.
-  std::optional<double> attention_factor;
-  /// yarn.
-  std::optional<double> beta_fast;       // default 32
-  std::optional<double> beta_slow;       // default 1
-  std::optional<double> mscale;          // with mscale_all_dim: attention_factor from both
-  std::optional<double> mscale_all_dim;  //
-  bool truncate = true;
-  /// llama3; required there.
-  std::optional<double> low_freq_factor;
-  std::optional<double> high_freq_factor;
-  /// longrope: one number per pair of columns; required there.
-  std::vector<double> short_factor;
-  std::vector<double> long_factor;
-};
 
 /// cos and sin of each row's angles, [rows, head_dim / 2]; computed once per forward pass.
 struct RotaryAngles {
@@ -50,8 +19,9 @@ struct RotaryAngles {
 class INSTRUCTBLIP_EXPORT RotaryEmbedding {
  public:
   RotaryEmbedding() = default;
-  /// Throws ConfigError on an unknown rope_type, a missing key or an impossible value.
-  explicit RotaryEmbedding(const RotaryOptions& options);
+  /// For heads of `head_dim` columns. Keys that a rope_type does not use are ignored. Throws
+  /// ConfigError on an unknown rope_type, a missing key or an impossible value.
+  RotaryEmbedding(const RopeParameters& rope, Index head_dim, Index max_position_embeddings);
 
   /// The angles of the rows' positions. "longrope" takes the long factors for a sequence that
   /// reaches beyond original_max_position_embeddings (the reference: for the whole batch).

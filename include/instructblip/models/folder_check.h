@@ -66,7 +66,8 @@ struct FolderReport {
 INSTRUCTBLIP_EXPORT FolderReport check_folder(const std::filesystem::path& folder);
 
 /// check_folder, with every finding logged as a warning but those about the weights, which loading
-/// reports itself. Does nothing where a model lies in its folder alone, without a processor.
-INSTRUCTBLIP_EXPORT void warn_about_folder(const std::filesystem::path& folder);
+/// reports itself. Does nothing, and returns false, where a model lies in its folder alone, without
+/// a processor.
+INSTRUCTBLIP_EXPORT bool warn_about_folder(const std::filesystem::path& folder);
 
 }  // namespace instructblip

@@ -1,10 +1,14 @@
 // How a model is loaded from a folder.
 #pragma once
 
+#include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "instructblip/checkpoint/checkpoint.h"
+#include "instructblip/checkpoint/weights.h"
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/progress.h"
@@ -35,5 +39,26 @@ inline DType resolve_dtype(const LoadOptions& options, const Checkpoint& checkpo
   }
   return *options.dtype;
 }
+
+namespace detail {
+
+inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
+  const auto checkpoint = Checkpoint::open(path);
+  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+}
+
+/// A model that lies in the folder at `path` below the first of `prefixes` under which `probe`
+/// exists, and reads all that is there.
+template <class Model, class Config>
+Model load_model(const std::filesystem::path& path, const LoadOptions& options,
+                 std::initializer_list<std::string_view> prefixes, std::string_view probe) {
+  const Config config = Config::from_pretrained(path);
+  const Weights weights = open_weights(path, options).at_first_prefix(prefixes, probe);
+  Model model(weights, config);
+  weights.finish();
+  return model;
+}
+
+}  // namespace detail
 
 }  // namespace instructblip

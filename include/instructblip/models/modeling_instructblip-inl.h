@@ -108,11 +108,11 @@ INSTRUCTBLIP_INLINE InstructBlipModel::InstructBlipModel(const Weights& weights,
 INSTRUCTBLIP_INLINE InstructBlipModel
 InstructBlipModel::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
   const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  const Weights weights = detail::open_weights(path, options);
   InstructBlipModel model(weights, config);
   weights["language_model"]["lm_head"].ignore();
   weights.finish();
+  detail::warn_if_legacy(config);
   return model;
 }
 
@@ -181,9 +181,7 @@ INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipModel::embed_prompt(
   const bool legacy = !config_.image_token_index;
   const Index before = legacy ? expected : 0;
   std::vector<bool> placeholders;
-  if (legacy) {
-    detail::warn_legacy(config_.num_query_tokens);
-  } else {
+  if (!legacy) {
     placeholders = detail::placeholder_mask(*language_model_, *config_.image_token_index, inputs,
                                             batch, length);
     detail::check_placeholders(placeholders, batch, length, expected, features.dim(0) / batch,
@@ -324,11 +322,11 @@ INSTRUCTBLIP_INLINE InstructBlipForConditionalGeneration
 InstructBlipForConditionalGeneration::from_pretrained(const std::filesystem::path& path,
                                                       const LoadOptions& options) {
   const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  const Weights weights = detail::open_weights(path, options);
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
-  if (options.check_folder) warn_about_folder(path);
+  const bool is_checked = options.check_folder && warn_about_folder(path);
+  if (!is_checked) detail::warn_if_legacy(config);
   return model;
 }
 

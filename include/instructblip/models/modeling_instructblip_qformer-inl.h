@@ -417,13 +417,8 @@ INSTRUCTBLIP_INLINE InstructBlipQFormerModel::InstructBlipQFormerModel(
 
 INSTRUCTBLIP_INLINE InstructBlipQFormerModel InstructBlipQFormerModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
-  const auto config = InstructBlipQFormerConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-                              .at_first_prefix({"", "qformer"}, "embeddings.layernorm.weight");
-  InstructBlipQFormerModel model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<InstructBlipQFormerModel, InstructBlipQFormerConfig>(
+      path, options, {"", "qformer"}, "embeddings.layernorm.weight");
 }
 
 INSTRUCTBLIP_INLINE BaseModelOutputWithPoolingAndCrossAttentions

@@ -243,13 +243,8 @@ INSTRUCTBLIP_INLINE InstructBlipVisionModel::InstructBlipVisionModel(
 
 INSTRUCTBLIP_INLINE InstructBlipVisionModel InstructBlipVisionModel::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
-  const auto config = InstructBlipVisionConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-                              .at_first_prefix({"", "vision_model"}, "embeddings.class_embedding");
-  InstructBlipVisionModel model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<InstructBlipVisionModel, InstructBlipVisionConfig>(
+      path, options, {"", "vision_model"}, "embeddings.class_embedding");
 }
 
 INSTRUCTBLIP_INLINE BaseModelOutputWithPooling InstructBlipVisionModel::forward(

@@ -13,28 +13,6 @@
 namespace instructblip {
 namespace detail {
 
-INSTRUCTBLIP_INLINE RotaryOptions rotary_options(const LlamaConfig& config) {
-  const RopeParameters& rope = config.rope_parameters;
-  RotaryOptions options;
-  options.rope_type = rope.rope_type;
-  options.rope_theta = rope.rope_theta;
-  options.head_dim = config.resolved_head_dim();
-  options.max_position_embeddings = config.max_position_embeddings;
-  options.factor = rope.factor;
-  options.original_max_position_embeddings = rope.original_max_position_embeddings;
-  options.low_freq_factor = rope.low_freq_factor;
-  options.high_freq_factor = rope.high_freq_factor;
-  options.attention_factor = rope.attention_factor;
-  options.beta_fast = rope.beta_fast;
-  options.beta_slow = rope.beta_slow;
-  options.mscale = rope.mscale;
-  options.mscale_all_dim = rope.mscale_all_dim;
-  options.truncate = rope.truncate;
-  options.short_factor = rope.short_factor;
-  options.long_factor = rope.long_factor;
-  return options;
-}
-
 // Where a checkpoint with or without a head keeps the model.
 INSTRUCTBLIP_INLINE Weights llama_model_scope(const Weights& weights) {
   return weights.at_first_prefix({"model", ""}, "norm.weight");
@@ -111,7 +89,8 @@ INSTRUCTBLIP_INLINE void LlamaDecoderLayer::operator()(
 INSTRUCTBLIP_INLINE LlamaModel::LlamaModel(const Weights& weights, const LlamaConfig& config)
     : config_((config.validate(), config)),
       embed_tokens_(weights["embed_tokens"], config.vocab_size, config.hidden_size),
-      rotary_emb_(detail::rotary_options(config)),
+      rotary_emb_(config.rope_parameters, config.resolved_head_dim(),
+                  config.max_position_embeddings),
       norm_(weights["norm"], config.hidden_size, config.rms_norm_eps) {
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     layers_.emplace_back(weights["layers"][i], config, i);
@@ -120,14 +99,8 @@ INSTRUCTBLIP_INLINE LlamaModel::LlamaModel(const Weights& weights, const LlamaCo
 
 INSTRUCTBLIP_INLINE LlamaModel LlamaModel::from_pretrained(const std::filesystem::path& path,
                                                            const LoadOptions& options) {
-  const LlamaConfig config = LlamaConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-          .at_first_prefix({"", "model", "language_model.model", "language_model"}, "norm.weight");
-  LlamaModel model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<LlamaModel, LlamaConfig>(
+      path, options, {"", "model", "language_model.model", "language_model"}, "norm.weight");
 }
 
 INSTRUCTBLIP_INLINE KvCache LlamaModel::new_cache(Index sequences) const {
@@ -183,13 +156,8 @@ INSTRUCTBLIP_INLINE LlamaForCausalLM::LlamaForCausalLM(const Weights& weights,
 
 INSTRUCTBLIP_INLINE LlamaForCausalLM
 LlamaForCausalLM::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
-  const LlamaConfig config = LlamaConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights = Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-                              .at_first_prefix({"", "language_model"}, "model.norm.weight");
-  LlamaForCausalLM model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<LlamaForCausalLM, LlamaConfig>(path, options, {"", "language_model"},
+                                                           "model.norm.weight");
 }
 
 INSTRUCTBLIP_INLINE CausalLMOutputWithPast

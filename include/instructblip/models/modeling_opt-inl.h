@@ -160,15 +160,9 @@ INSTRUCTBLIP_INLINE OPTModel::OPTModel(const Weights& weights, const OPTConfig& 
 
 INSTRUCTBLIP_INLINE OPTModel OPTModel::from_pretrained(const std::filesystem::path& path,
                                                        const LoadOptions& options) {
-  const OPTConfig config = OPTConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-          .at_first_prefix({"", "model", "language_model.model", "language_model"},
-                           "decoder.embed_positions.weight");
-  OPTModel model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<OPTModel, OPTConfig>(
+      path, options, {"", "model", "language_model.model", "language_model"},
+      "decoder.embed_positions.weight");
 }
 
 INSTRUCTBLIP_INLINE KvCache OPTModel::new_cache(Index sequences) const {
@@ -205,14 +199,8 @@ INSTRUCTBLIP_INLINE OPTForCausalLM::OPTForCausalLM(const Weights& weights, const
 
 INSTRUCTBLIP_INLINE OPTForCausalLM
 OPTForCausalLM::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
-  const OPTConfig config = OPTConfig::from_pretrained(path);
-  const auto checkpoint = Checkpoint::open(path);
-  const Weights weights =
-      Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
-          .at_first_prefix({"", "language_model"}, "model.decoder.embed_positions.weight");
-  OPTForCausalLM model(weights, config);
-  weights.finish();
-  return model;
+  return detail::load_model<OPTForCausalLM, OPTConfig>(path, options, {"", "language_model"},
+                                                       "model.decoder.embed_positions.weight");
 }
 
 INSTRUCTBLIP_INLINE CausalLMOutputWithPast

@@ -38,8 +38,7 @@ INSTRUCTBLIP_INLINE Embedding t5_embedding(const Weights& weights, const Weights
 
 INSTRUCTBLIP_INLINE Weights t5_scope(const std::filesystem::path& path,
                                      const LoadOptions& options) {
-  const auto checkpoint = Checkpoint::open(path);
-  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress)
+  return open_weights(path, options)
       .at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
 }
 

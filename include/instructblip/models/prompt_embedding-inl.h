@@ -114,11 +114,12 @@ INSTRUCTBLIP_INLINE Shape prompt_shape(const InstructBlipInputs& inputs, const T
   return {batch, text.dim(1)};
 }
 
-INSTRUCTBLIP_INLINE void warn_legacy(Index num_query_tokens) {
+INSTRUCTBLIP_INLINE void warn_if_legacy(const InstructBlipConfig& config) {
+  if (config.image_token_index) return;
   log_warning(
       "config.json names no image_token_index: the image's features are put in front of the "
       "text. Add \"image_token_index\" to it, and \"num_query_tokens\": " +
-      std::to_string(num_query_tokens) + " to processor_config.json");
+      std::to_string(config.num_query_tokens) + " to processor_config.json");
 }
 
 INSTRUCTBLIP_INLINE Tensor legacy_labels(const TensorView& labels, Index batch, Index length) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/generation/generation_config.h"
 #include "instructblip/generation/language_model.h"
@@ -42,8 +43,8 @@ void check_placeholders(const std::vector<bool>& mask, Index batch, Index length
 Shape prompt_shape(const InstructBlipInputs& inputs, const Tensor& features,
                    const LanguageModel& model);
 
-/// Says which lines a legacy checkpoint's files lack.
-void warn_legacy(Index num_query_tokens);
+/// Says which lines a legacy checkpoint's files lack, where a model is loaded.
+void warn_if_legacy(const InstructBlipConfig& config);
 
 /// Labels of the last columns of a legacy prompt [batch, length] as labels of all. The first is
 /// predicted by the image, which 4.49 does not count.

@@ -61,8 +61,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
 
   /// Reads a checkpoint folder: the hub's layout (preprocessor_config.json) or today's
   /// (processor_config.json), tokenizer files, qformer_tokenizer/. If the folder names no
-  /// num_query_tokens but its config.json has an image token, the number is taken from there, with
-  /// a warning that names the line to add. Throws ConfigError or TokenizerError naming the file.
+  /// num_query_tokens but its config.json has an image token, the number is taken from there; a
+  /// warning names the lines to add. Throws ConfigError or TokenizerError naming the file.
   static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder);
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and qformer_tokenizer/, as
