@@ -1,6 +1,6 @@
-# Third-party code: found on the system first, else fetched at a pinned commit (an unpacked copy is used
-# where FETCHCONTENT_SOURCE_DIR_<NAME> points to one). All of it is private to the compiled sources, so that
-# a program that links the library needs none of these headers.
+# Third-party code: found on the system first, else fetched at a pinned commit (an unpacked copy is
+# used where FETCHCONTENT_SOURCE_DIR_<NAME> points to one). All of it is private to the compiled
+# sources, so that a program that links the library needs none of these headers.
 include(FetchContent)
 set(FETCHCONTENT_UPDATES_DISCONNECTED ON CACHE BOOL "Fetched sources are pinned")
 option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch what the system lacks" ON)

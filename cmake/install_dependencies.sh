@@ -29,5 +29,5 @@ as_root=""
 echo "Installing:$missing"
 $as_root apt-get update -qq
 # Ubuntu names libjpeg's package otherwise; both provide libjpeg-dev.
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing \
-  >/dev/null
+$as_root env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,5 +1,6 @@
-# instructblip_kernels(TARGET): which kernel levels the library gets, and their compiler flags. A level that the
-# compiler cannot make is left out; which one runs is decided on the user's machine (src/kernels/dispatch.cpp).
+# instructblip_kernels(TARGET): which kernel levels the library gets, and their compiler flags. A
+# level that the compiler cannot make is left out; which one runs is decided on the user's machine
+# (src/kernels/dispatch.cpp).
 include(CheckCXXCompilerFlag)
 
 function(instructblip_kernels target)
@@ -8,7 +9,8 @@ function(instructblip_kernels target)
     check_cxx_compiler_flag("-mavx2 -mfma" INSTRUCTBLIP_COMPILER_HAS_AVX2)
   endif()
   if(INSTRUCTBLIP_COMPILER_HAS_AVX2)
-    set_source_files_properties("${avx2}" TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
+    set_source_files_properties("${avx2}" TARGET_DIRECTORY ${target}
+                                PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
     target_compile_definitions(${target} PRIVATE INSTRUCTBLIP_HAVE_AVX2=1)
   else()
     set_source_files_properties("${avx2}" TARGET_DIRECTORY ${target} PROPERTIES HEADER_FILE_ONLY ON)

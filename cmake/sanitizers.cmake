@@ -1,4 +1,5 @@
-# instructblip_sanitize(TARGET): address and undefined-behaviour sanitizers, if INSTRUCTBLIP_SANITIZE.
+# instructblip_sanitize(TARGET): address and undefined-behaviour sanitizers, if
+# INSTRUCTBLIP_SANITIZE.
 # PUBLIC, as every program that links an instrumented library needs the runtime.
 function(instructblip_sanitize target)
   if(INSTRUCTBLIP_SANITIZE)

@@ -1,4 +1,5 @@
-# instructblip_warnings(TARGET): the project's own warnings, as errors if INSTRUCTBLIP_WARNINGS_AS_ERRORS.
+# instructblip_warnings(TARGET): the project's own warnings, as errors if
+# INSTRUCTBLIP_WARNINGS_AS_ERRORS.
 function(instructblip_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic)
   # g++ 12 finds overlaps in every string concatenation that it inlines (GCC bug 105651).

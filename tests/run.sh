@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the library with its tests and runs all of them. Extra arguments go to ctest (-R PATTERN, ...).
+# Builds the library with its tests and runs all of them. Extra arguments go to ctest
+# (-R PATTERN, ...).
 set -eu
 cd "$(dirname "$0")/.."
 sh cmake/install_dependencies.sh --tests

@@ -1,5 +1,6 @@
-# 1. An object compiled with a CPU level's flags (kernels_<level>.cpp, <level>_*.cpp) has no weak symbol outside
-#    the namespace of its level: the linker could choose it for the whole program, which then dies on an older CPU.
+# 1. An object compiled with a CPU level's flags (kernels_<level>.cpp, <level>_*.cpp) has no weak
+#    symbol outside the namespace of its level: the linker could choose it for the whole program,
+#    which then dies on an older CPU.
 # 2. A shared library exports nothing but this library's own names.
 function(symbols out)
   execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE result)
@@ -21,7 +22,8 @@ foreach(object IN LISTS objects)
   string(REGEX MATCH "(avx2|avx512|amx|neon)" level "${file}")
   symbols(lines ${NM} -C --defined-only "${object}")
   foreach(line IN LISTS lines)
-    if(line MATCHES "^[0-9a-f]+ [WVu] (.*)$" AND NOT CMAKE_MATCH_1 MATCHES "instructblip::${level}::")
+    if(line MATCHES "^[0-9a-f]+ [WVu] (.*)$" AND
+       NOT CMAKE_MATCH_1 MATCHES "instructblip::${level}::")
       list(APPEND faults "${file}: weak ${CMAKE_MATCH_1}")
     endif()
   endforeach()
@@ -30,8 +32,10 @@ endforeach()
 if(LIBRARY MATCHES "\\.so")
   symbols(lines ${NM} -DC --defined-only "${LIBRARY}")
   foreach(line IN LISTS lines)
-    # Weak instances of the standard library's templates are every program's own; strong ones must be ours.
-    if(line MATCHES "^[0-9a-f]+ [TDBR] (.*)$" AND NOT CMAKE_MATCH_1 MATCHES "instructblip|^_(init|fini)$")
+    # Weak instances of the standard library's templates are every program's own; strong ones must
+    # be ours.
+    if(line MATCHES "^[0-9a-f]+ [TDBR] (.*)$" AND
+       NOT CMAKE_MATCH_1 MATCHES "instructblip|^_(init|fini)$")
       list(APPEND faults "exported: ${CMAKE_MATCH_1}")
     endif()
     if(line MATCHES "^[0-9a-f]+ [WVu] .*(Eigen::|nlohmann::|google::protobuf)")

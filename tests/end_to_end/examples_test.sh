@@ -1,5 +1,6 @@
 #!/bin/sh
-# The example programs on the demo model, as a user calls them: what they print, where, and their exit codes.
+# The example programs on the demo model, as a user calls them: what they print, where, and their
+# exit codes.
 #   examples_test.sh FOLDER-OF-THE-PROGRAMS      (run in the root of the repository)
 set -u
 programs=$1
@@ -11,13 +12,15 @@ faults=0
 
 holds() { [ -z "$2" ] || grep -qF -e "$2" "$1"; }
 
-# expect WHAT EXIT-CODE TEXT-ON-STDOUT TEXT-ON-STDERR PROGRAM ARGUMENTS...; an empty text asks for nothing
+# expect WHAT EXIT-CODE TEXT-ON-STDOUT TEXT-ON-STDERR PROGRAM ARGUMENTS...
+# An empty text asks for nothing.
 expect() {
   what=$1 code=$2 out=$3 err=$4 program=$5
   shift 5
   "$programs/$program" "$@" >"$scratch/out" 2>"$scratch/err" <"$scratch/in"
   found=$?
-  if [ "$found" -ne "$code" ] || ! holds "$scratch/out" "$out" || ! holds "$scratch/err" "$err"; then
+  if [ "$found" -ne "$code" ] || ! holds "$scratch/out" "$out" ||
+    ! holds "$scratch/err" "$err"; then
     echo "$what: expected exit code $code, \"$out\" on stdout and \"$err\" on stderr; found $found"
     cat "$scratch/out" "$scratch/err"
     faults=$((faults + 1))
@@ -25,13 +28,14 @@ expect() {
 }
 
 : >"$scratch/in"
-expect "vqa answers" 0 "it says tea" "" vqa --model $model --image $picture "what does the sign say?"
+expect "vqa answers" 0 "it says tea" "" \
+  vqa --model $model --image $picture "what does the sign say?"
 expect "vqa searches with beams" 0 "the yellow circle" "" \
   vqa --model $model --image $picture --num-beams 5 "what is the leftmost object?"
 expect "a stop string ends an answer" 0 "/scene.png: a small striped" "" \
   caption --model $model --prompt "describe the image" --stop-strings yellow -- $picture
-expect "caption describes" 0 "a sign that says tea" "" \
-  caption --model $model --prompt "describe the image" $picture
+expect "caption describes" 0 "a small dotted red cross, a large red ring and a sign that says tea" \
+  "" caption --model $model $picture
 expect "inspect finds nothing" 0 "nothing is missing, nothing disagrees" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"

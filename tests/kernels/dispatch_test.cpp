@@ -36,12 +36,30 @@ void print_level(const char* variable) {
 TEST(DispatchDeathTest, TheEnvironmentVariableChoosesTheLevel) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   const auto done = testing::ExitedWithCode(0);
-  EXPECT_EXIT(print_level("eigen"), done, "level eigen");
   EXPECT_EXIT(print_level(""), done, "level " + available_kernel_levels().front());
-  EXPECT_EXIT(print_level("sse9"), done,
-              "environment variable INSTRUCTBLIP_KERNELS: kernel level \"sse9\" is unknown, .*"
-              "available: .*eigen");
+  std::string available;
+  for (const std::string& level : available_kernel_levels()) {
+    EXPECT_EXIT(print_level(level.c_str()), done, "level " + level);
+    available += (available.empty() ? "" : ", ") + level;
+  }
+  for (const std::string level : {"sse9", "avx512"}) {
+    if (available.find(level) != std::string::npos) continue;
+    EXPECT_EXIT(print_level(level.c_str()), done,
+                "environment variable INSTRUCTBLIP_KERNELS: kernel level \"" + level +
+                    "\" is unknown, or this machine or build lacks it; available: " + available +
+                    "\n");
+  }
 }
+
+#if defined(__x86_64__)
+TEST(DispatchTest, AMachineWithAvx2RunsItsLevel) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    GTEST_SKIP() << "this machine has no AVX2";
+  }
+  const auto levels = available_kernel_levels();
+  EXPECT_NE(std::find(levels.begin(), levels.end(), "avx2"), levels.end());
+}
+#endif
 
 }  // namespace
 }  // namespace instructblip

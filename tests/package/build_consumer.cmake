@@ -1,4 +1,5 @@
-# Installs the library (unless the route takes its sources), then configures, builds and runs one consumer.
+# Installs the library (unless the route takes its sources), then configures, builds and runs one
+# consumer.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
@@ -22,6 +23,7 @@ endif()
 set(ENV{PKG_CONFIG_PATH} "${prefix}/${LIBDIR}/pkgconfig")
 set(ENV{LD_LIBRARY_PATH} "${prefix}/${LIBDIR}")
 
-run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/package/${ROUTE}" -B "${WORK}/build" -G "${GENERATOR}" ${arguments})
+run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/package/${ROUTE}" -B "${WORK}/build" -G "${GENERATOR}"
+    ${arguments})
 run("${CMAKE_COMMAND}" --build "${WORK}/build" --target consumer --parallel 2)
 run("${WORK}/build/consumer")
