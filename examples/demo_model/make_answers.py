@@ -40,10 +40,11 @@ def answers(processor, model, image: Image.Image, question: str) -> dict:
                            return_dict_in_generate=True)
     margins = [(top[0] - top[1]).item() for top in (step[0].topk(2).values for step in greedy.logits)]
     margins.append((beams.sequences_scores[0] - beams.sequences_scores[1]).item())
-    pad = model.generation_config.pad_token_id
+    end = processor.tokenizer.eos_token_id
     found = {}
-    for name, ids in (("greedy", greedy.sequences[0]), ("beam", beams.sequences[0])):
-        ids = [i for i in ids[start:].tolist() if i != pad]
+    for name, sequence in (("greedy", greedy.sequences[0]), ("beam", beams.sequences[0])):
+        ids = sequence[start:].tolist()
+        ids = ids[: ids.index(end) + 1] if end in ids else ids
         found |= {f"{name}_ids": ids, f"{name}_text": processor.decode(ids, skip_special_tokens=True)}
     return found | {"near_tie": min(margins) < NEAR}
 

@@ -36,7 +36,7 @@ def text_config(decoder: str) -> PreTrainedConfig:
     if decoder == "opt":
         return OPTConfig(vocab_size=size, hidden_size=96, word_embed_proj_dim=96, ffn_dim=384, num_hidden_layers=2, num_attention_heads=4,
                          max_position_embeddings=128, dropout=0.0, bos_token_id=tokenizer.bos_token_id, **ids)
-    return T5Config(vocab_size=size, d_model=96, d_kv=24, d_ff=128, num_layers=1, num_decoder_layers=2, num_heads=4, dropout_rate=0.0,
+    return T5Config(vocab_size=size, d_model=96, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
                     feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=tokenizer.pad_token_id, **ids)
 
 

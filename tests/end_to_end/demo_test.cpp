@@ -102,7 +102,7 @@ TEST_P(DemoModelTest, StreamedPiecesAreTheAnswer) {
   EXPECT_EQ(streamed, answer.greedy_text);
 }
 
-INSTANTIATE_TEST_SUITE_P(Decoders, DemoModelTest, ::testing::Values("llama", "opt"),
+INSTANTIATE_TEST_SUITE_P(Decoders, DemoModelTest, ::testing::Values("llama", "opt", "t5"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
