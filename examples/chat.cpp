@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   std::filesystem::path image_path;
   GenerationConfig config{.max_new_tokens = 64};
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "first picture");
+  app.add_option("--image", image_path, "first picture: JPEG, PNG, BMP, GIF or PNM");
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {

@@ -6,7 +6,7 @@ sh cmake/install_dependencies.sh
 echo "Building (a few minutes, once) ..."
 cmake -S . -B build-demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DINSTRUCTBLIP_BUILD_TESTS=OFF \
   >/dev/null
-cmake --build build-demo --target vqa chat >/dev/null
+cmake --build build-demo >/dev/null
 exec build-demo/examples/vqa --model examples/assets/instructblip-demo \
   --image examples/assets/scene.png "$@" \
   "what does the sign say?" \

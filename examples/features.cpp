@@ -11,7 +11,8 @@ namespace {
 
 using namespace instructblip;
 
-// NumPy's format, version 1.0: a header of one Python dict, padded to 64 bytes, then the elements.
+/// Writes a float32 tensor in NumPy's format, version 1.0: a header of one Python dict, padded to
+/// 64 bytes, then the elements.
 void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   std::string shape;
   for (Index dim : tensor.shape()) shape += std::to_string(dim) + ", ";

@@ -1,6 +1,5 @@
 // Answers questions about a picture, each answer streamed as it is made:
-//   vqa --model FOLDER --image street.jpg "What is unusual about this image?" "How many cars are
-//   there?"
+//   vqa --model FOLDER --image street.jpg "What is unusual about this image?" "Is it day?"
 #include <iostream>
 
 #include "program.h"

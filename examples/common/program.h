@@ -36,7 +36,7 @@ void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config)
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
-/// A loaded checkpoint folder: model, processor, and the defaults for its answers.
+/// A loaded checkpoint folder.
 struct LoadedModel {
   instructblip::InstructBlipProcessor processor;
   instructblip::InstructBlipForConditionalGeneration model;
@@ -45,8 +45,8 @@ struct LoadedModel {
 /// Loads both, with progress on stderr where it is a terminal.
 LoadedModel load_model(const ModelFlags& flags);
 
-/// Fills in what the reference leaves to its callers: generation also stops at the tokenizer's end
-/// of text where the checkpoint's text_config names another (the hub's Vicuna folders).
+/// Unless --eos-token-id was given: answers end at the tokenizer's end of text, not at the one that
+/// text_config names, which is another in the hub's Vicuna folders.
 void stop_at_tokenizer_eos(instructblip::GenerationConfig& config, const LoadedModel& loaded);
 
 /// Asks one question about an encoded picture and writes the answer to stdout, streamed as it is
@@ -62,6 +62,7 @@ void print_timings(const instructblip::GenerateOutput& output);
 /// Without white space at both ends.
 std::string trimmed(const std::string& text);
 
+/// Wall-clock time since it was made.
 class Stopwatch {
  public:
   double seconds() const {
