@@ -89,6 +89,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.decoder != "llama" and not arguments.origin:
         parser.error("--decoder opt and t5 learn on the vision tower of a trained model: say --from FOLDER")
+    if arguments.origin and not (arguments.origin / "config.json").exists():
+        parser.error(f"--from {arguments.origin}: no config.json there; say a folder that export.py wrote")
     arguments.state.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
