@@ -151,7 +151,8 @@ def main():
     for name, told in (("blanked", [""] * count), ("exchanged for another question", texts[7:count] + texts[:7])):
         again = answer(processor, model, images[:count], texts[:count], told)
         right = sum(text == row[2].answer for text, row in zip(again, rows))
-        print(f"\nQ-Former's text {name}: {100 * right / count:.1f} % instead of {100 * sum(a == b for a, b in short) / count:.1f} %")
+        usual = sum(a == b for a, b in short)
+        print(f"\nQ-Former's text {name}: {100 * right / count:.1f} % instead of {100 * usual / count:.1f} %")
     for (scene, _, question), text in [(r, t) for r, t in zip(rows, given) if t != r[2].answer][: arguments.wrong]:
         print(f"\n{caption_of(scene)}\n  {question.text}\n  wanted: {question.answer}\n  got:    {text}")
 

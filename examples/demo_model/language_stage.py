@@ -46,7 +46,8 @@ def encode(scenes, asked: list[tuple[int, Question]], prefix: str, decoder: str)
     language, qformer = demo.processor(decoder).tokenizer, demo.processor(decoder).qformer_tokenizer
     texts = [question.text for _, question in asked]
     prompts = language(texts)["input_ids"]
-    answers = [ids + [language.eos_token_id] for ids in language([q.answer for _, q in asked], add_special_tokens=False)["input_ids"]]
+    answers = language([question.answer for _, question in asked], add_special_tokens=False)["input_ids"]
+    answers = [ids + [language.eos_token_id] for ids in answers]
     told = qformer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
     read, written = prompts, answers
     if decoder != "t5":
@@ -64,8 +65,9 @@ def encode(scenes, asked: list[tuple[int, Question]], prefix: str, decoder: str)
             signs.append((-1, -1, -1))
         else:
             signs.append(sign_classes(sign.text) if sign else (len(WORDS) + 1, 10, 10))
-    batch = {"scene": torch.tensor([n for n, _ in asked]), "ids": ids, "labels": labels, "qformer_ids": told["input_ids"],
-             "qformer_mask": told["attention_mask"], "sign": torch.tensor(signs), "count": torch.tensor([q.count for _, q in asked]),
+    batch = {"scene": torch.tensor([n for n, _ in asked]), "ids": ids, "labels": labels,
+             "qformer_ids": told["input_ids"], "qformer_mask": told["attention_mask"],
+             "sign": torch.tensor(signs), "count": torch.tensor([q.count for _, q in asked]),
              "kind": torch.tensor([ALL_KINDS.index(q.kind) for _, q in asked])}
     for name, slots in (("chosen", chosen), ("by_x", by_x), ("by_y", by_y)):
         batch[name] = torch.from_numpy(np.stack([s[0] for s in slots]))
@@ -85,7 +87,8 @@ def question_batch(seed, scenes: int, short: int, captions: int, pictures: bool,
             outlines.append(outline_of(owner))
     rng = np.random.default_rng((*seed, scenes))
     asked = [(i, q) for i, scene in enumerate(drawn) for q in short_questions(rng, scene, short)]
-    batch = {"table": torch.from_numpy(np.stack(tables)), "centres": torch.from_numpy(np.stack(centres)), **encode(drawn, asked, "short", decoder)}
+    batch = {"table": torch.from_numpy(np.stack(tables)), "centres": torch.from_numpy(np.stack(centres)),
+             **encode(drawn, asked, "short", decoder)}
     if captions:
         batch |= encode(drawn, [(i, ask(rng, drawn[i], "caption")) for i in range(captions)], "caption", decoder)
     if pictures:
@@ -190,7 +193,8 @@ class QuestionStage(nn.Module):
         labels = group["labels"]
         wanted = labels != -100
         if self.decoder == "t5":
-            read = torch.cat([torch.ones(rows, count, dtype=torch.bool, device=told.device), group["ids"] != net.config.text_config.pad_token_id], 1)
+            pictures = torch.ones(rows, count, dtype=torch.bool, device=told.device)
+            read = torch.cat([pictures, group["ids"] != net.config.text_config.pad_token_id], 1)
             logits = net.language_model(inputs_embeds=inputs, attention_mask=read, labels=labels, use_cache=False).logits[wanted]
         else:
             hidden = net.language_model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, count - 1 : -1]
@@ -245,4 +249,5 @@ def evaluate(stage: QuestionStage, scenes: int = 240, blank: bool = False) -> di
                 right[ALL_KINDS[kind]] = right.get(ALL_KINDS[kind], 0) + well
                 seen[ALL_KINDS[kind]] = seen.get(ALL_KINDS[kind], 0) + 1
     short = [k for k in right if k != "caption"]
-    return {"all": sum(right[k] for k in short) / sum(seen[k] for k in short)} | {k: right[k] / seen[k] for k in ALL_KINDS if k in seen}
+    together = sum(right[k] for k in short) / sum(seen[k] for k in short)
+    return {"all": together} | {k: right[k] / seen[k] for k in ALL_KINDS if k in seen}

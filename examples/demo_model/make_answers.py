@@ -84,7 +84,8 @@ def main():
     if decoder != "llama":
         return
     picture = Image.open(arguments.model.parent / "scene.png").convert("RGB")
-    asked += [([picture], ["scene.png"], text) for text in ("how many objects are there?", "what does the sign say?", "is there a ring?")]
+    asked += [([picture], ["scene.png"], text)
+              for text in ("how many objects are there?", "what does the sign say?", "is there a ring?")]
     asked += [([*a[0], *b[0]], [*a[1], *b[1]], b[2]) for a, b in zip(asked[:3], asked[3:6])]
     write(arguments.to / "predictions.json", predictions(processor, model, asked, vocabulary))
 

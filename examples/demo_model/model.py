@@ -23,21 +23,24 @@ DECODERS = ["llama", "opt", "t5"]
 @functools.lru_cache
 def processor(decoder: str) -> InstructBlipProcessor:
     return InstructBlipProcessor(
-        BlipImageProcessorPil(size={"height": SIZE, "width": SIZE}), language_tokenizer(decoder), qformer_tokenizer(), num_query_tokens=QUERIES
-    )
+        BlipImageProcessorPil(size={"height": SIZE, "width": SIZE}),
+        language_tokenizer(decoder), qformer_tokenizer(), num_query_tokens=QUERIES)
 
 
 def text_config(decoder: str) -> PreTrainedConfig:
     tokenizer = processor(decoder).tokenizer
     size, ids = len(tokenizer), dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     if decoder == "llama":
-        return LlamaConfig(vocab_size=size, hidden_size=WIDTH, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
-                           max_position_embeddings=2048, bos_token_id=tokenizer.bos_token_id, **ids)
+        return LlamaConfig(vocab_size=size, hidden_size=WIDTH, intermediate_size=384, num_hidden_layers=3,
+                           num_attention_heads=4, max_position_embeddings=2048,
+                           bos_token_id=tokenizer.bos_token_id, **ids)
     if decoder == "opt":
-        return OPTConfig(vocab_size=size, hidden_size=96, word_embed_proj_dim=96, ffn_dim=384, num_hidden_layers=2, num_attention_heads=4,
+        return OPTConfig(vocab_size=size, hidden_size=96, word_embed_proj_dim=96, ffn_dim=384,
+                         num_hidden_layers=2, num_attention_heads=4,
                          max_position_embeddings=128, dropout=0.0, bos_token_id=tokenizer.bos_token_id, **ids)
     return T5Config(vocab_size=size, d_model=96, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
-                    feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=tokenizer.pad_token_id, **ids)
+                    feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+                    decoder_start_token_id=tokenizer.pad_token_id, **ids)
 
 
 def config(decoder: str) -> InstructBlipConfig:

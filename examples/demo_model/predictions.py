@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 
 TEMPLATE = "Question: {} Short answer:"
-ODD = ["Yes", "ein grünes Dreieck 🙂", "a large striped purple star, a small dotted white circle, a small red ring and a sign that says stop"]
+ODD = ["Yes", "ein grünes Dreieck 🙂",
+       "a large striped purple star, a small dotted white circle, a small red ring and a sign that says stop"]
 NEAR = 1e-4
 
 
@@ -28,7 +29,8 @@ def log_likelihoods(processor, model, inputs, candidates: list[str]) -> dict:
     start = inputs["input_ids"].shape[1]
     found, found_with_end = [], []
     for candidate in candidates:
-        labels = torch.tensor([processor.tokenizer(candidate, add_special_tokens=False)["input_ids"] + [processor.tokenizer.eos_token_id]])
+        told = processor.tokenizer(candidate, add_special_tokens=False)["input_ids"]
+        labels = torch.tensor([told + [processor.tokenizer.eos_token_id]])
         ids = torch.cat([inputs["input_ids"], labels], 1)
         logits = model(**{**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}).logits[0, start - 1 : -1]
         scores = torch.log_softmax(logits.double(), -1).gather(-1, labels.T)
@@ -38,20 +40,22 @@ def log_likelihoods(processor, model, inputs, candidates: list[str]) -> dict:
 
 
 def short_answer(processor, model, inputs) -> dict:
-    features = model.get_image_features(inputs["pixel_values"], inputs["qformer_input_ids"], inputs["qformer_attention_mask"]).pooler_output
+    features = model.get_image_features(
+        inputs["pixel_values"], inputs["qformer_input_ids"], inputs["qformer_attention_mask"]).pooler_output
     embeds = model.get_input_embeddings()(inputs["input_ids"])
     mask = (inputs["input_ids"] == model.config.image_token_id)[..., None].expand_as(embeds)
     output = model.language_model.generate(
-        inputs_embeds=embeds.masked_scatter(mask, features), attention_mask=inputs["attention_mask"], num_beams=5, max_new_tokens=10,
-        min_length=1, repetition_penalty=1.5, length_penalty=0.0, eos_token_id=processor.tokenizer.eos_token_id,
-        num_return_sequences=2, output_scores=True, return_dict_in_generate=True)
+        inputs_embeds=embeds.masked_scatter(mask, features), attention_mask=inputs["attention_mask"],
+        num_beams=5, max_new_tokens=10, min_length=1, repetition_penalty=1.5, length_penalty=0.0,
+        eos_token_id=processor.tokenizer.eos_token_id, num_return_sequences=2, output_scores=True, return_dict_in_generate=True)
     text = processor.decode(output.sequences[0], skip_special_tokens=True).strip()
     return {"answer": text, "answer_near_tie": (output.sequences_scores[0] - output.sequences_scores[1]).item() < NEAR}
 
 
 @torch.no_grad()
 def predictions(processor, model, asked: list[tuple[list, list[str], str]], vocabulary: list[str]) -> list[dict]:
-    """`asked`: images, their names and a question. The first entry holds the candidates; the others are in the order of `asked`."""
+    """`asked`: images, their names and a question. The first entry holds the candidates; the others are in the
+    order of `asked`."""
     candidates = sorted(set(vocabulary)) + ODD
     made = [{"candidates": candidates}]
     for number, (images, names, question) in enumerate(asked):
@@ -59,7 +63,9 @@ def predictions(processor, model, asked: list[tuple[list, list[str], str]], voca
         inputs = inputs_of(processor, images, template.format(question) if template else question)
         scores = log_likelihoods(processor, model, inputs, candidates)
         best, second = sorted(scores["scores"])[:-3:-1]
-        made.append({"images": names, "template": template, "question": question, "best": candidates[scores["scores"].index(best)],
-                     "best_near_tie": best - second < NEAR * abs(best), **{name: [round(v, 7) for v in values] for name, values in scores.items()},
+        made.append({"images": names, "template": template, "question": question,
+                     "best": candidates[scores["scores"].index(best)],
+                     "best_near_tie": best - second < NEAR * abs(best),
+                     **{name: [round(v, 7) for v in values] for name, values in scores.items()},
                      **short_answer(processor, model, inputs)})
     return made

@@ -11,7 +11,8 @@ from scene import COLOUR_NAMES, SHAPES, SIZES, TEXTURES, Scene, Thing
 # Share of the short questions in training. The vocabularies know the words of all kinds; one with share 0 is not asked:
 # relations ("what is left of the red star?") stayed below 60 % right in the time that brought every other kind above 93 %.
 KINDS = {
-    "colour": 5, "shape": 7, "texture": 5, "size": 7, "exists": 12, "count": 20, "larger": 10, "extreme": 16, "relation": 0, "sign": 12,
+    "colour": 5, "shape": 7, "texture": 5, "size": 7, "exists": 12, "count": 20,
+    "larger": 10, "extreme": 16, "relation": 0, "sign": 12,
 }
 ASKED = [kind for kind, share in KINDS.items() if share]
 NUMBERS = ["zero", "one", "two", "three", "four"]
@@ -28,17 +29,22 @@ class Question:
 
 
 WORDINGS = {
-    "caption": ["describe the image", "describe the picture", "what is in the image?", "what is in the picture?", "what do you see?",
-                "write a short description of the image", "what does the image show?", "list everything in the picture"],
-    "colour": ["what {colour} is the {x}?", "what is the {colour} of the {x}?", "which {colour} does the {x} have?", "tell me the {colour} of the {x}"],
-    "shape": ["what shape is the {x}?", "what is the shape of the {x}?", "which shape does the {x} have?", "what kind of shape is the {x}?"],
+    "caption": ["describe the image", "describe the picture", "what is in the image?", "what is in the picture?",
+                "what do you see?", "write a short description of the image", "what does the image show?",
+                "list everything in the picture"],
+    "colour": ["what {colour} is the {x}?", "what is the {colour} of the {x}?", "which {colour} does the {x} have?",
+               "tell me the {colour} of the {x}"],
+    "shape": ["what shape is the {x}?", "what is the shape of the {x}?", "which shape does the {x} have?",
+              "what kind of shape is the {x}?"],
     "texture": ["what texture does the {x} have?", "what is the texture of the {x}?", "what pattern does the {x} have?",
                 "is the {x} plain, striped or dotted?"],
     "size": ["what size is the {x}?", "is the {x} large or small?", "is the {x} small or large?", "how big is the {x}?"],
     "exists": ["is there a {x}?", "is there a {x} in the image?", "can you see a {x}?", "does the picture show a {x}?"],
     "count": ["how many {x} are there?", "how many {x} are in the image?", "how many {x} do you see?", "count the {x}"],
-    "larger": ["which is {more}, the {x} or the {y}?", "what is {more}, the {x} or the {y}?", "which one is {more}: the {x} or the {y}?"],
-    "sign": ["what does the sign say?", "what is written on the sign?", "read the sign", "what is on the sign?", "which word or number is on the sign?"],
+    "larger": ["which is {more}, the {x} or the {y}?", "what is {more}, the {x} or the {y}?",
+               "which one is {more}: the {x} or the {y}?"],
+    "sign": ["what does the sign say?", "what is written on the sign?", "read the sign", "what is on the sign?",
+             "which word or number is on the sign?"],
 }
 EXTREMES = {  # axis, end, wordings
     "left": (0, 0, ["what is the leftmost object?", "which object is furthest to the left?", "what is on the far left?"]),
@@ -61,7 +67,8 @@ def _pick(rng, options):
 
 def reference(rng: np.random.Generator, scene: Scene, thing: Thing, hidden: str = "") -> str | None:
     """A description that fits this thing only and does not give away `hidden`."""
-    forms = ["colour shape"] * 5 + ["shape"] * 3 + ["colour object"] * 2 + ["size shape", "texture shape", "size colour shape", "size texture object"]
+    forms = ["colour shape"] * 5 + ["shape"] * 3 + ["colour object"] * 2
+    forms += ["size shape", "texture shape", "size colour shape", "size texture object"]
     fitting = []
     for form in forms:
         words = form.split()
@@ -115,7 +122,8 @@ def _exists(rng, scene):
             wanted = {f: getattr(_pick(rng, scene.things), f) for f in fields}
             changed = _pick(rng, fields)
             if len(fields) == 1 or rng.random() < 0.5:
-                wanted[changed] = _pick(rng, {"colour": COLOUR_NAMES, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}[changed])
+                values = {"colour": COLOUR_NAMES, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
+                wanted[changed] = _pick(rng, values[changed])
             if not _matching(scene, wanted):
                 break
     found = _matching(scene, wanted)
@@ -133,7 +141,10 @@ def _count(rng, scene):
     numbers = list(options)
     weights = np.array([0.5 if n == 0 else 1.0 for n in numbers])
     kind, value, found = _pick(rng, options[numbers[int(rng.choice(len(numbers), p=weights / weights.sum()))]])
-    noun = "objects" if kind == "all" else (value + ("es" if value == "cross" else "s") if kind == "shape" else f"{value} objects")
+    if kind == "shape":
+        noun = value + ("es" if value == "cross" else "s")
+    else:
+        noun = "objects" if kind == "all" else f"{value} objects"
     return Question("count", _pick(rng, WORDINGS["count"]).replace("{x}", noun), NUMBERS[len(found)], found, len(found))
 
 
@@ -167,7 +178,7 @@ def _relation(rng, scene):
     inside = 0 <= there < len(order)
     if not inside and rng.random() < 0.5:
         return None
-    near = [order[p] for p in (there, there + step) if 0 <= p < len(order)] + [order[p] for p in (place - step,) if 0 <= p < len(order)]
+    near = [order[p] for p in (there, there + step, place - step) if 0 <= p < len(order)]
     if any(not _clear(scene, order[place], other, axis) for other in near):
         return None
     if inside and 0 <= there + step < len(order) and not _clear(scene, order[there], order[there + step], axis):
@@ -191,7 +202,9 @@ def ask(rng: np.random.Generator, scene: Scene, kind: str) -> Question | None:
     elif kind in ("colour", "shape", "texture", "size"):
         question = _attribute(rng, scene, kind)
     else:
-        question = {"exists": _exists, "count": _count, "larger": _larger, "extreme": _extreme, "relation": _relation, "sign": _sign}[kind](rng, scene)
+        makers = {"exists": _exists, "count": _count, "larger": _larger, "extreme": _extreme,
+                  "relation": _relation, "sign": _sign}
+        question = makers[kind](rng, scene)
     if question:
         if rng.random() < 0.5:
             question.text = question.text[0].upper() + question.text[1:]

@@ -167,9 +167,8 @@ def sample_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
             if any(t.shape == shape and t.colour == colour for t in things):
                 continue
             texture = TEXTURES[int(rng.choice(3, p=[0.46, 0.27, 0.27]))]
-            things.append(
-                Thing(shape, colour, size, texture, float(x), float(y), radius, float(rng.uniform(-0.22, 0.22)), float(rng.random()))
-            )
+            angle, phase = float(rng.uniform(-0.22, 0.22)), float(rng.random())
+            things.append(Thing(shape, colour, size, texture, float(x), float(y), radius, angle, phase))
         if len(things) == wanted:
             things.sort(key=lambda t: t.x)
             return Scene(things, sign, _sample_background(rng))
@@ -306,7 +305,8 @@ def render(scene: Scene, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     kind = scene.background
     x, y = _axes(size)
     slope = np.float32(kind["slope"] / SIZE)
-    light = (x - SIZE / 2) * slope * np.float32(np.cos(kind["slope_angle"])) + (y - SIZE / 2) * slope * np.float32(np.sin(kind["slope_angle"]))
+    cos, sin = np.float32(np.cos(kind["slope_angle"])), np.float32(np.sin(kind["slope_angle"]))
+    light = (x - SIZE / 2) * slope * cos + (y - SIZE / 2) * slope * sin
     image *= (np.float32(kind["light"]) + light)[..., None]
     noise = np.random.default_rng(kind["seed"] + 1)
     image += noise.standard_normal((SIZE, SIZE, 3), np.float32).repeat(max(1, size // SIZE), 0).repeat(max(1, size // SIZE), 1)[

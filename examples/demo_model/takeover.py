@@ -21,7 +21,8 @@ def take_over(stage: QuestionStage, folder: Path) -> None:
     given = {name: value for name, value in source.state_dict().items() if same or not name.startswith("language_")}
     if not same:
         _narrow(given, stage.net.config.qformer_config.intermediate_size)
-    missing = [name for name in stage.net.load_state_dict(given, strict=False).missing_keys if same or not name.startswith("language_")]
+    absent = stage.net.load_state_dict(given, strict=False).missing_keys
+    missing = [name for name in absent if same or not name.startswith("language_")]
     if missing:
         raise ValueError(f"{folder} lacks {missing}")
     for name, parameter in stage.net.named_parameters():
@@ -31,7 +32,9 @@ def take_over(stage: QuestionStage, folder: Path) -> None:
 
 def _narrow(weights: dict[str, torch.Tensor], width: int) -> None:
     """Of each feed-forward layer of the Q-Former keeps the `width` neurons with the largest weights."""
-    for name in [name for name in weights if name.startswith("qformer.") and ".intermediate" in name and name.endswith(".weight")]:
+    for name in list(weights):
+        if not (name.startswith("qformer.") and ".intermediate" in name and name.endswith(".weight")):
+            continue
         inner, outer = name.removesuffix(".weight"), name.removesuffix(".weight").replace("intermediate", "output")
         size = weights[f"{inner}.weight"].norm(dim=1) * weights[f"{outer}.weight"].norm(dim=0)
         kept = size.topk(width).indices.sort().values

@@ -31,7 +31,8 @@ import torch.distributed as distributed
 
 from model import DECODERS
 
-STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000)}  # all, and those of the falling rate
+# All, and those of the falling rate.
+STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000)}
 LESSONS = {"joint": 3, "continued": 8}  # first part of the seeds
 
 
@@ -45,9 +46,11 @@ def run_stage(name: str, arguments, device: str) -> None:
     if name == "vision":
         module, make, rate, check = vision_stage.VisionStage(), vision_stage.make_batch, 1.5e-3, vision_stage.evaluate
     elif name == "language":
-        module, make, rate, check = language_stage.QuestionStage(pictures=False), language_stage.language_batch, 2e-3, language_stage.evaluate
+        module, rate, check = language_stage.QuestionStage(pictures=False), 2e-3, language_stage.evaluate
+        make = language_stage.language_batch
     else:
-        module, rate, check = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder), 1e-3, language_stage.evaluate
+        module = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder)
+        rate, check = 1e-3, language_stage.evaluate
         lessons = LESSONS["continued" if arguments.origin else "joint"]
         make = functools.partial(language_stage.joint_batch, decoder=arguments.decoder, lessons=lessons)
         if name == "heads":
@@ -60,7 +63,8 @@ def run_stage(name: str, arguments, device: str) -> None:
 
 
 def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Popen:
-    command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name, "--rank", str(rank), "--ranks", str(ranks),
+    command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name,
+               "--rank", str(rank), "--ranks", str(ranks),
                "--meeting", f"{arguments.state}/meeting.{name}.{os.getpid()}", "--decoder", arguments.decoder]
     if arguments.origin:
         command += ["--from", str(arguments.origin)]
@@ -98,12 +102,15 @@ def main():
         torch.set_num_threads(1)
         torch.manual_seed(1 + arguments.rank)
         if arguments.ranks > 1:
-            distributed.init_process_group("gloo", init_method=f"file://{arguments.meeting}", rank=arguments.rank, world_size=arguments.ranks)
+            distributed.init_process_group("gloo", init_method=f"file://{arguments.meeting}",
+                                           rank=arguments.rank, world_size=arguments.ranks)
         run_stage(arguments.stage, arguments, device)
         return
 
     ranks = 1 if device == "cuda" else arguments.processes
-    wanted = [arguments.stage] if arguments.stage else ["heads", "joint"] if arguments.origin else ["vision", "language", "weld", "joint"]
+    wanted = ["heads", "joint"] if arguments.origin else ["vision", "language", "weld", "joint"]
+    if arguments.stage:
+        wanted = [arguments.stage]
     first = [name for name in ("vision", "language") if name in wanted]
     if device == "cuda":
         for name in first:

@@ -14,7 +14,8 @@ from targets import COLUMN, COLUMNS, Oracle, patch_table
 OUTLINE = 5  # cells along a side of a patch
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
-WEIGHTS = {"kind": 1.0, "shape": 2.0, "colour": 0.7, "size": 0.7, "texture": 0.7, "word": 1.0, "tens": 0.7, "ones": 0.7, "letter": 1.0}
+WEIGHTS = {"kind": 1.0, "shape": 2.0, "colour": 0.7, "size": 0.7, "texture": 0.7,
+           "word": 1.0, "tens": 0.7, "ones": 0.7, "letter": 1.0}
 
 
 def vision_config() -> InstructBlipVisionConfig:

@@ -47,7 +47,8 @@ def _byte_pairs(pieces: int, alphabet: list[str], splitter, specials: list[str])
     """Vocabulary, which begins with `specials`, and merges."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = splitter
-    trained.train_from_iterator(task_text(), trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=alphabet, show_progress=False))
+    trainer = trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=alphabet, show_progress=False)
+    trained.train_from_iterator(task_text(), trainer)
     model = json.loads(trained.to_str())["model"]
     vocabulary = {piece: number for number, piece in enumerate(specials)}
     for piece, _ in sorted(model["vocab"].items(), key=lambda item: item[1]):
@@ -77,7 +78,8 @@ def t5_tokenizer() -> T5Tokenizer:
     """Whole words, as likely as they are frequent, and single characters, which are a last resort."""
     words = Counter(word for line in task_text() for word in line.split() if word not in PRINTABLE)
     total = sum(words.values())
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", math.log(seen / total)) for word, seen in words.most_common())]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(f"▁{word}", math.log(seen / total)) for word, seen in words.most_common()]
     pieces += [(piece, -12.0) for piece in ["▁", *PRINTABLE]]
     tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, additional_special_tokens=[])
     tokenizer.model_max_length = 128
@@ -95,7 +97,8 @@ def qformer_tokenizer() -> BertTokenizer:
             words.setdefault(word)
     printable = [c for c in PRINTABLE if not c.isupper()]
     letters = [c for c in printable if c.isalnum()]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *printable, *(f"##{c}" for c in letters), *sorted(w for w in words if len(w) > 1)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *printable, *(f"##{c}" for c in letters)]
+    pieces += sorted(w for w in words if len(w) > 1)
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.model_max_length = 128

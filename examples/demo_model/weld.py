@@ -17,7 +17,8 @@ from vision_stage import VisionStage, draw_batch, pixels_of
 def fit(vision: VisionStage, scenes: int = 600, ridge: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Weight and bias of the map, and the share of the oracle's variance that it leaves unexplained."""
     width = vision.heads.to_oracle.in_features
-    gram, cross, square, mean, rows = torch.zeros(width + 1, width + 1), torch.zeros(width + 1, width), 0.0, torch.zeros(width), 0
+    gram, cross, mean = torch.zeros(width + 1, width + 1), torch.zeros(width + 1, width), torch.zeros(width)
+    square, rows = 0.0, 0
     for first in range(0, scenes, 60):
         batch = draw_batch((4, first + i) for i in range(60))
         with torch.no_grad():

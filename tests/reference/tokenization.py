@@ -125,7 +125,8 @@ def folders(root):
         **{key: {"__type": "AddedToken", **special} for key in ("bos_token", "eos_token", "unk_token")},
         "pad_token": {"__type": "AddedToken", **token("<pad>", normalized=True)}})  # fmt: skip
     write(hub / "special_tokens_map.json", {
-        **{key: special for key in ("bos_token", "eos_token", "unk_token")}, "pad_token": token("<pad>", normalized=True)})  # fmt: skip
+        **{key: special for key in ("bos_token", "eos_token", "unk_token")},
+        "pad_token": token("<pad>", normalized=True)})  # fmt: skip
     for name, legacy in (("llama_legacy_hub", True), ("llama_hub", False)):
         hub = root / name
         hub.mkdir(parents=True)
