@@ -11,7 +11,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view format_name = "BMP";
+constexpr std::string_view kFormatName = "BMP";
 
 enum Compression : std::uint32_t { raw = 0, rle8 = 1, rle4 = 2, bitfields = 3 };
 
@@ -27,7 +27,7 @@ struct Header {
 
 Header read_header(Bytes file, Index max_pixels) {
   constexpr std::size_t file_header = 14, offset_field = 10;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(offset_field);
   Header header;
   header.pixels_at = reader.u32_le();
@@ -49,7 +49,7 @@ Header read_header(Bytes file, Index max_pixels) {
     header.colors = reader.u32_le();
     reader.take(4);
   } else {
-    fail(format_name,
+    fail(kFormatName,
          "its header is " + std::to_string(size) + " bytes long, which no known kind is");
   }
   // With a header of 40 bytes the masks follow it; in longer ones they are its next fields.
@@ -57,7 +57,7 @@ Header read_header(Bytes file, Index max_pixels) {
     for (int i = 0; i < (size >= 56 ? 4 : 3); ++i) header.masks[i] = reader.u32_le();
   }
   header.end = std::max(file_header + size, reader.position());
-  check_size(format_name, width, height, max_pixels);
+  check_size(kFormatName, width, height, max_pixels);
   header.width = width;
   header.height = height;
   return header;
@@ -65,9 +65,9 @@ Header read_header(Bytes file, Index max_pixels) {
 
 Palette read_palette(Bytes file, Header& header) {
   const std::uint32_t count = header.colors == 0 ? 1u << header.bits : header.colors;
-  if (count > 65536) fail(format_name, "its palette has " + std::to_string(count) + " colours");
+  if (count > 65536) fail(kFormatName, "its palette has " + std::to_string(count) + " colours");
   Palette palette;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(header.end);
   // Some files name more colours than they hold; the pixels begin where the header says.
   const std::size_t held =
@@ -110,7 +110,7 @@ std::array<Channel, 3> read_masks(const Header& header) {
     if (none)
       masks = usual;
     else if (!known)
-      fail(format_name, "its bit masks are of no usual layout");
+      fail(kFormatName, "its bit masks are of no usual layout");
   }
   return {Channel(masks[0]), Channel(masks[1]), Channel(masks[2])};
 }
@@ -120,7 +120,7 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
   const bool nibbles = header.compression == rle4;
   const Index total = header.width * header.height;
   std::vector<std::uint8_t> indices;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(header.pixels_at);
   const auto size = [&] { return static_cast<Index>(indices.size()); };
   const auto append = [&](Index count, std::uint8_t value) {
@@ -139,7 +139,7 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
       append((header.width - size() % header.width) % header.width, 0);
       x = 0;
     } else if (value == 1) {
-      fail(format_name, "its run-length data ends before the last row");
+      fail(kFormatName, "its run-length data ends before the last row");
     } else if (value == 2) {
       const Index right = reader.u8(), up = reader.u8();
       append(right + up * header.width, 0);
@@ -184,12 +184,12 @@ Decoded decode_bmp(Bytes file, Index max_pixels) {
   const std::uint32_t bits = header.bits;
   const bool indexed = bits == 1 || bits == 4 || bits == 8;
   if (!indexed && bits != 16 && bits != 24 && bits != 32) {
-    fail(format_name, std::to_string(bits) + " bits a pixel are not supported");
+    fail(kFormatName, std::to_string(bits) + " bits a pixel are not supported");
   }
   const bool runs = header.compression == rle8 || header.compression == rle4;
   if (header.compression > bitfields || (runs && bits != (header.compression == rle8 ? 8 : 4)) ||
       (header.compression == bitfields && indexed)) {
-    fail(format_name, "compression " + std::to_string(header.compression) + " of " +
+    fail(kFormatName, "compression " + std::to_string(header.compression) + " of " +
                           std::to_string(bits) + " bits a pixel is not supported");
   }
   const Palette palette = indexed ? read_palette(file, header) : Palette{};
@@ -203,7 +203,7 @@ Decoded decode_bmp(Bytes file, Index max_pixels) {
   }
   const Index row_bytes = (header.width * header.bits + 7) / 8;
   const Index stride = runs ? row_bytes : (row_bytes + 3) / 4 * 4;
-  Reader reader(runs ? Bytes(indices) : file, format_name);
+  Reader reader(runs ? Bytes(indices) : file, kFormatName);
   reader.seek(runs ? 0 : header.pixels_at);
   // The padding of the last row may be missing.
   const Bytes data =

@@ -12,7 +12,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view format_name = "GIF";
+constexpr std::string_view kFormatName = "GIF";
 
 /// Colours of a palette and whether it is one, not just each index as grey.
 struct Colors {
@@ -48,7 +48,7 @@ class CodeReader {
 
   int next(int size) {
     while (held_ < size) {
-      if (position_ == bytes_.size()) fail_truncated(format_name);
+      if (position_ == bytes_.size()) fail_truncated(kFormatName);
       bits_ |= static_cast<std::uint32_t>(bytes_[position_++]) << held_;
       held_ += 8;
     }
@@ -80,20 +80,20 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
     table[static_cast<std::size_t>(i)].first = static_cast<std::uint8_t>(i);
   }
   // Each code that is read adds an entry, and a code is at least two bits long.
-  if (count / table_size > data.size() * 4) fail_truncated(format_name);
+  if (count / table_size > data.size() * 4) fail_truncated(kFormatName);
   std::vector<std::uint8_t> out;
   out.reserve(count);
   CodeReader codes(data);
   int size = literal_bits + 1, next = clear + 2, previous = -1;
   while (out.size() < count) {
     int code = codes.next(size);
-    if (code == end) fail_truncated(format_name);
+    if (code == end) fail_truncated(kFormatName);
     if (code == clear) {
       size = literal_bits + 1, next = clear + 2, previous = -1;
       continue;
     }
     if (code > next || (code == next && previous < 0) || (code > end && previous < 0)) {
-      fail(format_name, "its compressed data is damaged");
+      fail(kFormatName, "its compressed data is damaged");
     }
     const Entry before = previous < 0 ? Entry{} : table[static_cast<std::size_t>(previous)];
     if (previous >= 0 && next < table_size) {
@@ -105,7 +105,7 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
       ++next;
       if (next == 1 << size && size < longest_code) ++size;
     } else if (code >= next) {
-      fail(format_name, "its compressed data is damaged");
+      fail(kFormatName, "its compressed data is damaged");
     }
     previous = code;
     const std::size_t begin = out.size(), length = table[static_cast<std::size_t>(code)].length;
@@ -136,7 +136,7 @@ std::vector<Index> row_order(Index height, bool interlaced) {
 Decoded decode_gif(Bytes file, Index max_pixels) {
   constexpr std::size_t signature_size = 6;
   constexpr int extension = '!', image = ',', end = ';', graphic_control = 0xf9, has_palette = 0x80;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(signature_size);
   std::uint32_t width = reader.u16_le(), height = reader.u16_le();
   const int screen_flags = reader.u8();
@@ -146,7 +146,7 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
 
   std::optional<std::uint8_t> transparent;
   for (int block = 0; (block = reader.u8()) != image;) {
-    if (block == end) fail(format_name, "it holds no frame");
+    if (block == end) fail(kFormatName, "it holds no frame");
     if (block != extension) continue;
     const int label = reader.u8();
     const std::vector<std::uint8_t> data = read_blocks(reader);
@@ -162,13 +162,13 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
     else
       colors.needed = false;
   }
-  check_size(format_name, frame_width, frame_height, max_pixels);
+  check_size(kFormatName, frame_width, frame_height, max_pixels);
   width = std::max(width, left + frame_width);
   height = std::max(height, top + frame_height);
-  check_size(format_name, width, height, max_pixels);
+  check_size(kFormatName, width, height, max_pixels);
 
   const int literal_bits = reader.u8();
-  if (literal_bits > 11) fail(format_name, "its compressed data is damaged");
+  if (literal_bits > 11) fail(kFormatName, "its compressed data is damaged");
   const std::vector<std::uint8_t> data = read_blocks(reader);
   const std::vector<std::uint8_t> indices =
       expand(data, literal_bits, std::size_t{frame_width} * frame_height);

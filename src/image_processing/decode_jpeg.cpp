@@ -17,7 +17,7 @@ namespace instructblip::image_decoding {
 #if defined(INSTRUCTBLIP_HAVE_JPEG)
 namespace {
 
-constexpr std::string_view format_name = "JPEG";
+constexpr std::string_view kFormatName = "JPEG";
 
 /// Pillow's CMYK to RGB, of samples stored inverted (Adobe's custom, which it assumes of all): 4
 /// bytes a pixel.
@@ -135,13 +135,13 @@ bool read_rows(Decompressor& d, std::uint8_t* line, Image& image) {
 
 Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
   Decompressor d(file);
-  if (!start(d)) fail(format_name, d.errors.message);
+  if (!start(d)) fail(kFormatName, d.errors.message);
   if (d.decoder.output_width != markers.width || d.decoder.output_height != markers.height) {
-    fail(format_name, "its headers contradict each other");
+    fail(kFormatName, "its headers contradict each other");
   }
   Image image(static_cast<Index>(markers.width), static_cast<Index>(markers.height));
   std::vector<std::uint8_t> line(4 * std::size_t{markers.width});
-  if (!read_rows(d, line.data(), image)) fail(format_name, d.errors.message);
+  if (!read_rows(d, line.data(), image)) fail(kFormatName, d.errors.message);
   return image;
 }
 

@@ -14,7 +14,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view format_name = "PNG";
+constexpr std::string_view kFormatName = "PNG";
 
 enum ColorType : std::uint8_t { gray = 0, rgb = 2, palette = 3, gray_alpha = 4, rgb_alpha = 6 };
 
@@ -51,7 +51,7 @@ std::uint32_t crc32(Bytes bytes) {
 }
 
 Header read_header(Bytes data, Index max_pixels) {
-  Reader reader(data, format_name);
+  Reader reader(data, kFormatName);
   Header header;
   const std::uint32_t width = reader.u32_be(), height = reader.u32_be();
   header.depth = reader.u8();
@@ -61,13 +61,13 @@ Header read_header(Bytes data, Index max_pixels) {
   const bool small = d == 1 || d == 2 || d == 4;
   const bool known = c == gray || c == rgb || c == palette || c == gray_alpha || c == rgb_alpha;
   if (!known || !(d == 8 || (d == 16 && c != palette) || (small && (c == gray || c == palette)))) {
-    fail(format_name, "bit depth " + std::to_string(d) + " with colour type " + std::to_string(c) +
+    fail(kFormatName, "bit depth " + std::to_string(d) + " with colour type " + std::to_string(c) +
                           " does not exist");
   }
   if (compression != 0 || filter != 0 || interlace > 1) {
-    fail(format_name, "unknown compression, filter or interlace method in its header");
+    fail(kFormatName, "unknown compression, filter or interlace method in its header");
   }
-  check_size(format_name, width, height, max_pixels);
+  check_size(kFormatName, width, height, max_pixels);
   header.width = width;
   header.height = height;
   header.interlaced = interlace == 1;
@@ -147,7 +147,7 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
 
 void read_palette(Bytes data, Chunks& chunks) {
   if (data.size() > sizeof(Palette)) {
-    fail(format_name,
+    fail(kFormatName,
          "its palette has " + std::to_string(data.size() / 3) + " colours, at most 256 can be");
   }
   std::copy_n(data.data(), data.size() / 3 * 3, &chunks.colors.colors[0][0]);
@@ -155,7 +155,7 @@ void read_palette(Bytes data, Chunks& chunks) {
 
 Chunks read_chunks(Bytes file, Index max_pixels) {
   constexpr std::size_t signature_size = 8, ihdr_size = 13;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(signature_size);
   Chunks chunks;
   bool have_header = false, data_ended = false;
@@ -173,11 +173,11 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     // Some writers leave the last checksum out; one that is there must be right.
     if (reader.remaining() >= 4 && reader.u32_be() != crc32(checked)) {
       if (data_ended) break;
-      fail(format_name,
+      fail(kFormatName,
            "the checksum of chunk " + std::string(type) + " is wrong; the file is damaged");
     }
     if (!have_header && (type != "IHDR" || length < ihdr_size)) {
-      fail(format_name, "it does not begin with an IHDR chunk");
+      fail(kFormatName, "it does not begin with an IHDR chunk");
     }
     if (type == "IHDR" && !have_header) chunks.header = read_header(data, max_pixels);
     have_header = true;
@@ -187,7 +187,7 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, data, chunks);
     if (type == "IEND") break;
   }
-  if (chunks.stream.empty()) fail_truncated(format_name);
+  if (chunks.stream.empty()) fail_truncated(kFormatName);
   return chunks;
 }
 
@@ -210,7 +210,7 @@ void unfilter(int filter, std::uint8_t* row, const std::uint8_t* above, Index si
       case 2: predicted = above[i]; break;
       case 3: predicted = (left + above[i]) / 2; break;
       case 4: predicted = paeth(left, above[i], i >= step ? above[i - step] : 0); break;
-      default: fail(format_name, "filter " + std::to_string(filter) + " of a row does not exist");
+      default: fail(kFormatName, "filter " + std::to_string(filter) + " of a row does not exist");
     }
     row[i] = static_cast<std::uint8_t>(row[i] + predicted);
   }
@@ -244,9 +244,9 @@ void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint
 struct Pass {
   Index x0, y0, dx, dy;
 };
-constexpr Pass whole[] = {{0, 0, 1, 1}};
-constexpr Pass adam7[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
-                          {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+constexpr Pass kWhole[] = {{0, 0, 1, 1}};
+constexpr Pass kAdam7[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                           {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
 
 }  // namespace
 
@@ -254,7 +254,7 @@ Decoded decode_png(Bytes file, Index max_pixels) {
   const Chunks chunks = read_chunks(file, max_pixels);
   const Header& header = chunks.header;
   const std::span<const Pass> passes =
-      header.interlaced ? std::span<const Pass>(adam7) : std::span<const Pass>(whole);
+      header.interlaced ? std::span<const Pass>(kAdam7) : std::span<const Pass>(kWhole);
   const auto columns = [&](const Pass& p) { return (header.width - p.x0 + p.dx - 1) / p.dx; };
   const auto lines = [&](const Pass& p) { return (header.height - p.y0 + p.dy - 1) / p.dy; };
   Index expected = 0;
@@ -262,13 +262,13 @@ Decoded decode_png(Bytes file, Index max_pixels) {
     if (columns(pass) > 0) expected += (header.row_bytes(columns(pass)) + 1) * lines(pass);
   }
   // Deflate packs at most 1032 to 1, so a stream that is too short is known before memory is taken.
-  if (expected / 1032 > static_cast<Index>(chunks.stream.size())) fail_truncated(format_name);
+  if (expected / 1032 > static_cast<Index>(chunks.stream.size())) fail_truncated(kFormatName);
 
   constexpr Index spare = 4096;  // some writers append a few bytes; they are ignored
   std::vector<std::uint8_t> raw(static_cast<std::size_t>(expected + spare));
   const std::ptrdiff_t size = inflate(chunks.stream, raw);
-  if (size < 0) fail(format_name, "its compressed data is damaged");
-  if (size < expected) fail_truncated(format_name);
+  if (size < 0) fail(kFormatName, "its compressed data is damaged");
+  if (size < expected) fail_truncated(kFormatName);
 
   Decoded decoded{.image = Image(header.width, header.height)};
   const Index step = std::max(1, header.channels() * header.depth / 8);

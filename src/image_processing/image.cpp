@@ -24,7 +24,7 @@ struct Format {
 };
 
 // A new format is one line here and one file.
-constexpr Format formats[] = {
+constexpr Format kFormats[] = {
     {"\xff\xd8\xff", image_decoding::decode_jpeg},
     {"\x89PNG\r\n\x1a\n", image_decoding::decode_png},
     {"GIF87a", image_decoding::decode_gif},
@@ -127,7 +127,7 @@ Image Image::open(const std::filesystem::path& path, const ImageOptions& options
 }
 
 Image Image::open(std::span<const std::uint8_t> bytes, const ImageOptions& options) {
-  for (const Format& format : formats) {
+  for (const Format& format : kFormats) {
     if (!starts_with(bytes, format.signature)) continue;
     Decoded decoded = format.decode(bytes, options.max_pixels);
     return oriented(std::move(decoded.image), decoded.orientation);

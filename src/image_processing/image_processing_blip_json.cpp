@@ -61,7 +61,7 @@ struct SizeField {
   const char* name;
   std::optional<Index> SizeDict::*field;
 };
-constexpr SizeField size_fields[] = {
+constexpr SizeField kSizeFields[] = {
     {"height", &SizeDict::height},
     {"width", &SizeDict::width},
     {"longest_edge", &SizeDict::longest_edge},
@@ -74,7 +74,7 @@ constexpr SizeField size_fields[] = {
 
 bool is_known_combination(const SizeDict& s) {
   int fields = 0;
-  for (const SizeField& f : size_fields) fields += (s.*f.field).has_value();
+  for (const SizeField& f : kSizeFields) fields += (s.*f.field).has_value();
   if (fields == 1) return s.shortest_edge || s.longest_edge;
   return fields == 2 && ((s.height && s.width) || (s.shortest_edge && s.longest_edge) ||
                          (s.max_height && s.max_width) || (s.min_pixels && s.max_pixels));
@@ -94,9 +94,9 @@ SizeDict read_size(const std::string& key, const json& value, bool default_to_sq
   if (known) {
     for (const auto& item : value.items()) {
       const std::string& name = item.key();
-      const auto* field = std::find_if(std::begin(size_fields), std::end(size_fields),
+      const auto* field = std::find_if(std::begin(kSizeFields), std::end(kSizeFields),
                                        [&](const SizeField& f) { return name == f.name; });
-      known = known && field != std::end(size_fields);
+      known = known && field != std::end(kSizeFields);
       if (known && !item.value().is_null()) {
         size.*field->field = read_length(key + "." + name, item.value());
       }
@@ -113,7 +113,7 @@ SizeDict read_size(const std::string& key, const json& value, bool default_to_sq
 
 json write_size(const SizeDict& size) {
   json object = json::object();
-  for (const SizeField& f : size_fields) {
+  for (const SizeField& f : kSizeFields) {
     if (size.*f.field) object[f.name] = *(size.*f.field);
   }
   return object;

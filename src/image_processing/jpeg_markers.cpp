@@ -10,7 +10,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view format_name = "JPEG";
+constexpr std::string_view kFormatName = "JPEG";
 
 enum Marker : int {
   sof0 = 0xc0,
@@ -33,43 +33,43 @@ bool is_frame(int marker) {
 }
 
 void check_huffman_tables(Bytes segment) {
-  Reader reader(segment, format_name);
+  Reader reader(segment, kFormatName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
-    if (id >> 4 > 1 || (id & 15) > 3) fail(format_name, "a Huffman table has an impossible number");
+    if (id >> 4 > 1 || (id & 15) > 3) fail(kFormatName, "a Huffman table has an impossible number");
     std::uint32_t values = 0, code = 0;
     for (int length = 1; length <= 16; ++length) {
       const std::uint32_t count = reader.u8();
       values += count;
       code = (code << 1) + count;
-      if (code > 1u << length) fail(format_name, "a Huffman table has more codes than fit");
+      if (code > 1u << length) fail(kFormatName, "a Huffman table has more codes than fit");
     }
-    if (values > 256) fail(format_name, "a Huffman table has more than 256 values");
+    if (values > 256) fail(kFormatName, "a Huffman table has more than 256 values");
     reader.take(values);
   }
 }
 
 void check_quantization_tables(Bytes segment) {
-  Reader reader(segment, format_name);
+  Reader reader(segment, kFormatName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
     if (id >> 4 > 1 || (id & 15) > 3)
-      fail(format_name, "a quantisation table has an impossible number");
+      fail(kFormatName, "a quantisation table has an impossible number");
     reader.take(id >> 4 ? 128 : 64);
   }
 }
 
 void read_frame(Bytes segment, JpegMarkers& markers) {
-  Reader reader(segment, format_name);
+  Reader reader(segment, kFormatName);
   const int precision = reader.u8();
   const std::uint32_t height = reader.u16_be(), width = reader.u16_be();
   const int components = reader.u8();
   if (precision != 8)
-    fail(format_name, std::to_string(precision) + " bits a sample are not supported");
+    fail(kFormatName, std::to_string(precision) + " bits a sample are not supported");
   if (components != 1 && components != 3 && components != 4) {
-    fail(format_name, std::to_string(components) + " components are not supported");
+    fail(kFormatName, std::to_string(components) + " components are not supported");
   }
-  if (markers.components != 0) fail(format_name, "it has two frame headers");
+  if (markers.components != 0) fail(kFormatName, "it has two frame headers");
   markers.width = width, markers.height = height, markers.components = components;
 }
 
@@ -92,7 +92,7 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
   std::vector<std::uint8_t> exif;
   int xmp = 0;
   bool scanned = false;
-  Reader reader(file, format_name);
+  Reader reader(file, kFormatName);
   reader.seek(2);
   while (!scanned || reader.remaining() >= 2) {
     if (reader.u8() != 0xff) continue;  // junk between segments is skipped, as other decoders do
@@ -101,7 +101,7 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
     if (marker == eoi) break;
     if (marker == 0 || marker == 1 || marker == soi || (marker >= rst0 && marker <= rst7)) continue;
     const std::uint32_t length = reader.u16_be();
-    if (length < 2) fail(format_name, "a segment has a length below 2");
+    if (length < 2) fail(kFormatName, "a segment has a length below 2");
     const Bytes segment = reader.take(length - 2);
     const std::string_view text(reinterpret_cast<const char*>(segment.data()), segment.size());
     if (marker == dht) check_huffman_tables(segment);
@@ -114,12 +114,12 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
       xmp = xmp_orientation(text.substr(xmp_name.size()));
     }
     if (marker == sos) {
-      if (markers.components == 0) fail(format_name, "a scan begins before the frame header");
+      if (markers.components == 0) fail(kFormatName, "a scan begins before the frame header");
       scanned = true;
       skip_coded_data(file, reader);
     }
   }
-  if (!scanned) fail_truncated(format_name);
+  if (!scanned) fail_truncated(kFormatName);
   markers.orientation = exif_orientation(exif);
   if (markers.orientation == 0) markers.orientation = xmp;
   return markers;

@@ -14,7 +14,7 @@
 namespace instructblip {
 namespace {
 
-constexpr int precision_bits = 32 - 8 - 2;
+constexpr int kPrecisionBits = 32 - 8 - 2;
 
 double box(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
 
@@ -99,7 +99,7 @@ Coefficients coefficients(Index in_size, Index out_size, const Filter& filter) {
     for (Index i = 0; i < count; ++i) {
       double weight = exact[static_cast<std::size_t>(i)];
       if (sum != 0.0) weight /= sum;
-      weight *= 1 << precision_bits;
+      weight *= 1 << kPrecisionBits;
       weights[i] = static_cast<std::int32_t>(weight < 0 ? -0.5 + weight : 0.5 + weight);
     }
     result.first.push_back(first);
@@ -109,10 +109,10 @@ Coefficients coefficients(Index in_size, Index out_size, const Filter& filter) {
 }
 
 std::uint8_t clip(std::int32_t sum) {
-  return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255));
+  return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
-constexpr std::int32_t half = 1 << (precision_bits - 1);
+constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
 
 template <Index channels>
 void resize_row(const std::uint8_t* in, std::uint8_t* out, Index out_width, const Coefficients& k) {
@@ -120,7 +120,7 @@ void resize_row(const std::uint8_t* in, std::uint8_t* out, Index out_width, cons
     const std::int32_t* weights = k.of(x);
     const std::uint8_t* pixel = in + k.first[static_cast<std::size_t>(x)] * channels;
     std::int32_t sums[channels];
-    std::fill_n(sums, channels, half);
+    std::fill_n(sums, channels, kHalf);
     for (Index i = 0; i < k.count[static_cast<std::size_t>(x)]; ++i, pixel += channels) {
       for (Index c = 0; c < channels; ++c) sums[c] += pixel[c] * weights[i];
     }
@@ -128,12 +128,12 @@ void resize_row(const std::uint8_t* in, std::uint8_t* out, Index out_width, cons
   }
 }
 
-constexpr Index rows_per_thread = 16;
+constexpr Index kRowsPerThread = 16;
 
 Image resize_horizontally(const Image& image, Index width, const Filter& filter) {
   const Coefficients k = coefficients(image.width(), width, filter);
   Image result(width, image.height(), image.format());
-  parallel_for(image.height(), rows_per_thread, [&](Index begin, Index end) {
+  parallel_for(image.height(), kRowsPerThread, [&](Index begin, Index end) {
     for (Index y = begin; y < end; ++y) {
       switch (image.format()) {
         case PixelFormat::Gray: resize_row<1>(image.row(y), result.row(y), width, k); break;
@@ -150,11 +150,11 @@ Image resize_vertically(const Image& image, Index height, const Filter& filter) 
   const Coefficients k = coefficients(image.height(), height, filter);
   Image result(image.width(), height, image.format());
   const Index row_bytes = image.width() * image.channels();
-  parallel_for(height, rows_per_thread, [&](Index begin, Index end) {
+  parallel_for(height, kRowsPerThread, [&](Index begin, Index end) {
     std::vector<std::int32_t> sums(static_cast<std::size_t>(row_bytes));
     for (Index y = begin; y < end; ++y) {
       const Index first = k.first[static_cast<std::size_t>(y)];
-      std::fill(sums.begin(), sums.end(), half);
+      std::fill(sums.begin(), sums.end(), kHalf);
       for (Index i = 0; i < k.count[static_cast<std::size_t>(y)]; ++i) {
         const std::uint8_t* in = image.row(first + i);
         const std::int32_t weight = k.of(y)[i];
@@ -185,7 +185,7 @@ Image resize_nearest(const Image& image, Index width, Index height) {
   const std::vector<Index> lines = nearest_positions(image.height(), height);
   const Index channels = image.channels();
   Image result(width, height, image.format());
-  parallel_for(height, rows_per_thread, [&](Index begin, Index end) {
+  parallel_for(height, kRowsPerThread, [&](Index begin, Index end) {
     for (Index y = begin; y < end; ++y) {
       if (lines[static_cast<std::size_t>(y)] < 0) continue;
       const std::uint8_t* in = image.row(lines[static_cast<std::size_t>(y)]);
