@@ -1,5 +1,7 @@
 #include "instructblip/layers/activation.h"
 
+#include <algorithm>
+
 #include "support/compare.h"
 #include "support/fixtures.h"
 
@@ -17,6 +19,15 @@ TEST(ActivationTest, EveryNameEqualsTheReference) {
     for (Index i = 0; i < x.cols(); ++i) {
       EXPECT_NEAR(x.row(0)[i], expected.at<float>({i}), 1e-6f) << fixture["x"].at<float>({i});
     }
+  }
+}
+
+TEST(ActivationTest, EveryNameThatAConfigurationMayHoldIsKnown) {
+  const testing::Fixture fixture("layers/activations");
+  const std::vector<std::string> compared = fixture.names();
+  for (const std::string_view name : activation_names()) {
+    EXPECT_NO_THROW(activation_from_name(name));
+    EXPECT_NE(std::find(compared.begin(), compared.end(), name), compared.end()) << name;
   }
 }
 

@@ -163,6 +163,13 @@ TEST(T5ForConditionalGeneration, BadArgumentsAreErrors) {
                                     {"decoder_input_ids", "labels"});
   testing::expect_error<InputError>([&] { model.forward({.decoder_input_ids = one}); },
                                     {"input_ids"});
+  const Tensor embeds(DType::Float32, {1, 1, model.config().d_model});
+  testing::expect_error<InputError>(
+      [&] {
+        model.forward(
+            {.input_ids = ids, .decoder_input_ids = one, .decoder_inputs_embeds = embeds});
+      },
+      {"decoder_input_ids and decoder_inputs_embeds", "both"});
   testing::expect_error<InputError>(
       [&] { model.forward({.input_ids = ids, .decoder_input_ids = one}); },
       {"2 rows", "1 for the decoder"});

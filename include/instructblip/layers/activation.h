@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "instructblip/configuration/pretrained_config.h"
 #include "instructblip/core/error.h"
 #include "instructblip/kernels/kernels.h"
 
@@ -28,9 +29,11 @@ inline Activation activation_from_name(std::string_view name, std::string_view k
       {"swish", Activation::Silu},
       {"linear", Activation::None},
   }};
-  std::string names;
   for (const auto& [candidate, activation] : known) {
     if (candidate == name) return activation;
+  }
+  std::string names;
+  for (const std::string_view candidate : activation_names()) {
     names += (names.empty() ? "" : ", ") + std::string(candidate);
   }
   throw ConfigError(std::string(key) + " is \"" + std::string(name) + "\", expected one of " +

@@ -38,7 +38,7 @@ constexpr LanguageModelKind language_model_kind(std::string_view model_type) {
           }};
 }
 
-inline constexpr LanguageModelKind language_model_kinds[] = {
+inline constexpr LanguageModelKind kLanguageModelKinds[] = {
     language_model_kind<LlamaForCausalLM, LlamaConfig>("llama"),
     language_model_kind<OPTForCausalLM, OPTConfig>("opt"),
     language_model_kind<T5ForConditionalGeneration, T5Config>("t5"),
@@ -46,7 +46,7 @@ inline constexpr LanguageModelKind language_model_kinds[] = {
 
 INSTRUCTBLIP_INLINE const LanguageModelKind& find_language_model_kind(std::string_view model_type) {
   std::string known;
-  for (const LanguageModelKind& kind : language_model_kinds) {
+  for (const LanguageModelKind& kind : kLanguageModelKinds) {
     if (kind.model_type == model_type) return kind;
     known += (known.empty() ? "" : ", ") + std::string(kind.model_type);
   }
@@ -69,7 +69,7 @@ INSTRUCTBLIP_INLINE std::unique_ptr<LanguageModel> AutoLanguageModel::from_pretr
 
 INSTRUCTBLIP_INLINE std::vector<std::string> AutoLanguageModel::model_types() {
   std::vector<std::string> types;
-  for (const detail::LanguageModelKind& kind : detail::language_model_kinds) {
+  for (const detail::LanguageModelKind& kind : detail::kLanguageModelKinds) {
     types.emplace_back(kind.model_type);
   }
   return types;

@@ -1,6 +1,8 @@
 // The arguments of a decoder-only model's `forward`, with the reference's names.
 #pragma once
 
+#include <string>
+
 #include "instructblip/core/error.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/embedding.h"
@@ -22,28 +24,25 @@ struct CausalLMInputs {
   ForwardCapture capture() const { return {output_hidden_states, output_attentions}; }
 };
 
-/// The kept rows of such a call and their embeddings.
-struct EmbeddedBatch {
-  PaddedBatch batch;
-  Matrix embeddings;  // [rows, embedding size]
-};
-
 /// Embeds the ids, or takes the embeddings that were given. Throws InputError unless exactly one of
-/// them was.
+/// them was; `prefix` stands before the arguments' names in messages ("decoder_").
 inline EmbeddedBatch embed_batch(const TensorView& input_ids, const TensorView& inputs_embeds,
                                  const TensorView& attention_mask, const Embedding& embed_tokens,
-                                 std::string_view mask_name = "attention_mask") {
+                                 const std::string& prefix = "") {
   if ((input_ids.data != nullptr) == (inputs_embeds.data != nullptr)) {
-    throw InputError("You must specify exactly one of input_ids or inputs_embeds");
+    throw InputError("exactly one of " + prefix + "input_ids and " + prefix +
+                     "inputs_embeds is needed, found " +
+                     (input_ids.data != nullptr ? "both" : "neither"));
   }
   const bool embedded = inputs_embeds.data != nullptr;
   const TensorView& given = embedded ? inputs_embeds : input_ids;
   if (given.rank() != (embedded ? 3 : 2)) {
-    throw InputError(std::string(embedded ? "inputs_embeds" : "input_ids") + " has the shape " +
+    throw InputError(prefix + (embedded ? "inputs_embeds" : "input_ids") + " has the shape " +
                      to_string(given.shape) + ", expected " +
                      (embedded ? "[batch, length, width]" : "[batch, length]"));
   }
-  EmbeddedBatch result{PaddedBatch(given.dim(0), given.dim(1), attention_mask, mask_name), {}};
+  EmbeddedBatch result{
+      PaddedBatch(given.dim(0), given.dim(1), attention_mask, prefix + "attention_mask"), {}};
   result.embeddings = embedded ? result.batch.gather(inputs_embeds)
                                : embed_tokens(result.batch.gather_ids(input_ids));
   return result;

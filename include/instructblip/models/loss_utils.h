@@ -15,7 +15,7 @@
 namespace instructblip {
 
 /// A label that is not counted.
-inline constexpr std::int64_t ignored_label = -100;
+inline constexpr std::int64_t kIgnoredLabel = -100;
 
 /// log softmax(logits)[id], summed in double.
 inline double log_probability(const float* logits, Index vocab_size, std::int64_t id) {
@@ -33,7 +33,7 @@ inline float cross_entropy(MatrixView logits, const std::vector<std::int64_t>& l
   Index counted = 0;
   for (Index r = 0; r < logits.rows; ++r) {
     const std::int64_t label = labels[static_cast<std::size_t>(r)];
-    if (label == ignored_label) continue;
+    if (label == kIgnoredLabel) continue;
     if (label < 0 || label >= logits.cols) {
       throw InputError("labels hold " + std::to_string(label) +
                        ", expected -100 or an id from 0 to " + std::to_string(logits.cols - 1));
@@ -56,7 +56,7 @@ inline float for_causal_lm_loss(MatrixView logits, const TensorView& labels,
     for (Index r = batch.rows.begin(b); r < batch.rows.begin(b + 1); ++r) {
       const Index next = batch.columns[static_cast<std::size_t>(r)] + 1;
       shifted.push_back(next < batch.length ? all.data<std::int64_t>()[b * batch.length + next]
-                                            : ignored_label);
+                                            : kIgnoredLabel);
     }
   }
   return cross_entropy(logits, shifted);
@@ -82,7 +82,7 @@ inline Tensor shift_tokens_right(const TensorView& labels,
   for (Index i = 0; i < all.size(); ++i) {
     const std::int64_t before =
         i % length == 0 ? *decoder_start_token_id : all.data<std::int64_t>()[i - 1];
-    shifted.data<std::int64_t>()[i] = before == ignored_label ? *pad_token_id : before;
+    shifted.data<std::int64_t>()[i] = before == kIgnoredLabel ? *pad_token_id : before;
   }
   return shifted;
 }

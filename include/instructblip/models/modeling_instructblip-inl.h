@@ -169,8 +169,8 @@ INSTRUCTBLIP_INLINE BaseModelOutputWithVisionQformerOutputs InstructBlipModel::i
   return outputs;
 }
 
-INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipModel::embed_prompt(
-    const InstructBlipInputs& inputs, const Tensor& features) const {
+INSTRUCTBLIP_INLINE EmbeddedBatch InstructBlipModel::embed_prompt(const InstructBlipInputs& inputs,
+                                                                  const Tensor& features) const {
   const Shape shape = detail::prompt_shape(inputs, features, *language_model_);
   const Index batch = shape[0], length = shape[1];
   const MatrixView image_rows = detail::as_rows(features);
@@ -190,7 +190,7 @@ INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipModel::embed_prompt(
   const Matrix text_rows = detail::text_embeddings(*language_model_, inputs, placeholders, mask);
   if (legacy) mask = detail::columns_before(expected, 1, mask);
 
-  Prompt prompt{PaddedBatch(batch, before + length, mask), {}};
+  EmbeddedBatch prompt{PaddedBatch(batch, before + length, mask), {}};
   prompt.embeddings = Matrix(prompt.batch.rows.rows(), features.dim(-1));
   for (Index b = 0; b < batch; ++b) {
     const auto is_image = [&](Index c) {
@@ -284,7 +284,7 @@ InstructBlipModel::forward(const InstructBlipInputs& inputs, LogitsFor logits) c
   detail::require_one_source(inputs);
   BaseModelOutputWithVisionQformerOutputs features =
       inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : image_features(inputs, {});
-  Prompt prompt = embed_prompt(inputs, features.pooler_output);
+  EmbeddedBatch prompt = embed_prompt(inputs, features.pooler_output);
   InstructBlipForConditionalGenerationModelOutput outputs;
   const TimedZone zone("language_model");
   const bool decoder_only = config_.use_decoder_only_language_model();
@@ -357,8 +357,8 @@ INSTRUCTBLIP_INLINE ImageFeatures InstructBlipForConditionalGeneration::encode_i
               .last_hidden_state};
 }
 
-INSTRUCTBLIP_INLINE InstructBlipModel::Prompt InstructBlipForConditionalGeneration::embed_prompt(
-    const InstructBlipInputs& inputs) const {
+INSTRUCTBLIP_INLINE EmbeddedBatch
+InstructBlipForConditionalGeneration::embed_prompt(const InstructBlipInputs& inputs) const {
   detail::require_one_source(inputs);
   if (inputs.mm_encoder_outputs != nullptr) {
     return model_.embed_prompt(inputs, inputs.mm_encoder_outputs->pooler_output);
@@ -396,7 +396,7 @@ INSTRUCTBLIP_INLINE GenerateOutput InstructBlipForConditionalGeneration::generat
     inputs.input_ids = beginnings;
   }
 
-  InstructBlipModel::Prompt prompt = model_.embed_prompt(inputs, features.pooler_output);
+  EmbeddedBatch prompt = model_.embed_prompt(inputs, features.pooler_output);
   const bool decoder_only = this->config().use_decoder_only_language_model();
   if (decoder_only) prompt.batch.use_compact_positions();
   GenerateInputs prompts{.inputs_embeds = prompt.embeddings,

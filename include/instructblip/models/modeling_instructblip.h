@@ -93,12 +93,6 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
 /// Vision tower, Q-Former and bare language model. Immutable; safe to call from several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipModel {
  public:
-  /// The prompts of a batch, the image's features in their places.
-  struct Prompt {
-    PaddedBatch batch;
-    Matrix embeddings;  // [kept rows, embedding size]
-  };
-
   /// Reads the tensors below `weights`; whoever made it calls `finish`.
   InstructBlipModel(const Weights& weights, const InstructBlipConfig& config,
                     bool with_head = false);
@@ -121,7 +115,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipModel {
 
   BaseModelOutputWithVisionQformerOutputs image_features(const InstructBlipInputs& inputs,
                                                          const ForwardCapture& capture) const;
-  Prompt embed_prompt(const InstructBlipInputs& inputs, const Tensor& image_features) const;
+  EmbeddedBatch embed_prompt(const InstructBlipInputs& inputs, const Tensor& image_features) const;
   InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs,
                                                           LogitsFor logits) const;
 
@@ -149,21 +143,24 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs) const;
 
   /// Vision tower, Q-Former and projection. pixel_values float32 [images, 3, height, width],
-  /// qformer_input_ids int64 [images, length].
+  /// qformer_input_ids int64 [images, length]. Throws InputError, naming the argument, on shapes
+  /// that do not fit.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
       const TensorView& pixel_values, const TensorView& qformer_input_ids,
       const TensorView& qformer_attention_mask = {}, bool interpolate_pos_encoding = false,
       const ForwardCapture& capture = {}) const;
 
-  /// The vision tower alone, for `generate` to ask about often.
+  /// The vision tower alone, for `generate` to ask about often: pixel_values as above -> [images,
+  /// 1 + patches, vision hidden_size]. Throws InputError on another shape.
   ImageFeatures encode_image(const TensorView& pixel_values,
                              bool interpolate_pos_encoding = false) const;
 
   /// The prompts as the language model reads them: embedded, without padding, the pictures'
-  /// features in the places of their placeholders.
-  InstructBlipModel::Prompt embed_prompt(const InstructBlipInputs& inputs) const;
+  /// features in the places of their placeholders. Throws InputError as `forward`.
+  EmbeddedBatch embed_prompt(const InstructBlipInputs& inputs) const;
 
-  /// Answers each prompt. Without input_ids a prompt is the placeholders and the language model's
+  /// Answers each prompt. Throws InputError as `forward` and `instructblip::generate` do. Without
+  /// input_ids a prompt is the placeholders and the language model's
   /// BOS. See GenerationConfig for lengths and defaults. The lengths of a legacy decoder-only
   /// checkpoint, whose `sequences` hold no placeholders, are 4.49's: a prompt of t ids is taken off
   /// `min_length` before it counts, t + 1 off `max_length`.

@@ -15,13 +15,13 @@ namespace instructblip {
 namespace detail {
 
 // The reference builds every norm of OPT with torch's default.
-inline constexpr double opt_layer_norm_eps = 1e-5;
+inline constexpr double kOptLayerNormEps = 1e-5;
 
 INSTRUCTBLIP_INLINE LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config) {
   if (!config.layer_norm_elementwise_affine) {
-    return LayerNorm(config.hidden_size, opt_layer_norm_eps);
+    return LayerNorm(config.hidden_size, kOptLayerNormEps);
   }
-  return LayerNorm(weights, config.hidden_size, opt_layer_norm_eps);
+  return LayerNorm(weights, config.hidden_size, kOptLayerNormEps);
 }
 
 // Where a checkpoint with or without a head keeps the model.

@@ -326,9 +326,9 @@ INSTRUCTBLIP_INLINE T5Forward t5_forward(const T5Model& model, const Seq2SeqInpu
   if (inputs.decoder_input_ids.data == nullptr && inputs.decoder_inputs_embeds.data == nullptr) {
     throw InputError("T5: decoder_input_ids, decoder_inputs_embeds or labels are required");
   }
-  EmbeddedBatch answer = embed_batch(inputs.decoder_input_ids, inputs.decoder_inputs_embeds,
-                                     inputs.decoder_attention_mask, model.decoder().embed_tokens(),
-                                     "decoder_attention_mask");
+  EmbeddedBatch answer =
+      embed_batch(inputs.decoder_input_ids, inputs.decoder_inputs_embeds,
+                  inputs.decoder_attention_mask, model.decoder().embed_tokens(), "decoder_");
   if (prompt.batch.batch != answer.batch.batch) {
     throw InputError("T5: " + std::to_string(prompt.batch.batch) + " rows for the encoder, but " +
                      std::to_string(answer.batch.batch) + " for the decoder");

@@ -50,6 +50,12 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
                                          const PaddedBatch& keys) const;
 };
 
+/// The kept rows of a padded batch and their embeddings.
+struct EmbeddedBatch {
+  PaddedBatch batch;
+  Matrix embeddings;  // [rows, embedding size]
+};
+
 }  // namespace instructblip
 
 #ifdef INSTRUCTBLIP_HEADER_DEFINITIONS

@@ -128,8 +128,8 @@ INSTRUCTBLIP_INLINE Tensor legacy_labels(const TensorView& labels, Index batch, 
                      std::to_string(batch) + ", at most " + std::to_string(length) + "]");
   }
   Tensor text = as_ids(labels, labels.shape, "labels");
-  for (Index b = 0; b < batch; ++b) text.at<std::int64_t>({b, 0}) = ignored_label;
-  return columns_before(length - labels.dim(1), ignored_label, text);
+  for (Index b = 0; b < batch; ++b) text.at<std::int64_t>({b, 0}) = kIgnoredLabel;
+  return columns_before(length - labels.dim(1), kIgnoredLabel, text);
 }
 
 INSTRUCTBLIP_INLINE Tensor last_columns(const Tensor& values, Index count) {

@@ -19,8 +19,7 @@ struct ReadPrompts {
   Tensor logits;  // [prompts, vocab_size], of what comes next
 };
 
-INSTRUCTBLIP_INLINE ReadPrompts read_prompts(const LanguageModel& model,
-                                             InstructBlipModel::Prompt prompt) {
+INSTRUCTBLIP_INLINE ReadPrompts read_prompts(const LanguageModel& model, EmbeddedBatch prompt) {
   ReadPrompts read;
   const Index count = prompt.batch.batch;
   for (Index b = 0; b < count; ++b) {
@@ -254,7 +253,7 @@ predict_answers(const InstructBlipForConditionalGeneration& model, const Instruc
                 const PredictAnswersOptions& options, const TokenIds& eos_token_id) {
   const LanguageModel& language_model = model.language_model();
   const bool encoder_decoder = language_model.traits().is_encoder_decoder;
-  InstructBlipModel::Prompt prompt = model.embed_prompt(inputs);
+  EmbeddedBatch prompt = model.embed_prompt(inputs);
   if (!encoder_decoder) prompt.batch.use_compact_positions();
   GenerationConfig config;
   config.num_beams = options.num_beams;
