@@ -45,7 +45,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public PretrainedConfig {
   void check(const std::string& where) const override;
 };
 
-/// The Q-Former: a BERT whose queries look at the picture, given the instruction.
+/// The Q-Former: a BERT whose queries look at the picture, given the instruction. Defaults: the
+/// reference's.
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
  public:
   /// Words of the Q-Former's own tokenizer.
@@ -81,7 +82,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
   void check(const std::string& where) const override;
 };
 
-/// The whole model.
+/// The whole model. Defaults: the reference's, with default parts.
 class INSTRUCTBLIP_EXPORT InstructBlipConfig : public PretrainedConfig {
  public:
   InstructBlipVisionConfig vision_config;

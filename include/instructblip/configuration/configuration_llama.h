@@ -12,6 +12,7 @@
 
 namespace instructblip {
 
+/// Defaults: the reference's (LLaMA-7B).
 class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
  public:
   Index hidden_size = 4096;

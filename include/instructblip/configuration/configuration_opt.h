@@ -11,6 +11,7 @@
 
 namespace instructblip {
 
+/// Defaults: the reference's (facebook/opt-125m).
 class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfig {
  public:
   Index hidden_size = 768;

@@ -11,6 +11,7 @@
 
 namespace instructblip {
 
+/// Defaults: the reference's (google-t5/t5-small).
 class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
  public:
   /// Width of the hidden states (`hidden_size` in other configurations).

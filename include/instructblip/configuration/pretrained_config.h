@@ -21,8 +21,7 @@ class ConfigWriter;
 
 /// Base of every configuration. A class T that derives from it has
 ///   T::from_pretrained(path)  reads config.json of a folder, or a file; a part of a model finds
-///   its
-///                             own section in a whole checkpoint's file
+///                             its own section in a whole checkpoint's file
 ///   T::from_json(text)        reads the text of such a file
 /// Both throw ConfigError, naming file, key, what was expected and what was found. Generation
 /// settings of old files (`num_beams`, `max_length`, ...) are dropped, as in the reference.

@@ -35,6 +35,7 @@ struct TensorView {
   TensorView() = default;
   INSTRUCTBLIP_EXPORT TensorView(const void* data, DType dtype, Shape shape);
 
+  /// Size of one dimension, which must exist; negative counts from the end.
   Index dim(Index i) const { return shape[static_cast<std::size_t>(i < 0 ? i + rank() : i)]; }
   Index rank() const { return static_cast<Index>(shape.size()); }
   INSTRUCTBLIP_EXPORT Index size() const;
@@ -58,7 +59,7 @@ class INSTRUCTBLIP_EXPORT Tensor {
  public:
   /// An empty tensor: no elements, shape [0].
   Tensor();
-  /// Zero-filled.
+  /// Zero-filled. Throws InputError on a shape that cannot be, as all that take one.
   Tensor(DType dtype, Shape shape);
   /// Copies `values`. Throws InputError if their number is not the product of `shape`.
   template <class T>
@@ -106,7 +107,8 @@ class INSTRUCTBLIP_EXPORT Tensor {
   TensorView view() const { return {raw(), dtype_, shape_}; }
   operator TensorView() const { return view(); }  // NOLINT: a tensor is usable wherever a view is
 
-  /// The same elements under another shape (same product; one dimension may be -1).
+  /// A copy of the elements under another shape; one dimension may be -1. Throws InputError if the
+  /// products differ.
   Tensor reshaped(Shape shape) const;
   /// Converted element by element (floats round to nearest even; float to integer truncates).
   Tensor to(DType dtype) const;
@@ -175,7 +177,8 @@ class INSTRUCTBLIP_EXPORT Matrix {
   Matrix& operator=(const Matrix&) = delete;
   ~Matrix();
 
-  /// Copies a [..., cols] float32 tensor, all leading dimensions taken as rows.
+  /// Copies a [..., cols] float32 tensor, all leading dimensions taken as rows. Throws InputError
+  /// on another type or a scalar.
   static Matrix from(const TensorView& tensor);
   static Matrix copy_of(MatrixView view);
 
@@ -188,7 +191,8 @@ class INSTRUCTBLIP_EXPORT Matrix {
   MatrixView view() const { return view_; }
   operator MatrixView() const { return view_; }   // NOLINT: passed as it is to kernels
   operator MutableMatrixView() { return view_; }  // NOLINT
-  /// A contiguous float32 tensor of `shape` (product = rows * cols; default [rows, cols]).
+  /// A contiguous float32 tensor of `shape` (default [rows, cols]). Throws InputError if its
+  /// product is not rows * cols.
   Tensor to_tensor(Shape shape = {}) const;
 
  private:

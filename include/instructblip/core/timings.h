@@ -27,8 +27,9 @@ struct ZoneTimings {
   double seconds = 0;
   double min_seconds = 0;
   double max_seconds = 0;
-  double sum_of_squares = 0;
+  double sum_of_squares = 0;  // of the seconds; what standard_deviation is made from
 
+  /// Seconds of one visit; 0 if there was none.
   double mean() const { return count == 0 ? 0 : seconds / static_cast<double>(count); }
   /// Of the visits, not of their mean; 0 for less than two.
   INSTRUCTBLIP_EXPORT double standard_deviation() const;

@@ -52,6 +52,7 @@ struct SequenceBias {
   bool operator==(const SequenceBias&) const = default;
 };
 
+/// See GenerationConfig::exponential_decay_length_penalty.
 struct ExponentialDecay {
   Index start_index = 0;
   double decay_factor = 1;
@@ -176,11 +177,13 @@ struct GenerationConfig {
   /// Reads generation_config.json in a folder, or the file itself. Throws ConfigError: no such
   /// file, malformed JSON, a value of the wrong type.
   INSTRUCTBLIP_EXPORT static GenerationConfig from_pretrained(const std::filesystem::path& path);
-  /// `json`: an object with the keys of a generation_config.json; null leaves a field unset.
+  /// `json`: an object with the keys of a generation_config.json; null leaves a field unset. Throws
+  /// ConfigError as from_pretrained.
   INSTRUCTBLIP_EXPORT static GenerationConfig from_json(std::string_view json);
   /// The fields that are set, indented by two, keys in alphabetical order.
   INSTRUCTBLIP_EXPORT std::string to_json() const;
-  /// Writes generation_config.json into `folder`, which is made if it does not exist.
+  /// Writes generation_config.json into `folder`, which is made if it does not exist. Throws
+  /// ConfigError if it cannot.
   INSTRUCTBLIP_EXPORT void save_pretrained(const std::filesystem::path& folder) const;
 
   /// What `generate` checks first, prompt or model aside: throws InputError on values that cannot
@@ -193,9 +196,6 @@ struct GenerationConfig {
 };
 
 /// Calls visit(name, member pointer) for every field but `other`, in the order above.
-template <class Visitor>
-void visit_fields(Visitor&& visit);
-
 template <class Visitor>
 void visit_fields(Visitor&& visit) {
   using C = GenerationConfig;

@@ -29,12 +29,14 @@ struct LanguageModelTraits {
   bool forward_positions_from_mask = false;
 };
 
-/// Intermediate values, kept when asked for. Hidden states are [rows, hidden_size] over the ragged
-/// rows of the call; attentions are [layer][sequence] -> [heads, queries, keys].
+/// Which intermediate values a call keeps.
 struct ForwardCapture {
   bool hidden_states = false;
   bool attentions = false;
 };
+/// The values that were kept, empty if not asked for. Hidden states are [layer] -> [rows,
+/// hidden_size] over the ragged rows of the call, the embeddings first; attentions are
+/// [layer][sequence] -> [heads, queries, keys].
 struct CapturedStates {
   std::vector<Tensor> hidden_states;
   std::vector<std::vector<Tensor>> attentions;
@@ -59,8 +61,10 @@ class DecoderState {
   virtual const CapturedStates* encoder_states() const { return nullptr; }
 };
 
+/// Which rows of a `decode` get logits: the last of each sequence, all, or none.
 enum class LogitsFor { LastRow, AllRows, None };
 
+/// What `decode` gives.
 struct DecodeOutput {
   /// LastRow: [sequences, vocab_size], of each sequence's last row; AllRows: [rows, vocab_size].
   /// float32.

@@ -19,12 +19,12 @@ namespace instructblip {
 
 /// Why a row ended.
 enum class FinishReason {
-  Length,      ///< max_length or max_new_tokens
-  EosToken,    ///< one of the eos ids
-  StopString,  ///< a token that completes one of stop_strings
-  MaxTime,     ///< max_time
-  Criterion,   ///< a stopping criterion of the caller's own
-  Cancelled,   ///< GenerateCallbacks::cancelled, or the streamer said so
+  Length,      // max_length or max_new_tokens
+  EosToken,    // one of the eos ids
+  StopString,  // a token that completes one of stop_strings
+  MaxTime,     // max_time
+  Criterion,   // a stopping criterion of the caller's own
+  Cancelled,   // GenerateCallbacks::cancelled, or the streamer said so
 };
 
 /// A row that has just got an id. Beam search asks for every candidate, before it is chosen.

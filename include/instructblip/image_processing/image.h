@@ -17,6 +17,7 @@ enum class PixelFormat { Gray, GrayAlpha, RGB, RGBA };
 
 constexpr Index channels_of(PixelFormat format) { return static_cast<Index>(format) + 1; }
 
+/// What a file may be when it is decoded.
 struct ImageOptions {
   /// Most pixels (width x height) that a file may decode to; checked against its header before
   /// memory is taken for them. The default is the size above which Pillow refuses to decode.

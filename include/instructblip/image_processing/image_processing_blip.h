@@ -86,7 +86,8 @@ class INSTRUCTBLIP_EXPORT BlipImageProcessor {
   /// As the reference writes it: sorted keys, two spaces of indentation, a line end.
   std::string to_json() const;
 
-  /// Writes preprocessor_config.json into `folder`, which is created where missing.
+  /// Writes preprocessor_config.json into `folder`, which is created where missing. Throws
+  /// ConfigError if it cannot.
   void save_pretrained(const std::filesystem::path& folder) const;
 
   /// images -> pixel_values [images, channels, height, width]; channels is 3 unless

@@ -41,19 +41,21 @@ INSTRUCTBLIP_EXPORT void matmul(MatrixView x, const PreparedMatrix& weight, Muta
                                 const Epilogue& epilogue = {});
 
 /// y[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, mean and variance (biased) per row.
-/// y may be x. weight and bias [cols].
+/// x, y [rows, cols], y may be x; weight and bias [cols]. Throws InputError if the shapes do not
+/// fit.
 INSTRUCTBLIP_EXPORT void layer_norm(MatrixView x, const float* weight, const float* bias, float eps,
                                     MutableMatrixView y);
 
-/// y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. y may be x.
+/// y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, y [rows, cols], y may be x; weight [cols].
+/// Throws InputError if the shapes do not fit.
 INSTRUCTBLIP_EXPORT void rms_norm(MatrixView x, const float* weight, float eps,
                                   MutableMatrixView y);
 
-/// x = activation(x), in place.
+/// x = activation(x), in place. Throws InputError unless x is float32.
 INSTRUCTBLIP_EXPORT void activate(MutableMatrixView x, Activation activation);
 
-/// y[r] = table[ids[r]] as float32. Throws InputError naming the row and the id if one is outside
-/// the table.
+/// y[r] = table[ids[r]] as float32, y [ids, in_features]. Throws InputError naming the row and the
+/// id if one is outside the table.
 INSTRUCTBLIP_EXPORT void embedding_rows(const PreparedMatrix& table,
                                         std::span<const std::int64_t> ids, MutableMatrixView y);
 
@@ -89,10 +91,11 @@ struct AttentionSequence {
   float* probabilities = nullptr;
 };
 
+/// The heads of an attention call.
 struct AttentionShape {
   Index num_heads = 1;
-  Index num_key_value_heads =
-      1;  // query head h reads key head h / (num_heads / num_key_value_heads)
+  /// Query head h reads key head h / (num_heads / num_key_value_heads).
+  Index num_key_value_heads = 1;
   Index head_dim = 1;
   float scale = 1.0f;  // of the scores, before the bias
 };

@@ -12,9 +12,9 @@ namespace instructblip {
 
 /// How a weight is prepared.
 struct PreparePolicy {
-  /// The type that the weight is read in: Float32 or BFloat16. A tensor that a file holds in this
-  /// type stays in the mapped file; another type is converted, tensor by tensor. Float16 is
-  /// computed in Float32. bfloat16 is read as stored in both cases (widening is exact).
+  /// The type that the weight is read in: Float32 or BFloat16, else `prepare` throws InputError. A
+  /// tensor that a file holds in this type stays in the mapped file, and so does bfloat16 where
+  /// Float32 is asked for (widening is exact); what else there is is converted, tensor by tensor.
   DType dtype = DType::Float32;
 };
 

@@ -26,18 +26,20 @@ class INSTRUCTBLIP_EXPORT KvCache {
   Index length(Index sequence) const { return tables_[static_cast<std::size_t>(sequence)].length; }
 
   /// Makes room for rows.count(s) more positions of each sequence s; once per forward pass, before
-  /// `write`.
+  /// `write`. Throws InputError if the rows are of another number of sequences.
   void extend(const RowTable& rows);
   /// Stores keys and values [rows, width] of one layer in the room made by the last `extend(rows)`.
+  /// Throws InputError if layer or shapes do not fit.
   void write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows);
-  /// Everything cached for one sequence and layer, in order.
+  /// Everything cached for one sequence and layer, which must exist, in order.
   std::vector<KeyValueSpan> spans(Index layer, Index sequence) const;
 
   /// New sequence i continues old sequence sources[i]; any number of new sequences. Covers beams
   /// (reorder), candidates (fork: {0, 0, 0}) and finished rows (select). Throws InputError if a
   /// source does not exist.
   void reorder(std::span<const Index> sources);
-  /// Forgets all but the first `length` positions of a sequence.
+  /// Forgets all but the first `length` positions of a sequence. Throws InputError if the sequence
+  /// does not exist or has fewer.
   void truncate(Index sequence, Index length);
 
  private:

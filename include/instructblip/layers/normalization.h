@@ -41,7 +41,7 @@ class LayerNorm {
         bias_(std::make_shared<const Tensor>(DType::Float32, Shape{size})),
         eps_(static_cast<float>(eps)) {}
 
-  /// x [rows, size] -> [rows, size].
+  /// x [rows, size] -> [rows, size]. Throws InputError on another width.
   Matrix operator()(MatrixView x) const {
     Matrix y(x.rows, x.cols);
     (*this)(x, y);
@@ -69,7 +69,7 @@ class RMSNorm {
       : weight_(std::make_shared<const Tensor>(float_copy(weights["weight"].get({size})))),
         eps_(static_cast<float>(eps)) {}
 
-  /// x [rows, size] -> [rows, size].
+  /// x [rows, size] -> [rows, size]. Throws InputError on another width.
   Matrix operator()(MatrixView x) const {
     Matrix y(x.rows, x.cols);
     (*this)(x, y);

@@ -32,6 +32,7 @@ struct FolderFinding {
 /// "config.json: PROBLEM. REMEDY"
 INSTRUCTBLIP_EXPORT std::string to_string(const FolderFinding& finding);
 
+/// How much of something a checkpoint stores.
 struct StoredSize {
   Index parameters = 0;
   std::size_t bytes = 0;
@@ -45,6 +46,7 @@ struct FolderPart {
   std::map<std::string, StoredSize> by_type;  // "BF16" -> ...
 };
 
+/// What `check_folder` found.
 struct FolderReport {
   std::filesystem::path folder;
   /// Absent if config.json cannot be read.

@@ -10,8 +10,7 @@
 namespace instructblip {
 
 /// The vision tower is most of the work and does not depend on the instruction: encode a picture
-/// once
-/// (`encode_image`), then ask often. A copy copies the features.
+/// once (`encode_image`), then ask often. A copy copies the features.
 struct ImageFeatures {
   Tensor last_hidden_state;  // [images, 1 + patches, vision hidden_size] float32
 

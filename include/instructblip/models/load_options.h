@@ -15,6 +15,7 @@
 
 namespace instructblip {
 
+/// What `from_pretrained` of every model takes besides the path.
 struct LoadOptions {
   /// The type that matrices are computed in, Float32 or BFloat16; tensors stored in another type
   /// are converted one by one. Unset: BFloat16 where the checkpoint holds mostly that, else
@@ -42,13 +43,14 @@ inline DType resolve_dtype(const LoadOptions& options, const Checkpoint& checkpo
 
 namespace detail {
 
+/// The weights of the checkpoint at `path`. Throws CheckpointError as Checkpoint::open.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
   const auto checkpoint = Checkpoint::open(path);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
 }
 
 /// A model that lies in the folder at `path` below the first of `prefixes` under which `probe`
-/// exists, and reads all that is there.
+/// exists, and reads all that is there. Throws ConfigError or CheckpointError.
 template <class Model, class Config>
 Model load_model(const std::filesystem::path& path, const LoadOptions& options,
                  std::initializer_list<std::string_view> prefixes, std::string_view probe) {

@@ -127,6 +127,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerOutput {
   LayerNorm LayerNorm_;
 };
 
+/// An attention block with the norm that ends it.
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerAttention {
  public:
   InstructBlipQFormerAttention(const Weights& weights, const InstructBlipQFormerConfig& config,
@@ -155,6 +156,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerIntermediate {
   Activation intermediate_act_fn_;
 };
 
+/// Self-attention over queries and text, in every cross_attention_frequency-th layer the queries'
+/// attention to the picture, and a feed-forward each for queries and text.
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerLayer {
  public:
   InstructBlipQFormerLayer(const Weights& weights, const InstructBlipQFormerConfig& config,
@@ -177,6 +180,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerLayer {
   InstructBlipQFormerOutput output_query_;
 };
 
+/// The layers one after the other.
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerEncoder {
  public:
   InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config);

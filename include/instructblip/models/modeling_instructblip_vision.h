@@ -113,6 +113,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipEncoderLayer {
   LayerNorm layer_norm2_;
 };
 
+/// The layers one after the other.
 class INSTRUCTBLIP_EXPORT InstructBlipEncoder {
  public:
   InstructBlipEncoder(const Weights& weights, const InstructBlipVisionConfig& config);

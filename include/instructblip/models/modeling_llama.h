@@ -55,6 +55,7 @@ class INSTRUCTBLIP_EXPORT LlamaMLP {
   Activation act_fn_;
 };
 
+/// Norms stand before attention and feed-forward.
 class INSTRUCTBLIP_EXPORT LlamaDecoderLayer {
  public:
   LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config, Index layer_idx);
@@ -82,6 +83,7 @@ class INSTRUCTBLIP_EXPORT LlamaModel {
                                     const LoadOptions& options = {});
 
   /// A padded batch, as the reference's forward. Positions are the columns, whatever the mask.
+  /// Throws InputError on ids outside the vocabulary and on shapes that do not fit.
   BaseModelOutputWithPast forward(const CausalLMInputs& inputs) const;
 
   /// Ragged rows: inputs_embeds [rows, hidden_size] follow what `cache` holds of their sequences ->
@@ -89,6 +91,7 @@ class INSTRUCTBLIP_EXPORT LlamaModel {
   Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
                     const ForwardCapture& capture, CapturedStates& states) const;
 
+  /// An empty cache of this model's sizes.
   KvCache new_cache(Index sequences) const;
   const LlamaConfig& config() const { return config_; }
   const Embedding& embed_tokens() const { return embed_tokens_; }

@@ -43,6 +43,7 @@ class INSTRUCTBLIP_EXPORT OPTLearnedPositionalEmbedding {
   Embedding table_;
 };
 
+/// Self-attention; every query head has a key head of its own.
 class INSTRUCTBLIP_EXPORT OPTAttention {
  public:
   OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx);
@@ -59,6 +60,7 @@ class INSTRUCTBLIP_EXPORT OPTAttention {
   Linear out_proj_;
 };
 
+/// Norms stand before attention and feed-forward, or after them (do_layer_norm_before).
 class INSTRUCTBLIP_EXPORT OPTDecoderLayer {
  public:
   OPTDecoderLayer(const Weights& weights, const OPTConfig& config, Index layer_idx);
@@ -76,6 +78,7 @@ class INSTRUCTBLIP_EXPORT OPTDecoderLayer {
   Activation activation_fn_;
 };
 
+/// Embeddings, positions, layers and the projections around them.
 class INSTRUCTBLIP_EXPORT OPTDecoder {
  public:
   OPTDecoder(const Weights& weights, const OPTConfig& config);
@@ -106,9 +109,12 @@ class INSTRUCTBLIP_EXPORT OPTModel {
   static OPTModel from_pretrained(const std::filesystem::path& path,
                                   const LoadOptions& options = {});
 
-  /// A padded batch, as the reference's forward. Positions count the kept columns alone.
+  /// A padded batch, as the reference's forward. Positions count the kept columns alone. Throws
+  /// InputError on ids outside the vocabulary, positions beyond the table, and shapes that do not
+  /// fit.
   BaseModelOutputWithPast forward(const CausalLMInputs& inputs) const;
 
+  /// An empty cache of this model's sizes.
   KvCache new_cache(Index sequences) const;
   const OPTConfig& config() const { return config_; }
   const OPTDecoder& decoder() const { return decoder_; }

@@ -6,8 +6,7 @@
 // - an encoder reads the prompt; the decoder looks at it through cross-attention, whose keys and
 //   values are computed once for each prompt and shared by all sequences that continue it;
 // - positions are a bias on the scores by distance, held by block 0 and shared by all blocks;
-// scores
-//   are not scaled;
+// - scores are not scaled;
 // - the hidden states outgrow float16: they are float32 here whatever type the weights have.
 //
 // Layers take ragged rows, [rows, d_model]: the positions of all sequences one after the other.
@@ -51,6 +50,7 @@ class INSTRUCTBLIP_EXPORT T5DenseActDense {
   Activation act_;
 };
 
+/// hidden_states += feed-forward(norm(hidden_states)).
 class INSTRUCTBLIP_EXPORT T5LayerFF {
  public:
   T5LayerFF(const Weights& weights, const T5Config& config);
@@ -190,7 +190,8 @@ class INSTRUCTBLIP_EXPORT T5EncoderModel {
   static T5EncoderModel from_pretrained(const std::filesystem::path& path,
                                         const LoadOptions& options = {});
 
-  /// A padded batch, as the reference's forward; the decoder's arguments are not read.
+  /// A padded batch, as the reference's forward; the decoder's arguments are not read. Throws
+  /// InputError on ids outside the vocabulary and on shapes that do not fit.
   BaseModelOutput forward(const Seq2SeqInputs& inputs) const;
 
   const T5Config& config() const { return config_; }
@@ -213,7 +214,8 @@ class INSTRUCTBLIP_EXPORT T5Model {
   static T5Model from_pretrained(const std::filesystem::path& path,
                                  const LoadOptions& options = {});
 
-  /// A padded batch, as the reference's forward.
+  /// A padded batch, as the reference's forward. Throws InputError on ids outside the vocabulary
+  /// and on shapes that do not fit.
   Seq2SeqModelOutput forward(const Seq2SeqInputs& inputs) const;
 
   /// Runs the encoder over inputs_embeds [rows, d_model]; the decoder then has no positions yet.

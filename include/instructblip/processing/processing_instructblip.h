@@ -66,7 +66,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder);
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and qformer_tokenizer/, as
-  /// the reference does; the folder is made where missing.
+  /// the reference does; the folder is made where missing. Throws ConfigError or TokenizerError if
+  /// it cannot.
   void save_pretrained(const std::filesystem::path& folder) const;
 
   /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids` is
@@ -99,8 +100,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   BlipImageProcessor image_processor_;
   std::unique_ptr<Tokenizer> tokenizer_, qformer_tokenizer_;
   std::optional<Index> num_query_tokens_;
-  std::optional<Side>
-      configured_padding_side_;  // from tokenizer_config.json: goes to both tokenizers
+  std::optional<Side> configured_padding_side_;  // of tokenizer_config.json, for both tokenizers
   std::string image_token_;
   std::int64_t image_token_id_ = 0;
 };

@@ -16,6 +16,7 @@
 
 namespace instructblip {
 
+/// How candidates are scored.
 struct RankOptions {
   /// The mean log-likelihood of a candidate's tokens instead of their sum. LAVIS' Vicuna divides by
   /// the length of the padded row, which is the same for all candidates of a call and leaves the
@@ -56,14 +57,15 @@ INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
     const std::vector<std::string>& candidates, const RankOptions& options = {});
 
 /// LAVIS' predict_class: the candidates of each sample from the most to the least likely, int64
-/// [B, candidates].
+/// [B, candidates]. Throws InputError as rank_candidates.
 INSTRUCTBLIP_EXPORT Tensor predict_class(const InstructBlipForConditionalGeneration& model,
                                          const InstructBlipProcessor& processor,
                                          const std::vector<Image>& images,
                                          const std::vector<std::string>& prompts,
                                          const std::vector<std::string>& candidates,
                                          const RankOptions& options = {});
-/// With candidates of its own for each sample.
+/// With candidates of its own for each sample; throws InputError too if they are not one list a
+/// prompt.
 INSTRUCTBLIP_EXPORT std::vector<std::vector<std::int64_t>> predict_class(
     const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
     const std::vector<Image>& images, const std::vector<std::string>& prompts,

@@ -1,6 +1,6 @@
 // What a tokenizer does, whatever its kind: text to ids and back. Mirrors transformers'
-// PreTrainedTokenizerBase
-// (`tokenization_utils_base.py`) and AutoTokenizer (`models/auto/tokenization_auto.py`).
+// PreTrainedTokenizerBase (`tokenization_utils_base.py`) and AutoTokenizer
+// (`models/auto/tokenization_auto.py`).
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ namespace instructblip {
 /// A token that is found in the raw text, before the tokenizer's model sees it.
 struct AddedToken {
   std::string content;
-  bool single_word = false;  ///< only where it is not part of a longer word
-  bool lstrip = false;       ///< takes the white space on its left with it
-  bool rstrip = false;       ///< takes the white space on its right with it
-  bool normalized = true;    ///< looked for in the normalised text instead of the raw one
-  bool special = false;      ///< left out by `skip_special_tokens`
+  bool single_word = false;  // only where it is not part of a longer word
+  bool lstrip = false;       // takes the white space on its left with it
+  bool rstrip = false;       // takes the white space on its right with it
+  bool normalized = true;    // looked for in the normalised text instead of the raw one
+  bool special = false;      // left out by `skip_special_tokens`
 
   bool operator==(const AddedToken&) const = default;
 };
@@ -68,7 +68,8 @@ struct DecodeOptions {
   std::optional<bool> clean_up_tokenization_spaces = std::nullopt;
 };
 
-/// What may be set when a tokenizer is loaded; each wins over the folder's files.
+/// What may be set when a tokenizer is loaded; each wins over the folder's files, and what is unset
+/// is as these say. A field with a class behind it is read by that class alone.
 struct TokenizerOptions {
   std::optional<std::string> bos_token = std::nullopt;
   std::optional<std::string> eos_token = std::nullopt;
@@ -81,17 +82,17 @@ struct TokenizerOptions {
   std::optional<Side> padding_side = std::nullopt;
   std::optional<Side> truncation_side = std::nullopt;
   std::optional<bool> clean_up_tokenization_spaces = std::nullopt;
-  std::optional<bool> add_bos_token = std::nullopt;     ///< given: BOS and EOS are as these two say
-  std::optional<bool> add_eos_token = std::nullopt;     ///< see add_bos_token
-  std::optional<bool> add_prefix_space = std::nullopt;  ///< GPT-2, LLaMA
-  std::optional<bool> legacy = std::nullopt;            ///< LLaMA
-  std::optional<bool> do_lower_case = std::nullopt;     ///< BERT
+  std::optional<bool> add_bos_token = std::nullopt;     // given: BOS and EOS are as these two say
+  std::optional<bool> add_eos_token = std::nullopt;     // see add_bos_token
+  std::optional<bool> add_prefix_space = std::nullopt;  // GPT-2, LLaMA
+  std::optional<bool> legacy = std::nullopt;            // LLaMA
+  std::optional<bool> do_lower_case = std::nullopt;     // BERT
 };
 
 /// Ids of a batch of texts; the rows are of different lengths unless padded.
 struct BatchEncoding {
   std::vector<std::vector<std::int64_t>> input_ids;
-  std::vector<std::vector<std::int64_t>> attention_mask;  ///< 1 text, 0 padding
+  std::vector<std::vector<std::int64_t>> attention_mask;  // 1 text, 0 padding
 };
 
 /// [rows, columns] int64. Throws InputError if the rows differ in length (ask for padding).
@@ -124,8 +125,8 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   }
   /// The beginning of `decode(ids)` that stays whatever ids follow: for text that is shown while it
   /// is generated. Left out is what a later id may complete, join or make invalid: the bytes of a
-  /// character, and with clean_up_tokenization_spaces what looks like the beginning of " ." or "
-  /// n't".
+  /// character, and with clean_up_tokenization_spaces what may begin something that it joins, such
+  /// as " .".
   std::string decode_settled(std::span<const std::int64_t> ids,
                              const DecodeOptions& options = {}) const;
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int64_t>>& sequences,
@@ -195,8 +196,8 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   /// under its id. `special_tokens` makes all of them special. Returns how many were not added
   /// tokens before, as the reference does. Not thread-safe.
   virtual Index add_tokens(const std::vector<AddedToken>& tokens, bool special_tokens = false) = 0;
-  /// Sets a special token's role ("pad_token", ...) and adds the token if it is new. Not
-  /// thread-safe.
+  /// Sets a special token's role ("pad_token", ...) and adds the token if it is new. Returns how
+  /// many were not added tokens before, as `add_tokens`. Not thread-safe.
   virtual Index add_special_token(std::string_view role, const AddedToken& token) = 0;
 
   virtual std::unique_ptr<Tokenizer> clone() const = 0;

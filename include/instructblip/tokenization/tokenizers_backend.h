@@ -1,7 +1,7 @@
 // The tokenizer that all kinds share: a pipeline of normalizer, pre-tokenizer, model,
 // post-processor and decoder, as a tokenizer.json describes it. Mirrors transformers'
-// TokenizersBackend
-// (`tokenization_utils_tokenizers.py`) and the pipeline of the tokenizers library.
+// TokenizersBackend (`tokenization_utils_tokenizers.py`) and the pipeline of the tokenizers
+// library.
 #pragma once
 
 #include <memory>
@@ -22,6 +22,8 @@ namespace instructblip {
 /// each. Any other is a TokenizerError that names it.
 class INSTRUCTBLIP_EXPORT TokenizersBackend : public Tokenizer {
  public:
+  /// From a folder's tokenizer.json. Throws TokenizerError naming the file or the part of it that
+  /// is missing, malformed or not supported.
   static TokenizersBackend from_pretrained(const std::filesystem::path& folder,
                                            const TokenizerOptions& options = {});
   TokenizersBackend(const TokenizersBackend& other);
