@@ -34,12 +34,50 @@ INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> to_rows(const TensorV
   return rows;
 }
 
+// The prompts' ids: as given, or BOS; none where embeddings stand for them.
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> prompt_ids(
+    const GenerateInputs& inputs, const ResolvedConfig& resolved, const Prompt& prompt) {
+  if (is_given(inputs.input_ids) && !(prompt.is_encoder_decoder && prompt.has_embeds)) {
+    check_ids(inputs.input_ids, "input_ids", prompt.has_embeds ? inputs.rows.sequences() : -1, -1);
+    return to_rows(inputs.input_ids);
+  }
+  if (prompt.has_embeds) return {};
+  if (!resolved.bos_token_id) {
+    throw InputError(
+        "`bos_token_id` has to be set where neither `input_ids` nor "
+        "`inputs_embeds` are given");
+  }
+  return {std::vector<std::int64_t>{*resolved.bos_token_id}};
+}
+
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> given_mask(
+    const GenerateInputs& inputs, const std::vector<std::vector<std::int64_t>>& ids, Index batch) {
+  const Index width = ids.empty() ? -1 : static_cast<Index>(ids[0].size());
+  const bool wider = inputs.inputs_embeds.data != nullptr && inputs.attention_mask.rank() == 2 &&
+                     inputs.attention_mask.dim(1) > width;
+  check_ids(inputs.attention_mask, "attention_mask", batch, wider ? -1 : width);
+  return to_rows(inputs.attention_mask);
+}
+
+// Prompts of embeddings alone are as if padded on the left.
+INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> left_padded_mask(const RowTable& rows) {
+  Index length = 0;
+  for (Index s = 0; s < rows.sequences(); ++s) length = std::max(length, rows.count(s));
+  std::vector<std::vector<std::int64_t>> mask;
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    std::vector<std::int64_t>& row = mask.emplace_back(static_cast<std::size_t>(length), 1);
+    std::fill_n(row.begin(), length - rows.count(s), 0);
+  }
+  return mask;
+}
+
 // 1 where a column is not padding. Without a mask the reference takes what equals the padding id
 // for padding, unless that id also ends rows or only embeddings are known.
 INSTRUCTBLIP_INLINE std::vector<std::vector<std::int64_t>> attention_mask_of(
     const GenerateInputs& inputs, const ResolvedConfig& resolved,
-    const std::vector<std::vector<std::int64_t>>& ids) {
-  if (is_given(inputs.attention_mask)) return to_rows(inputs.attention_mask);
+    const std::vector<std::vector<std::int64_t>>& ids, Index batch) {
+  if (is_given(inputs.attention_mask)) return given_mask(inputs, ids, batch);
+  if (ids.empty()) return left_padded_mask(inputs.rows);
   std::vector<std::vector<std::int64_t>> mask = ids;
   const std::optional<std::int64_t> pad = resolved.pad_token_id;
   const std::vector<std::int64_t>& eos = resolved.eos_token_id;
@@ -108,41 +146,12 @@ INSTRUCTBLIP_INLINE PreparedInputs prepare_inputs(const LanguageModel& model,
         "`decoder_input_ids` were given to a decoder-only model, which has no use for "
         "them; the beginning of its answer belongs to input_ids");
   }
-  Index batch = prompt.has_embeds ? inputs.rows.sequences() : -1;
-  std::vector<std::vector<std::int64_t>> ids;
-  if (is_given(inputs.input_ids) && !(traits.is_encoder_decoder && prompt.has_embeds)) {
-    check_ids(inputs.input_ids, "input_ids", batch, -1);
-    ids = to_rows(inputs.input_ids);
-  } else if (!prompt.has_embeds) {
-    if (!resolved.bos_token_id) {
-      throw InputError(
-          "`bos_token_id` has to be set where neither `input_ids` nor "
-          "`inputs_embeds` are given");
-    }
-    ids = {{*resolved.bos_token_id}};
-  }
-  if (!prompt.has_embeds) batch = static_cast<Index>(ids.size());
+  std::vector<std::vector<std::int64_t>> ids = prompt_ids(inputs, resolved, prompt);
+  const Index batch = prompt.has_embeds ? inputs.rows.sequences() : static_cast<Index>(ids.size());
   if (batch == 0) throw InputError("there is no prompt: the batch is empty");
-  const bool has_ids = !ids.empty();
-  if (is_given(inputs.attention_mask)) {
-    const Index width = has_ids ? static_cast<Index>(ids[0].size()) : -1;
-    const bool wider = prompt.has_embeds && inputs.attention_mask.rank() == 2 &&
-                       inputs.attention_mask.dim(1) > width;
-    check_ids(inputs.attention_mask, "attention_mask", batch, wider ? -1 : width);
-  }
 
-  // Which columns are fed; without ids and mask, prompts are as if padded on the left.
-  std::vector<std::vector<std::int64_t>> mask = attention_mask_of(inputs, resolved, ids);
-  if (mask.empty()) {
-    for (Index s = 0; s < batch; ++s) {
-      prompt.padded_length = std::max(prompt.padded_length, inputs.rows.count(s));
-    }
-    for (Index s = 0; s < batch; ++s) {
-      std::vector<std::int64_t> row(static_cast<std::size_t>(prompt.padded_length), 1);
-      std::fill_n(row.begin(), prompt.padded_length - inputs.rows.count(s), 0);
-      mask.push_back(std::move(row));
-    }
-  }
+  const std::vector<std::vector<std::int64_t>> mask =
+      attention_mask_of(inputs, resolved, ids, batch);
   prompt.padded_length = static_cast<Index>(mask[0].size());
   std::vector<std::int64_t> fed;
   for (std::size_t r = 0; r < mask.size(); ++r) {
@@ -177,8 +186,8 @@ INSTRUCTBLIP_INLINE PreparedInputs prepare_inputs(const LanguageModel& model,
   if (traits.is_encoder_decoder) {
     prompt.ids = decoder_prompt(inputs, resolved, batch);
   } else {
-    prompt.ids = has_ids ? std::move(ids)
-                         : std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(batch));
+    ids.resize(static_cast<std::size_t>(batch));
+    prompt.ids = std::move(ids);
   }
   return prepared;
 }

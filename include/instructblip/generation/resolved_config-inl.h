@@ -110,6 +110,59 @@ INSTRUCTBLIP_INLINE void resolve_lengths(ResolvedConfig& resolved, const Prompt&
   }
 }
 
+// How many ids in front of each row are padding, which repetition_penalty does not count.
+INSTRUCTBLIP_INLINE std::vector<Index> padding_before_ids(const Prompt& prompt) {
+  std::vector<Index> counts;
+  for (const std::vector<Index>& columns : prompt.valid_columns) {
+    // Those of an encoder-decoder are the encoder's: the ids that are seen begin with the
+    // decoder's.
+    const bool unpadded = prompt.is_encoder_decoder || columns.empty();
+    const Index before_ids = prompt.padded_length - prompt.length();
+    counts.push_back(unpadded ? 0 : std::max<Index>(columns.front() - before_ids, 0));
+  }
+  return counts;
+}
+
+INSTRUCTBLIP_INLINE void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
+  const auto ignored = [](const std::string& name) {
+    log_warning("`" + name +
+                "` needs the encoder's ids, but it is fed embeddings; the argument is ignored");
+  };
+  if (config.encoder_repetition_penalty.value_or(1) != 1) ignored("encoder_repetition_penalty");
+  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
+  if (prompt.is_encoder_decoder || prompt.length() > 0) return;
+  const auto partial = [](const std::string& name) {
+    log_warning("`" + name + "` without `input_ids` sees new ids only, not the prompt");
+  };
+  if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
+  if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
+}
+
+// Those of sampling alone.
+INSTRUCTBLIP_INLINE LogitsProcessorList make_warpers(const ResolvedConfig& resolved) {
+  const GenerationConfig& config = resolved.config;
+  LogitsProcessorList list;
+  const auto add = [&list]<class P>(P warper) {
+    list.push_back(std::make_shared<const P>(std::move(warper)));
+  };
+  // Beams need a way on besides the ids that end them.
+  const Index keep = resolved.num_beams > 1
+                         ? std::max<Index>(static_cast<Index>(resolved.eos_token_id.size()), 1) + 1
+                         : 1;
+  if (config.temperature.value_or(1) != 1) add(TemperatureLogitsWarper(*config.temperature));
+  if (config.top_h) add(TopHLogitsWarper(*config.top_h));
+  if (config.top_k.value_or(50) != 0) add(TopKLogitsWarper(config.top_k.value_or(50), keep));
+  if (config.top_p.value_or(1) < 1) add(TopPLogitsWarper(*config.top_p, keep));
+  if (config.min_p) add(MinPLogitsWarper(*config.min_p, keep));
+  if (config.typical_p.value_or(1) < 1) add(TypicalLogitsWarper(*config.typical_p, keep));
+  const auto is_cutoff = [](double value) { return value > 0 && value < 1; };
+  if (is_cutoff(config.epsilon_cutoff.value_or(0))) {
+    add(EpsilonLogitsWarper(*config.epsilon_cutoff, keep));
+  }
+  if (is_cutoff(config.eta_cutoff.value_or(0))) add(EtaLogitsWarper(*config.eta_cutoff, keep));
+  return list;
+}
+
 INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
     const ResolvedConfig& resolved, const Prompt& prompt, const LogitsProcessorList& own,
     const PrefixAllowedTokens& prefix_allowed_tokens_fn) {
@@ -119,38 +172,14 @@ INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
   const auto add = [&list]<class P>(P processor) {
     list.push_back(std::make_shared<const P>(std::move(processor)));
   };
-  const bool unseen_prompt = !prompt.is_encoder_decoder && prompt.length() == 0;
+  warn_of_unseen_ids(config, prompt);
 
   if (!config.sequence_bias.empty()) add(SequenceBiasLogitsProcessor(config.sequence_bias));
-  if (config.encoder_repetition_penalty.value_or(1) != 1) {
-    log_warning(
-        "`encoder_repetition_penalty` needs the encoder's ids, but it is fed embeddings; "
-        "the argument is ignored");
-  }
   if (config.repetition_penalty.value_or(1) != 1) {
-    std::vector<Index> ignored;
-    for (const std::vector<Index>& columns : prompt.valid_columns) {
-      // Those of an encoder-decoder are the encoder's: the ids that are seen begin with the
-      // decoder's.
-      const bool unpadded = prompt.is_encoder_decoder || columns.empty();
-      const Index before_ids = prompt.padded_length - prompt.length();
-      ignored.push_back(unpadded ? 0 : std::max<Index>(columns.front() - before_ids, 0));
-    }
-    add(RepetitionPenaltyLogitsProcessor(*config.repetition_penalty, std::move(ignored)));
-    if (unseen_prompt) {
-      log_warning("`repetition_penalty` without `input_ids` sees new ids only, not the prompt");
-    }
+    add(RepetitionPenaltyLogitsProcessor(*config.repetition_penalty, padding_before_ids(prompt)));
   }
   if (config.no_repeat_ngram_size.value_or(0) > 0) {
     add(NoRepeatNGramLogitsProcessor(*config.no_repeat_ngram_size));
-    if (unseen_prompt) {
-      log_warning("`no_repeat_ngram_size` without `input_ids` sees new ids only, not the prompt");
-    }
-  }
-  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) {
-    log_warning(
-        "`encoder_no_repeat_ngram_size` needs the encoder's ids, but it is fed embeddings; "
-        "the argument is ignored");
   }
   if (!config.bad_words_ids.empty()) add(NoBadWordsLogitsProcessor(config.bad_words_ids, eos));
   if (resolved.min_length > 0 && !eos.empty()) {
@@ -179,20 +208,8 @@ INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
   list.insert(list.end(), own.begin(), own.end());
 
   if (resolved.do_sample) {
-    // Beams need a way on besides the ids that end them.
-    const Index keep =
-        resolved.num_beams > 1 ? std::max<Index>(static_cast<Index>(eos.size()), 1) + 1 : 1;
-    if (config.temperature.value_or(1) != 1) add(TemperatureLogitsWarper(*config.temperature));
-    if (config.top_h) add(TopHLogitsWarper(*config.top_h));
-    if (config.top_k.value_or(50) != 0) add(TopKLogitsWarper(config.top_k.value_or(50), keep));
-    if (config.top_p.value_or(1) < 1) add(TopPLogitsWarper(*config.top_p, keep));
-    if (config.min_p) add(MinPLogitsWarper(*config.min_p, keep));
-    if (config.typical_p.value_or(1) < 1) add(TypicalLogitsWarper(*config.typical_p, keep));
-    const auto is_cutoff = [](double value) { return value > 0 && value < 1; };
-    if (is_cutoff(config.epsilon_cutoff.value_or(0))) {
-      add(EpsilonLogitsWarper(*config.epsilon_cutoff, keep));
-    }
-    if (is_cutoff(config.eta_cutoff.value_or(0))) add(EtaLogitsWarper(*config.eta_cutoff, keep));
+    const LogitsProcessorList warpers = make_warpers(resolved);
+    list.insert(list.end(), warpers.begin(), warpers.end());
   }
   if (config.renormalize_logits.value_or(false)) add(LogitNormalization());
   return list;
