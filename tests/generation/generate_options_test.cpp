@@ -13,15 +13,6 @@ namespace {
 
 using Ids = std::vector<std::int64_t>;
 
-LanguageModelTraits decoder_only() {
-  LanguageModelTraits traits;
-  traits.vocab_size = 24;
-  traits.bos_token_id = 1;
-  traits.eos_token_id = {2};
-  traits.pad_token_id = 0;
-  return traits;
-}
-
 LanguageModelTraits encoder_decoder() {
   LanguageModelTraits traits = decoder_only();
   traits.is_encoder_decoder = true;

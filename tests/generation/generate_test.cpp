@@ -11,15 +11,6 @@
 namespace instructblip::testing {
 namespace {
 
-LanguageModelTraits decoder_only() {
-  LanguageModelTraits traits;
-  traits.vocab_size = 24;
-  traits.bos_token_id = 1;
-  traits.eos_token_id = {2};
-  traits.pad_token_id = 0;
-  return traits;
-}
-
 Tensor ids(const std::vector<std::vector<std::int64_t>>& rows) {
   std::vector<std::int64_t> all;
   for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());

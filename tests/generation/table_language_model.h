@@ -22,6 +22,16 @@ inline std::uint32_t mix(std::uint32_t x) {
   return x ^ (x >> 16);
 }
 
+/// A vocabulary of 24 ids: padding 0, BOS 1, EOS 2.
+inline LanguageModelTraits decoder_only() {
+  LanguageModelTraits traits;
+  traits.vocab_size = 24;
+  traits.bos_token_id = 1;
+  traits.eos_token_id = {2};
+  traits.pad_token_id = 0;
+  return traits;
+}
+
 struct TableState : DecoderState {
   std::vector<std::vector<std::uint32_t>> hashes;  // after each position; [0]: before the first
   Tensor encoder_output;

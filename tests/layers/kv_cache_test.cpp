@@ -1,10 +1,8 @@
 #include "instructblip/layers/kv_cache.h"
 
-#include <cstring>
-#include <random>
-
 #include "instructblip/core/error.h"
 #include "instructblip/layers/attention.h"
+#include "kernels/kernel_testing.h"
 
 namespace instructblip {
 namespace {
@@ -141,25 +139,6 @@ TEST(KvCacheTest, WrongCallsAreErrors) {
   EXPECT_THROW(cache.write(0, Matrix(1, 5), Matrix(1, 5), row), InputError);
   EXPECT_THROW(cache.write(1, Matrix(1, kWidth), Matrix(1, kWidth), row), InputError);
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 2}}, 0));
-}
-
-Matrix random_matrix(Index rows, Index cols, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  Matrix m(rows, cols);
-  for (Index r = 0; r < rows; ++r) {
-    for (Index c = 0; c < cols; ++c) m.row(r)[c] = normal(generator);
-  }
-  return m;
-}
-
-bool same_bits(MatrixView a, MatrixView b) {
-  for (Index r = 0; r < a.rows; ++r) {
-    if (std::memcmp(a.row(r), b.row(r), static_cast<std::size_t>(a.cols) * sizeof(float)) != 0) {
-      return false;
-    }
-  }
-  return a.rows == b.rows && a.cols == b.cols;
 }
 
 TEST(AttentionTest, ThroughACacheInAnyStepsAsWithoutOne) {

@@ -30,6 +30,16 @@ inline const InstructBlipForConditionalGeneration& model_of(const std::string& k
       .first->second;
 }
 
+/// A test of every kind of checkpoint, by its folder's name ("opt", "t5", ...).
+class KindTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  const InstructBlipForConditionalGeneration& model() const { return model_of(GetParam()); }
+  Fixture expected() const {
+    return Fixture(std::string("instructblip/") + GetParam() + "/expected");
+  }
+  bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
+};
+
 /// The arguments of one case of a fixture, and the tensors that hold them.
 struct ForwardCase {
   std::map<std::string, Tensor> tensors;

@@ -7,14 +7,7 @@
 namespace instructblip::testing {
 namespace {
 
-class InstructBlipGenerate : public ::testing::TestWithParam<const char*> {
- protected:
-  const InstructBlipForConditionalGeneration& model() const { return model_of(GetParam()); }
-  Fixture expected() const {
-    return Fixture(std::string("instructblip/") + GetParam() + "/expected");
-  }
-  bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
-};
+class InstructBlipGenerate : public KindTest {};
 
 INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipGenerate,
                          ::testing::Values("opt", "llama", "t5", "t5_relu"),

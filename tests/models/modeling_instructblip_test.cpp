@@ -11,13 +11,8 @@
 namespace instructblip::testing {
 namespace {
 
-class InstructBlipForward : public ::testing::TestWithParam<const char*> {
+class InstructBlipForward : public KindTest {
  protected:
-  const InstructBlipForConditionalGeneration& model() const { return model_of(GetParam()); }
-  Fixture expected() const {
-    return Fixture(std::string("instructblip/") + GetParam() + "/expected");
-  }
-  bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
   /// The mask of the logits' positions.
   TensorView mask_of(const ForwardCase& call) const {
     return decoder_only() ? call.inputs.attention_mask : call.inputs.decoder_attention_mask;
