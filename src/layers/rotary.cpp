@@ -102,6 +102,17 @@ std::vector<float> longrope_frequencies(const RopeParameters& rope, Index head_d
   return frequencies;
 }
 
+// The base grows with what `length` exceeds `original_length` by.
+std::vector<float> dynamic_frequencies(const RopeParameters& rope, Index head_dim, Index length,
+                                       Index original_length) {
+  const auto factor = static_cast<float>(*rope.factor);
+  const float stretch = factor * static_cast<float>(length) / static_cast<float>(original_length) -
+                        static_cast<float>(*rope.factor - 1);
+  const auto dim = static_cast<double>(head_dim);
+  const float growth = std::pow(stretch, static_cast<float>(dim / (dim - 2)));
+  return inverse(wave_lengths(static_cast<float>(rope.rope_theta) * growth, head_dim));
+}
+
 double longrope_scaling(const RopeParameters& rope, double original_length,
                         Index max_position_embeddings) {
   if (rope.attention_factor) return *rope.attention_factor;
@@ -114,11 +125,13 @@ double longrope_scaling(const RopeParameters& rope, double original_length,
 }  // namespace
 
 RotaryEmbedding::RotaryEmbedding(const RopeParameters& rope, Index head_dim,
-                                 Index max_position_embeddings) {
+                                 Index max_position_embeddings)
+    : rope_(rope) {
   rope.check("RotaryEmbedding", head_dim, max_position_embeddings);
   const std::string& type = rope.rope_type;
-  const Index original = rope.original_length(max_position_embeddings);
-  const auto original_length = static_cast<double>(original);
+  original_length_ =
+      type == "dynamic" ? max_position_embeddings : rope.original_length(max_position_embeddings);
+  const auto original_length = static_cast<double>(original_length_);
   if (type == "linear") {
     inv_freq_ = linear_frequencies(rope, head_dim);
   } else if (type == "llama3") {
@@ -129,12 +142,22 @@ RotaryEmbedding::RotaryEmbedding(const RopeParameters& rope, Index head_dim,
   } else if (type == "longrope") {
     inv_freq_ = longrope_frequencies(rope, head_dim, rope.short_factor);
     long_inv_freq_ = longrope_frequencies(rope, head_dim, rope.long_factor);
-    long_beyond_ = original;
     attention_scaling_ =
         static_cast<float>(longrope_scaling(rope, original_length, max_position_embeddings));
   } else {  // default, dynamic
     inv_freq_ = inverse(wave_lengths(rope.rope_theta, head_dim));
   }
+}
+
+std::vector<float> RotaryEmbedding::frequencies_of(Index length) const {
+  if (length > original_length_) {
+    if (rope_.rope_type == "longrope") return long_inv_freq_;
+    if (rope_.rope_type == "dynamic") {
+      const Index head_dim = 2 * static_cast<Index>(inv_freq_.size());
+      return dynamic_frequencies(rope_, head_dim, length, original_length_);
+    }
+  }
+  return inv_freq_;
 }
 
 RotaryAngles RotaryEmbedding::operator()(const RowTable& rows) const {
@@ -145,8 +168,7 @@ RotaryAngles RotaryEmbedding::operator()(const RowTable& rows) const {
     for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
       longest = std::max(longest, rows.positions[static_cast<std::size_t>(r)] + 1);
     }
-    const bool far = !long_inv_freq_.empty() && longest > long_beyond_;
-    const std::vector<float>& frequencies = far ? long_inv_freq_ : inv_freq_;
+    const std::vector<float> frequencies = frequencies_of(longest);
     for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
       const auto position = static_cast<float>(rows.positions[static_cast<std::size_t>(r)]);
       for (Index i = 0; i < half; ++i) {

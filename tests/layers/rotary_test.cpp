@@ -29,6 +29,8 @@ std::map<std::string, RopeParameters> reference_options() {
   for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
     all[type] = options_of(type);
   }
+  all["dynamic_beyond"] = options_of("dynamic");
+  all["dynamic_beyond"].factor = 3.0;
   all["theta"] = options_of("default");
   all["theta"].rope_theta = 500000.0;
   all["linear"].factor = 4.0;
@@ -59,7 +61,7 @@ TEST(RotaryTest, EqualsTheReferenceForEveryType) {
   const Fixture fixture("layers/rotary");
   for (const auto& [name, options] : reference_options()) {
     SCOPED_TRACE(name);
-    const RotaryEmbedding embedding = embedding_of(options);
+    const RotaryEmbedding embedding(options, 16, name == "dynamic_beyond" ? 20 : 128);
     expect_close(TensorView(embedding.inv_freq().data(), DType::Float32, {8}),
                  fixture[name + ".inv_freq"], 1e-6);
     EXPECT_NEAR(embedding.attention_scaling(), fixture[name + ".scaling"].at<float>({0}), 1e-6f);
@@ -98,6 +100,19 @@ TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
               std::sin(5 * embedding.inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
   EXPECT_NEAR(angles.sin.row(1)[1],
               std::sin(20 * embedding.long_inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
+}
+
+TEST(RotaryTest, DynamicGrowsWithEachSequenceAlone) {
+  RopeParameters options = reference_options().at("dynamic");
+  const RotaryEmbedding embedding(options, 16, 20);
+  RowTable alone, both;
+  alone.append(1, 30);
+  both.append(1, 5);
+  both.append(1, 30);
+  const RotaryAngles angles = embedding(both);
+  EXPECT_NEAR(angles.sin.row(0)[1], std::sin(5 * embedding.inv_freq()[1]), 1e-6f);
+  EXPECT_EQ(angles.sin.row(1)[1], embedding(alone).sin.row(0)[1]);
+  EXPECT_GT(std::abs(angles.sin.row(1)[1] - std::sin(30 * embedding.inv_freq()[1])), 1e-3f);
 }
 
 TEST(RotaryTest, ZeroRotationsOfYarnStandForTheDefault) {

@@ -23,6 +23,7 @@ ROPE = {
     "theta": {"rope_type": "default", "rope_theta": 500000.0},
     "linear": {"rope_type": "linear", "factor": 4.0},
     "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "dynamic_beyond": {"rope_type": "dynamic", "factor": 3.0},
     "llama3": {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 64,
@@ -65,11 +66,12 @@ def rotary(folder):
     tensors = {"x": x[0].transpose(0, 1).reshape(24, 32)}
     for name, parameters in ROPE.items():
         config = LlamaConfig(
-            hidden_size=32, num_attention_heads=2, max_position_embeddings=128,
+            hidden_size=32, num_attention_heads=2,
+            max_position_embeddings=20 if name == "dynamic_beyond" else 128,
             rope_parameters={"rope_theta": 10000.0, **parameters},
         )
         embedding = LlamaRotaryEmbedding(config)
-        for count in [16, 24]:  # longrope turns to its long factors beyond 20
+        for count in [16, 24]:  # longrope and dynamic_beyond change beyond 20
             cos, sin = embedding(x, positions[:, :count])
             rotated, _ = apply_rotary_pos_emb(x[:, :, :count], x[:, :, :count], cos, sin)
             tensors[f"{name}.{count}"] = rotated[0].transpose(0, 1).reshape(count, 32)

@@ -23,9 +23,9 @@ class INSTRUCTBLIP_EXPORT RotaryEmbedding {
   /// ConfigError on an unknown rope_type, a missing key or an impossible value.
   RotaryEmbedding(const RopeParameters& rope, Index head_dim, Index max_position_embeddings);
 
-  /// The angles of the rows' positions. "longrope" takes the long factors for a sequence that
-  /// reaches beyond original_max_position_embeddings (the reference: for the whole batch).
-  /// "dynamic" is the unscaled embedding, as the reference's is up to max_position_embeddings.
+  /// The angles of the rows' positions. A sequence that reaches beyond the pretraining's length
+  /// takes other frequencies: "longrope" those of the long factors, "dynamic" those of a base that
+  /// grows with the sequence (the reference: for the whole batch, by its longest).
   RotaryAngles operator()(const RowTable& rows) const;
 
   /// [head_dim / 2], float32.
@@ -35,9 +35,12 @@ class INSTRUCTBLIP_EXPORT RotaryEmbedding {
   float attention_scaling() const { return attention_scaling_; }
 
  private:
+  std::vector<float> frequencies_of(Index length) const;
+
+  RopeParameters rope_;
+  Index original_length_ = 0;
   std::vector<float> inv_freq_, long_inv_freq_;
   float attention_scaling_ = 1.0f;
-  Index long_beyond_ = 0;
 };
 
 /// Rotates each head of x [rows, heads * head_dim] in place: column i and column i + head_dim / 2
