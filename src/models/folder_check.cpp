@@ -95,8 +95,9 @@ class FolderChecker {
       if (message.starts_with(prefix)) message.erase(0, prefix.size());
     }
     const std::size_t end = message.find(": ");
-    if (end != std::string::npos && has(message.substr(0, end).c_str())) {
-      file = message.substr(0, end);
+    const std::string named = message.substr(0, end);
+    if (end != std::string::npos && (named == file || has(named.c_str()))) {
+      file = named;
       message.erase(0, end + 2);
     }
     fail(std::move(file), std::move(message), "");

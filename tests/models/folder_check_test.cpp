@@ -12,6 +12,7 @@
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/tokenization/tokenizer.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -80,6 +81,13 @@ class FolderCheckTest : public ::testing::Test {
     change(config);
     config.save_pretrained(path());
     return finding();
+  }
+
+  // The tokenizer in `name` ("" for the language model's) with more tokens.
+  void add_tokens(const char* name, const std::vector<AddedToken>& tokens) {
+    const auto tokenizer = AutoTokenizer::from_pretrained(path() / name);
+    tokenizer->add_tokens(tokens);
+    tokenizer->save_pretrained(path() / name);
   }
 
   testing::TemporaryFolder folder_;
@@ -212,6 +220,38 @@ TEST_F(FolderCheckTest, AnotherImageToken) {
   EXPECT_EQ(found.remedy, "\"image_token_index\": 621");
 }
 
+TEST_F(FolderCheckTest, ATokenizerLongerThanTheVocabulary) {
+  add_tokens("", {{.content = "<image>"}});  // the last row of the embedding table
+  EXPECT_TRUE(check_folder(path()).findings.empty());
+  add_tokens("", {{.content = "<surplus>"}});
+  const FolderFinding found = finding();
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(to_string(found),
+            "tokenizer_config.json: the tokenizer has 623 tokens, the language model's embedding "
+            "table only 622 rows. Change: fetch the tokenizer files of this checkpoint");
+}
+
+TEST_F(FolderCheckTest, AQFormerTokenizerLongerThanItsVocabulary) {
+  add_tokens("qformer_tokenizer", {{.content = "<surplus>"}});
+  const FolderFinding found = finding();
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(to_string(found),
+            "qformer_tokenizer: has 376 tokens, the Q-Former's embedding table only 375 rows. "
+            "Change: fetch the qformer_tokenizer/ of this checkpoint");
+}
+
+TEST_F(FolderCheckTest, AVocabularyWithoutRoomForTheImageToken) {
+  add_tokens("", {{.content = "<surplus>"}});
+  auto found = finding_after([](InstructBlipConfig& config) { config.image_token_index = 622; });
+  EXPECT_EQ(found.severity, Severity::Error);
+  EXPECT_EQ(found.problem, "image_token_index is 622, the embedding table has 622 rows");
+  found = finding_after([](InstructBlipConfig& config) { config.image_token_index.reset(); });
+  EXPECT_EQ(found.severity, Severity::Warning);
+  EXPECT_EQ(found.problem,
+            "names no image token, and the embedding table (622 rows) has none for \"<image>\": "
+            "features are put in front of the text");
+}
+
 TEST_F(FolderCheckTest, PicturesOfAnotherSize) {
   folder_.write("preprocessor_config.json", R"({"size":{"height":16,"width":20}})");
   EXPECT_EQ(finding().remedy, "\"size\": {\"height\": 16, \"width\": 16}");
@@ -271,6 +311,10 @@ TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
   fs::remove(path() / "preprocessor_config.json");
   found = finding();
   EXPECT_EQ(found.problem.find("no image processor"), 0u) << found.problem;
+  SetUp();
+  fs::remove(path() / "config.json");
+  found = finding();
+  EXPECT_EQ(to_string(found), "config.json: no such file");
 }
 
 TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
