@@ -39,6 +39,29 @@ TEST_P(InstructBlipForward, GivesTheReferencesLogitsAndLoss) {
   }
 }
 
+TEST_P(InstructBlipForward, LabelsThatPaddingWouldPredictAreNotCounted) {
+  if (!decoder_only()) return;
+  const Fixture fixture = expected();
+  for (const std::string prefix : {"forward.left.", "forward.right."}) {
+    ForwardCase call(fixture, prefix);
+    Tensor labels = call.tensors.at("labels");
+    const Tensor& mask = call.tensors.at("attention_mask");
+    int added = 0;
+    for (Index b = 0; b < mask.dim(0); ++b) {
+      for (Index i = 1; i < mask.dim(1); ++i) {
+        if (mask.at<std::int64_t>({b, i - 1}) != 0) continue;
+        ASSERT_EQ(labels.at<std::int64_t>({b, i}), -100);  // the reference would count it
+        labels.at<std::int64_t>({b, i}) = 7;
+        ++added;
+      }
+    }
+    EXPECT_GT(added, 0);
+    call.inputs.labels = labels;
+    const float loss = fixture[prefix + "loss"].data<float>()[0];
+    EXPECT_NEAR(model().forward(call.inputs).loss.value(), loss, 1e-5 * loss) << prefix;
+  }
+}
+
 TEST_P(InstructBlipForward, GivesTheLanguageModelsStatesAndAttentionsWhenAskedFor) {
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");
