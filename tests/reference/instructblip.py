@@ -206,6 +206,29 @@ def image_inputs(count, lengths=(6, 4, 1)):
     )
 
 
+def features_case(model, store, arguments, output):
+    """get_image_features; what it gives instead of pixels, and embeddings instead of ids, change no logit."""
+    features = model.get_image_features(
+        **{key: arguments[key] for key in image_inputs(3)}, **CAPTURE
+    )
+    store["features.pooler_output"] = features.pooler_output
+    store["features.last_hidden_state"] = features.last_hidden_state
+    store["features.vision_outputs.pooler_output"] = features.vision_outputs.pooler_output
+    store["features.qformer_outputs.last_hidden_state"] = (
+        features.qformer_outputs.last_hidden_state
+    )
+    again = model(
+        **{k: v for k, v in arguments.items() if k != "pixel_values"}, pixel_values=None,
+        mm_encoder_outputs={"image": features},
+    )
+    assert torch.equal(again.logits, output.logits)
+    embeds = model.get_input_embeddings()(arguments["input_ids"])
+    again = model(
+        **{k: v for k, v in arguments.items() if k != "input_ids"}, inputs_embeds=embeds
+    )
+    assert torch.equal(again.logits, output.logits)
+
+
 def forward_cases(model, store):
     """forward with either padding, labels, several images; arguments are stored with each case."""
     config = model.config.text_config
@@ -242,25 +265,7 @@ def forward_cases(model, store):
                 arguments["decoder_attention_mask"] = torch.tensor([[1] * 4, [1, 1, 0, 0], [1] * 4])
         output = run(f"forward.{side}", arguments, capture=side == "left")
         if side == "left":
-            features = model.get_image_features(
-                **{key: arguments[key] for key in image_inputs(3)}, **CAPTURE
-            )
-            store["features.pooler_output"] = features.pooler_output
-            store["features.last_hidden_state"] = features.last_hidden_state
-            store["features.vision_outputs.pooler_output"] = features.vision_outputs.pooler_output
-            store["features.qformer_outputs.last_hidden_state"] = (
-                features.qformer_outputs.last_hidden_state
-            )
-            again = model(
-                **{k: v for k, v in arguments.items() if k != "pixel_values"}, pixel_values=None,
-                mm_encoder_outputs={"image": features},
-            )
-            assert torch.equal(again.logits, output.logits)
-            embeds = model.get_input_embeddings()(arguments["input_ids"])
-            again = model(
-                **{k: v for k, v in arguments.items() if k != "input_ids"}, inputs_embeds=embeds
-            )
-            assert torch.equal(again.logits, output.logits)
+            features_case(model, store, arguments, output)
 
     ids, _ = prompt([5], "left", pad, bos)
     extra = {} if decoder_only else dict(decoder_input_ids=torch.tensor([[0, 7, 8]]))
@@ -271,8 +276,14 @@ def forward_cases(model, store):
     ids, mask = prompt([5], "left", pad, bos, images=2)
     run("forward.two_images", image_inputs(2, [3, 3]) | dict(input_ids=ids) | extra)
 
+    video_case(model, store, extra)
+
+
+def video_case(model, store, extra):
+    """Four frames through the reference's video model."""
     frames = torch.randn(1, 4, 3, 16, 16)
-    ids, mask = prompt([5], "left", pad, bos, images=4)
+    config = model.config.text_config
+    ids, _ = prompt([5], "left", config.pad_token_id, config.bos_token_id, images=4)
     qformer_ids = torch.randint(1, 50, (1, 3))
     store["video.pixel_values"] = frames
     store["video.qformer_input_ids"], store["video.input_ids"] = qformer_ids, ids
