@@ -25,6 +25,40 @@ def processor_inputs():
             "ties": ties, "ids": ids}
 
 
+def warpers():
+    """Name -> processor of sampling."""
+    return {
+        "temperature_low": lp.TemperatureLogitsWarper(0.35),
+        "temperature_high": lp.TemperatureLogitsWarper(2.5),
+        "top_h_20": lp.TopHLogitsWarper(0.2),
+        "top_h_70": lp.TopHLogitsWarper(0.7),
+        "top_h_95": lp.TopHLogitsWarper(0.95),
+        "top_k_1": lp.TopKLogitsWarper(1),
+        "top_k_5": lp.TopKLogitsWarper(5),
+        "top_k_5_keep_9": lp.TopKLogitsWarper(5, min_tokens_to_keep=9),
+        "top_k_500": lp.TopKLogitsWarper(500),
+        "top_p_0": lp.TopPLogitsWarper(0.0),
+        "top_p_30": lp.TopPLogitsWarper(0.3),
+        "top_p_90": lp.TopPLogitsWarper(0.9),
+        "top_p_90_keep_4": lp.TopPLogitsWarper(0.9, min_tokens_to_keep=4),
+        "top_p_100": lp.TopPLogitsWarper(1.0),
+        "min_p_0": lp.MinPLogitsWarper(0.0),
+        "min_p_10": lp.MinPLogitsWarper(0.1),
+        "min_p_100": lp.MinPLogitsWarper(1.0),
+        "min_p_50_keep_3": lp.MinPLogitsWarper(0.5, min_tokens_to_keep=3),
+        "typical_20": lp.TypicalLogitsWarper(0.2),
+        "typical_90": lp.TypicalLogitsWarper(0.9),
+        "typical_20_keep_5": lp.TypicalLogitsWarper(0.2, min_tokens_to_keep=5),
+        "epsilon_02": lp.EpsilonLogitsWarper(0.02),
+        "epsilon_90": lp.EpsilonLogitsWarper(0.9),
+        "epsilon_90_keep_3": lp.EpsilonLogitsWarper(0.9, min_tokens_to_keep=3),
+        "eta_02": lp.EtaLogitsWarper(0.02),
+        "eta_90": lp.EtaLogitsWarper(0.9),
+        "eta_30_keep_3": lp.EtaLogitsWarper(0.3, min_tokens_to_keep=3),
+        "renormalize": lp.LogitNormalization(),
+    }
+
+
 def processor_cases():
     """Name -> (processor, its input); tests/generation/logits_process_test.cpp has the same list."""
     bias = lp.SequenceBiasLogitsProcessor
@@ -62,38 +96,8 @@ def processor_cases():
     for n in (1, 2, 3, 8, 9):
         cases[f"no_repeat_ngram_{n}"] = (lp.NoRepeatNGramLogitsProcessor(n), "scores")
     for name in ("scores", "rough", "wide", "ties"):
-        warpers = {
-            "temperature_low": lp.TemperatureLogitsWarper(0.35),
-            "temperature_high": lp.TemperatureLogitsWarper(2.5),
-            "top_h_20": lp.TopHLogitsWarper(0.2),
-            "top_h_70": lp.TopHLogitsWarper(0.7),
-            "top_h_95": lp.TopHLogitsWarper(0.95),
-            "top_k_1": lp.TopKLogitsWarper(1),
-            "top_k_5": lp.TopKLogitsWarper(5),
-            "top_k_5_keep_9": lp.TopKLogitsWarper(5, min_tokens_to_keep=9),
-            "top_k_500": lp.TopKLogitsWarper(500),
-            "top_p_0": lp.TopPLogitsWarper(0.0),
-            "top_p_30": lp.TopPLogitsWarper(0.3),
-            "top_p_90": lp.TopPLogitsWarper(0.9),
-            "top_p_90_keep_4": lp.TopPLogitsWarper(0.9, min_tokens_to_keep=4),
-            "top_p_100": lp.TopPLogitsWarper(1.0),
-            "min_p_0": lp.MinPLogitsWarper(0.0),
-            "min_p_10": lp.MinPLogitsWarper(0.1),
-            "min_p_100": lp.MinPLogitsWarper(1.0),
-            "min_p_50_keep_3": lp.MinPLogitsWarper(0.5, min_tokens_to_keep=3),
-            "typical_20": lp.TypicalLogitsWarper(0.2),
-            "typical_90": lp.TypicalLogitsWarper(0.9),
-            "typical_20_keep_5": lp.TypicalLogitsWarper(0.2, min_tokens_to_keep=5),
-            "epsilon_02": lp.EpsilonLogitsWarper(0.02),
-            "epsilon_90": lp.EpsilonLogitsWarper(0.9),
-            "epsilon_90_keep_3": lp.EpsilonLogitsWarper(0.9, min_tokens_to_keep=3),
-            "eta_02": lp.EtaLogitsWarper(0.02),
-            "eta_90": lp.EtaLogitsWarper(0.9),
-            "eta_30_keep_3": lp.EtaLogitsWarper(0.3, min_tokens_to_keep=3),
-            "renormalize": lp.LogitNormalization(),
-        }
         sorts = ("top_h", "top_p", "typical", "min_p_50_keep")
-        cases |= {f"{name}.{case}": (processor, name) for case, processor in warpers.items()
+        cases |= {f"{name}.{case}": (processor, name) for case, processor in warpers().items()
                   if name != "ties" or not case.startswith(sorts)}
     return cases
 
