@@ -14,7 +14,7 @@ __m256 load(const std::uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
-// --- dot products -------------------------------------------------------------------------------
+// Dot products.
 
 __m128 halves(__m256 a) {
   return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -80,7 +80,7 @@ void dots_of(const float* const* x, Index rows, const Weight* const* w, Index ou
   }
 }
 
-// --- attention ----------------------------------------------------------------------------------
+// Attention.
 
 template <int rows, int blocks>
 void weighted_sum_tile(const float* p, Index p_stride, const float* const* v, Index keys, Index d,
@@ -129,7 +129,7 @@ void weighted_sum_rows(const float* p, Index p_stride, const float* const* v, In
   }
 }
 
-// --- elementwise --------------------------------------------------------------------------------
+// Elementwise.
 
 __m256 constant(float value) { return _mm256_set1_ps(value); }
 

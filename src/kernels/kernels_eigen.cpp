@@ -26,7 +26,7 @@ Eigen::Map<Block> at(float* p) {
   return Eigen::Map<Block>(p);
 }
 
-// --- dot products -------------------------------------------------------------------------------
+// Dot products.
 
 template <int rows, int outs>
 void add_products(const float* const* x, const float* const* w, Index begin, Index count,
@@ -126,7 +126,7 @@ void dots_bf16(const float* const* x, Index rows, const std::uint16_t* const* w,
   }
 }
 
-// --- attention ----------------------------------------------------------------------------------
+// Attention.
 
 template <int rows, int blocks>
 void weighted_sum_tile(const float* p, Index p_stride, const float* const* v, Index keys, Index d,
@@ -178,7 +178,7 @@ void weighted_sum(const float* p, Index p_stride, Index rows, const float* const
   }
 }
 
-// --- elementwise --------------------------------------------------------------------------------
+// Elementwise.
 
 // Applies block -> block in place; the last few elements through a padded block.
 template <class Function>
@@ -257,7 +257,7 @@ void silu(float* x, Index count) {
   for_blocks(x, count, [](const Lanes& v) -> Lanes { return v * sigmoid(v); });
 }
 
-// --- norms --------------------------------------------------------------------------------------
+// Norms.
 
 // Sum of term(x[i]); `fill` pads the last block and must have the term 0.
 template <class Term>

@@ -100,6 +100,7 @@ struct float16 {
   }
 };
 
+/// dtype_of<float>::value is the element type of a C++ type.
 template <class T>
 struct dtype_of;
 template <>

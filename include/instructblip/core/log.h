@@ -8,6 +8,8 @@
 
 namespace instructblip {
 
+/// From the least to the most important. The library itself sends warnings alone: what does not
+/// stop a call is a warning, what does is an exception.
 enum class LogLevel { Debug, Info, Warning, Error };
 
 using LogCallback = std::function<void(LogLevel, std::string_view message)>;
@@ -22,6 +24,5 @@ INSTRUCTBLIP_EXPORT LogCallback set_log_callback(LogCallback callback,
 INSTRUCTBLIP_EXPORT void log(LogLevel level, std::string_view message);
 
 inline void log_warning(std::string_view message) { log(LogLevel::Warning, message); }
-inline void log_info(std::string_view message) { log(LogLevel::Info, message); }
 
 }  // namespace instructblip

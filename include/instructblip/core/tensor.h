@@ -128,7 +128,8 @@ class INSTRUCTBLIP_EXPORT Tensor {
 };
 
 /// Rows of activations: `rows` x `cols` elements, row r begins at data + r * stride elements.
-/// Read-only; see MutableMatrixView.
+/// Read-only; see MutableMatrixView. `row` is for float32 activations; ranges must lie inside,
+/// which is not checked.
 struct MatrixView {
   const void* data = nullptr;
   DType dtype = DType::Float32;
@@ -146,7 +147,7 @@ struct MatrixView {
   }
 };
 
-/// As MatrixView, for results. `row` is for float32 activations.
+/// As MatrixView, for results.
 struct MutableMatrixView {
   void* data = nullptr;
   DType dtype = DType::Float32;

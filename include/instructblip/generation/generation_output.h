@@ -43,6 +43,7 @@ struct GenerateOutput {
   Index prompt_length = 0;
   /// How many ids each row generated, its eos id included, filler excluded.
   std::vector<Index> new_token_counts;
+  /// Why each row ended.
   std::vector<FinishReason> finish_reasons;
 
   /// Beams: sum of scores / length^length_penalty, float32 [rows].

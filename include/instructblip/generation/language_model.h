@@ -93,13 +93,15 @@ class LanguageModel {
 
   /// Begins a generation over rows.sequences() sequences. Decoder-only: an empty cache; the prompt
   /// is then fed through `decode` (prompt is not read). Encoder-decoder: runs the encoder over
-  /// prompt [rows, embedding_size]; the decoder's first ids are then fed through `decode`.
+  /// prompt [rows, embedding_size]; the decoder's first ids are then fed through `decode`. Throws
+  /// InputError if prompt and rows do not fit.
   virtual std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
                                               const ForwardCapture& capture = {}) const = 0;
 
   /// Feeds rows.count(s) further positions of each sequence s (may be 0 for some), embeddings
   /// [rows, embedding_size] with rows.positions as positions, and gives logits. Rows see what the
-  /// state holds and, causally, each other.
+  /// state holds and, causally, each other. Throws InputError if embeddings, rows and state do not
+  /// fit, or if the state is another kind of model's.
   virtual DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
                               LogitsFor logits = LogitsFor::LastRow,
                               const ForwardCapture& capture = {}) const = 0;

@@ -32,7 +32,8 @@ struct ScoreRow {
   Index beam = 0;
 };
 
-/// Derive from it to write one's own; pass it in GenerateCallbacks::logits_processor.
+/// Derive from it to write one's own; pass it in GenerateCallbacks::logits_processor. It is called
+/// on the thread that generates; one that several generations share is called by each.
 class INSTRUCTBLIP_EXPORT LogitsProcessor {
  public:
   virtual ~LogitsProcessor() = default;

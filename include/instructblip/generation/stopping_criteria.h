@@ -36,7 +36,8 @@ struct StoppingRow {
   Index batch_index = 0;
 };
 
-/// Derive from it to write one's own; pass it in GenerateCallbacks::stopping_criteria.
+/// Derive from it to write one's own; pass it in GenerateCallbacks::stopping_criteria. It is called
+/// on the thread that generates; one that several generations share is called by each.
 class INSTRUCTBLIP_EXPORT StoppingCriteria {
  public:
   virtual ~StoppingCriteria() = default;

@@ -13,7 +13,8 @@
 
 namespace instructblip {
 
-/// Derive from it to receive ids; pass it in GenerateCallbacks::streamer.
+/// Derive from it to receive ids; pass it in GenerateCallbacks::streamer. It is called on the
+/// thread that generates, and belongs to one generation at a time.
 class BaseStreamer {
  public:
   virtual ~BaseStreamer() = default;

@@ -93,7 +93,9 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
 /// Vision tower, Q-Former and bare language model. Immutable; safe to call from several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipModel {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
+  /// Reads the tensors below `weights`; whoever made it calls `finish`. With `with_head` the
+  /// language model has its head, too, which InstructBlipForConditionalGeneration needs. Throws
+  /// ConfigError for a configuration that cannot be.
   InstructBlipModel(const Weights& weights, const InstructBlipConfig& config,
                     bool with_head = false);
   /// From an InstructBlipModel's folder or an InstructBlipForConditionalGeneration's (whose

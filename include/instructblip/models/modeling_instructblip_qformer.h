@@ -145,7 +145,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerAttention {
   InstructBlipQFormerOutput output_;
 };
 
-/// act(dense(x)).
+/// act(dense(x)): [rows, hidden_size] -> [rows, intermediate_size].
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerIntermediate {
  public:
   InstructBlipQFormerIntermediate(const Weights& weights, const InstructBlipQFormerConfig& config);

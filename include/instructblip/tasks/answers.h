@@ -92,7 +92,7 @@ struct INSTRUCTBLIP_EXPORT PredictAnswersOptions {
 
 /// The ids of a short answer for each prompt: beam search as LAVIS sets it. The language model is
 /// given embeddings alone, so that repetition_penalty sees the answer and not the prompt. An answer
-/// ends at `eos_token_id`; unset: at text_config's.
+/// ends at `eos_token_id`; unset: at text_config's. Throws InputError as the model's `generate`.
 INSTRUCTBLIP_EXPORT GenerateOutput
 predict_answers(const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
                 const PredictAnswersOptions& options = {}, const TokenIds& eos_token_id = {});

@@ -11,6 +11,7 @@ class INSTRUCTBLIP_EXPORT BertTokenizer : public TokenizersBackend {
  public:
   /// From tokenizer.json, else vocab.txt. tokenizer_config.json: `do_lower_case` (true),
   /// `tokenize_chinese_chars` (true), `strip_accents` (as do_lower_case).
+  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
   static BertTokenizer from_pretrained(const std::filesystem::path& folder,
                                        const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

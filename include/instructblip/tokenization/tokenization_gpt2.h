@@ -12,6 +12,7 @@ class INSTRUCTBLIP_EXPORT GPT2Tokenizer : public TokenizersBackend {
   /// From tokenizer.json, else vocab.json and merges.txt. tokenizer_config.json: `add_prefix_space`
   /// (false); `add_bos_token` and `add_eos_token` (false) are obeyed only without a tokenizer.json,
   /// as in the reference.
+  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
   static GPT2Tokenizer from_pretrained(const std::filesystem::path& folder,
                                        const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

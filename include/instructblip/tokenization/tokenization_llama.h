@@ -13,6 +13,7 @@ class INSTRUCTBLIP_EXPORT LlamaTokenizer : public TokenizersBackend {
   /// a space in front of the text behind every special token, false in front of the whole text
   /// only; `add_prefix_space` (true): false never puts one; `add_bos_token` and `add_eos_token`
   /// (false) are obeyed only without a tokenizer.json, as in the reference.
+  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
   static LlamaTokenizer from_pretrained(const std::filesystem::path& folder,
                                         const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

@@ -10,6 +10,7 @@ namespace instructblip {
 class INSTRUCTBLIP_EXPORT T5Tokenizer : public TokenizersBackend {
  public:
   /// From tokenizer.json, else spiece.model. tokenizer_config.json: `extra_ids` (100).
+  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
   static T5Tokenizer from_pretrained(const std::filesystem::path& folder,
                                      const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;
