@@ -206,8 +206,7 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
                         .truncation = kwargs.truncation,
                         .max_length = kwargs.max_length,
                         .pad_to_multiple_of = kwargs.pad_to_multiple_of,
-                        .padding_side = kwargs.padding_side,
-                        .split_special_tokens = kwargs.split_special_tokens};
+                        .padding_side = kwargs.padding_side};
   // _merge_kwargs, 5): what tokenizer_config.json says goes to both tokenizers.
   if (!options.padding_side) options.padding_side = configured_padding_side_;
 

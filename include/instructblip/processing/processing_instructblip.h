@@ -30,7 +30,6 @@ struct ProcessingKwargs {
   /// Unset: `padding_side` of the folder's tokenizer_config.json for both tokenizers, else each
   /// tokenizer's own.
   std::optional<Side> padding_side = {};
-  std::optional<bool> split_special_tokens = {};
   ImagesKwargs images_kwargs = {};
 
   // Ours
