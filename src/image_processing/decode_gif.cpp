@@ -180,6 +180,7 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
   Decoded decoded{.image = Image(width, height)};
   const std::span<std::uint8_t> pixels = decoded.image.pixels();
   const std::uint8_t* fill = palette[transparent.value_or(0)];
+  if (transparent) decoded.image.set_transparent_color({{fill[0], fill[1], fill[2]}});
   for (std::size_t i = 0; i < pixels.size(); i += 3) put_color(&pixels[i], fill);
   const std::uint8_t* in = indices.data();
   for (const Index y : row_order(frame_height, (frame_flags & 0x40) != 0)) {

@@ -79,6 +79,7 @@ struct Chunks {
   Header header;
   Palette colors;
   std::vector<std::uint8_t> stream;  // all IDAT chunks
+  Bytes transparency;                // tRNS
   std::optional<int> exif, raw_profile;
   int xmp = 0;
 };
@@ -182,6 +183,7 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     if (type == "IHDR" && !have_header) chunks.header = read_header(data, max_pixels);
     have_header = true;
     if (type == "PLTE" && chunks.header.color_type == palette) read_palette(data, chunks);
+    if (type == "tRNS") chunks.transparency = data;
     if (is_data && !data_ended) chunks.stream.insert(chunks.stream.end(), data.begin(), data.end());
     if (type == "eXIf") chunks.exif = exif_orientation(data);
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, data, chunks);
@@ -241,6 +243,34 @@ void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint
   }
 }
 
+/// The colour that tRNS names, as Pillow reads it: numbers beyond a byte lose their upper part, and
+/// grey of 1 or 16 bits is taken for a red. Several transparent entries of a palette are none.
+std::optional<std::array<std::uint8_t, 3>> transparent_color(const Chunks& chunks) {
+  const Header& header = chunks.header;
+  const Bytes data = chunks.transparency;
+  const auto number = [&](std::size_t i) { return data[2 * i] << 8 | data[2 * i + 1]; };
+  const auto byte = [](int value) { return static_cast<std::uint8_t>(value & 0xff); };
+  switch (header.color_type) {
+    case palette: {
+      const auto first = std::find(data.begin(), data.end(), 0);
+      if (first == data.end()) return std::nullopt;
+      if (std::count(data.begin(), data.end(), 255) + 1 != std::ssize(data)) return std::nullopt;
+      const std::uint8_t* color = chunks.colors.colors[first - data.begin()];
+      return {{color[0], color[1], color[2]}};
+    }
+    case gray: {
+      if (data.size() < 2) return std::nullopt;
+      if (header.depth == 1 || header.depth == 16) return {{byte(number(0)), 0, 0}};
+      const std::uint8_t value = byte(std::min(number(0), 255));
+      return {{value, value, value}};
+    }
+    case rgb:
+      if (data.size() < 6) return std::nullopt;
+      return {{byte(number(0)), byte(number(1)), byte(number(2))}};
+    default: return std::nullopt;
+  }
+}
+
 struct Pass {
   Index x0, y0, dx, dy;
 };
@@ -285,6 +315,7 @@ Decoded decode_png(Bytes file, Index max_pixels) {
       for (Index x = 0; x < count; ++x, out += 3 * pass.dx) put_pixel(chunks, row + 1, x, out);
     }
   }
+  decoded.image.set_transparent_color(transparent_color(chunks));
   decoded.orientation = chunks.exif.value_or(chunks.raw_profile.value_or(0));
   if (decoded.orientation == 0) decoded.orientation = chunks.xmp;
   return decoded;

@@ -64,6 +64,7 @@ Image oriented(Image image, int orientation) {
       orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   const Index width = image.width(), height = image.height();
   Image result = transposed ? Image(height, width) : Image(width, height);
+  result.set_transparent_color(image.transparent_color());
   for (Index y = 0; y < result.height(); ++y) {
     std::uint8_t* out = result.row(y);
     for (Index x = 0; x < result.width(); ++x, out += 3) {
@@ -154,7 +155,17 @@ Image Image::from_pixels(const std::uint8_t* pixels, Index width, Index height, 
 }
 
 Image Image::to_rgb() const {
-  if (format_ == PixelFormat::RGB || empty()) return *this;
+  if (empty()) return *this;
+  if (format_ == PixelFormat::RGB) {
+    Image result = *this;
+    result.transparent_color_.reset();
+    for (std::size_t i = 0; transparent_color_ && i < pixels_.size(); i += 3) {
+      if (std::equal(transparent_color_->begin(), transparent_color_->end(), &pixels_[i])) {
+        image_decoding::put_gray(&result.pixels_[i], 255);
+      }
+    }
+    return result;
+  }
   const Index step = channels();
   const bool color = format_ == PixelFormat::RGBA;
   const bool alpha = color || format_ == PixelFormat::GrayAlpha;

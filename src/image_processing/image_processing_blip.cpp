@@ -184,7 +184,8 @@ void check_equal_sizes(const std::vector<Image>& images) {
 }
 
 Image prepared(const Image& image, const Options& options) {
-  if (options.do_convert_rgb && image.format() != PixelFormat::RGB) {
+  const bool is_opaque_rgb = image.format() == PixelFormat::RGB && !image.transparent_color();
+  if (options.do_convert_rgb && !is_opaque_rgb) {
     return prepared(image.to_rgb(), options);
   }
   Image result;

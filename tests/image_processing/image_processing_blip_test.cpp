@@ -68,6 +68,25 @@ TEST(BlipImageProcessor, TakesEveryPixelFormat) {
   }
 }
 
+TEST(BlipImageProcessor, ATransparentColourBecomesWhiteUnlessRgbIsNotAskedFor) {
+  const Fixture files("image_processing/decoding");
+  const Tensor file = files["gif_transparent.file"];
+  const Image image = Image::open(file.span<std::uint8_t>());
+  const auto pixels = [&](bool do_convert_rgb) {
+    return BlipImageProcessor()({image}, {.do_convert_rgb = do_convert_rgb,
+                                          .do_resize = false,
+                                          .do_rescale = false,
+                                          .do_normalize = false});
+  };
+  for (const bool converted : {true, false}) {
+    const Tensor expected = files[converted ? "gif_transparent.opaque" : "gif_transparent.rgb"];
+    const Tensor found = pixels(converted);
+    for (Index i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(found.data<std::uint8_t>()[i % 3 * 4 + i / 3], expected.data<std::uint8_t>()[i]);
+    }
+  }
+}
+
 TEST(BlipImageProcessor, BatchesImages) {
   const std::vector<Image> images{image_named("two.0"), image_named("two.1")};
   expect_equal(BlipImageProcessor()(images, {.size = SizeDict{.height = 10, .width = 10}}),

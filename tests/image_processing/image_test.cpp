@@ -49,6 +49,9 @@ TEST_P(Decoding, PixelsEqualTheReferences) {
   const Image image = Image::open(file(GetParam()));
   EXPECT_EQ(image.format(), PixelFormat::RGB);
   expect_equal(view(image), decoding()[GetParam() + ".rgb"]);
+  const std::string opaque = GetParam() + ".opaque";
+  expect_equal(view(image.to_rgb()),
+               decoding()[decoding().has(opaque) ? opaque : GetParam() + ".rgb"]);
 }
 
 std::vector<std::string> file_names() {

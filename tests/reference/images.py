@@ -158,6 +158,18 @@ def pngs():
     files["palette_trns"] = png(6, 2, 8, 3, rows, palette=palette, before=chunk(b"tRNS", b"\0\x80"))
     files["palette_one_trns"] = png(6, 2, 8, 3, rows, palette=palette, before=chunk(b"tRNS", b"\xff\0"))
     files["gray_trns"] = png(6, 2, 8, 0, rows, before=chunk(b"tRNS", b"\0\3"))
+    files["gray1_trns"] = png(6, 2, 1, 0, b"\0\x58\0\xA4", before=chunk(b"tRNS", b"\0\0"))
+    files["gray1_white_trns"] = png(6, 2, 1, 0, b"\0\x58\0\xA4", before=chunk(b"tRNS", b"\0\1"))
+    files["gray4_trns"] = png(6, 2, 4, 0, b"\0\x01\x23\x45\0\x11\x67\x89", before=chunk(b"tRNS", b"\0\x11"))
+    files["gray_beyond_trns"] = png(6, 2, 8, 0, rows, before=chunk(b"tRNS", b"\1\2"))
+    files["gray16_trns"] = png(3, 2, 16, 0, rows, before=chunk(b"tRNS", b"\1\0"))
+    files["rgb_trns"] = png(2, 2, 8, 2, rows, before=chunk(b"tRNS", b"\0\3\0\4\0\5"))
+    files["rgb16_trns"] = png(1, 2, 16, 2, rows, before=chunk(b"tRNS", b"\0\0\7\2\0\4"))
+    files["late_trns"] = png(6, 2, 8, 0, rows, after=chunk(b"tRNS", b"\0\3"))
+    turned = chunk(b"eXIf", orientation(6)[6:]) + chunk(b"tRNS", b"\0\4")
+    files["exif_6_trns"] = png(6, 2, 8, 0, rows, before=turned)
+    files["palette_two_trns"] = png(6, 2, 8, 3, rows, palette=palette, before=chunk(b"tRNS", b"\0\0"))
+    files["palette_zero_trns"] = png(6, 2, 8, 3, rows, palette=palette, before=chunk(b"tRNS", b"\0"))
     files["gray16_clipped"] = png(3, 2, 16, 0, rows)
     files["unknown_chunks"] = png(6, 2, 8, 0, rows, before=chunk(b"abCD", b"x"), after=chunk(b"teXt", b"y"))
     compressed = zlib.compress(rows)
@@ -337,7 +349,11 @@ def decoding(folder):
             path = Path(temporary) / name
             path.write_bytes(data)
             tensors[f"{name}.file"] = data
-            tensors[f"{name}.rgb"] = np.array(load_image(str(path)))
+            loaded = load_image(str(path))
+            tensors[f"{name}.rgb"] = np.array(loaded)
+            opaque = convert_to_rgb(loaded, return_numpy=True)
+            if (opaque != tensors[f"{name}.rgb"]).any():
+                tensors[f"{name}.opaque"] = opaque
     save(folder, "image_processing/decoding", tensors)
 
 

@@ -2,8 +2,10 @@
 // copied from the caller as the reference takes an image object.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -36,8 +38,10 @@ class INSTRUCTBLIP_EXPORT Image {
 
   /// Decodes a file: JPEG, PNG, BMP, GIF (first frame) or PNM (P1 to P6), recognised by its
   /// content. As the reference does with a path: the EXIF orientation is applied, alpha is dropped,
-  /// the result is RGB. Throws ImageError if the file cannot be read, is of another kind, is
-  /// damaged or truncated, or exceeds `options.max_pixels`. Source: image_utils.load_image.
+  /// the result is RGB. A single colour that the file calls transparent (GIF, PNG without alpha)
+  /// keeps its pixels and is remembered, see transparent_color. Throws ImageError if the file
+  /// cannot be read, is of another kind, is damaged or truncated, or exceeds `options.max_pixels`.
+  /// Source: image_utils.load_image.
   static Image open(const std::filesystem::path& path, const ImageOptions& options = {});
 
   /// Decodes a file that is already in memory; otherwise as above.
@@ -63,7 +67,17 @@ class INSTRUCTBLIP_EXPORT Image {
   const std::uint8_t* row(Index y) const { return pixels_.data() + y * width_ * channels(); }
   std::uint8_t* row(Index y) { return pixels_.data() + y * width_ * channels(); }
 
-  /// The image in RGB; grey is repeated, transparency is composited onto white (Pillow's rounding).
+  /// The colour of an RGB image that stands for transparency: what Pillow keeps in
+  /// info["transparency"] when it converts to RGB. Nothing unless a file names one.
+  const std::optional<std::array<std::uint8_t, 3>>& transparent_color() const {
+    return transparent_color_;
+  }
+  void set_transparent_color(std::optional<std::array<std::uint8_t, 3>> color) {
+    transparent_color_ = color;
+  }
+
+  /// The image in RGB, with none of it transparent: grey is repeated, transparency is composited
+  /// onto white (Pillow's rounding), every pixel of the transparent colour is white.
   /// Source: image_transforms.convert_to_rgb.
   Image to_rgb() const;
 
@@ -71,6 +85,7 @@ class INSTRUCTBLIP_EXPORT Image {
   Index width_ = 0, height_ = 0;
   PixelFormat format_ = PixelFormat::RGB;
   std::vector<std::uint8_t> pixels_;
+  std::optional<std::array<std::uint8_t, 3>> transparent_color_;
 };
 
 }  // namespace instructblip
