@@ -46,7 +46,7 @@ def short_answer(processor, model, inputs) -> dict:
     mask = (inputs["input_ids"] == model.config.image_token_id)[..., None].expand_as(embeds)
     output = model.language_model.generate(
         inputs_embeds=embeds.masked_scatter(mask, features), attention_mask=inputs["attention_mask"],
-        num_beams=5, max_new_tokens=10, min_length=1, repetition_penalty=1.5, length_penalty=0.0,
+        num_beams=5, max_new_tokens=9, min_length=1, repetition_penalty=1.5, length_penalty=0.0,
         eos_token_id=processor.tokenizer.eos_token_id, num_return_sequences=2, output_scores=True, return_dict_in_generate=True)
     text = processor.decode(output.sequences[0], skip_special_tokens=True).strip()
     return {"answer": text, "answer_near_tie": (output.sequences_scores[0] - output.sequences_scores[1]).item() < NEAR}

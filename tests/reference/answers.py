@@ -61,7 +61,7 @@ def likelihood(model, one, labels):
 
 
 def short_answers(model, batch):
-    """LAVIS' predict_answers: it gives its language model embeddings alone."""
+    """LAVIS' predict_answers: embeddings alone; its max_length of 10 counts Vicuna's BOS (transformers 4.28)."""
     decoder_only = model.config.use_decoder_only_language_model
     embeds = model.get_input_embeddings()(batch["input_ids"])
     with torch.no_grad():
@@ -72,7 +72,7 @@ def short_answers(model, batch):
         embeds = embeds.masked_scatter(mask, features)
         sequences = model.language_model.generate(
             inputs_embeds=embeds, attention_mask=batch["attention_mask"], num_beams=5,
-            max_new_tokens=10, min_length=1, repetition_penalty=1.5,
+            max_new_tokens=9 if decoder_only else 10, min_length=1, repetition_penalty=1.5,
             length_penalty=0.0 if decoder_only else -1.0)
     return {"short_answers": sequences}
 

@@ -257,11 +257,13 @@ predict_answers(const InstructBlipForConditionalGeneration& model, const Instruc
   if (!encoder_decoder) prompt.batch.use_compact_positions();
   GenerationConfig config;
   config.num_beams = options.num_beams;
-  config.max_new_tokens = options.max_len;
   if (encoder_decoder) {
+    config.max_new_tokens = options.max_len;
     config.min_length = options.min_len;
-  } else if (options.min_len > 1) {
-    config.min_new_tokens = options.min_len - 1;  // min_length would count the prompt
+  } else {
+    // min_length and max_length would count the prompt.
+    config.max_new_tokens = options.max_len > 1 ? options.max_len - 1 : options.max_len;
+    if (options.min_len > 1) config.min_new_tokens = options.min_len - 1;
   }
   config.repetition_penalty = options.repetition_penalty;
   config.length_penalty = options.length_penalty.value_or(encoder_decoder ? -1.0 : 0.0);

@@ -77,7 +77,8 @@ struct INSTRUCTBLIP_EXPORT PredictAnswersOptions {
   /// See build_prompt; empty: the question as it is.
   std::string prompt = {};
   Index num_beams = 5;
-  /// New ids at most. LAVIS passes `max_length` to Vicuna and `max_new_tokens` to T5.
+  /// Ids at most; at least one comes. LAVIS passes it to T5 as `max_new_tokens`, to Vicuna as
+  /// `max_length`, which counts the BOS there (transformers 4.28): one new id less.
   Index max_len = 10;
   /// Ids before the end at least, with the start id that LAVIS counts (T5's, Vicuna's BOS): 1 asks
   /// for nothing.
