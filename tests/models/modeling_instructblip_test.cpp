@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/models/prompt_embedding.h"
 #include "models/instructblip_testing.h"
 
 namespace instructblip::testing {
@@ -229,6 +230,38 @@ TEST_P(InstructBlipForward, TheBareModelGivesTheReferencesLastHiddenState) {
   expect_close(output.language_model_outputs.last_hidden_state,
                without_padding(fixture["base.last_hidden_state"],
                                decoder_only() ? call.inputs.attention_mask : TensorView{}));
+}
+
+TEST_P(InstructBlipForward, TheBareModelGivesTheStatesOfAllItsPartsWhenAskedFor) {
+  const Fixture fixture = expected();
+  ForwardCase call(fixture, "forward.left.");
+  call.inputs.labels = {};
+  Tensor decoder_ids;
+  if (!decoder_only()) {
+    decoder_ids = fixture["base.decoder_input_ids"];
+    call.inputs.decoder_input_ids = decoder_ids;
+  }
+  call.inputs.output_hidden_states = call.inputs.output_attentions = true;
+  const auto output = model().model().forward(call.inputs);
+  const auto expect_list = [&](const std::vector<Tensor>& found, const std::string& name,
+                               const TensorView& mask) {
+    SCOPED_TRACE(name);
+    const std::string prefix = "base." + name + ".";
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      expect_close(found[i], without_padding(fixture[prefix + std::to_string(i)], mask));
+    }
+    EXPECT_TRUE(fixture.has(prefix + "0"));
+    EXPECT_FALSE(fixture.has(prefix + std::to_string(found.size())));
+  };
+  const Tensor mask = detail::columns_before(model().config().num_query_tokens, 1,
+                                             call.tensors.at("qformer_attention_mask"));
+  expect_list(output.vision_outputs.hidden_states, "vision_outputs.hidden_states", {});
+  expect_list(output.vision_outputs.attentions, "vision_outputs.attentions", {});
+  expect_list(output.qformer_outputs.hidden_states, "qformer_outputs.hidden_states", mask);
+  expect_list(output.qformer_outputs.cross_attentions, "qformer_outputs.cross_attentions", {});
+  EXPECT_EQ(static_cast<Index>(output.qformer_outputs.attentions.size()),
+            model().config().qformer_config.num_hidden_layers);
+  EXPECT_TRUE(model().forward(call.inputs).vision_outputs.hidden_states.empty());
 }
 
 TEST(InstructBlipModelTest, EmbeddingsOfAnotherWidthThanTheFeaturesAreRefused) {

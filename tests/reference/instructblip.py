@@ -325,8 +325,10 @@ def base_case(model, store):
     if not model.config.use_decoder_only_language_model:
         arguments["decoder_input_ids"] = torch.tensor([[0, 7, 8]] * 3)
         store["base.decoder_input_ids"] = arguments["decoder_input_ids"]
-    output = base(**arguments)
+    output = base(**arguments, **CAPTURE)
     store["base.last_hidden_state"] = output.language_model_outputs.last_hidden_state
+    store.update(states("base.vision_outputs", output.vision_outputs))
+    store.update(states("base.qformer_outputs", output.qformer_outputs))
 
 
 def margin(scores):

@@ -282,8 +282,13 @@ INSTRUCTBLIP_INLINE LanguageModelOutputs forward_encoder_decoder(const LanguageM
 INSTRUCTBLIP_INLINE InstructBlipForConditionalGenerationModelOutput
 InstructBlipModel::forward(const InstructBlipInputs& inputs, LogitsFor logits) const {
   detail::require_one_source(inputs);
+  // The bare model's keyword arguments reach all parts, the other's the language model alone.
+  ForwardCapture capture;
+  if (logits == LogitsFor::None) {
+    capture = {inputs.output_hidden_states, inputs.output_attentions};
+  }
   BaseModelOutputWithVisionQformerOutputs features =
-      inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : image_features(inputs, {});
+      inputs.mm_encoder_outputs ? *inputs.mm_encoder_outputs : image_features(inputs, capture);
   EmbeddedBatch prompt = embed_prompt(inputs, features.pooler_output);
   InstructBlipForConditionalGenerationModelOutput outputs;
   const TimedZone zone("language_model");

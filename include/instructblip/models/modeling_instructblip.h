@@ -79,7 +79,9 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
   /// decoder-only checkpoint's are those of the last columns, and so are the logits then.
   TensorView labels;
   bool interpolate_pos_encoding = false;
-  bool output_hidden_states = false;  // of the language model only, as in the reference
+  /// Of the language model; InstructBlipModel gives the vision tower's and the Q-Former's too, as
+  /// in the reference (for the other model: get_image_features).
+  bool output_hidden_states = false;
   bool output_attentions = false;
   /// The reference's mm_encoder_outputs["image"]: instead of pixel_values.
   const BaseModelOutputWithVisionQformerOutputs* mm_encoder_outputs = nullptr;
