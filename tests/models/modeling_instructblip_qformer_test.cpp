@@ -80,7 +80,7 @@ TEST(InstructBlipQFormerModel, GivesTheReferencesStatesForEveryCombinationOfArgu
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
   for (const char* name : {"text", "right", "left", "hole", "query_mask", "image_mask", "positions",
-                           "query_only", "text_only"}) {
+                           "query_only", "text_only", "one_image", "one_image_query_only"}) {
     SCOPED_TRACE(name);
     const std::string prefix = std::string("qformer.") + name + ".";
     const Case call(expected, prefix);

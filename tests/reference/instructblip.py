@@ -172,6 +172,10 @@ def qformer_cases(qformer):
         "positions": whole | dict(position_ids=positions.expand(3, 6)),
         "query_only": dict(input_ids=None, query_embeds=queries, encoder_hidden_states=image),
         "text_only": dict(input_ids=ids, attention_mask=right),
+        "one_image": whole | dict(encoder_hidden_states=image[:1],
+                                  encoder_attention_mask=image_mask[1:2]),
+        "one_image_query_only": dict(input_ids=None, query_embeds=queries,
+                                     encoder_hidden_states=image[:1]),
     }
     tensors = {}
     for name, arguments in cases.items():

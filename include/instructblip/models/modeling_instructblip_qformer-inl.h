@@ -56,7 +56,8 @@ INSTRUCTBLIP_INLINE Index qformer_batch(const InstructBlipQFormerInputs& inputs)
     return inputs.input_ids.dim(0);
   }
   const TensorView& image = inputs.encoder_hidden_states;
-  return image.data != nullptr && image.rank() == 3 ? image.dim(0) : inputs.query_embeds.dim(0);
+  const Index queries = inputs.query_embeds.dim(0);
+  return image.data != nullptr && image.rank() == 3 ? std::max(image.dim(0), queries) : queries;
 }
 
 /// Splits the padded arguments into rows; all checks of shapes are here.
@@ -84,13 +85,16 @@ INSTRUCTBLIP_INLINE QFormerRows qformer_rows(const InstructBlipQFormerInputs& in
       throw InputError("Q-Former: encoder_hidden_states must be given for cross-attention layers");
     }
     check_qformer_tensor(image,
-                         image.rank() == 3 && image.dim(0) == rows.batch && image.dim(1) > 0 &&
-                             image.dim(2) == config.encoder_hidden_size,
+                         image.rank() == 3 && (image.dim(0) == rows.batch || image.dim(0) == 1) &&
+                             image.dim(1) > 0 && image.dim(2) == config.encoder_hidden_size,
                          true, "encoder_hidden_states",
                          batch + "positions, " + std::to_string(config.encoder_hidden_size) + "]");
     rows.image = RowTable::uniform(rows.batch, image.dim(1));
-    rows.image_valid = qformer_mask(inputs.encoder_attention_mask, {rows.batch, image.dim(1)},
-                                    "encoder_attention_mask");
+    const auto mask = qformer_mask(inputs.encoder_attention_mask, {image.dim(0), image.dim(1)},
+                                   "encoder_attention_mask");
+    for (Index i = 0; i < rows.batch && !mask.empty(); i += image.dim(0)) {
+      rows.image_valid.insert(rows.image_valid.end(), mask.begin(), mask.end());
+    }
   }
   if (inputs.input_ids.data != nullptr) rows.text_length = inputs.input_ids.dim(1);
   if (rows.batch < 1 || rows.query_length + rows.text_length < 1) {
@@ -113,6 +117,17 @@ INSTRUCTBLIP_INLINE QFormerRows qformer_rows(const InstructBlipQFormerInputs& in
   }
   rows.text.positions = rows.columns;
   return rows;
+}
+
+/// The pictures' positions, [rows.image.rows(), encoder_hidden_size].
+INSTRUCTBLIP_INLINE Matrix qformer_image(const TensorView& image, const QFormerRows& rows) {
+  Matrix given = Matrix::from(Tensor::copy_of(image).to(DType::Float32));
+  if (given.rows() == rows.image.rows()) return given;
+  Matrix repeated(rows.image.rows(), given.cols());
+  for (Index r = 0; r < repeated.rows(); ++r) {
+    std::copy_n(given.row(r % given.rows()), given.cols(), repeated.row(r));
+  }
+  return repeated;
 }
 
 /// Captured probabilities of queries and of text [heads, rows, q + kept text] as one padded tensor.
@@ -426,7 +441,7 @@ InstructBlipQFormerModel::forward(const InstructBlipQFormerInputs& inputs) const
   const QFormerRows rows = detail::qformer_rows(inputs, config_);
   Matrix image;
   if (rows.query_length > 0) {
-    image = Matrix::from(Tensor::copy_of(inputs.encoder_hidden_states).to(DType::Float32));
+    image = detail::qformer_image(inputs.encoder_hidden_states, rows);
   }
   BaseModelOutputWithPoolingAndCrossAttentions output;
   Matrix hidden_states = embeddings_(inputs, rows);

@@ -50,8 +50,9 @@ struct InstructBlipQFormerInputs {
   /// [batch, q, hidden_size], or [1, q, hidden_size] for all samples; without: text alone, which
   /// does not look at the picture.
   TensorView query_embeds{};
-  TensorView encoder_hidden_states{};   // the picture [batch, p, encoder_hidden_size]
-  TensorView encoder_attention_mask{};  // [batch, p], 1 or 0; default: all 1
+  /// The pictures [batch, p, encoder_hidden_size], or one for all samples.
+  TensorView encoder_hidden_states{};
+  TensorView encoder_attention_mask{};  // [pictures, p], 1 or 0; default: all 1
   bool output_hidden_states = false;
   bool output_attentions = false;  // cross-attentions too
 };
