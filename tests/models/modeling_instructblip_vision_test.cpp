@@ -127,6 +127,8 @@ TEST(InstructBlipVisionModel, RefusesPixelsThatDoNotFit) {
   expect_input_error(model, pixels({1, 3, 24, 16}), {},
                      "24 x 16 pixels, expected 16 x 16 (16 patches, found 24); resize the image, "
                      "or set interpolate_pos_encoding");
+  expect_input_error(model, pixels({1, 3, 16, 12}), {},
+                     "16 x 12 pixels, expected 16 x 16 (16 patches, found 12)");
   expect_input_error(model, pixels({1, 3, 3, 16}), {.interpolate_pos_encoding = true},
                      "at least one patch of 4 x 4");
   expect_input_error(model, pixels({1, 1, 16, 16}), {}, "[1, 1, 16, 16], expected");
