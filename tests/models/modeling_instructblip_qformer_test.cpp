@@ -150,10 +150,20 @@ TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
     std::copy_n(all.data<float>(), size, repeated.data<float>() + b * size);
   }
   const TensorView first(all.data<float>(), DType::Float32, {1, all.dim(1), all.dim(2)});
-  call.inputs.query_embeds = first;
-  const Tensor shared = model.forward(call.inputs).last_hidden_state;
-  call.inputs.query_embeds = repeated;
-  expect_equal(shared, model.forward(call.inputs).last_hidden_state);
+  const auto expect_same = [&] {
+    call.inputs.query_embeds = first;
+    const Tensor shared = model.forward(call.inputs).last_hidden_state;
+    call.inputs.query_embeds = repeated;
+    expect_equal(shared, model.forward(call.inputs).last_hidden_state);
+  };
+  expect_same();
+  // Each sample obeys its own masks, where the reference takes the first one's for all.
+  const Tensor queries(std::vector<std::int64_t>{1, 1, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1}, {3, 4});
+  const Tensor image_mask = expected["qformer.image_mask.encoder_attention_mask"];
+  call.inputs.input_ids = {};
+  call.inputs.attention_mask = queries;
+  call.inputs.encoder_attention_mask = image_mask;
+  expect_same();
 }
 
 TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneAndInABatchAndWithoutItsPadding) {
