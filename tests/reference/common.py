@@ -1,13 +1,14 @@
 """What the modules of this folder share: versions, seeds, and fixtures as safetensors files."""
 
 import copy
+import json
 import random
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import torch as safetensors
 
 VERSIONS = {"torch": "2.13.0", "transformers": "5.24.0", "tokenizers": "0.23.3", "pillow": "13.0.0"}
 
@@ -73,4 +74,15 @@ def save(folder, name, tensors, metadata=None):
             value = torch.from_numpy(np.array(value))
         converted[key] = value.detach().contiguous().clone()
     metadata = {key: str(value) for key, value in (metadata or {}).items()}
-    save_file(converted, path, metadata=metadata or None)
+    path.write_bytes(metadata_sorted(safetensors.save(converted, metadata=metadata or None)))
+
+
+def metadata_sorted(file):
+    """The same file: safetensors writes the metadata in the order of a hash map, anew each time."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    assert len(text) == size
+    return file[:8] + text + file[8 + size :]

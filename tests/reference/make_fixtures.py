@@ -6,7 +6,9 @@ them; a function writes its files below `folder`, the fixtures' root.
 
     make_fixtures.py                      all
     make_fixtures.py --only checkpoint    those whose name begins so
-    make_fixtures.py --check              into a temporary folder; says what differs
+    make_fixtures.py --check              into a temporary folder; says what differs, and apart from
+                                          it what is float rounding, as on another CPU; fails if
+                                          anything but rounding differs
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE / "fixtures"
+ROUNDING = 1e-5  # of a tensor's largest magnitude
 
 
 def check_versions():
@@ -52,28 +55,50 @@ def discover(only):
     return {name: function for name, function in found.items() if name.startswith(only or "")}
 
 
-def differences(left, right):
-    """What differs between two files of the same name, one line each."""
-    if left.read_bytes() == right.read_bytes():
-        return []
-    if left.suffix != ".safetensors":
-        return ["the bytes differ"]
+def apart(old, new):
+    """The largest difference of two tensors, and its share of the largest magnitude if both are of
+    floats and agree in what is not finite, else None; None if nothing differs."""
     import torch
+
+    other = (old != new) & ~((old != old) & (new != new))  # two that are not numbers are the same
+    if not other.any():
+        return None
+    finite = old.isfinite()
+    largest = (old.double() - new.double())[other].abs().max().item()
+    if not old.is_floating_point() or (other & ~(finite & new.isfinite())).any():
+        return largest, None
+    return largest, largest / old[finite].double().abs().max().clamp(min=torch.finfo().tiny).item()
+
+
+def differences(left, right):
+    """What differs between two files of the same name, one line each, and {tensor: share} of what
+    is only rounding."""
+    if left.read_bytes() == right.read_bytes():
+        return [], {}
+    if left.suffix != ".safetensors":
+        return ["the bytes differ"], {}
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
     old, new = load_file(left), load_file(right)
-    lines = [f"{name}: no longer made" for name in old.keys() - new.keys()]
-    lines += [f"{name}: new" for name in new.keys() - old.keys()]
+    lines = [f"{name}: no longer made" for name in sorted(old.keys() - new.keys())]
+    lines += [f"{name}: new" for name in sorted(new.keys() - old.keys())]
+    rounding = {}
     for name in sorted(old.keys() & new.keys()):
         a, b = old[name], new[name]
         if a.shape != b.shape or a.dtype != b.dtype:
             lines.append(f"{name}: {a.dtype} {list(a.shape)} became {b.dtype} {list(b.shape)}")
-            continue
-        other = (a != b) & ~((a != a) & (b != b))  # two values that are not numbers are the same
-        if other.any():
-            largest = (a.double() - b.double())[other].abs().max().item()
-            lines.append(f"{name}: differs by up to {largest:.3g}")
-    return lines or ["only the metadata differs"]
+        elif found := apart(a, b):
+            largest, share = found
+            if share is not None and share < ROUNDING:
+                rounding[name] = share
+            else:
+                of = "" if share is None else f", {share:.2g} of its largest magnitude"
+                lines.append(f"{name}: differs by up to {largest:.3g}{of}")
+    with safe_open(left, "pt") as a, safe_open(right, "pt") as b:
+        if a.metadata() != b.metadata():
+            lines.append(f"metadata: {a.metadata()} became {b.metadata()}")
+    return lines if lines or rounding else ["only the order of its parts differs"], rounding
 
 
 def check(fixtures, complete):
@@ -88,10 +113,22 @@ def check(fixtures, complete):
         kept.discard(Path("instructblip_legacy.safetensors"))  # by legacy_instructblip.py
         if complete:
             report += [f"{path}: made by no function" for path in sorted(kept - made)]
+        rounded = []
         for path in sorted(made & kept):
-            report += [f"{path}: {line}" for line in differences(ROOT / path, new_root / path)]
-    print("\n".join(report) if report else "nothing differs")
-    return 1 if report else 0
+            lines, rounding = differences(ROOT / path, new_root / path)
+            report += [f"{path}: {line}" for line in lines]
+            if rounding:
+                worst = max(rounding, key=rounding.get)
+                share = f"{rounding[worst]:.2g}"
+                rounded.append(f"{path}: {share} (tensors: {len(rounding)}, most in {worst})")
+    if rounded:
+        print(f"\nfloat rounding, below {ROUNDING:.0e} of a tensor's largest magnitude:")
+        print("\n".join(f"  {line}" for line in rounded))
+    if report:
+        print("\ndifferences:\n  " + "\n  ".join(report))
+        return 1
+    print("\nnothing else differs" if rounded else "\nnothing differs")
+    return 0
 
 
 def main():

@@ -31,17 +31,30 @@ def token(content, **switches):
     return {"content": content, **plain, **switches}
 
 
+# What goes on a word. The trainer numbers these as a hash map gives them out, in another order in every run, and
+# breaks ties between merges by number, so it is told an order.
+CONTINUATIONS = "hapeixtofysrgudnvbl\u0440\u0438\u0432\u0435\u0442wmck\u1161\u11ab\u1100\u116e\u11a8"
+
+
 def train_bert():
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = training_texts(1)
+    letters = sorted(set(tokenizer.normalizer.normalize_str(" ".join(texts))) - {" "})
+    continuations = ["##" + letter for letter in CONTINUATIONS]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=450, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
+        vocab_size=450,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *continuations],
+        show_progress=False,
     )
-    tokenizer.train_from_iterator(training_texts(1), trainer)
-    return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    tokenizer.train_from_iterator(texts, trainer)
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    found = {piece for piece in vocabulary if piece.startswith("##") and len(piece) == 3}
+    assert found == set(continuations), found.symmetric_difference(continuations)
+    return vocabulary
 
 
 def train_gpt2():
