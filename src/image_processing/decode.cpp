@@ -18,8 +18,8 @@ void fail_truncated(std::string_view format) {
 void check_size(std::string_view format, std::uint64_t width, std::uint64_t height,
                 Index max_pixels) {
   if (width == 0 || height == 0) fail(format, "its header says that a side is 0");
-  constexpr std::uint64_t longest_side = std::uint64_t{1} << 24;
-  if (width > longest_side || height > longest_side) {
+  constexpr std::uint64_t kLongestSide = std::uint64_t{1} << 24;
+  if (width > kLongestSide || height > kLongestSide) {
     fail(format, "its header says " + std::to_string(width) + " x " + std::to_string(height) +
                      " pixels, which no picture has");
   }
@@ -32,7 +32,7 @@ void check_size(std::string_view format, std::uint64_t width, std::uint64_t heig
 }
 
 int exif_orientation(Bytes tiff) {
-  constexpr std::uint32_t orientation_tag = 0x0112;
+  constexpr std::uint32_t kOrientationTag = 0x0112;
   const auto at = [&](std::size_t offset) { return static_cast<std::uint32_t>(tiff[offset]); };
   if (tiff.size() < 8) return 0;
   const bool big_endian = at(0) == 'M' && at(1) == 'M';
@@ -51,19 +51,19 @@ int exif_orientation(Bytes tiff) {
   for (std::size_t i = 0; i < entries; ++i) {
     const std::size_t entry = directory + 2 + 12 * i;
     if (entry + 12 > tiff.size()) break;
-    if (u16(entry) != orientation_tag || u32(entry + 4) != 1) continue;
+    if (u16(entry) != kOrientationTag || u32(entry + 4) != 1) continue;
     const std::uint32_t type = u16(entry + 2);
-    constexpr std::uint32_t unsigned_short = 3, unsigned_long = 4;
-    if (type == unsigned_short) found = static_cast<int>(u16(entry + 8));
-    if (type == unsigned_long) found = static_cast<int>(std::min(u32(entry + 8), 9u));
+    constexpr std::uint32_t kUnsignedShort = 3, kUnsignedLong = 4;
+    if (type == kUnsignedShort) found = static_cast<int>(u16(entry + 8));
+    if (type == kUnsignedLong) found = static_cast<int>(std::min(u32(entry + 8), 9u));
   }
   return found;
 }
 
 int xmp_orientation(std::string_view packet) {
-  constexpr std::string_view name = "tiff:Orientation";
-  for (std::size_t at = packet.find(name); at != packet.npos; at = packet.find(name, at + 1)) {
-    std::string_view rest = packet.substr(at + name.size());
+  constexpr std::string_view kName = "tiff:Orientation";
+  for (std::size_t at = packet.find(kName); at != packet.npos; at = packet.find(kName, at + 1)) {
+    std::string_view rest = packet.substr(at + kName.size());
     if (rest.starts_with("=\""))
       rest.remove_prefix(2);
     else if (rest.starts_with(">"))

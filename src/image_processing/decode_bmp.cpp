@@ -26,9 +26,9 @@ struct Header {
 };
 
 Header read_header(Bytes file, Index max_pixels) {
-  constexpr std::size_t file_header = 14, offset_field = 10;
+  constexpr std::size_t kFileHeader = 14, kOffsetField = 10;
   Reader reader(file, kFormatName);
-  reader.seek(offset_field);
+  reader.seek(kOffsetField);
   Header header;
   header.pixels_at = reader.u32_le();
   const std::uint32_t size = reader.u32_le();
@@ -56,7 +56,7 @@ Header read_header(Bytes file, Index max_pixels) {
   if (header.compression == bitfields) {
     for (int i = 0; i < (size >= 56 ? 4 : 3); ++i) header.masks[i] = reader.u32_le();
   }
-  header.end = std::max(file_header + size, reader.position());
+  header.end = std::max(kFileHeader + size, reader.position());
   check_size(kFormatName, width, height, max_pixels);
   header.width = width;
   header.height = height;
@@ -95,18 +95,18 @@ struct Channel {
 
 std::array<Channel, 3> read_masks(const Header& header) {
   using Masks = std::array<std::uint32_t, 3>;
-  constexpr Masks bgr888{0xff0000, 0xff00, 0xff}, bgr555{0x7c00, 0x3e0, 0x1f},
-      bgr565{0xf800, 0x7e0, 0x1f};
-  constexpr Masks others32[] = {
+  constexpr Masks kBgr888{0xff0000, 0xff00, 0xff}, kBgr555{0x7c00, 0x3e0, 0x1f},
+      kBgr565{0xf800, 0x7e0, 0x1f};
+  constexpr Masks kOthers32[] = {
       {0xff000000, 0xff0000, 0xff00}, {0xff000000, 0xff00, 0xff}, {0xff, 0xff00, 0xff0000}};
-  const Masks usual = header.bits == 16 ? bgr555 : bgr888;
+  const Masks usual = header.bits == 16 ? kBgr555 : kBgr888;
   Masks masks = usual;
   if (header.compression == bitfields) {
     masks = {header.masks[0], header.masks[1], header.masks[2]};
     const bool none = masks == Masks{} && header.bits == 32;
-    const bool known = masks == usual || (header.bits == 16 && masks == bgr565) ||
-                       (header.bits == 32 && std::find(std::begin(others32), std::end(others32),
-                                                       masks) != std::end(others32));
+    const bool known = masks == usual || (header.bits == 16 && masks == kBgr565) ||
+                       (header.bits == 32 && std::find(std::begin(kOthers32), std::end(kOthers32),
+                                                       masks) != std::end(kOthers32));
     if (none)
       masks = usual;
     else if (!known)

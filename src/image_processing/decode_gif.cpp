@@ -67,20 +67,20 @@ class CodeReader {
 
 /// Expands LZW data to `count` palette indices.
 std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count) {
-  constexpr int table_size = 4096, longest_code = 12;
+  constexpr int kTableSize = 4096, kLongestCode = 12;
   struct Entry {
     std::int16_t prefix = -1;
     std::uint8_t last = 0, first = 0;
     std::uint16_t length = 1;
   };
-  std::vector<Entry> table(table_size);
+  std::vector<Entry> table(kTableSize);
   const int clear = 1 << literal_bits, end = clear + 1;
   for (int i = 0; i < clear; ++i) {
     table[static_cast<std::size_t>(i)].last = static_cast<std::uint8_t>(i);
     table[static_cast<std::size_t>(i)].first = static_cast<std::uint8_t>(i);
   }
   // Each code that is read adds an entry, and a code is at least two bits long.
-  if (count / table_size > data.size() * 4) fail_truncated(kFormatName);
+  if (count / kTableSize > data.size() * 4) fail_truncated(kFormatName);
   std::vector<std::uint8_t> out;
   out.reserve(count);
   CodeReader codes(data);
@@ -96,14 +96,14 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
       fail(kFormatName, "its compressed data is damaged");
     }
     const Entry before = previous < 0 ? Entry{} : table[static_cast<std::size_t>(previous)];
-    if (previous >= 0 && next < table_size) {
+    if (previous >= 0 && next < kTableSize) {
       const std::uint8_t first =
           code == next ? before.first : table[static_cast<std::size_t>(code)].first;
       table[static_cast<std::size_t>(next)] = {static_cast<std::int16_t>(previous), first,
                                                before.first,
                                                static_cast<std::uint16_t>(before.length + 1)};
       ++next;
-      if (next == 1 << size && size < longest_code) ++size;
+      if (next == 1 << size && size < kLongestCode) ++size;
     } else if (code >= next) {
       fail(kFormatName, "its compressed data is damaged");
     }
@@ -121,10 +121,10 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
 std::vector<Index> row_order(Index height, bool interlaced) {
   std::vector<Index> rows;
   rows.reserve(static_cast<std::size_t>(height));
-  constexpr Index passes[][2] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}};
-  constexpr Index plain[][2] = {{0, 1}};
+  constexpr Index kPasses[][2] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}};
+  constexpr Index kPlain[][2] = {{0, 1}};
   const auto order =
-      interlaced ? std::span<const Index[2]>(passes) : std::span<const Index[2]>(plain);
+      interlaced ? std::span<const Index[2]>(kPasses) : std::span<const Index[2]>(kPlain);
   for (const auto& [first, step] : order) {
     for (Index y = first; y < height; y += step) rows.push_back(y);
   }
@@ -134,28 +134,29 @@ std::vector<Index> row_order(Index height, bool interlaced) {
 }  // namespace
 
 Decoded decode_gif(Bytes file, Index max_pixels) {
-  constexpr std::size_t signature_size = 6;
-  constexpr int extension = '!', image = ',', end = ';', graphic_control = 0xf9, has_palette = 0x80;
+  constexpr std::size_t kSignatureSize = 6;
+  constexpr int kExtension = '!', kImage = ',', kEnd = ';', kGraphicControl = 0xf9,
+                kHasPalette = 0x80;
   Reader reader(file, kFormatName);
-  reader.seek(signature_size);
+  reader.seek(kSignatureSize);
   std::uint32_t width = reader.u16_le(), height = reader.u16_le();
   const int screen_flags = reader.u8();
   reader.take(2);
   Colors colors;
-  if (screen_flags & has_palette) colors = read_colors(reader, screen_flags);
+  if (screen_flags & kHasPalette) colors = read_colors(reader, screen_flags);
 
   std::optional<std::uint8_t> transparent;
-  for (int block = 0; (block = reader.u8()) != image;) {
-    if (block == end) fail(kFormatName, "it holds no frame");
-    if (block != extension) continue;
+  for (int block = 0; (block = reader.u8()) != kImage;) {
+    if (block == kEnd) fail(kFormatName, "it holds no frame");
+    if (block != kExtension) continue;
     const int label = reader.u8();
     const std::vector<std::uint8_t> data = read_blocks(reader);
-    if (label == graphic_control && data.size() >= 4 && (data[0] & 1)) transparent = data[3];
+    if (label == kGraphicControl && data.size() >= 4 && (data[0] & 1)) transparent = data[3];
   }
   const std::uint32_t left = reader.u16_le(), top = reader.u16_le();
   const std::uint32_t frame_width = reader.u16_le(), frame_height = reader.u16_le();
   const int frame_flags = reader.u8();
-  if (frame_flags & has_palette) {
+  if (frame_flags & kHasPalette) {
     const Colors local = read_colors(reader, frame_flags);
     if (local.needed)
       colors = local;

@@ -70,11 +70,11 @@ void nothing(j_decompress_ptr) {}
 // A progressive file may ask for the whole picture to be gone through again in each of endless
 // scans.
 void limit_scans(j_common_ptr common) {
-  constexpr int most_scans = 1000;
-  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= most_scans) return;
+  constexpr int kMostScans = 1000;
+  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= kMostScans) return;
   auto* manager = reinterpret_cast<ErrorManager*>(common->err);
   std::snprintf(manager->message, sizeof(manager->message), "it has more than %d scans",
-                most_scans);
+                kMostScans);
   std::longjmp(manager->escape, 1);
 }
 

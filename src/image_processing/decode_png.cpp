@@ -103,10 +103,10 @@ std::optional<int> raw_profile_orientation(std::string_view text) {
     bytes.push_back(static_cast<std::uint8_t>(value));
     digits.clear();
   }
-  constexpr std::string_view prefix("Exif\0\0", 6);
+  constexpr std::string_view kPrefix("Exif\0\0", 6);
   Bytes tiff = bytes;
   const std::string_view view(reinterpret_cast<const char*>(tiff.data()), tiff.size());
-  if (view.starts_with(prefix)) tiff = tiff.subspan(prefix.size());
+  if (view.starts_with(kPrefix)) tiff = tiff.subspan(kPrefix.size());
   return exif_orientation(tiff);
 }
 
@@ -133,8 +133,8 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
   }
   std::vector<std::uint8_t> text;
   if (compressed) {
-    constexpr std::size_t longest = 1 << 20;
-    text.resize(longest);
+    constexpr std::size_t kLongest = 1 << 20;
+    text.resize(kLongest);
     const std::ptrdiff_t size =
         inflate({reinterpret_cast<const std::uint8_t*>(rest.data()), rest.size()}, text);
     if (size < 0) return;
@@ -155,9 +155,9 @@ void read_palette(Bytes data, Chunks& chunks) {
 }
 
 Chunks read_chunks(Bytes file, Index max_pixels) {
-  constexpr std::size_t signature_size = 8, ihdr_size = 13;
+  constexpr std::size_t kSignatureSize = 8, kIhdrSize = 13;
   Reader reader(file, kFormatName);
-  reader.seek(signature_size);
+  reader.seek(kSignatureSize);
   Chunks chunks;
   bool have_header = false, data_ended = false;
   while (reader.remaining() >= 8) {
@@ -177,7 +177,7 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
       fail(kFormatName,
            "the checksum of chunk " + std::string(type) + " is wrong; the file is damaged");
     }
-    if (!have_header && (type != "IHDR" || length < ihdr_size)) {
+    if (!have_header && (type != "IHDR" || length < kIhdrSize)) {
       fail(kFormatName, "it does not begin with an IHDR chunk");
     }
     if (type == "IHDR" && !have_header) chunks.header = read_header(data, max_pixels);
@@ -294,8 +294,8 @@ Decoded decode_png(Bytes file, Index max_pixels) {
   // Deflate packs at most 1032 to 1, so a stream that is too short is known before memory is taken.
   if (expected / 1032 > static_cast<Index>(chunks.stream.size())) fail_truncated(kFormatName);
 
-  constexpr Index spare = 4096;  // some writers append a few bytes; they are ignored
-  std::vector<std::uint8_t> raw(static_cast<std::size_t>(expected + spare));
+  constexpr Index kSpare = 4096;  // some writers append a few bytes; they are ignored
+  std::vector<std::uint8_t> raw(static_cast<std::size_t>(expected + kSpare));
   const std::ptrdiff_t size = inflate(chunks.stream, raw);
   if (size < 0) fail(kFormatName, "its compressed data is damaged");
   if (size < expected) fail_truncated(kFormatName);

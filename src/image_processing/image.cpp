@@ -101,10 +101,10 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
 
 /// Pillow's alpha_composite onto opaque white, in its fixed point.
 std::uint8_t over_white(std::uint32_t color, std::uint32_t alpha) {
-  constexpr std::uint32_t precision = 7, white = 255;
-  const std::uint32_t source = alpha << precision, background = (white << precision) - source;
-  const std::uint32_t sum = color * source + white * background + (0x80u << precision);
-  return static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8 >> precision);
+  constexpr std::uint32_t kPrecision = 7, kWhite = 255;
+  const std::uint32_t source = alpha << kPrecision, background = (kWhite << kPrecision) - source;
+  const std::uint32_t sum = color * source + kWhite * background + (0x80u << kPrecision);
+  return static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8 >> kPrecision);
 }
 
 }  // namespace

@@ -23,10 +23,10 @@ struct BlipImageProcessor::Given {
 
 namespace {
 
-constexpr const char* class_name = "BlipImageProcessor";
+constexpr const char* kClassName = "BlipImageProcessor";
 
 [[noreturn]] void fail(const std::string& key, const std::string& expected, const json& found) {
-  throw ConfigError(std::string(class_name) + ": \"" + key + "\" must be " + expected + ", found " +
+  throw ConfigError(std::string(kClassName) + ": \"" + key + "\" must be " + expected + ", found " +
                     found.dump(-1, ' ', true, json::error_handler_t::replace));
 }
 
@@ -37,8 +37,8 @@ bool read_bool(const std::string& key, const json& value) {
 }
 
 Index read_length(const std::string& key, const json& value) {
-  constexpr std::int64_t largest = std::int64_t{1} << 40;
-  if (!value.is_number_integer() || value < 1 || value > largest) {
+  constexpr std::int64_t kLargest = std::int64_t{1} << 40;
+  if (!value.is_number_integer() || value < 1 || value > kLargest) {
     fail(key, "a whole number of at least 1", value);
   }
   return value.get<Index>();
@@ -142,9 +142,9 @@ void assign(const json& object, const char* key, bool& field) {
 }
 
 json parse(std::string_view text, const std::string& source) {
-  constexpr int deepest = 100;
+  constexpr int kDeepest = 100;
   const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
-    if (depth > deepest) throw ConfigError(source + ": is nested more than 100 levels deep");
+    if (depth > kDeepest) throw ConfigError(source + ": is nested more than 100 levels deep");
     return true;
   };
   try {
@@ -173,7 +173,7 @@ bool is_file(const std::filesystem::path& path) {
 
 BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
   BlipImageProcessor processor;
-  json given = parse(text, class_name);
+  json given = parse(text, kClassName);
   const auto size = [&](const char* key, const json& value) {
     const auto square = given.find("default_to_square");
     const bool default_to_square = square == given.end() || read_bool("default_to_square", *square);
@@ -197,9 +197,9 @@ BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
   assign(given, "pad_size", processor.pad_size, square_size);
   const auto type = given.find("image_processor_type");
   if (type != given.end() && type->is_string() &&
-      !type->get_ref<const std::string&>().starts_with(class_name)) {
+      !type->get_ref<const std::string&>().starts_with(kClassName)) {
     log_warning(
-        std::string(class_name) + ": \"image_processor_type\" is " +
+        std::string(kClassName) + ": \"image_processor_type\" is " +
         type->dump(-1, ' ', true, json::error_handler_t::replace) +
         "; keys that the file lacks get this class's defaults, which may differ from that one's");
   }
@@ -253,7 +253,7 @@ std::string BlipImageProcessor::to_json() const {
   numbers("image_std", image_std);
   optional_flag("do_pad", do_pad);
   optional_size("pad_size", pad_size);
-  object["image_processor_type"] = class_name;
+  object["image_processor_type"] = kClassName;
   return object.dump(2, ' ', true, json::error_handler_t::replace) + "\n";
 }
 
@@ -262,7 +262,7 @@ BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::pa
     try {
       const std::string text = read_text(path);
       if (key.empty()) return std::optional(from_json(text));
-      const json object = parse(text, std::string(class_name));
+      const json object = parse(text, std::string(kClassName));
       const auto nested = object.find(key);
       if (nested == object.end()) return std::optional<BlipImageProcessor>();
       return std::optional(from_json(nested->dump()));

@@ -86,8 +86,8 @@ void skip_coded_data(Bytes file, Reader& reader) {
 }  // namespace
 
 JpegMarkers walk_jpeg_markers(Bytes file) {
-  constexpr std::string_view exif_name("Exif\0\0", 6),
-      xmp_name("http://ns.adobe.com/xap/1.0/\0", 29);
+  constexpr std::string_view kExifName("Exif\0\0", 6),
+      kXmpName("http://ns.adobe.com/xap/1.0/\0", 29);
   JpegMarkers markers;
   std::vector<std::uint8_t> exif;
   int xmp = 0;
@@ -107,11 +107,11 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
     if (marker == dht) check_huffman_tables(segment);
     if (marker == dqt) check_quantization_tables(segment);
     if (is_frame(marker)) read_frame(segment, markers);
-    if (marker == app1 && !scanned && text.starts_with(exif_name)) {
-      exif.insert(exif.end(), segment.begin() + exif_name.size(), segment.end());
+    if (marker == app1 && !scanned && text.starts_with(kExifName)) {
+      exif.insert(exif.end(), segment.begin() + kExifName.size(), segment.end());
     }
-    if (marker == app1 && !scanned && text.starts_with(xmp_name)) {
-      xmp = xmp_orientation(text.substr(xmp_name.size()));
+    if (marker == app1 && !scanned && text.starts_with(kXmpName)) {
+      xmp = xmp_orientation(text.substr(kXmpName.size()));
     }
     if (marker == sos) {
       if (markers.components == 0) fail(kFormatName, "a scan begins before the frame header");

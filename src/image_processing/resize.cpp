@@ -227,10 +227,10 @@ void divide_by_alpha(Image& image) {
 }
 
 void check(const Image& image, Index width, Index height) {
-  constexpr Index longest_side = Index{1} << 20, most_pixels = Index{1} << 30;
+  constexpr Index kLongestSide = Index{1} << 20, kMostPixels = Index{1} << 30;
   if (image.empty()) throw InputError("resize: the image is empty (0 x 0)");
-  if (width < 1 || height < 1 || width > longest_side || height > longest_side ||
-      width * height > most_pixels || width * image.height() > most_pixels) {
+  if (width < 1 || height < 1 || width > kLongestSide || height > kLongestSide ||
+      width * height > kMostPixels || width * image.height() > kMostPixels) {
     throw InputError("resize: cannot make an image of " + std::to_string(image.width()) + " x " +
                      std::to_string(image.height()) + " pixels into one of " +
                      std::to_string(width) + " x " + std::to_string(height) +

@@ -27,19 +27,19 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::size_t largest_int = std::numeric_limits<int>::max();
+constexpr std::size_t kLargestInt = std::numeric_limits<int>::max();
 
 }  // namespace
 
 std::ptrdiff_t inflate(Bytes stream, std::span<std::uint8_t> out) {
-  if (stream.size() > largest_int || out.size() > largest_int) return -1;
+  if (stream.size() > kLargestInt || out.size() > kLargestInt) return -1;
   return stbi_zlib_decode_buffer(reinterpret_cast<char*>(out.data()), static_cast<int>(out.size()),
                                  reinterpret_cast<const char*>(stream.data()),
                                  static_cast<int>(stream.size()));
 }
 
 Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers) {
-  if (file.size() > largest_int) fail("JPEG", "it is longer than 2 GiB");
+  if (file.size() > kLargestInt) fail("JPEG", "it is longer than 2 GiB");
   int width = 0, height = 0, components = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &width, &height,

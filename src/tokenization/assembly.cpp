@@ -10,7 +10,7 @@ using namespace tokenization;
 namespace {
 
 /// The reference's LARGE_INTEGER: from here on a length is no limit.
-constexpr double large_integer = 1e18;
+constexpr double kLargeInteger = 1e18;
 
 Side read_side(const JsonSection& section) {
   std::string side = section.string();
@@ -144,7 +144,7 @@ void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
   if (length) {
     const double value = length->number();
     if (value < 0 || std::isnan(value)) length->expected("a length");
-    if (value < large_integer) state.model_max_length = static_cast<Index>(value);
+    if (value < kLargeInteger) state.model_max_length = static_cast<Index>(value);
   }
   state.clean_up_tokenization_spaces = is_true(kwargs, "clean_up_tokenization_spaces");
   state.clean_up_bpe =
@@ -155,7 +155,7 @@ void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
 void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
                                            const InitArguments& arguments) {
   const JsonSection kwargs(state.kwargs, arguments.section().where());
-  for (const std::string_view role : special_token_roles) {
+  for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = kwargs.find(role)) {
       if (!is_token(token->json()))
         token->expected("a token (a text, or an object with \"content\")");
@@ -163,8 +163,8 @@ void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
     }
   }
   for (const auto& [key, value] : state.kwargs.items()) {
-    const bool named = std::find(special_token_roles.begin(), special_token_roles.end(), key) !=
-                       special_token_roles.end();
+    const bool named = std::find(kSpecialTokenRoles.begin(), kSpecialTokenRoles.end(), key) !=
+                       kSpecialTokenRoles.end();
     if (!named && key.ends_with("_token") && is_token(value)) {
       state.special_tokens.emplace_back(key, read_added_token(kwargs.at(key)));
     }

@@ -11,7 +11,7 @@
 namespace instructblip::tokenization {
 namespace {
 
-constexpr std::int64_t none = -1;
+constexpr std::int64_t kNone = -1;
 
 struct Merge {
   std::int64_t rank, id;
@@ -108,7 +108,7 @@ class Bpe : public Model {
     const auto add = [&](std::int64_t id, std::size_t length) {
       const auto position = static_cast<std::int64_t>(symbols.size());
       if (!symbols.empty()) symbols.back().next = position;
-      symbols.push_back({id, position - 1, none, length});
+      symbols.push_back({id, position - 1, kNone, length});
     };
     std::size_t unknown_length =
         0;  // of unknown characters that still stand before the next symbol
@@ -164,7 +164,7 @@ class Bpe : public Model {
     std::priority_queue<Candidate> queue;
     const auto at = [&](std::int64_t i) -> Symbol& { return symbols[static_cast<std::size_t>(i)]; };
     const auto propose = [&](std::int64_t left) {
-      if (left == none || at(left).next == none) return;
+      if (left == kNone || at(left).next == kNone) return;
       if (const Merge* merge = find_merge(at(left).id, at(at(left).next).id)) {
         queue.push({merge->rank, left, merge->id});
       }
@@ -174,7 +174,7 @@ class Bpe : public Model {
       const Candidate top = queue.top();
       queue.pop();
       Symbol& left = at(top.position);
-      if (left.length == 0 || left.next == none) continue;
+      if (left.length == 0 || left.next == kNone) continue;
       Symbol& right = at(left.next);
       const Merge* now = find_merge(left.id, right.id);
       if (now == nullptr || now->id != top.id) continue;  // proposed before a neighbour merged
@@ -182,7 +182,7 @@ class Bpe : public Model {
       left.length += right.length;
       left.next = right.next;
       right.length = 0;
-      if (left.next != none) at(left.next).previous = top.position;
+      if (left.next != kNone) at(left.next).previous = top.position;
       propose(left.previous);
       propose(top.position);
     }

@@ -10,7 +10,7 @@ namespace instructblip::tokenization {
 
 class ByteTrie {
  public:
-  static constexpr std::int64_t no_value = -1;
+  static constexpr std::int64_t kNoValue = -1;
 
   /// Takes the place of an earlier value.
   void insert(std::string_view text, std::int64_t value) {
@@ -18,7 +18,7 @@ class ByteTrie {
     for (const char byte : text) {
       const auto [edge, is_new] =
           edges_.try_emplace(key(node, byte), static_cast<std::uint32_t>(values_.size()));
-      if (is_new) values_.push_back(no_value);
+      if (is_new) values_.push_back(kNoValue);
       node = edge->second;
     }
     values_[node] = value;
@@ -32,7 +32,7 @@ class ByteTrie {
       const auto edge = edges_.find(key(node, text[i]));
       if (edge == edges_.end()) return;
       node = edge->second;
-      if (values_[node] != no_value) found(i + 1, values_[node]);
+      if (values_[node] != kNoValue) found(i + 1, values_[node]);
     }
   }
 
@@ -44,7 +44,7 @@ class ByteTrie {
   }
 
   std::unordered_map<std::uint64_t, std::uint32_t> edges_;
-  std::vector<std::int64_t> values_ = {no_value};
+  std::vector<std::int64_t> values_ = {kNoValue};
 };
 
 }  // namespace instructblip::tokenization

@@ -234,7 +234,7 @@ std::string settled_clean_up(std::string text) {
 
 std::unique_ptr<Decoder> make_decoder(const JsonSection& section, int depth) {
   if (section.is_null()) return nullptr;
-  if (depth > maximum_depth) section.fail("components are nested too deeply");
+  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();

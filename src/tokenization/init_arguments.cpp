@@ -96,7 +96,7 @@ void read_special_tokens_map(const std::filesystem::path& file, const TokenizerO
 
 void read_added_tokens_file(const std::filesystem::path& file, InitArguments& arguments) {
   std::set<std::string> special;
-  for (const std::string_view role : special_token_roles) {
+  for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = arguments.token(role)) special.insert(*token);
   }
   const JsonSection kwargs = arguments.section();
@@ -216,7 +216,7 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
   }
   kwargs.erase("added_tokens_decoder");
   name_extra_tokens(kwargs);
-  for (const std::string_view role : special_token_roles) {
+  for (const std::string_view role : kSpecialTokenRoles) {
     const auto content = arguments.token(role);
     if (!content) continue;
     for (const auto& [id, token] : arguments.added_tokens_decoder) {

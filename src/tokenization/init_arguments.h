@@ -16,7 +16,7 @@
 
 namespace instructblip::tokenization {
 
-inline constexpr std::array<std::string_view, 7> special_token_roles = {
+inline constexpr std::array<std::string_view, 7> kSpecialTokenRoles = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
 struct InitArguments {

@@ -124,8 +124,8 @@ std::shared_ptr<const Model> make_model(ModelDescription description, const std:
 }
 
 std::string byte_token(unsigned char byte) {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  return std::string("<0x") + digits[byte >> 4] + digits[byte & 15] + ">";
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + ">";
 }
 
 std::string json_text(std::string_view text) {

@@ -110,7 +110,7 @@ class Sequence : public Normalizer {
 
 std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section, int depth) {
   if (section.is_null()) return nullptr;
-  if (depth > maximum_depth) section.fail("components are nested too deeply");
+  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(section);
   if (type == "Lowercase") return std::make_unique<Lowercase>();

@@ -22,6 +22,6 @@ class Normalizer {
 std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section, int depth = 0);
 
 /// How deep sequences of components may stand in each other.
-inline constexpr int maximum_depth = 16;
+inline constexpr int kMaximumDepth = 16;
 
 }  // namespace instructblip::tokenization

@@ -9,7 +9,7 @@ PostProcessor::PostProcessor(const JsonSection& section) {
 }
 
 void PostProcessor::read(const JsonSection& section, int depth) {
-  if (depth > maximum_depth) section.fail("components are nested too deeply");
+  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "ByteLevel") return;  // changes only offsets
   if (type == "TemplateProcessing") return read_template(section);

@@ -161,7 +161,7 @@ std::string prepend_scheme(const JsonSection& metaspace) {
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section, int depth) {
   if (section.is_null()) return nullptr;
-  if (depth > maximum_depth) section.fail("components are nested too deeply");
+  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(section);

@@ -8,7 +8,7 @@
 namespace instructblip::tokenization {
 namespace {
 
-constexpr std::string_view base64_digits =
+constexpr std::string_view kBase64Digits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 bool has_leaf(std::uint32_t unit) { return (unit >> 8 & 1) != 0; }
@@ -85,7 +85,7 @@ std::string base64_decode(const JsonSection& section) {
   std::array<std::uint32_t, 256> value;
   value.fill(64);
   for (std::size_t i = 0; i < 64; ++i) {
-    value[static_cast<unsigned char>(base64_digits[i])] = static_cast<std::uint32_t>(i);
+    value[static_cast<unsigned char>(kBase64Digits[i])] = static_cast<std::uint32_t>(i);
   }
   std::string bytes;
   bytes.reserve(digits.size() / 4 * 3);
@@ -115,7 +115,7 @@ std::string base64_encode(std::string_view bytes) {
       group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0u);
     }
     for (std::size_t j = 0; j < 4; ++j) {
-      digits.push_back(j <= count ? base64_digits[group >> (18 - 6 * j) & 63] : '=');
+      digits.push_back(j <= count ? kBase64Digits[group >> (18 - 6 * j) & 63] : '=');
     }
   }
   return digits;

@@ -11,7 +11,7 @@ using namespace tokenization;
 namespace {
 
 /// The reference's VERY_LARGE_INTEGER, int(1e30).
-constexpr std::string_view very_large_integer = "1000000000000000019884624838656";
+constexpr std::string_view kVeryLargeInteger = "1000000000000000019884624838656";
 
 void write_file(const std::filesystem::path& file, std::string_view text) {
   std::ofstream stream(file, std::ios::binary);
@@ -70,7 +70,7 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
   text.replace(
       text.find(placeholder), placeholder.size(),
       "\"model_max_length\": " +
-          (length == unlimited_length ? std::string(very_large_integer) : std::to_string(length)));
+          (length == unlimited_length ? std::string(kVeryLargeInteger) : std::to_string(length)));
   write_file(folder / "tokenizer_config.json", text + "\n");
   write_file(folder / "tokenizer.json", TokenizerAssembly::tokenizer_json(*state_));
 }

@@ -10,12 +10,12 @@ using namespace tokenization;
 
 namespace {
 
-constexpr std::int64_t most_extra_ids = 100000;
+constexpr std::int64_t kMostExtraIds = 100000;
 
 std::int64_t extra_ids_of(const JsonSection& kwargs) {
   const auto count = kwargs.find("extra_ids");
   if (!count) return 100;
-  if (count->id() > most_extra_ids) count->expected("at most 100000 extra ids");
+  if (count->id() > kMostExtraIds) count->expected("at most 100000 extra ids");
   return count->id();
 }
 

@@ -44,7 +44,7 @@ Sequence sequence_at(std::string_view text, std::size_t offset) {
 
 int combining_class(char32_t c) {
   const int value = utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
-  return value != 0 && contains(combining_class_zero, c) ? 0 : value;
+  return value != 0 && contains(kCombiningClassZero, c) ? 0 : value;
 }
 
 void order_marks(std::vector<char32_t>& characters) {
@@ -68,28 +68,28 @@ char32_t grapheme_stand_in(char32_t c) {
   if (c < 0x300) return c;
   if (c == 0x113d1) return 0x600;  // continues with the next character
   if (c == 0x11a3a) return U'a';   // does not
-  return contains(grapheme_extend, c) ? 0x300 : c;
+  return contains(kGraphemeExtend, c) ? 0x300 : c;
 }
 
-constexpr CodePointRange conjunct_consonants[] = {
+constexpr CodePointRange kConjunctConsonants[] = {
     {0x915, 0x939}, {0x958, 0x95f}, {0x978, 0x97f}, {0x995, 0x9a8}, {0x9aa, 0x9b0}, {0x9b2, 0x9b2},
     {0x9b6, 0x9b9}, {0x9dc, 0x9dd}, {0x9df, 0x9df}, {0x9f0, 0x9f1}, {0xa95, 0xaa8}, {0xaaa, 0xab0},
     {0xab2, 0xab3}, {0xab5, 0xab9}, {0xaf9, 0xaf9}, {0xb15, 0xb28}, {0xb2a, 0xb30}, {0xb32, 0xb33},
     {0xb35, 0xb39}, {0xb5c, 0xb5d}, {0xb5f, 0xb5f}, {0xb71, 0xb71}, {0xc15, 0xc28}, {0xc2a, 0xc39},
     {0xc58, 0xc5a}, {0xd15, 0xd3a}};
-constexpr char32_t conjunct_linkers[] = {0x94d, 0x9cd, 0xacd, 0xb4d, 0xc4d, 0xd4d};
+constexpr char32_t kConjunctLinkers[] = {0x94d, 0x9cd, 0xacd, 0xb4d, 0xc4d, 0xd4d};
 
 /// Rule GB9c, which utf8proc has since 2.9 only: consonant, linker, consonant stay together.
 class Conjunct {
  public:
   bool joins(char32_t c) {
-    const bool consonant = c >= 0x915 && contains(conjunct_consonants, c);
+    const bool consonant = c >= 0x915 && contains(kConjunctConsonants, c);
     const bool joined = consonant && state_ == State::Linked;
     if (consonant) {
       state_ = State::Consonant;
     } else if (state_ != State::None) {
-      if (std::find(std::begin(conjunct_linkers), std::end(conjunct_linkers), c) !=
-          std::end(conjunct_linkers)) {
+      if (std::find(std::begin(kConjunctLinkers), std::end(kConjunctLinkers), c) !=
+          std::end(kConjunctLinkers)) {
         state_ = State::Linked;
       } else {
         const auto kind = utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->boundclass;
@@ -194,9 +194,9 @@ bool is_whitespace(char32_t c) {
          c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-bool is_bert_control(char32_t c) { return contains(bert_control, c); }
-bool is_bert_nonspacing_mark(char32_t c) { return contains(bert_nonspacing_mark, c); }
-bool is_bert_punctuation(char32_t c) { return contains(bert_punctuation, c); }
+bool is_bert_control(char32_t c) { return contains(kBertControl, c); }
+bool is_bert_nonspacing_mark(char32_t c) { return contains(kBertNonspacingMark, c); }
+bool is_bert_punctuation(char32_t c) { return contains(kBertPunctuation, c); }
 
 bool is_chinese(char32_t c) {
   return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) ||
@@ -207,11 +207,11 @@ bool is_chinese(char32_t c) {
 
 bool is_letter(char32_t c) {
   if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-  return contains(letter, c);
+  return contains(kLetter, c);
 }
 
-bool is_number(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(number, c); }
-bool is_word(char32_t c) { return contains(word, c); }
+bool is_number(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(kNumber, c); }
+bool is_word(char32_t c) { return contains(kWord, c); }
 
 std::string decompose(std::string_view text) {
   if (std::all_of(text.begin(), text.end(), [](char b) { return (b & 0x80) == 0; })) {
@@ -221,7 +221,7 @@ std::string decompose(std::string_view text) {
   characters.reserve(text.size());
   for (std::size_t offset = 0; offset < text.size();) {
     const char32_t c = next(text, offset);
-    if (c < 0xc0 || contains(kept_whole, c)) {
+    if (c < 0xc0 || contains(kKeptWhole, c)) {
       characters.push_back(c);
       continue;
     }
@@ -247,9 +247,9 @@ std::string lower_case(std::string_view text) {
       continue;
     }
     const auto found =
-        std::lower_bound(lower_case_differences.begin(), lower_case_differences.end(), c,
+        std::lower_bound(kLowerCaseDifferences.begin(), kLowerCaseDifferences.end(), c,
                          [](const LowerCase& item, char32_t value) { return item.from < value; });
-    if (found != lower_case_differences.end() && found->from == c) {
+    if (found != kLowerCaseDifferences.end() && found->from == c) {
       append(lower, found->to[0]);
       if (found->to[1] != 0) append(lower, found->to[1]);
     } else {

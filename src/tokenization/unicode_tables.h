@@ -16,14 +16,14 @@ struct LowerCase {
   char32_t to[2];  ///< the second is 0 where there is one
 };
 
-extern const CodePointSet bert_control;          ///< removed by BertNormalizer's clean_text
-extern const CodePointSet bert_nonspacing_mark;  ///< removed by strip_accents
-extern const CodePointSet bert_punctuation;      ///< a word of its own for BertPreTokenizer
-extern const CodePointSet letter, number;        ///< \p{L} and \p{N} of GPT-2's pattern
-extern const CodePointSet word;                  ///< \w of AddedToken::single_word
+extern const CodePointSet kBertControl;         ///< removed by BertNormalizer's clean_text
+extern const CodePointSet kBertNonspacingMark;  ///< removed by strip_accents
+extern const CodePointSet kBertPunctuation;     ///< a word of its own for BertPreTokenizer
+extern const CodePointSet kLetter, kNumber;     ///< \p{L} and \p{N} of GPT-2's pattern
+extern const CodePointSet kWord;                ///< \w of AddedToken::single_word
 /// Where the reference is not what utf8proc is: combining class 0, no decomposition, continues a
 /// cluster.
-extern const CodePointSet combining_class_zero, kept_whole, grapheme_extend;
-extern const std::span<const LowerCase> lower_case_differences;
+extern const CodePointSet kCombiningClassZero, kKeptWhole, kGraphemeExtend;
+extern const std::span<const LowerCase> kLowerCaseDifferences;
 
 }  // namespace instructblip::unicode

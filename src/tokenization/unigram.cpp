@@ -11,14 +11,14 @@
 namespace instructblip::tokenization {
 namespace {
 
-constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
-constexpr double unknown_penalty = 10.0;
+constexpr std::size_t kNowhere = std::numeric_limits<std::size_t>::max();
+constexpr double kUnknownPenalty = 10.0;
 
 /// The best way to tokenize what ends at a byte.
 struct Node {
   std::int64_t id = 0;
   double score = 0;
-  std::size_t begin = nowhere;  ///< of its last token
+  std::size_t begin = kNowhere;  ///< of its last token
 };
 
 class Unigram : public Model {
@@ -36,7 +36,7 @@ class Unigram : public Model {
       trie_.insert(token, static_cast<std::int64_t>(id));
       minimum = std::min(minimum, score);
     }
-    unknown_score_ = minimum - unknown_penalty;
+    unknown_score_ = minimum - kUnknownPenalty;
   }
 
   std::size_t size() const override { return description_.pieces.size(); }
@@ -44,19 +44,19 @@ class Unigram : public Model {
   void tokenize(std::string_view piece, std::vector<std::int64_t>& ids) const override {
     const std::vector<Node> best = best_paths(piece);
     std::vector<std::pair<std::size_t, std::size_t>> tokens;  // from the last one on
-    std::size_t unknown_end = nowhere;                        // of unknown tokens, which fuse
+    std::size_t unknown_end = kNowhere;                       // of unknown tokens, which fuse
     for (std::size_t end = piece.size(); end > 0;) {
       const Node& node = best[end];
       if (description_.unk_id && node.id == *description_.unk_id) {
-        if (unknown_end == nowhere) unknown_end = end;
+        if (unknown_end == kNowhere) unknown_end = end;
       } else {
-        if (unknown_end != nowhere) tokens.emplace_back(end, unknown_end);
-        unknown_end = nowhere;
+        if (unknown_end != kNowhere) tokens.emplace_back(end, unknown_end);
+        unknown_end = kNowhere;
         tokens.emplace_back(node.begin, end);
       }
       end = node.begin;
     }
-    if (unknown_end != nowhere) tokens.emplace_back(0, unknown_end);
+    if (unknown_end != kNowhere) tokens.emplace_back(0, unknown_end);
     for (auto token = tokens.rbegin(); token != tokens.rend(); ++token) {
       append_ids(piece.substr(token->first, token->second - token->first), ids);
     }
@@ -85,7 +85,7 @@ class Unigram : public Model {
       bool has_character = false;
       const auto reach = [&](std::size_t length, std::int64_t id, double score) {
         Node& node = best[begin + length];
-        if (node.begin == nowhere || score + so_far > node.score)
+        if (node.begin == kNowhere || score + so_far > node.score)
           node = {id, score + so_far, begin};
       };
       trie_.prefixes(piece.substr(begin), [&](std::size_t length, std::int64_t id) {

@@ -154,13 +154,14 @@ def main():
     named["grapheme_extend"] = grapheme_extensions(library)
     for name, code_points in named.items():
         items = [f"{{0x{a:x}, 0x{b:x}}}," for a, b in ranges(code_points)]
-        text += f"namespace {{\nconstexpr CodePointRange {name}_ranges[]"
+        constant = "k" + name.title().replace("_", "")
+        text += f"namespace {{\nconstexpr CodePointRange {constant}Ranges[]"
         text += table("", items).rstrip("\n") + "\n}  // namespace\n"
-        text += f"const CodePointSet {name} = {name}_ranges;\n\n"
+        text += f"const CodePointSet {constant} = {constant}Ranges;\n\n"
     items = [f"{{0x{c:x}, {{{', '.join(hex(x) for x in to)}}}}}," for c, to in lower.items()]
-    text += "namespace {\nconstexpr LowerCase lower_case_differences_table[]"
+    text += "namespace {\nconstexpr LowerCase kLowerCaseDifferencesTable[]"
     text += table("", items).rstrip("\n") + "\n}  // namespace\n"
-    text += "const std::span<const LowerCase> lower_case_differences = lower_case_differences_table;\n\n"
+    text += "const std::span<const LowerCase> kLowerCaseDifferences = kLowerCaseDifferencesTable;\n\n"
     OUTPUT.write_text(text + "}  // namespace instructblip::unicode\n")
 
 

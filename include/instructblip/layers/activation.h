@@ -15,7 +15,7 @@ namespace instructblip {
 /// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names; `key` is the
 /// configuration's key, for the message.
 inline Activation activation_from_name(std::string_view name, std::string_view key = "hidden_act") {
-  static constexpr std::array<std::pair<std::string_view, Activation>, 12> known{{
+  static constexpr std::array<std::pair<std::string_view, Activation>, 12> kKnown{{
       {"gelu", Activation::Gelu},
       {"gelu_python", Activation::Gelu},
       {"gelu_new", Activation::GeluTanh},
@@ -29,7 +29,7 @@ inline Activation activation_from_name(std::string_view name, std::string_view k
       {"swish", Activation::Silu},
       {"linear", Activation::None},
   }};
-  for (const auto& [candidate, activation] : known) {
+  for (const auto& [candidate, activation] : kKnown) {
     if (candidate == name) return activation;
   }
   std::string names;
