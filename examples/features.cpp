@@ -24,7 +24,7 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   file << "\x93NUMPY" << '\x01' << '\x00' << static_cast<char>(length & 0xff)
        << static_cast<char>(length >> 8) << header;
   file.write(static_cast<const char*>(tensor.raw()), tensor.size() * Index{sizeof(float)});
-  if (!file.flush()) throw InputError("cannot write " + path.string());
+  if (!file.flush()) throw InputError(path.string() + ": cannot be written");
 }
 
 /// The first `count` rows of one image's states [1, rows, width]: the queries, without the text.

@@ -1,7 +1,6 @@
 #include "instructblip/configuration/pretrained_config.h"
 
 #include <cmath>
-#include <fstream>
 #include <system_error>
 
 #include "configuration/config_io.h"
@@ -85,13 +84,7 @@ std::string PretrainedConfig::to_json() const { return detail::ConfigWriter::run
 void PretrainedConfig::validate() const { check(std::string(model_type())); }
 
 void PretrainedConfig::save_pretrained(const fs::path& folder) const {
-  std::error_code code;
-  fs::create_directories(folder, code);
-  const fs::path path = folder / "config.json";
-  std::ofstream stream(path, std::ios::binary | std::ios::trunc);
-  stream << to_json() << '\n';
-  stream.close();
-  if (!stream) throw ConfigError(path.string() + ": cannot be written");
+  write_text_file(folder / "config.json", to_json() + "\n");
 }
 
 std::span<const std::string_view> activation_names() { return kActivations; }

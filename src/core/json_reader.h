@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/text_file.h"
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/error.h"
 
@@ -46,20 +47,6 @@ Json parse_json(std::string_view text, const std::string& where) {
       reason.remove_prefix(end + 2);
     throw E(where + ": not valid JSON: " + std::string(reason.substr(0, 300)));
   }
-}
-
-/// The whole file. Throws E if it is absent, a folder, or cannot be read.
-template <class E = ConfigError>
-std::string read_text_file(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) throw E(path.string() + ": no such file");
-  if (std::filesystem::is_directory(path, ignored)) {
-    throw E(path.string() + ": expected a file, found a folder");
-  }
-  std::ifstream stream(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (!stream.is_open() || stream.bad()) throw E(path.string() + ": cannot be read");
-  return text;
 }
 
 /// read_text_file and parse_json in one.

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <set>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -294,12 +292,7 @@ std::string GenerationConfig::to_json() const {
 }
 
 void GenerationConfig::save_pretrained(const std::filesystem::path& folder) const {
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  const std::filesystem::path file = folder / "generation_config.json";
-  std::ofstream stream(file, std::ios::binary);
-  stream << to_json();
-  if (!stream.flush()) throw ConfigError(file.string() + ": cannot be written");
+  write_text_file(folder / "generation_config.json", to_json());
 }
 
 GenerationConfig GenerationConfig::updated(const GenerationConfig& changes) const {

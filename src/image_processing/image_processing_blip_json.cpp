@@ -2,41 +2,37 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
 #include <utility>
 
+#include "core/json_reader.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 #include "instructblip/image_processing/image_processing_blip.h"
 
 namespace instructblip {
 
-using nlohmann::json;
-
 struct BlipImageProcessor::Given {
-  json keys;
+  Json keys;
 };
 
 namespace {
 
 constexpr const char* kClassName = "BlipImageProcessor";
 
-[[noreturn]] void fail(const std::string& key, const std::string& expected, const json& found) {
+[[noreturn]] void fail(const std::string& key, const std::string& expected, const Json& found) {
   throw ConfigError(std::string(kClassName) + ": \"" + key + "\" must be " + expected + ", found " +
-                    found.dump(-1, ' ', true, json::error_handler_t::replace));
+                    found.dump(-1, ' ', true, Json::error_handler_t::replace));
 }
 
-bool read_bool(const std::string& key, const json& value) {
+bool read_bool(const std::string& key, const Json& value) {
   if (value.is_null()) return false;
   if (!value.is_boolean()) fail(key, "true, false or null", value);
   return value.get<bool>();
 }
 
-Index read_length(const std::string& key, const json& value) {
+Index read_length(const std::string& key, const Json& value) {
   constexpr std::int64_t kLargest = std::int64_t{1} << 40;
   if (!value.is_number_integer() || value < 1 || value > kLargest) {
     fail(key, "a whole number of at least 1", value);
@@ -44,16 +40,16 @@ Index read_length(const std::string& key, const json& value) {
   return value.get<Index>();
 }
 
-double read_number(const std::string& key, const json& value) {
+double read_number(const std::string& key, const Json& value) {
   if (!value.is_number() || !std::isfinite(value.get<double>())) fail(key, "a number", value);
   return value.get<double>();
 }
 
-std::vector<double> read_numbers(const std::string& key, const json& value) {
+std::vector<double> read_numbers(const std::string& key, const Json& value) {
   if (!value.is_array()) return {read_number(key, value)};
   if (value.empty()) fail(key, "a number or a list of numbers, one per channel", value);
   std::vector<double> numbers;
-  for (const json& element : value) numbers.push_back(read_number(key, element));
+  for (const Json& element : value) numbers.push_back(read_number(key, element));
   return numbers;
 }
 
@@ -80,7 +76,7 @@ bool is_known_combination(const SizeDict& s) {
                          (s.max_height && s.max_width) || (s.min_pixels && s.max_pixels));
 }
 
-SizeDict read_size(const std::string& key, const json& value, bool default_to_square) {
+SizeDict read_size(const std::string& key, const Json& value, bool default_to_square) {
   if (value.is_number_integer()) {
     const Index side = read_length(key, value);
     if (default_to_square) return {.height = side, .width = side};
@@ -111,15 +107,15 @@ SizeDict read_size(const std::string& key, const json& value, bool default_to_sq
   return size;
 }
 
-json write_size(const SizeDict& size) {
-  json object = json::object();
+Json write_size(const SizeDict& size) {
+  Json object = Json::object();
   for (const SizeField& f : kSizeFields) {
     if (size.*f.field) object[f.name] = *(size.*f.field);
   }
   return object;
 }
 
-Resampling read_resampling(const std::string& key, const json& value) {
+Resampling read_resampling(const std::string& key, const Json& value) {
   if (!value.is_number_integer() || value < 0 || value > 5) {
     fail(key, "a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)", value);
   }
@@ -128,7 +124,7 @@ Resampling read_resampling(const std::string& key, const json& value) {
 
 /// Calls read(key, value) for a key that is there; null unsets the field.
 template <class T, class Read>
-void assign(const json& object, const char* key, std::optional<T>& field, Read read) {
+void assign(const Json& object, const char* key, std::optional<T>& field, Read read) {
   const auto found = object.find(key);
   if (found == object.end()) return;
   if (found->is_null())
@@ -137,31 +133,16 @@ void assign(const json& object, const char* key, std::optional<T>& field, Read r
     field = read(key, *found);
 }
 
-void assign(const json& object, const char* key, bool& field) {
+void assign(const Json& object, const char* key, bool& field) {
   if (const auto found = object.find(key); found != object.end()) field = read_bool(key, *found);
 }
 
-json parse(std::string_view text, const std::string& source) {
-  constexpr int kDeepest = 100;
-  const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
-    if (depth > kDeepest) throw ConfigError(source + ": is nested more than 100 levels deep");
-    return true;
-  };
-  try {
-    json value = json::parse(text, limit_depth);
-    if (!value.is_object())
-      throw ConfigError(source + ": expected a JSON object, found another value");
-    return value;
-  } catch (const json::exception& error) {
-    throw ConfigError(source + ": malformed JSON: " + error.what());
+Json parse(std::string_view text) {
+  Json value = parse_json(text, kClassName);
+  if (!value.is_object()) {
+    throw ConfigError(std::string(kClassName) + ": expected a JSON object, found another value");
   }
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  if (!stream) throw ConfigError("cannot read " + path.string());
-  return text;
+  return value;
 }
 
 bool is_file(const std::filesystem::path& path) {
@@ -173,13 +154,13 @@ bool is_file(const std::filesystem::path& path) {
 
 BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
   BlipImageProcessor processor;
-  json given = parse(text, kClassName);
-  const auto size = [&](const char* key, const json& value) {
+  Json given = parse(text);
+  const auto size = [&](const char* key, const Json& value) {
     const auto square = given.find("default_to_square");
     const bool default_to_square = square == given.end() || read_bool("default_to_square", *square);
     return read_size(key, value, default_to_square);
   };
-  const auto square_size = [](const char* key, const json& value) {
+  const auto square_size = [](const char* key, const Json& value) {
     return read_size(key, value, true);
   };
   assign(given, "do_convert_rgb", processor.do_convert_rgb);
@@ -200,7 +181,7 @@ BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
       !type->get_ref<const std::string&>().starts_with(kClassName)) {
     log_warning(
         std::string(kClassName) + ": \"image_processor_type\" is " +
-        type->dump(-1, ' ', true, json::error_handler_t::replace) +
+        type->dump(-1, ' ', true, Json::error_handler_t::replace) +
         "; keys that the file lacks get this class's defaults, which may differ from that one's");
   }
   for (const char* dropped : {"processor_class", "feature_extractor_type"}) given.erase(dropped);
@@ -209,8 +190,8 @@ BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
 }
 
 std::string BlipImageProcessor::to_json() const {
-  const json given = given_ ? given_->keys : json::object();
-  json object = given;
+  const Json given = given_ ? given_->keys : Json::object();
+  Json object = given;
   // A number stays as the file wrote it (60, not 60.0) where it still holds.
   const auto numbers = [&](const char* key, const std::optional<std::vector<double>>& values) {
     if (!values)
@@ -241,8 +222,8 @@ std::string BlipImageProcessor::to_json() const {
   };
   flag("do_convert_rgb", do_convert_rgb);
   flag("do_resize", do_resize);
-  object["size"] = size ? write_size(*size) : json();
-  object["resample"] = resample ? json(static_cast<int>(*resample)) : json();
+  object["size"] = size ? write_size(*size) : Json();
+  object["resample"] = resample ? Json(static_cast<int>(*resample)) : Json();
   optional_flag("do_center_crop", do_center_crop);
   optional_size("crop_size", crop_size);
   flag("do_rescale", do_rescale);
@@ -254,15 +235,15 @@ std::string BlipImageProcessor::to_json() const {
   optional_flag("do_pad", do_pad);
   optional_size("pad_size", pad_size);
   object["image_processor_type"] = kClassName;
-  return object.dump(2, ' ', true, json::error_handler_t::replace) + "\n";
+  return object.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::path& folder) {
   const auto load = [](const std::filesystem::path& path, std::string_view key) {
     try {
-      const std::string text = read_text(path);
+      const std::string text = read_text_file(path);
       if (key.empty()) return std::optional(from_json(text));
-      const json object = parse(text, std::string(kClassName));
+      const Json object = parse(text);
       const auto nested = object.find(key);
       if (nested == object.end()) return std::optional<BlipImageProcessor>();
       return std::optional(from_json(nested->dump()));
@@ -283,13 +264,7 @@ BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::pa
 }
 
 void BlipImageProcessor::save_pretrained(const std::filesystem::path& folder) const {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  const std::filesystem::path path = folder / "preprocessor_config.json";
-  std::ofstream stream(path, std::ios::binary);
-  stream << to_json();
-  stream.close();
-  if (error || !stream) throw ConfigError("cannot write " + path.string());
+  write_text_file(folder / "preprocessor_config.json", to_json());
 }
 
 }  // namespace instructblip

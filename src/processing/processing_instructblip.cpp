@@ -1,27 +1,21 @@
 #include "instructblip/processing/processing_instructblip.h"
 
-#include <fstream>
-#include <iterator>
-#include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
+#include "core/json_reader.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 
 namespace instructblip {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 // An empty object if the file does not exist.
 Json read_json(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Json::object();
-  Json json = Json::parse(file, nullptr, false);
-  if (!json.is_object()) {
-    throw ConfigError(path.string() + ": expected a JSON object" +
-                      (json.is_discarded() ? ", found text that is not JSON" : ""));
-  }
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return Json::object();
+  Json json = read_json_file(path);
+  if (!json.is_object()) throw ConfigError(path.string() + ": expected a JSON object");
   return json;
 }
 
@@ -167,17 +161,14 @@ InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesyst
 }
 
 void InstructBlipProcessor::save_pretrained(const std::filesystem::path& folder) const {
-  std::filesystem::create_directories(folder);
   tokenizer_->save_pretrained(folder);
   qformer_tokenizer_->save_pretrained(folder / "qformer_tokenizer");
-  Json json;
-  json["image_processor"] = Json::parse(image_processor_.to_json());
-  json["num_query_tokens"] = num_query_tokens_ ? Json(*num_query_tokens_) : Json();
+  using Ordered = nlohmann::ordered_json;
+  Ordered json;
+  json["image_processor"] = Ordered::parse(image_processor_.to_json());
+  json["num_query_tokens"] = num_query_tokens_ ? Ordered(*num_query_tokens_) : Ordered();
   json["processor_class"] = "InstructBlipProcessor";
-  const auto path = folder / "processor_config.json";
-  std::ofstream file(path, std::ios::binary);
-  file << json.dump(2) << '\n';
-  if (!file.flush()) throw ConfigError("cannot write " + path.string());
+  write_text_file(folder / "processor_config.json", json.dump(2) + "\n");
 }
 
 Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t texts,

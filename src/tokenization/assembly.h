@@ -20,8 +20,8 @@ namespace instructblip {
 
 struct TokenizersBackend::State {
   std::string class_name;
-  tokenization::Json normalizer_json, pre_tokenizer_json, post_processor_json, decoder_json;
-  tokenization::Json truncation_json, padding_json;
+  Json normalizer_json, pre_tokenizer_json, post_processor_json, decoder_json;
+  Json truncation_json, padding_json;
   std::shared_ptr<const tokenization::Normalizer> normalizer;
   std::shared_ptr<const tokenization::PreTokenizer> pre_tokenizer;
   std::shared_ptr<const tokenization::Model> model;
@@ -38,7 +38,7 @@ struct TokenizersBackend::State {
   bool clean_up_tokenization_spaces = false;
   bool clean_up_bpe = false;
   bool split_special_tokens = false;
-  tokenization::Json kwargs;  ///< what save_pretrained writes besides
+  Json kwargs;  ///< what save_pretrained writes besides
 
   const AddedToken* find_special(std::string_view role) const;
 };
@@ -47,7 +47,7 @@ struct TokenizersBackend::State {
 struct TokenizerParts {
   std::string class_name;
   Side padding_side = Side::Right;
-  tokenization::Json normalizer, pre_tokenizer, decoder;
+  Json normalizer, pre_tokenizer, decoder;
   tokenization::ModelDescription model;
 };
 
@@ -60,7 +60,7 @@ class TokenizerAssembly {
       const tokenization::InitArguments& arguments);
 
   /// Puts the templates of a class in place of what the file says.
-  static void set_post_processor(TokenizersBackend::State& state, tokenization::Json json,
+  static void set_post_processor(TokenizersBackend::State& state, Json json,
                                  const std::string& where);
 
   /// The "model" of tokenizer.json, which must be of the kind that the class needs.

@@ -29,7 +29,7 @@ std::string without_fast(std::string name) {
 /// "tokenizer_class" of a JSON file; empty if there is no file or it does not say.
 std::string class_in(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
-  const Json json = read_json_file(file);
+  const Json json = read_json_file<TokenizerError>(file);
   const auto name = JsonSection(json, file.string()).find("tokenizer_class");
   return name ? without_fast(name->string()) : "";
 }
@@ -37,7 +37,7 @@ std::string class_in(const std::filesystem::path& file) {
 /// By the language model that config.json tells of.
 std::string class_of_config(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
-  const Json json = read_json_file(file);
+  const Json json = read_json_file<TokenizerError>(file);
   const JsonSection config(json, file.string());
   std::string type = config.string("model_type", "");
   if (const auto text = config.find("text_config")) type = text->string("model_type", "opt");
@@ -69,7 +69,7 @@ std::string class_of(const std::filesystem::path& folder) {
 /// A tokenizer.json that calls itself LLaMA's but is byte-level (LLaMA 3) is taken as it is.
 bool is_byte_level(const std::filesystem::path& file) {
   if (!is_file(file)) return false;
-  const Json json = read_json_file(file);
+  const Json json = read_json_file<TokenizerError>(file);
   const auto names_byte_level = [&](const char* key, const char* parts) {
     const auto component = json.find(key);
     if (component == json.end() || !component->is_object()) return false;

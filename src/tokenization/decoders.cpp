@@ -190,9 +190,9 @@ class Strip : public Decoder {
 
 class Sequence : public Decoder {
  public:
-  Sequence(const JsonSection& section, int depth) {
+  explicit Sequence(const JsonSection& section) {
     for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_decoder(section.at(i), depth + 1)) parts_.push_back(std::move(part));
+      if (auto part = make_decoder(section.at(i))) parts_.push_back(std::move(part));
     }
   }
   Tokens decode(Tokens tokens) const override {
@@ -232,16 +232,15 @@ std::string settled_clean_up(std::string text) {
   return text;
 }
 
-std::unique_ptr<Decoder> make_decoder(const JsonSection& section, int depth) {
+std::unique_ptr<Decoder> make_decoder(const JsonSection& section) {
   if (section.is_null()) return nullptr;
-  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
   if (type == "Fuse") return std::make_unique<Fuse>();
   if (type == "Metaspace") return std::make_unique<MetaspaceDecoder>(section);
   if (type == "Replace") return std::make_unique<ReplaceDecoder>(section);
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("decoders"), depth);
+  if (type == "Sequence") return std::make_unique<Sequence>(section.at("decoders"));
   if (type == "Strip") return std::make_unique<Strip>(section);
   if (type == "WordPiece") return std::make_unique<WordPieceDecoder>(section);
   section.fail("the decoder \"" + type +

@@ -70,7 +70,7 @@ void read_added_tokens_decoder(const JsonSection& section, InitArguments& argume
 
 void read_special_tokens_map(const std::filesystem::path& file, const TokenizerOptions& options,
                              Json& kwargs) {
-  const Json map = read_json_file(file);
+  const Json map = read_json_file<TokenizerError>(file);
   const JsonSection section(map, file.string());
   if (!map.is_object()) section.expected("an object");
   const auto given = keys_of(options);
@@ -105,7 +105,7 @@ void read_added_tokens_file(const std::filesystem::path& file, InitArguments& ar
       special.insert(read_added_token(extra->at(i)).content);
     }
   }
-  const Json map = read_json_file(file);
+  const Json map = read_json_file<TokenizerError>(file);
   const JsonSection section(map, file.string());
   if (!map.is_object()) section.expected("an object of tokens and ids");
   for (const auto& [token, id] : map.items()) {
@@ -189,14 +189,14 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
   InitArguments arguments;
   arguments.folder = folder;
   if (is_file(folder / "tokenizer_config.json")) {
-    arguments.kwargs = read_json_file(folder / "tokenizer_config.json");
+    arguments.kwargs = read_json_file<TokenizerError>(folder / "tokenizer_config.json");
     if (!arguments.kwargs.is_object()) arguments.section().expected("an object");
   }
   Json& kwargs = arguments.kwargs;
   kwargs.erase("tokenizer_class");
   kwargs.erase("init_inputs");
   if (is_file(folder / "tokenizer.json")) {
-    arguments.tokenizer_json = read_json_file(folder / "tokenizer.json");
+    arguments.tokenizer_json = read_json_file<TokenizerError>(folder / "tokenizer.json");
     kwargs.erase("add_bos_token");
     kwargs.erase("add_eos_token");
   }

@@ -1,31 +1,8 @@
 #include "tokenization/json_section.h"
 
-#include <fstream>
-#include <iterator>
 #include <limits>
-#include <system_error>
 
 namespace instructblip::tokenization {
-
-std::string read_text_file(const std::filesystem::path& file) {
-  std::error_code error;
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::is_directory(file, error)) {
-    throw TokenizerError(file.string() + ": cannot be opened; is it there and readable?");
-  }
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (stream.bad()) throw TokenizerError(file.string() + ": reading failed");
-  return text;
-}
-
-Json read_json_file(const std::filesystem::path& file) {
-  const std::string text = read_text_file(file);
-  try {
-    return Json::parse(text);
-  } catch (const Json::exception& error) {
-    throw TokenizerError(file.string() + ": not valid JSON: " + error.what());
-  }
-}
 
 void JsonSection::fail(const std::string& what) const {
   throw TokenizerError(where_ + ": " + what);

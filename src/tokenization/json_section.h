@@ -3,22 +3,14 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "core/json_reader.h"
 #include "instructblip/core/error.h"
 
 namespace instructblip::tokenization {
-
-using Json = nlohmann::json;
-
-/// The whole file. Throws TokenizerError if it cannot be read.
-std::string read_text_file(const std::filesystem::path& file);
-/// Throws TokenizerError naming the file if it cannot be read or is not JSON.
-Json read_json_file(const std::filesystem::path& file);
 
 class JsonSection {
  public:

@@ -91,9 +91,9 @@ class Replace : public Normalizer {
 
 class Sequence : public Normalizer {
  public:
-  Sequence(const JsonSection& section, int depth) {
+  explicit Sequence(const JsonSection& section) {
     for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_normalizer(section.at(i), depth + 1)) parts_.push_back(std::move(part));
+      if (auto part = make_normalizer(section.at(i))) parts_.push_back(std::move(part));
     }
   }
   std::string normalize(std::string_view text) const override {
@@ -108,15 +108,14 @@ class Sequence : public Normalizer {
 
 }  // namespace
 
-std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section, int depth) {
+std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section) {
   if (section.is_null()) return nullptr;
-  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(section);
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "Prepend") return std::make_unique<Prepend>(section);
   if (type == "Replace") return std::make_unique<Replace>(section);
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("normalizers"), depth);
+  if (type == "Sequence") return std::make_unique<Sequence>(section.at("normalizers"));
   if (type == "Precompiled") {
     const auto charsmap = section.find("precompiled_charsmap");
     if (!charsmap) return nullptr;

@@ -19,9 +19,6 @@ class Normalizer {
 
 /// From the "normalizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError naming
 /// a component that is not supported.
-std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section, int depth = 0);
-
-/// How deep sequences of components may stand in each other.
-inline constexpr int kMaximumDepth = 16;
+std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section);
 
 }  // namespace instructblip::tokenization

@@ -1,15 +1,12 @@
 #include "tokenization/post_processors.h"
 
-#include "tokenization/normalizers.h"
-
 namespace instructblip::tokenization {
 
 PostProcessor::PostProcessor(const JsonSection& section) {
-  if (!section.is_null()) read(section, 0);
+  if (!section.is_null()) read(section);
 }
 
-void PostProcessor::read(const JsonSection& section, int depth) {
-  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
+void PostProcessor::read(const JsonSection& section) {
   const std::string type = section.string("type");
   if (type == "ByteLevel") return;  // changes only offsets
   if (type == "TemplateProcessing") return read_template(section);
@@ -21,7 +18,7 @@ void PostProcessor::read(const JsonSection& section, int depth) {
   }
   if (type == "Sequence") {
     const JsonSection parts = section.at("processors");
-    for (std::size_t i = 0; i < parts.size(); ++i) read(parts.at(i), depth + 1);
+    for (std::size_t i = 0; i < parts.size(); ++i) read(parts.at(i));
     return;
   }
   section.fail("the post-processor \"" + type +

@@ -35,7 +35,7 @@ class PostProcessor {
   /// Ids of a special token, or nothing for the text.
   using Template = std::vector<std::optional<std::vector<std::int64_t>>>;
 
-  void read(const JsonSection& section, int depth);
+  void read(const JsonSection& section);
   void read_template(const JsonSection& section);
 
   std::vector<Template> steps_;

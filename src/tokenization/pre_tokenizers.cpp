@@ -119,11 +119,9 @@ class Metaspace : public PreTokenizer {
 
 class Sequence : public PreTokenizer {
  public:
-  Sequence(const JsonSection& section, int depth) {
+  explicit Sequence(const JsonSection& section) {
     for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_pre_tokenizer(section.at(i), depth + 1)) {
-        parts_.push_back(std::move(part));
-      }
+      if (auto part = make_pre_tokenizer(section.at(i))) parts_.push_back(std::move(part));
     }
   }
   std::vector<Piece> split(Piece piece) const override {
@@ -159,15 +157,14 @@ std::string prepend_scheme(const JsonSection& metaspace) {
   return scheme;
 }
 
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section, int depth) {
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section) {
   if (section.is_null()) return nullptr;
-  if (depth > kMaximumDepth) section.fail("components are nested too deeply");
   const std::string type = section.string("type");
   if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(section);
   if (type == "Metaspace") return std::make_unique<Metaspace>(section);
   if (type == "WhitespaceSplit") return std::make_unique<WhitespaceSplit>();
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("pretokenizers"), depth);
+  if (type == "Sequence") return std::make_unique<Sequence>(section.at("pretokenizers"));
   section.fail("the pre-tokenizer \"" + type +
                "\" is not supported; BertPreTokenizer, ByteLevel, Metaspace, Sequence and "
                "WhitespaceSplit are");

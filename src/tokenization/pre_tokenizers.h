@@ -24,7 +24,7 @@ class PreTokenizer {
 
 /// From the "pre_tokenizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError
 /// naming a component that is not supported.
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section, int depth = 0);
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section);
 
 /// "prepend_scheme" of a Metaspace, also where an older file says "add_prefix_space".
 std::string prepend_scheme(const JsonSection& metaspace);

@@ -1,7 +1,5 @@
 // Writing a tokenizer as transformers 5 does: tokenizer.json and tokenizer_config.json.
-#include <fstream>
-#include <system_error>
-
+#include "core/text_file.h"
 #include "tokenization/assembly.h"
 
 namespace instructblip {
@@ -12,13 +10,6 @@ namespace {
 
 /// The reference's VERY_LARGE_INTEGER, int(1e30).
 constexpr std::string_view kVeryLargeInteger = "1000000000000000019884624838656";
-
-void write_file(const std::filesystem::path& file, std::string_view text) {
-  std::ofstream stream(file, std::ios::binary);
-  stream.write(text.data(), static_cast<std::streamsize>(text.size()));
-  stream.close();
-  if (!stream) throw TokenizerError(file.string() + ": cannot be written");
-}
 
 std::string added_tokens_json(const AddedVocabulary& added) {
   Json list = Json::array();
@@ -45,9 +36,6 @@ std::string TokenizerAssembly::tokenizer_json(const TokenizersBackend::State& st
 }
 
 void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) const {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw TokenizerError(folder.string() + ": cannot be made: " + error.message());
   Json config = state_->kwargs;
   for (const char* key :
        {"add_bos_token", "add_eos_token", "additional_special_tokens", "tokenizer_file",
@@ -71,8 +59,9 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
       text.find(placeholder), placeholder.size(),
       "\"model_max_length\": " +
           (length == unlimited_length ? std::string(kVeryLargeInteger) : std::to_string(length)));
-  write_file(folder / "tokenizer_config.json", text + "\n");
-  write_file(folder / "tokenizer.json", TokenizerAssembly::tokenizer_json(*state_));
+  write_text_file<TokenizerError>(folder / "tokenizer_config.json", text + "\n");
+  write_text_file<TokenizerError>(folder / "tokenizer.json",
+                                  TokenizerAssembly::tokenizer_json(*state_));
 }
 
 }  // namespace instructblip

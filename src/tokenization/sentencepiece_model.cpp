@@ -88,7 +88,7 @@ SentencePiece read_piece(std::string_view bytes, const std::string& file, std::s
 }  // namespace
 
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
-  const std::string bytes = read_text_file(file), name = file.string();
+  const std::string bytes = read_text_file<TokenizerError>(file), name = file.string();
   SentencePieceModel model;
   Message message(bytes, name);
   for (Message::Field field; message.next(field);) {

@@ -11,7 +11,7 @@ namespace {
 
 /// One token a line, white space at its end cut off as the reference does.
 Vocabulary read_vocab_txt(const std::filesystem::path& file) {
-  const std::string text = read_text_file(file);
+  const std::string text = read_text_file<TokenizerError>(file);
   if (const auto invalid = unicode::first_invalid_byte(text)) {
     throw TokenizerError(file.string() + ": not valid UTF-8 at byte " + std::to_string(*invalid));
   }

@@ -10,7 +10,7 @@ using namespace tokenization;
 namespace {
 
 Merges read_merges_txt(const std::filesystem::path& file) {
-  const std::string text = read_text_file(file);
+  const std::string text = read_text_file<TokenizerError>(file);
   if (const auto invalid = unicode::first_invalid_byte(text)) {
     throw TokenizerError(file.string() + ": not valid UTF-8 at byte " + std::to_string(*invalid));
   }
@@ -33,7 +33,7 @@ Merges read_merges_txt(const std::filesystem::path& file) {
 }
 
 void read_vocab_json(const std::filesystem::path& file, Vocabulary& vocabulary) {
-  const Json json = read_json_file(file);
+  const Json json = read_json_file<TokenizerError>(file);
   const JsonSection section(json, file.string());
   if (!json.is_object()) section.expected("an object of tokens and ids");
   for (const auto& [token, id] : json.items()) vocabulary.add(token, section.at(token).id());

@@ -128,7 +128,6 @@ TEST(BlipImageProcessor, SavesIntoAFolder) {
   EXPECT_EQ(loaded.resample, Resampling::Lanczos);
   EXPECT_EQ(loaded.to_json(), processor.to_json());
   EXPECT_NE(loaded.to_json().find("\"mine\""), std::string::npos);
-  EXPECT_THROW(copy.save_pretrained("/dev/null/folder"), ConfigError);
 }
 
 TEST(BlipImageProcessor, WrongValuesAreNamedByKey) {
@@ -149,9 +148,9 @@ TEST(BlipImageProcessor, WrongValuesAreNamedByKey) {
       {R"({"image_mean": []})", "image_mean"},
       {R"({"image_std": [1, null, 1]})", "image_std"},
       {R"([1])", "object"},
-      {R"({"size": )", "malformed"},
-      {"", "malformed"},
-      {"{\"\xff\": 1}", "malformed"},
+      {R"({"size": )", "not valid JSON"},
+      {"", "not valid JSON"},
+      {"{\"\xff\": 1}", "not valid JSON"},
   };
   for (const auto& [json, part] : wrong) {
     try {

@@ -8,6 +8,7 @@
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/configuration/configuration_t5.h"
 #include "instructblip/core/error.h"
+#include "instructblip/processing/processing_instructblip.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
 #include "support/temporary_folder.h"
@@ -153,6 +154,25 @@ TEST(CheckpointRobustnessTest, DeepJsonIsRefused) {
   // What is deep but allowed survives a round trip.
   const std::string nested = std::string(100, '[') + std::string(100, ']');
   EXPECT_EQ(LlamaConfig::from_json("{\"a\":" + nested + "}").other.at("a"), nested);
+}
+
+TEST(CheckpointRobustnessTest, DeepJsonOfAProcessorIsRefused) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  const auto load_with = [&](const char* file, const std::string& key) {
+    const TemporaryFolder folder;
+    const auto from = testing::fixtures_folder() / "tokenization";
+    std::filesystem::copy(from / "llama", folder.path() / ".");
+    std::filesystem::copy(from / "bert", folder.path() / "qformer_tokenizer");
+    folder.write("preprocessor_config.json", "{}");
+    folder.write(file, "{\"" + key + "\":" + deep + "}");
+    InstructBlipProcessor::from_pretrained(folder.path());
+  };
+  EXPECT_THROW(load_with("config.json", "num_query_tokens"), ConfigError);
+  EXPECT_THROW(load_with("processor_config.json", "num_query_tokens"), ConfigError);
+  EXPECT_THROW(load_with("preprocessor_config.json", "size"), ConfigError);
+  EXPECT_THROW(load_with("tokenizer_config.json", "padding_side"), TokenizerError);
+  EXPECT_THROW(load_with("tokenizer.json", "model"), TokenizerError);
+  EXPECT_THROW(load_with("qformer_tokenizer/tokenizer_config.json", "a"), TokenizerError);
 }
 
 TEST(CheckpointRobustnessTest, ADamagedIndexIsRefused) {

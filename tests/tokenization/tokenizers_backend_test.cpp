@@ -169,7 +169,7 @@ TEST(TokenizersBackend, AnUnsupportedComponentIsNamed) {
     nested = "{\"type\": \"Sequence\", \"pretokenizers\": [" + nested + "]}";
   }
   expect_contains(error_with("\"pretokenizers\": [", "\"pretokenizers\": [" + nested + ","),
-                  "nested too deeply");
+                  "nested deeper than");
 }
 
 TEST(TokenizersBackend, AMissingFileIsNamed) {
