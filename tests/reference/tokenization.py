@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -96,54 +97,50 @@ def small_charsmap_rules(path):
     return str(path)
 
 
-def folders(root):
-    """Writes every folder; returns their names."""
-    from transformers import AutoTokenizer, BertTokenizer, LlamaTokenizer, T5Tokenizer
-
-    bert, (gpt2_vocab, gpt2_merges) = train_bert(), train_gpt2()
-    llama = train_sentencepiece(model_type="bpe", vocab_size=620, byte_fallback=True, split_digits=True,
-                                normalization_rule_name="identity", remove_extra_whitespaces=False,
-                                character_coverage=0.995)  # fmt: skip
-    t5_arguments = dict(model_type="unigram", vocab_size=330, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    t5_full = train_sentencepiece(normalization_rule_name="nmt_nfkc", **t5_arguments)
-    rules = small_charsmap_rules(root / "rules.tsv")
-    t5_small = train_sentencepiece(normalization_rule_tsv=rules, **t5_arguments)
-    Path(rules).unlink()
-
-    # The hub's layouts.
+def bert_folders(root):
+    vocabulary = train_bert()
+    text = "\n".join(vocabulary) + "\n"
     hub = root / "bert_hub"
-    write(hub / "vocab.txt", "\n".join(bert) + "\n")
+    write(hub / "vocab.txt", text)
     write(hub / "tokenizer_config.json", {
         "tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512,
         "bos_token": "[DEC]", "truncation_side": "left", "clean_up_tokenization_spaces": True})  # fmt: skip
     write(hub / "special_tokens_map.json", {
         "bos_token": "[DEC]", "cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
         "sep_token": "[SEP]", "unk_token": "[UNK]"})  # fmt: skip
-    write(hub / "added_tokens.json", {"[DEC]": len(bert)})
+    write(hub / "added_tokens.json", {"[DEC]": len(vocabulary)})
     cased = root / "bert_cased"
-    write(cased / "vocab.txt", "\n".join(bert) + "\n")
+    write(cased / "vocab.txt", text)
     write(cased / "tokenizer_config.json", {
         "tokenizer_class": "BertTokenizer", "do_lower_case": False, "strip_accents": True,
         "tokenize_chinese_chars": False,
         "added_tokens_decoder": {
-            str(len(bert)): token("Photo", normalized=True, lstrip=True),
-            str(len(bert) + 1): token("pic", single_word=True, rstrip=True),
-            str(len(bert) + 2): token("[X]", lstrip=True, rstrip=True, special=True)}})  # fmt: skip
-    hub = root / "opt_hub"
-    write(hub / "vocab.json", gpt2_vocab)
-    write(hub / "merges.txt", "#version: 0.2\n" + "\n".join(gpt2_merges) + "\n")
-    special = token("</s>", normalized=True)
+            str(len(vocabulary)): token("Photo", normalized=True, lstrip=True),
+            str(len(vocabulary) + 1): token("pic", single_word=True, rstrip=True),
+            str(len(vocabulary) + 2): token("[X]", lstrip=True, rstrip=True, special=True)}})  # fmt: skip
+
+
+def opt_folder(hub):
+    vocabulary, merges = train_gpt2()
+    write(hub / "vocab.json", vocabulary)
+    write(hub / "merges.txt", "#version: 0.2\n" + "\n".join(merges) + "\n")
+    special, pad = token("</s>", normalized=True), token("<pad>", normalized=True)
+    roles = ("bos_token", "eos_token", "unk_token")
     write(hub / "tokenizer_config.json", {
         "tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "add_prefix_space": False, "errors": "replace",
-        **{key: {"__type": "AddedToken", **special} for key in ("bos_token", "eos_token", "unk_token")},
-        "pad_token": {"__type": "AddedToken", **token("<pad>", normalized=True)}})  # fmt: skip
-    write(hub / "special_tokens_map.json", {
-        **{key: special for key in ("bos_token", "eos_token", "unk_token")},
-        "pad_token": token("<pad>", normalized=True)})  # fmt: skip
+        **{role: {"__type": "AddedToken", **special} for role in roles},
+        "pad_token": {"__type": "AddedToken", **pad}})  # fmt: skip
+    write(hub / "special_tokens_map.json", {**{role: special for role in roles}, "pad_token": pad})
+
+
+def llama_folders(root):
+    model = train_sentencepiece(model_type="bpe", vocab_size=620, byte_fallback=True, split_digits=True,
+                                normalization_rule_name="identity", remove_extra_whitespaces=False,
+                                character_coverage=0.995)  # fmt: skip
     for name, legacy in (("llama_legacy_hub", True), ("llama_hub", False)):
         hub = root / name
         hub.mkdir(parents=True)
-        (hub / "tokenizer.model").write_bytes(llama)
+        (hub / "tokenizer.model").write_bytes(model)
         write(hub / "tokenizer_config.json", {
             "tokenizer_class": "LlamaTokenizer", "legacy": legacy, "add_bos_token": True, "add_eos_token": not legacy,
             "model_max_length": 2048, "clean_up_tokenization_spaces": False, "bos_token": "<s>",
@@ -151,23 +148,44 @@ def folders(root):
         if legacy:
             write(hub / "added_tokens.json", {"[PAD]": 620})
             write(hub / "special_tokens_map.json", {**FULL, "unk_token": token("<unk>", normalized=True)})
-    hub = root / "t5_hub"
+
+
+def train_t5(**rule):
+    return train_sentencepiece(
+        model_type="unigram", vocab_size=330, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, **rule
+    )
+
+
+def t5_folder(hub):
     hub.mkdir(parents=True)
-    (hub / "spiece.model").write_bytes(t5_full)
+    (hub / "spiece.model").write_bytes(train_t5(normalization_rule_name="nmt_nfkc"))
     extra = [f"<extra_id_{i}>" for i in range(100)]
     write(hub / "tokenizer_config.json", {
         "tokenizer_class": "T5Tokenizer", "extra_ids": 100, "model_max_length": 512, "eos_token": "</s>",
         "unk_token": "<unk>", "pad_token": "<pad>", "additional_special_tokens": extra})  # fmt: skip
-    # Today's layout.
+
+
+def saved_folders(root):
+    """Today's layout: those of the hub as save_pretrained writes them, and a T5 of small rules."""
+    from transformers import AutoTokenizer, BertTokenizer, LlamaTokenizer, T5Tokenizer
+
     BertTokenizer.from_pretrained(root / "bert_hub").save_pretrained(root / "bert")
-    opt = AutoTokenizer.from_pretrained(root / "opt_hub")
-    opt.save_pretrained(root / "opt")
+    AutoTokenizer.from_pretrained(root / "opt_hub").save_pretrained(root / "opt")
     LlamaTokenizer.from_pretrained(root / "llama_legacy_hub").save_pretrained(root / "llama")
-    small = root / "t5_small"
-    small.mkdir()
-    (small / "spiece.model").write_bytes(t5_small)
-    T5Tokenizer.from_pretrained(small, extra_ids=7).save_pretrained(root / "t5")
-    shutil.rmtree(small)
+    with tempfile.TemporaryDirectory() as temporary:
+        rules = small_charsmap_rules(Path(temporary) / "rules.tsv")
+        model = Path(temporary) / "spiece.model"
+        model.write_bytes(train_t5(normalization_rule_tsv=rules))
+        T5Tokenizer.from_pretrained(temporary, extra_ids=7).save_pretrained(root / "t5")
+
+
+def folders(root):
+    """Writes every folder; returns their names."""
+    bert_folders(root)
+    opt_folder(root / "opt_hub")
+    llama_folders(root)
+    t5_folder(root / "t5_hub")
+    saved_folders(root)
     return ["bert_hub", "bert_cased", "bert", "opt_hub", "opt", "llama_legacy_hub", "llama_hub", "llama",
             "t5_hub", "t5"]  # fmt: skip
 
