@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "instructblip/models/modeling_instructblip.h"
@@ -41,24 +43,33 @@ class KindTest : public ::testing::TestWithParam<const char*> {
 };
 
 /// The arguments of one case of a fixture, and the tensors that hold them.
-struct ForwardCase {
-  std::map<std::string, Tensor> tensors;
-  InstructBlipInputs inputs;
+template <class Inputs>
+struct FixtureCase {
+  using Argument = std::pair<const char*, TensorView Inputs::*>;
 
-  ForwardCase(const Fixture& fixture, const std::string& prefix) {
-    const auto take = [&](const char* name, TensorView& view) {
-      if (!fixture.has(prefix + name)) return;
-      view = tensors.emplace(name, fixture[prefix + name]).first->second.view();
-    };
-    take("pixel_values", inputs.pixel_values);
-    take("qformer_input_ids", inputs.qformer_input_ids);
-    take("qformer_attention_mask", inputs.qformer_attention_mask);
-    take("input_ids", inputs.input_ids);
-    take("attention_mask", inputs.attention_mask);
-    take("decoder_input_ids", inputs.decoder_input_ids);
-    take("decoder_attention_mask", inputs.decoder_attention_mask);
-    take("labels", inputs.labels);
+  std::map<std::string, Tensor> tensors;
+  Inputs inputs;
+
+  FixtureCase(const Fixture& fixture, const std::string& prefix,
+              std::initializer_list<Argument> arguments) {
+    for (const auto& [name, member] : arguments) {
+      if (!fixture.has(prefix + name)) continue;
+      inputs.*member = tensors.emplace(name, fixture[prefix + name]).first->second.view();
+    }
   }
+};
+
+struct ForwardCase : FixtureCase<InstructBlipInputs> {
+  ForwardCase(const Fixture& fixture, const std::string& prefix)
+      : FixtureCase(fixture, prefix,
+                    {{"pixel_values", &InstructBlipInputs::pixel_values},
+                     {"qformer_input_ids", &InstructBlipInputs::qformer_input_ids},
+                     {"qformer_attention_mask", &InstructBlipInputs::qformer_attention_mask},
+                     {"input_ids", &InstructBlipInputs::input_ids},
+                     {"attention_mask", &InstructBlipInputs::attention_mask},
+                     {"decoder_input_ids", &InstructBlipInputs::decoder_input_ids},
+                     {"decoder_attention_mask", &InstructBlipInputs::decoder_attention_mask},
+                     {"labels", &InstructBlipInputs::labels}}) {}
 
   BatchFeature features() const {
     BatchFeature batch;

@@ -2,79 +2,39 @@
 #include "instructblip/models/modeling_instructblip_qformer.h"
 
 #include "instructblip/core/threads.h"
-#include "support/compare.h"
-#include "support/fixtures.h"
-#include "support/log_capture.h"
+#include "models/instructblip_testing.h"
 
 namespace instructblip::testing {
 namespace {
-
-std::filesystem::path checkpoint_folder(std::string_view kind) {
-  return fixtures_folder() / "instructblip" / kind;
-}
 
 InstructBlipQFormerModel load(std::string_view kind = "opt", DType dtype = DType::Float32) {
   return InstructBlipQFormerModel::from_pretrained(checkpoint_folder(kind), {.dtype = dtype});
 }
 
-/// The arguments of one case of the fixture, and the tensors that hold them.
-struct Case {
-  std::map<std::string, Tensor> tensors;
-  InstructBlipQFormerInputs inputs;
+struct QFormerCase : FixtureCase<InstructBlipQFormerInputs> {
+  using In = InstructBlipQFormerInputs;
+  QFormerCase(const Fixture& fixture, const std::string& prefix)
+      : FixtureCase(fixture, prefix,
+                    {{"input_ids", &In::input_ids},
+                     {"attention_mask", &In::attention_mask},
+                     {"position_ids", &In::position_ids},
+                     {"query_embeds", &In::query_embeds},
+                     {"encoder_hidden_states", &In::encoder_hidden_states},
+                     {"encoder_attention_mask", &In::encoder_attention_mask}}) {}
 
-  Case(const Fixture& fixture, const std::string& prefix) {
-    const auto take = [&](const char* name, TensorView& view) {
-      if (!fixture.has(prefix + name)) return;
-      view = tensors.emplace(name, fixture[prefix + name]).first->second.view();
-    };
-    take("input_ids", inputs.input_ids);
-    take("attention_mask", inputs.attention_mask);
-    take("position_ids", inputs.position_ids);
-    take("query_embeds", inputs.query_embeds);
-    take("encoder_hidden_states", inputs.encoder_hidden_states);
-    take("encoder_attention_mask", inputs.encoder_attention_mask);
-  }
-
-  /// 1 where the mask keeps a column [batch, length].
-  Tensor kept(Index batch, Index length) const {
+  /// 1 where ours computes [batch, queries + text], or nothing: not for the text's padding, but for
+  /// queries that the mask leaves out.
+  Tensor computed() const {
     const auto mask = tensors.find("attention_mask");
-    if (mask != tensors.end()) return mask->second;
-    return Tensor(std::vector<std::int64_t>(static_cast<std::size_t>(batch * length), 1),
-                  {batch, length});
+    if (mask == tensors.end()) return {};
+    Tensor computed = mask->second;
+    const Index queries = inputs.query_embeds.data ? inputs.query_embeds.dim(1) : 0;
+    for (Index b = 0; b < computed.dim(0); ++b) {
+      std::fill_n(computed.data<std::int64_t>() + b * computed.dim(1), queries, 1);
+    }
+    return computed;
   }
 };
-
-/// The reference's states with zeros where a text is padded, as ours have them. Queries that the
-/// mask leaves out are computed.
-Tensor without_padding(Tensor states, const Case& call) {
-  const Index batch = states.dim(0), length = states.dim(1), width = states.dim(2);
-  const Index queries = call.inputs.query_embeds.data ? call.inputs.query_embeds.dim(1) : 0;
-  const Tensor kept = call.kept(batch, length);
-  for (Index b = 0; b < batch; ++b) {
-    for (Index i = queries; i < length; ++i) {
-      if (kept.at<std::int64_t>({b, i}) != 0) continue;
-      std::fill_n(states.data<float>() + (b * length + i) * width, width, 0.0f);
-    }
-  }
-  return states;
-}
-
-/// Likewise rows and columns of attention probabilities.
-Tensor without_padded_rows(Tensor attentions, const Case& call) {
-  const Index length = attentions.dim(2);
-  const Tensor kept = call.kept(attentions.dim(0), length);
-  float* value = attentions.data<float>();
-  for (Index b = 0; b < attentions.dim(0); ++b) {
-    for (Index h = 0; h < attentions.dim(1); ++h) {
-      for (Index i = 0; i < length; ++i) {
-        for (Index j = 0; j < length; ++j, ++value) {
-          if (kept.at<std::int64_t>({b, i}) == 0) *value = 0.0f;
-        }
-      }
-    }
-  }
-  return attentions;
-}
 
 TEST(InstructBlipQFormerModel, GivesTheReferencesStatesForEveryCombinationOfArguments) {
   const Fixture expected("instructblip/opt/expected");
@@ -83,10 +43,10 @@ TEST(InstructBlipQFormerModel, GivesTheReferencesStatesForEveryCombinationOfArgu
                            "query_only", "text_only", "one_image", "one_image_query_only"}) {
     SCOPED_TRACE(name);
     const std::string prefix = std::string("qformer.") + name + ".";
-    const Case call(expected, prefix);
+    const QFormerCase call(expected, prefix);
     const auto output = model.forward(call.inputs);
     expect_close(output.last_hidden_state,
-                 without_padding(expected[prefix + "last_hidden_state"], call));
+                 without_padding(expected[prefix + "last_hidden_state"], call.computed()));
     expect_close(output.pooler_output, expected[prefix + "pooler_output"]);
     EXPECT_TRUE(output.hidden_states.empty());
     EXPECT_TRUE(output.attentions.empty());
@@ -100,13 +60,14 @@ TEST(InstructBlipQFormerModel, GivesHiddenStatesAndAttentionsWhenAskedFor) {
   for (const char* name : {"right", "query_only", "text_only"}) {
     SCOPED_TRACE(name);
     const std::string prefix = std::string("qformer.") + name + ".";
-    Case call(expected, prefix);
+    QFormerCase call(expected, prefix);
     call.inputs.output_hidden_states = call.inputs.output_attentions = true;
     const auto output = model.forward(call.inputs);
     ASSERT_EQ(output.hidden_states.size(), 5u);
     for (std::size_t i = 0; i < 5; ++i) {
       expect_close(output.hidden_states[i],
-                   without_padding(expected[prefix + "hidden_states." + std::to_string(i)], call));
+                   without_padding(expected[prefix + "hidden_states." + std::to_string(i)],
+                                   call.computed()));
     }
     const bool crosses = call.inputs.query_embeds.data != nullptr;
     ASSERT_EQ(output.cross_attentions.size(), crosses ? 2u : 0u);
@@ -119,7 +80,7 @@ TEST(InstructBlipQFormerModel, GivesHiddenStatesAndAttentionsWhenAskedFor) {
     ASSERT_EQ(output.attentions.size(), places.size());
     for (std::size_t i = 0; i < places.size(); ++i) {
       const Tensor reference = expected[prefix + "attentions." + std::to_string(places[i])];
-      expect_close(output.attentions[i], without_padded_rows(reference, call));
+      expect_close(output.attentions[i], without_padding(reference, call.computed()));
     }
   }
 }
@@ -127,7 +88,7 @@ TEST(InstructBlipQFormerModel, GivesHiddenStatesAndAttentionsWhenAskedFor) {
 TEST(InstructBlipQFormerModel, LoadsFromAFolderOfItsOwn) {
   const LogCapture log;
   const Fixture expected("instructblip/qformer/expected");
-  const Case call(expected, "");
+  const QFormerCase call(expected, "");
   expect_close(load("qformer").forward(call.inputs).last_hidden_state,
                expected["last_hidden_state"]);
   EXPECT_TRUE(log.messages().empty());
@@ -142,7 +103,7 @@ TEST(InstructBlipQFormerModel, LoadsFromAWholeCheckpointWithoutAWarning) {
 TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
-  Case call(expected, "qformer.text.");
+  QFormerCase call(expected, "qformer.text.");
   const Tensor all = call.tensors.at("query_embeds");
   Tensor repeated = all;
   const Index size = all.size() / all.dim(0);
@@ -169,21 +130,14 @@ TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
 TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneAndInABatchAndWithoutItsPadding) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
-  const Case call(expected, "qformer.right.");
+  const QFormerCase call(expected, "qformer.right.");
   const Tensor together = model.forward(call.inputs).last_hidden_state;
   const Index lengths[] = {6, 4, 1};
   for (Index b = 0; b < 3; ++b) {
-    const auto sample = [&](const char* name) {
-      const Tensor& all = call.tensors.at(name);
-      Shape shape = all.shape();
-      shape[0] = 1;
-      const Index bytes = all.size() / all.dim(0) * static_cast<Index>(size_of(all.dtype()));
-      return TensorView(static_cast<const char*>(all.raw()) + b * bytes, all.dtype(), shape);
-    };
     InstructBlipQFormerInputs alone;
-    alone.query_embeds = sample("query_embeds");
-    alone.encoder_hidden_states = sample("encoder_hidden_states");
-    alone.input_ids = sample("input_ids");
+    alone.query_embeds = sample(call.tensors.at("query_embeds"), b);
+    alone.encoder_hidden_states = sample(call.tensors.at("encoder_hidden_states"), b);
+    alone.input_ids = sample(call.tensors.at("input_ids"), b);
     alone.input_ids.shape[1] = lengths[b];
     const Tensor states = model.forward(alone).last_hidden_state;
     const TensorView row(together.data<float>() + b * together.dim(1) * together.dim(2),
@@ -195,7 +149,7 @@ TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneAndInABatchAndWithout
 TEST(InstructBlipQFormerModel, ResultDoesNotDependOnTheNumberOfThreads) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
-  const Case call(expected, "qformer.hole.");
+  const QFormerCase call(expected, "qformer.hole.");
   const int before = num_threads();
   set_num_threads(1);
   const Tensor one = model.forward(call.inputs).last_hidden_state;
@@ -207,14 +161,14 @@ TEST(InstructBlipQFormerModel, ResultDoesNotDependOnTheNumberOfThreads) {
 
 TEST(InstructBlipQFormerModel, ComputesInBFloat16) {
   const Fixture expected("instructblip/opt/expected");
-  const Case call(expected, "qformer.text.");
+  const QFormerCase call(expected, "qformer.text.");
   expect_close(load("opt", DType::BFloat16).forward(call.inputs).last_hidden_state,
                expected["qformer.text.last_hidden_state"], 0.05);
 }
 
 TEST(InstructBlipQFormerModel, ATextThatIsAllPaddingGivesZeros) {
   const Fixture expected("instructblip/opt/expected");
-  Case call(expected, "qformer.text_only.");
+  QFormerCase call(expected, "qformer.text_only.");
   const Tensor nothing(DType::Int64, {3, 6});
   call.inputs.attention_mask = nothing;
   const auto output = load().forward(call.inputs);
@@ -226,14 +180,9 @@ using Change = std::function<void(InstructBlipQFormerInputs&)>;
 void expect_input_error(const Change& change, std::string_view text) {
   static const Fixture expected("instructblip/opt/expected");
   static const InstructBlipQFormerModel model = load();
-  Case call(expected, "qformer.right.");
+  QFormerCase call(expected, "qformer.right.");
   change(call.inputs);
-  try {
-    model.forward(call.inputs);
-    ADD_FAILURE() << "no error; expected " << text;
-  } catch (const InputError& error) {
-    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
-  }
+  expect_error<InputError>([&] { model.forward(call.inputs); }, {text});
 }
 
 TEST(InstructBlipQFormerModel, RefusesArgumentsThatDoNotFit) {
