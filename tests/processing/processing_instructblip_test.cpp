@@ -18,8 +18,8 @@ using testing::Fixture;
 using testing::LogCapture;
 using testing::TemporaryFolder;
 
-constexpr Index tokens = 5;
-constexpr const char* preprocessor = R"({"image_processor_type": "BlipImageProcessor",
+constexpr Index kTokens = 5;
+constexpr const char* kPreprocessor = R"({"image_processor_type": "BlipImageProcessor",
  "do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
  "image_mean": [0.48, 0.45, 0.4], "image_std": [0.26, 0.25, 0.27], "resample": 3,
  "rescale_factor": 0.00392156862745098, "size": {"height": 14, "width": 14}})";
@@ -31,7 +31,7 @@ class ProcessorFolder {
     const auto from = testing::fixtures_folder() / "tokenization";
     std::filesystem::copy(from / name, path());
     std::filesystem::copy(from / "bert", path() / "qformer_tokenizer");
-    folder_.write("preprocessor_config.json", preprocessor);
+    folder_.write("preprocessor_config.json", kPreprocessor);
     folder_.write("processor_config.json", "{\"num_query_tokens\": 5}");
     if (padding_side.empty()) return;
     std::ifstream stream(path() / "tokenizer_config.json");
@@ -67,7 +67,7 @@ Image picture(int number) {
 std::vector<Image> pictures() { return {picture(0), picture(1)}; }
 
 /// CASES of tests/reference/processing.py.
-const std::vector<std::pair<std::string, ProcessingKwargs>> cases = {
+const std::vector<std::pair<std::string, ProcessingKwargs>> kCases = {
     {"longest", {.padding = PaddingStrategy::Longest}},
     {"longest_left", {.padding = PaddingStrategy::Longest, .padding_side = Side::Left}},
     {"longest_right", {.padding = PaddingStrategy::Longest, .padding_side = Side::Right}},
@@ -76,7 +76,7 @@ const std::vector<std::pair<std::string, ProcessingKwargs>> cases = {
      {.padding = PaddingStrategy::MaxLength, .truncation = true, .max_length = 12}},
     {"cut", {.padding = PaddingStrategy::Longest, .truncation = true, .max_length = 9}},
     {"cut_to_nothing",
-     {.padding = PaddingStrategy::Longest, .truncation = true, .max_length = tokens + 1}},
+     {.padding = PaddingStrategy::Longest, .truncation = true, .max_length = kTokens + 1}},
     {"plain", {.add_special_tokens = false, .padding = PaddingStrategy::Longest}},
     {"multiple", {.padding = PaddingStrategy::Longest, .pad_to_multiple_of = 8}}};
 
@@ -96,7 +96,7 @@ TEST_P(EveryProcessor, GivesTheReferencesInputs) {
   const std::string key = side.empty() ? name : name + "_" + side;
   EXPECT_EQ(processor.image_token_id(),
             fixture[key + ".image_token"].to(DType::Int64).data<std::int64_t>()[0]);
-  for (const auto& [option, kwargs] : cases) {
+  for (const auto& [option, kwargs] : kCases) {
     for (const bool with_images : {false, true}) {
       const BatchFeature batch =
           processor(with_images ? pictures() : std::vector<Image>(), texts(), kwargs);
@@ -121,7 +121,7 @@ TEST_P(EveryProcessor, IsTheSameAfterSavingAndLoading) {
   const TemporaryFolder saved;
   processor.save_pretrained(saved.path() / "new");
   const auto loaded = InstructBlipProcessor::from_pretrained(saved.path() / "new");
-  EXPECT_EQ(loaded.num_query_tokens(), tokens);
+  EXPECT_EQ(loaded.num_query_tokens(), kTokens);
   EXPECT_EQ(loaded.image_token_id(), processor.image_token_id());
   const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
   const BatchFeature before = processor(pictures(), texts(), kwargs);
@@ -146,7 +146,7 @@ TEST(InstructBlipProcessor, RefusesWhatDoesNotFitTogether) {
   EXPECT_THROW(processor({}, {}), InputError);
   EXPECT_THROW(processor({picture(0)}, {"a", "b"}, {.padding = PaddingStrategy::Longest}),
                InputError);
-  EXPECT_THROW(processor({picture(0)}, {"a"}, {.max_length = tokens - 1}), InputError);
+  EXPECT_THROW(processor({picture(0)}, {"a"}, {.max_length = kTokens - 1}), InputError);
   EXPECT_THROW(processor({picture(0), picture(1)}, {"a", "a longer text"}), InputError);
   EXPECT_THROW(processor({picture(0)}, {"\xff"}), TokenizerError);
   EXPECT_THROW(processor({}, {"a"}, {.num_images = -1}), InputError);
@@ -171,8 +171,8 @@ TEST(InstructBlipProcessor, TakesSeveralImagesOfEachText) {
   const BatchFeature one = processor(pictures(), texts(), kwargs);
   EXPECT_EQ(two.pixel_values.dim(0), 4);
   EXPECT_EQ(two.qformer_input_ids.dim(0), 4);
-  EXPECT_EQ(two.input_ids.dim(1), one.input_ids.dim(1) + tokens);
-  for (Index c = 0; c < 2 * tokens; ++c) {
+  EXPECT_EQ(two.input_ids.dim(1), one.input_ids.dim(1) + kTokens);
+  for (Index c = 0; c < 2 * kTokens; ++c) {
     EXPECT_EQ(two.input_ids.at<std::int64_t>({1, c}), processor.image_token_id());
   }
   for (Index c = 0; c < one.qformer_input_ids.dim(1); ++c) {

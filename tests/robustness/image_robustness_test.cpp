@@ -20,12 +20,12 @@ std::uint32_t below(Random& random, std::size_t end) {
 }
 
 void damage(Bytes& bytes, const Bytes& other, Random& random) {
-  constexpr std::uint8_t telling[] = {0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0xc4, 0xda, 0xd9, 0x20};
+  constexpr std::uint8_t kTelling[] = {0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe, 0xc4, 0xda, 0xd9, 0x20};
   const std::size_t at = below(random, bytes.size());
   switch (below(random, 7)) {
     case 0: bytes[at] ^= static_cast<std::uint8_t>(1u << below(random, 8)); break;
     case 1: bytes[at] = static_cast<std::uint8_t>(random()); break;
-    case 2: bytes[at] = telling[below(random, std::size(telling))]; break;
+    case 2: bytes[at] = kTelling[below(random, std::size(kTelling))]; break;
     case 3: bytes.resize(at + 1); break;
     case 4: {  // a run of bytes again
       const std::size_t size = 1 + below(random, std::min<std::size_t>(bytes.size() - at, 40));
@@ -112,10 +112,10 @@ TEST(ImageRobustness, DamagedFilesGiveAnImageOrAnImageError) {
 }
 
 TEST(ImageRobustness, BytesWithoutMeaningAreRefused) {
-  constexpr std::string_view beginnings[] = {
+  constexpr std::string_view kBeginnings[] = {
       "\xff\xd8\xff\xe0", "\x89PNG\r\n\x1a\n", "GIF89a", "BM", "P1 ", "P3 ", "P5 ", "P6 ", ""};
   Random random(21);
-  for (const std::string_view beginning : beginnings) {
+  for (const std::string_view beginning : kBeginnings) {
     for (int i = 0; i < 50; ++i) {
       Bytes bytes(beginning.begin(), beginning.end());
       const std::uint32_t size = below(random, 300);

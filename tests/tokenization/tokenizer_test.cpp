@@ -22,7 +22,7 @@ using testing::LogCapture;
 using testing::TemporaryFolder;
 using Ids = std::vector<std::int64_t>;
 
-const std::vector<std::string> folders = {
+const std::vector<std::string> kFolders = {
     "bert_hub",         "bert_cased", "bert",  "opt_hub", "opt",
     "llama_legacy_hub", "llama_hub",  "llama", "t5_hub",  "t5"};
 
@@ -65,7 +65,7 @@ std::uint32_t crc32(std::string_view bytes, std::uint32_t crc = 0) {
 }
 
 /// The options of OPTIONS in tests/reference/tokenization.py.
-const std::vector<std::pair<std::string, EncodeOptions>> option_cases = {
+const std::vector<std::pair<std::string, EncodeOptions>> kOptionCases = {
     {"longest", {.padding = PaddingStrategy::Longest}},
     {"longest_left", {.padding = PaddingStrategy::Longest, .padding_side = Side::Left}},
     {"longest_right", {.padding = PaddingStrategy::Longest, .padding_side = Side::Right}},
@@ -93,7 +93,7 @@ class EveryFolder : public ::testing::TestWithParam<std::string> {
   Fixture fixture = fixture_of(GetParam());
 };
 
-INSTANTIATE_TEST_SUITE_P(Tokenizers, EveryFolder, ::testing::ValuesIn(folders),
+INSTANTIATE_TEST_SUITE_P(Tokenizers, EveryFolder, ::testing::ValuesIn(kFolders),
                          [](const auto& info) { return info.param; });
 
 void expect_ids_of_the_reference(const Tokenizer& tokenizer, const Fixture& fixture) {
@@ -124,7 +124,7 @@ TEST_P(EveryFolder, DecodesAsTheReference) {
 }
 
 TEST_P(EveryFolder, PadsAndTruncatesAsTheReference) {
-  for (const auto& [name, options] : option_cases) {
+  for (const auto& [name, options] : kOptionCases) {
     if (!fixture.has(name + ".ids")) {
       EXPECT_THROW((*tokenizer)(option_texts(), options), InputError) << name;
       continue;
