@@ -138,6 +138,18 @@ TEST(KvCacheTest, WrongCallsAreErrors) {
   const RowTable row = RowTable::uniform(1, 1);
   EXPECT_THROW(cache.write(0, Matrix(1, 5), Matrix(1, 5), row), InputError);
   EXPECT_THROW(cache.write(1, Matrix(1, kWidth), Matrix(1, kWidth), row), InputError);
+  const RowTable three = RowTable::uniform(1, 3), two = RowTable::uniform(2, 1);
+  EXPECT_THROW(cache.write(0, Matrix(3, kWidth), Matrix(3, kWidth), three), InputError);
+  EXPECT_THROW(cache.write(0, Matrix(2, kWidth), Matrix(2, kWidth), two), InputError);
+  for (const Index outside : {-1, 1}) {
+    EXPECT_THROW(cache.length(outside), InputError);
+    EXPECT_THROW(cache.spans(0, outside), InputError);
+    EXPECT_THROW(cache.spans(outside, 0), InputError);
+  }
+  EXPECT_THROW(KvCache(-1, kWidth, 1), InputError);
+  EXPECT_THROW(KvCache(1, -1, 1), InputError);
+  EXPECT_THROW(KvCache(1, kWidth, -1), InputError);
+  EXPECT_THROW(KvCache(1, kWidth, 1, 0), InputError);
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 2}}, 0));
 }
 

@@ -15,7 +15,22 @@ INSTRUCTBLIP_INLINE KvCache::KvCache(Index layers, Index width, Index sequences,
     : layers_(layers),
       width_(width),
       block_positions_(block_positions),
-      tables_(static_cast<std::size_t>(sequences)) {}
+      tables_(static_cast<std::size_t>(std::max<Index>(0, sequences))) {
+  if (layers < 0 || width < 0 || sequences < 0 || block_positions < 1) {
+    throw InputError("KvCache of " + std::to_string(layers) + " layers, width " +
+                     std::to_string(width) + ", " + std::to_string(sequences) + " sequences and " +
+                     std::to_string(block_positions) +
+                     " positions a block; expected no negative number and at least 1 position");
+  }
+}
+
+INSTRUCTBLIP_INLINE const KvCache::Table& KvCache::table(Index sequence) const {
+  if (sequence < 0 || sequence >= sequences()) {
+    throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
+                     std::to_string(sequence) + " was asked for");
+  }
+  return tables_[static_cast<std::size_t>(sequence)];
+}
 
 INSTRUCTBLIP_INLINE float* KvCache::slot(Block& block, Index layer, Index part,
                                          Index position) const {
@@ -54,8 +69,15 @@ INSTRUCTBLIP_INLINE void KvCache::write(Index layer, MatrixView keys, MatrixView
                      ", " + std::to_string(values.cols) + "], expected [" +
                      std::to_string(rows.rows()) + ", " + std::to_string(width_) + "]");
   }
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    if (rows.count(s) > length(s)) {
+      throw InputError("KvCache::write: sequence " + std::to_string(s) + " has room for " +
+                       std::to_string(length(s)) + " of " + std::to_string(rows.count(s)) +
+                       " positions; call extend with the same rows before");
+    }
+  }
   const auto bytes = static_cast<std::size_t>(width_) * sizeof(float);
-  for (Index s = 0; s < sequences(); ++s) {
+  for (Index s = 0; s < rows.sequences(); ++s) {
     Table& table = tables_[static_cast<std::size_t>(s)];
     for (Index i = 0; i < rows.count(s); ++i) {
       const Index position = table.length - rows.count(s) + i;
@@ -68,13 +90,17 @@ INSTRUCTBLIP_INLINE void KvCache::write(Index layer, MatrixView keys, MatrixView
 }
 
 INSTRUCTBLIP_INLINE std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
-  const Table& table = tables_[static_cast<std::size_t>(sequence)];
+  if (layer < 0 || layer >= layers_) {
+    throw InputError("the cache holds " + std::to_string(layers_) + " layers, layer " +
+                     std::to_string(layer) + " was asked for");
+  }
+  const auto& [blocks, length] = table(sequence);
   std::vector<KeyValueSpan> spans;
-  spans.reserve(table.blocks.size());
-  for (std::size_t b = 0; b < table.blocks.size(); ++b) {
+  spans.reserve(blocks.size());
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
     const Index first = static_cast<Index>(b) * block_positions_;
-    spans.push_back({slot(*table.blocks[b], layer, 0, 0), slot(*table.blocks[b], layer, 1, 0),
-                     std::min(block_positions_, table.length - first), width_});
+    spans.push_back({slot(*blocks[b], layer, 0, 0), slot(*blocks[b], layer, 1, 0),
+                     std::min(block_positions_, length - first), width_});
   }
   return spans;
 }
@@ -82,20 +108,15 @@ INSTRUCTBLIP_INLINE std::vector<KeyValueSpan> KvCache::spans(Index layer, Index 
 INSTRUCTBLIP_INLINE void KvCache::reorder(std::span<const Index> sources) {
   std::vector<Table> reordered;
   reordered.reserve(sources.size());
-  for (Index source : sources) {
-    if (source < 0 || source >= sequences()) {
-      throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
-                       std::to_string(source) + " was asked for");
-    }
-    reordered.push_back(tables_[static_cast<std::size_t>(source)]);
-  }
+  for (Index source : sources) reordered.push_back(table(source));
   tables_ = std::move(reordered);
 }
 
 INSTRUCTBLIP_INLINE void KvCache::truncate(Index sequence, Index length) {
-  if (sequence < 0 || sequence >= sequences() || length < 0 || length > this->length(sequence)) {
+  if (length < 0 || length > this->length(sequence)) {
     throw InputError("cannot truncate sequence " + std::to_string(sequence) + " of " +
-                     std::to_string(sequences()) + " to " + std::to_string(length) + " positions");
+                     std::to_string(this->length(sequence)) + " positions to " +
+                     std::to_string(length));
   }
   Table& table = tables_[static_cast<std::size_t>(sequence)];
   table.length = length;

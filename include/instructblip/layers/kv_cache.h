@@ -18,20 +18,23 @@ namespace instructblip {
 /// sequence appends to it). Not thread-safe: one generation, one cache.
 class INSTRUCTBLIP_EXPORT KvCache {
  public:
-  /// width: num_key_value_heads * head_dim.
+  /// width: num_key_value_heads * head_dim. Throws InputError on a negative number, or blocks of no
+  /// positions.
   KvCache(Index layers, Index width, Index sequences, Index block_positions = 32);
 
   Index layers() const { return layers_; }
   Index sequences() const { return static_cast<Index>(tables_.size()); }
-  Index length(Index sequence) const { return tables_[static_cast<std::size_t>(sequence)].length; }
+  /// Positions cached for a sequence. Throws InputError if it does not exist.
+  Index length(Index sequence) const { return table(sequence).length; }
 
   /// Makes room for rows.count(s) more positions of each sequence s; once per forward pass, before
   /// `write`. Throws InputError if the rows are of another number of sequences.
   void extend(const RowTable& rows);
   /// Stores keys and values [rows, width] of one layer in the room made by the last `extend(rows)`.
-  /// Throws InputError if layer or shapes do not fit.
+  /// Throws InputError if layer or shapes do not fit, or there is no such room.
   void write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows);
-  /// Everything cached for one sequence and layer, which must exist, in order.
+  /// Everything cached for one sequence and layer, in order; valid until either is changed. Throws
+  /// InputError if the layer or the sequence does not exist.
   std::vector<KeyValueSpan> spans(Index layer, Index sequence) const;
 
   /// New sequence i continues old sequence sources[i]; any number of new sequences. Covers beams
@@ -52,6 +55,7 @@ class INSTRUCTBLIP_EXPORT KvCache {
     Index length = 0;
   };
 
+  const Table& table(Index sequence) const;
   float* slot(Block& block, Index layer, Index part, Index position) const;
 
   Index layers_, width_, block_positions_;
