@@ -194,6 +194,9 @@ Tensor Tensor::uninitialized(DType dtype, Shape shape) {
 Tensor Tensor::copy_of(const TensorView& view) {
   Tensor tensor = uninitialized(view.dtype, view.shape);
   if (tensor.size_ == 0) return tensor;
+  if (view.data == nullptr) {
+    throw InputError("a view of shape " + to_string(view.shape) + " was copied that has no data");
+  }
   if (view.is_contiguous()) {
     std::memcpy(tensor.raw(), view.data,
                 static_cast<std::size_t>(tensor.size_) * size_of(view.dtype));
@@ -330,9 +333,10 @@ Matrix Matrix::copy_of(MatrixView view) {
 
 Tensor Matrix::to_tensor(Shape shape) const {
   if (shape.empty()) shape = {rows(), cols()};
-  if (element_count(shape) != rows() * cols()) {
-    throw InputError("activations of shape " + to_string(Shape{rows(), cols()}) +
-                     " cannot become a tensor of shape " + to_string(shape));
+  if (element_count(shape) != rows() * cols() || view_.dtype != DType::Float32) {
+    throw InputError(std::string(name_of(view_.dtype)) + " activations of shape " +
+                     to_string(Shape{rows(), cols()}) +
+                     " cannot become a float32 tensor of shape " + to_string(shape));
   }
   Tensor tensor = Tensor::uninitialized(DType::Float32, std::move(shape));
   if (tensor.empty()) return tensor;

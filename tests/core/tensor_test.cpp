@@ -61,6 +61,9 @@ TEST(MatrixTest, RowsBeginAtCacheLinesAndMemoryIsReused) {
   EXPECT_EQ(copied.rows(), 2);
   EXPECT_EQ(copied.row(1)[2], 6.0f);
   EXPECT_EQ(copied.to_tensor({3, 2}).at<float>({2, 1}), 6.0f);
+  EXPECT_THROW(Matrix(2, 3, DType::BFloat16).to_tensor(), InputError);
+  EXPECT_THROW(Tensor::copy_of(TensorView(nullptr, DType::Float32, {2})), InputError);
+  EXPECT_TRUE(Tensor::copy_of(TensorView(nullptr, DType::Float32, {0, 2})).empty());
 }
 
 TEST(DTypeTest, HalfTypesRoundToNearestEven) {

@@ -273,6 +273,13 @@ TEST(InstructBlipModelTest, EmbeddingsOfAnotherWidthThanTheFeaturesAreRefused) {
                             {"word_embed_proj_dim", "hidden_size"});
 }
 
+TEST(InstructBlipModelTest, AConfigurationThatCannotBeIsRefused) {
+  InstructBlipConfig config = InstructBlipConfig::from_pretrained(checkpoint_folder("opt"));
+  config.qformer_config.encoder_hidden_size += 1;
+  const Weights weights(Checkpoint::without_data(Checkpoint::open(checkpoint_folder("opt"))));
+  expect_error<ConfigError>([&] { InstructBlipModel(weights, config); }, {"encoder_hidden_size"});
+}
+
 TEST_P(InstructBlipForward, ComputesInBFloat16) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.no_masks.");

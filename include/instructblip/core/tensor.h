@@ -38,6 +38,7 @@ struct TensorView {
   /// Size of one dimension, which must exist; negative counts from the end.
   Index dim(Index i) const { return shape[static_cast<std::size_t>(i < 0 ? i + rank() : i)]; }
   Index rank() const { return static_cast<Index>(shape.size()); }
+  /// Number of elements; 0 for a view that was made without anything.
   INSTRUCTBLIP_EXPORT Index size() const;
   INSTRUCTBLIP_EXPORT bool is_contiguous() const;
 };
@@ -71,7 +72,7 @@ class INSTRUCTBLIP_EXPORT Tensor {
 
   /// Elements not initialised: for results that are written at once.
   static Tensor uninitialized(DType dtype, Shape shape);
-  /// Copies a view of any strides.
+  /// Copies a view of any strides. Throws InputError if it has elements but no data.
   static Tensor copy_of(const TensorView& view);
 
   DType dtype() const { return dtype_; }
@@ -110,7 +111,8 @@ class INSTRUCTBLIP_EXPORT Tensor {
   /// A copy of the elements under another shape; one dimension may be -1. Throws InputError if the
   /// products differ.
   Tensor reshaped(Shape shape) const;
-  /// Converted element by element (floats round to nearest even; float to integer truncates).
+  /// Converted element by element, by way of double (floats round to nearest even; float to integer
+  /// truncates). The new type must be able to hold the values.
   Tensor to(DType dtype) const;
 
  private:
@@ -193,7 +195,7 @@ class INSTRUCTBLIP_EXPORT Matrix {
   operator MatrixView() const { return view_; }   // NOLINT: passed as it is to kernels
   operator MutableMatrixView() { return view_; }  // NOLINT
   /// A contiguous float32 tensor of `shape` (default [rows, cols]). Throws InputError if its
-  /// product is not rows * cols.
+  /// product is not rows * cols, or if the activations are not float32.
   Tensor to_tensor(Shape shape = {}) const;
 
  private:

@@ -83,7 +83,7 @@ INSTRUCTBLIP_INLINE InstructBlipInputs InstructBlipInputs::from(const BatchFeatu
 INSTRUCTBLIP_INLINE InstructBlipModel::InstructBlipModel(const Weights& weights,
                                                          const InstructBlipConfig& config,
                                                          bool with_head)
-    : config_(config),
+    : config_((config.validate(), config)),
       vision_model_(weights["vision_model"], config.vision_config),
       qformer_(weights["qformer"], config.qformer_config),
       language_projection_(weights["language_projection"], config.qformer_config.hidden_size,
