@@ -1,4 +1,5 @@
-// The whole library.
+// All that a program calls. Apart from it: core/eigen.h for programs that use Eigen, and what the
+// models and `generate` are made of.
 #pragma once
 
 #include "instructblip/checkpoint/checkpoint.h"

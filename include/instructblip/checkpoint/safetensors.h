@@ -60,8 +60,8 @@ INSTRUCTBLIP_EXPORT std::string_view safetensors_name_of(DType dtype);
 
 /// Writes `tensors` as one file, in one step: an existing file is replaced once all is written.
 /// Tensors of wider elements come first, so that each lies aligned. `metadata` is what transformers
-/// expects by default. Throws CheckpointError if it cannot be written, InputError on a name given
-/// twice.
+/// expects by default. Throws CheckpointError if it cannot be written, InputError on a name that is
+/// given twice, reserved (`__metadata__`) or not UTF-8.
 INSTRUCTBLIP_EXPORT void save_safetensors(
     const std::filesystem::path& path,
     const std::vector<std::pair<std::string, TensorView>>& tensors,

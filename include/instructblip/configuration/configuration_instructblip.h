@@ -29,7 +29,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public PretrainedConfig {
   double layer_norm_eps = 1e-6;
   /// Whether the joint projection to query, key and value has a bias.
   bool qkv_bias = true;
-  // Training only; kept for the file.
+  // Not used here; kept for the file.
   double attention_dropout = 0.0;
   double initializer_range = 1e-10;
 
@@ -65,7 +65,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
   Index cross_attention_frequency = 2;
   /// Width of the vision tower's states. Inside an InstructBlipConfig always vision_config's.
   Index encoder_hidden_size = 1408;
-  // Training only; kept for the file.
+  // Not used here; kept for the file.
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   double initializer_range = 0.02;
@@ -94,7 +94,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipConfig : public PretrainedConfig {
   /// The id whose places in the prompt the image features take. `image_token_id` in a file is the
   /// same attribute and wins. Unset in checkpoints from before transformers 4.46.
   std::optional<std::int64_t> image_token_index;
-  // Training only; kept for the file.
+  // Not used here; kept for the file.
   double initializer_factor = 1.0;
   double initializer_range = 0.02;
 

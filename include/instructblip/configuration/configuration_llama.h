@@ -33,7 +33,7 @@ class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
   bool attention_bias = false;
   /// Whether gate, up and down have biases.
   bool mlp_bias = false;
-  // Training only; kept for the file.
+  // Not used here; kept for the file.
   double initializer_range = 0.02;
   std::optional<double> attention_dropout = 0.0;
   std::optional<Index> pretraining_tp = 1;

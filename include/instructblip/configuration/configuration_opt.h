@@ -32,7 +32,7 @@ class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfig {
   bool enable_bias = true;
   /// Whether the norms have weights.
   bool layer_norm_elementwise_affine = true;
-  // Training only; kept for the file.
+  // Not used here; kept for the file.
   double dropout = 0.1;
   double attention_dropout = 0.0;
   double layerdrop = 0.0;

@@ -20,6 +20,7 @@ class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
   Index d_kv = 64;
   /// Width inside the feed-forward layers.
   Index d_ff = 2048;
+  /// Layers of the encoder.
   Index num_layers = 6;
   /// Unset: as many as the encoder has.
   std::optional<Index> num_decoder_layers;
@@ -37,8 +38,8 @@ class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
   /// `tie_word_embeddings: false` and not this means false; whether the head is tied is decided by
   /// the checkpoint, never by the configuration.
   bool scale_decoder_outputs = true;
+  // Not used here; kept for the file.
   bool is_decoder = false;
-  // Training only; kept for the file.
   double dropout_rate = 0.1;
   double initializer_factor = 1.0;
   double classifier_dropout = 0.0;

@@ -23,8 +23,9 @@ class ConfigWriter;
 ///   T::from_pretrained(path)  reads config.json of a folder, or a file; a part of a model finds
 ///                             its own section in a whole checkpoint's file
 ///   T::from_json(text)        reads the text of such a file
-/// Both throw ConfigError, naming file, key, what was expected and what was found. Generation
-/// settings of old files (`num_beams`, `max_length`, ...) are dropped, as in the reference.
+/// Both throw ConfigError, naming file, key, what was expected and what was found. A part's file
+/// that names another model_type is read with a warning. Generation settings of old files
+/// (`num_beams`, `max_length`, ...) are dropped, as in the reference.
 class INSTRUCTBLIP_EXPORT PretrainedConfig {
  public:
   virtual ~PretrainedConfig();

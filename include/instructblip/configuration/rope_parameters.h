@@ -18,14 +18,15 @@ struct INSTRUCTBLIP_EXPORT RopeParameters {
   std::string rope_type = "default";
   /// Base of the wavelengths.
   double rope_theta = 10000.0;
-  /// All but default: by how much positions are compressed.
+  /// By how much positions are compressed. Needed by all but default and longrope.
   std::optional<double> factor;
   // llama3: wavelengths below original / high are kept, above original / low divided by factor.
   std::optional<double> low_freq_factor;
   std::optional<double> high_freq_factor;
   /// llama3, yarn, longrope: length of the pretraining.
   std::optional<Index> original_max_position_embeddings;
-  /// yarn, longrope: what cosines and sines are multiplied by. Unset: follows from factor.
+  /// yarn, longrope: what cosines and sines are multiplied by. Unset: follows from factor, in
+  /// longrope without one from max_position_embeddings over the pretraining's length.
   std::optional<double> attention_factor;
   // yarn: rotations between which a wavelength goes from compressed to kept. Unset: 32 and 1.
   std::optional<double> beta_fast;

@@ -33,6 +33,7 @@ class INSTRUCTBLIP_EXPORT TextConfig : public PretrainedConfig {
   std::optional<std::int64_t> decoder_start_token_id;
   /// Whether the head shares the embedding table, where the checkpoint does not say otherwise.
   bool tie_word_embeddings = true;
+  /// Kept for the file; `is_decoder_only` is what counts.
   bool is_encoder_decoder = false;
 
   // The same for every kind, under whatever names its fields have.
@@ -98,7 +99,8 @@ class TextConfigHolder {
 INSTRUCTBLIP_EXPORT std::vector<std::string> text_config_types();
 /// A configuration of this kind with its defaults. Throws ConfigError for one that is not known.
 INSTRUCTBLIP_EXPORT std::unique_ptr<TextConfig> make_text_config(std::string_view model_type);
-/// Reads the text configuration of a language model's own folder, or that of a whole checkpoint's.
+/// Reads the text configuration of a language model's own folder, or that of a whole checkpoint's;
+/// OPT's where the file names no model_type. Throws ConfigError.
 INSTRUCTBLIP_EXPORT TextConfigHolder load_text_config(const std::filesystem::path& path);
 
 }  // namespace instructblip

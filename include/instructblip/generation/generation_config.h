@@ -100,21 +100,23 @@ struct GenerationConfig {
   std::optional<double> temperature{};
   /// Sampling: keeps ids whose s is not below the top_k-th largest; 0 keeps all. Default 50.
   std::optional<Index> top_k{};
-  /// Sampling: keeps the fewest most probable ids whose p add up to top_p or more. Default 1.
+  /// Sampling: keeps the fewest most probable ids whose p add up to top_p or more. From 0
+  /// on; default 1: off.
   std::optional<double> top_p{};
-  /// Sampling: keeps ids with p >= min_p * largest p.
+  /// Sampling: keeps ids with p >= min_p * largest p. In [0, 1].
   std::optional<double> min_p{};
   /// Sampling: keeps the most probable ids while the sum of their -p log p is at most top_h *
   /// entropy, of the 100 most probable. In (0, 1].
   std::optional<double> top_h{};
   /// Sampling: keeps the ids with the smallest |-log p - entropy| whose p add up to typical_p.
-  /// Default 1: off.
+  /// Above 0; default 1: off.
   std::optional<double> typical_p{};
-  /// Sampling: keeps ids with p >= epsilon_cutoff. Default 0: off.
+  /// Sampling: keeps ids with p >= epsilon_cutoff. Off unless in (0, 1); default 0.
   std::optional<double> epsilon_cutoff{};
-  /// Sampling: keeps ids with p >= min(eta, sqrt(eta) * exp(-entropy)). Default 0: off.
+  /// Sampling: keeps ids with p >= min(eta, sqrt(eta) * exp(-entropy)). Off unless in (0, 1);
+  /// default 0.
   std::optional<double> eta_cutoff{};
-  /// s of every id in the row: s > 0 ? s / penalty : s * penalty. Default 1: off.
+  /// s of every id in the row: s > 0 ? s / penalty : s * penalty. Above 0; default 1: off.
   std::optional<double> repetition_penalty{};
   /// Ignored with a warning: the encoder is fed embeddings, not ids.
   std::optional<double> encoder_repetition_penalty{};

@@ -24,6 +24,7 @@ struct GenerationTimings {
     return std::accumulate(step_seconds.begin(), step_seconds.end(), 0.0) /
            static_cast<double>(step_seconds.size());
   }
+  /// Standard deviation of the steps as a whole population; 0 without any.
   double stddev_step_seconds() const {
     double sum = 0;
     for (const double seconds : step_seconds) sum += std::pow(seconds - mean_step_seconds(), 2);

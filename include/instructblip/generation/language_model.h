@@ -69,7 +69,7 @@ struct DecodeOutput {
   /// LastRow: [sequences, vocab_size], of each sequence's last row; AllRows: [rows, vocab_size].
   /// float32.
   Tensor logits;
-  /// [rows, hidden_size], after the final norm.
+  /// [rows, embedding_size], after the final norm: what the head reads.
   Tensor last_hidden_state;
   CapturedStates states;
 };

@@ -50,6 +50,8 @@ using LogitsProcessorList = std::vector<std::shared_ptr<const LogitsProcessor>>;
 INSTRUCTBLIP_EXPORT std::shared_ptr<const LogitsProcessor> logits_processor(
     std::function<void(const ScoreRow&)> body);
 
+// The reference's processors. Constructors throw InputError on values that the reference refuses.
+
 /// Adds the bias of every sequence whose ids but the last end the row. Throws InputError on an
 /// empty list or sequence and on ids outside the vocabulary.
 class INSTRUCTBLIP_EXPORT SequenceBiasLogitsProcessor : public LogitsProcessor {
@@ -207,7 +209,9 @@ class INSTRUCTBLIP_EXPORT TemperatureLogitsWarper : public LogitsProcessor {
   float temperature_;
 };
 
-/// The warpers below set every id that they drop to -inf and keep at least `min_tokens_to_keep`.
+// The warpers below set every id that they drop to -inf, and keep at least the best
+// `min_tokens_to_keep`.
+
 /// Keeps the most probable ids while the sum of their -p log p is at most top_h * entropy; of the
 /// 100 most probable ids. Keeps at least one.
 class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {

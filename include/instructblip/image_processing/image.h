@@ -64,6 +64,7 @@ class INSTRUCTBLIP_EXPORT Image {
   /// All pixels [height, width, channels].
   std::span<const std::uint8_t> pixels() const { return pixels_; }
   std::span<std::uint8_t> pixels() { return pixels_; }
+  /// The first byte of row y, which must exist.
   const std::uint8_t* row(Index y) const { return pixels_.data() + y * width_ * channels(); }
   std::uint8_t* row(Index y) { return pixels_.data() + y * width_ * channels(); }
 

@@ -26,7 +26,8 @@ struct SizeDict {
   std::optional<Index> shortest_edge = {};
   std::optional<Index> max_height = {};
   std::optional<Index> max_width = {};
-  std::optional<Index> min_pixels = {};  // accepted in a file, as there; resizing by it is refused
+  // Accepted in a file, as there; resizing by them is refused.
+  std::optional<Index> min_pixels = {};
   std::optional<Index> max_pixels = {};
 
   bool operator==(const SizeDict&) const = default;

@@ -17,9 +17,9 @@ namespace instructblip {
 
 /// What `from_pretrained` of every model takes besides the path.
 struct LoadOptions {
-  /// The type that matrices are computed in, Float32 or BFloat16; tensors stored in another type
-  /// are converted one by one. Unset: BFloat16 where the checkpoint holds mostly that, else
-  /// Float32.
+  /// The type that matrices are computed in, Float32 or BFloat16 (InputError on another); tensors
+  /// stored in another type are converted one by one. Unset: BFloat16 where the checkpoint holds
+  /// mostly that, else Float32.
   std::optional<DType> dtype = {};
   /// Told of each tensor as it is read.
   ProgressCallback progress = {};

@@ -63,9 +63,10 @@ struct InstructBlipForConditionalGenerationModelOutput {
 };
 
 /// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one
-/// without data was not given. B samples of k images each.
+/// without data was not given. B samples of k images each, as exactly one of pixel_values,
+/// mm_encoder_outputs and image_features.
 struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
-  TensorView pixel_values;            // float32 [B * k, 3, height, width]
+  TensorView pixel_values;            // floating-point [B * k, 3, height, width]
   TensorView qformer_input_ids;       // int64 [B * k, Q-Former text]
   TensorView qformer_attention_mask;  // [B * k, Q-Former text]; default: all 1
   TensorView input_ids;          // int64 [B, length], k * num_query_tokens of them placeholders
@@ -134,7 +135,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipModel {
 /// The model that answers. Immutable; safe to call from several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
+  /// Reads the tensors below `weights`; whoever made it calls `finish`. Throws ConfigError for a
+  /// configuration that cannot be.
   InstructBlipForConditionalGeneration(const Weights& weights, const InstructBlipConfig& config);
   /// A checkpoint folder. Throws ConfigError or CheckpointError that names all that is missing;
   /// logs warnings about what disagrees in the folder, with the lines to change.
@@ -146,7 +148,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   /// and on logits that are not finite.
   InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs) const;
 
-  /// Vision tower, Q-Former and projection. pixel_values float32 [images, 3, height, width],
+  /// Vision tower, Q-Former and projection. pixel_values floating-point [images, 3, height, width],
   /// qformer_input_ids int64 [images, length]. Throws InputError, naming the argument, on shapes
   /// that do not fit.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
@@ -163,11 +165,11 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   /// features in the places of their placeholders. Throws InputError as `forward`.
   EmbeddedBatch embed_prompt(const InstructBlipInputs& inputs) const;
 
-  /// Answers each prompt. Throws InputError as `forward` and `instructblip::generate` do. Without
-  /// input_ids a prompt is the placeholders and the language model's
+  /// Answers each prompt. Without input_ids a prompt is the placeholders and the language model's
   /// BOS. See GenerationConfig for lengths and defaults. The lengths of a legacy decoder-only
   /// checkpoint, whose `sequences` hold no placeholders, are 4.49's: a prompt of t ids is taken off
-  /// `min_length` before it counts, t + 1 off `max_length`.
+  /// `min_length` before it counts, t + 1 off `max_length`. Throws InputError as `forward` and
+  /// `instructblip::generate` do.
   GenerateOutput generate(const BatchFeature& inputs, const GenerationConfig& config = {},
                           const GenerateCallbacks& callbacks = {}) const;
   /// With pictures that were encoded before: one for all rows, or as many as `text` has Q-Former

@@ -36,9 +36,9 @@ struct ProcessingKwargs {
   /// Images of each text, for placeholders without pixels (`images` empty): features that the
   /// caller already has. Unset: the number of images over the number of texts.
   std::optional<Index> num_images = {};
-  /// The side on which the Q-Former's text is padded. Side::Right keeps a row's features equal to
-  /// those of the row alone where the folder says `padding_side: left`, which in the reference
-  /// shifts them.
+  /// The side on which the Q-Former's text is padded. Unset: as `padding_side`. Side::Right keeps a
+  /// row's features equal to those of the row alone where the folder says `padding_side: left`,
+  /// which in the reference shifts them.
   std::optional<Side> qformer_padding_side = {};
 };
 
@@ -61,7 +61,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   /// Reads a checkpoint folder: the hub's layout (preprocessor_config.json) or today's
   /// (processor_config.json), tokenizer files, qformer_tokenizer/. If the folder names no
   /// num_query_tokens but its config.json has an image token, the number is taken from there; a
-  /// warning names the lines to add. Throws ConfigError or TokenizerError naming the file.
+  /// warning names the lines to add. Without qformer_tokenizer/ the folder's own tokenizer is taken
+  /// for it, with a warning. Throws ConfigError or TokenizerError naming the file.
   static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder);
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and qformer_tokenizer/, as

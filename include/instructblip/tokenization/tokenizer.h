@@ -177,6 +177,7 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   std::optional<std::int64_t> mask_token_id() const { return special_token_id("mask_token"); }
   /// By the reference's name of the role: "bos_token", "image_token", ...
   virtual std::optional<std::string> special_token(std::string_view role) const = 0;
+  /// Its id, as convert_tokens_to_ids gives it.
   std::optional<std::int64_t> special_token_id(std::string_view role) const;
   /// Named and extra special tokens, each once, in the reference's order.
   virtual std::vector<std::string> all_special_tokens() const = 0;
@@ -202,6 +203,7 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
 
   virtual std::unique_ptr<Tokenizer> clone() const = 0;
   /// Writes tokenizer.json and tokenizer_config.json as the reference does; makes the folder.
+  /// Throws TokenizerError if it cannot.
   virtual void save_pretrained(const std::filesystem::path& folder) const = 0;
 
  protected:
@@ -234,8 +236,9 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
 class INSTRUCTBLIP_EXPORT AutoTokenizer {
  public:
   /// Reads a checkpoint's tokenizer: its class from `tokenizer_config.json` (`tokenizer_class`),
-  /// else from `config.json`, else from the files that are there. Throws TokenizerError naming the
-  /// file or the part of it that is missing, malformed or not supported.
+  /// else from `config.json`, else, with a warning, from the language model that this tells of or
+  /// the files that are there. Throws TokenizerError naming the file or the part of it that is
+  /// missing, malformed or not supported.
   static std::unique_ptr<Tokenizer> from_pretrained(const std::filesystem::path& folder,
                                                     const TokenizerOptions& options = {});
 };
