@@ -353,6 +353,20 @@ TEST(InstructBlipForwardErrors, BothPixelsAndFeaturesAreRefused) {
   expect_refused("opt", [&](auto& in) { in.mm_encoder_outputs = &features; }, {"pixel_values"});
 }
 
+TEST(InstructBlipForwardErrors, FeaturesOfAnotherTypeOrRankAreRefused) {
+  const Fixture fixture("instructblip/opt/expected");
+  const Tensor right = fixture["features.pooler_output"];
+  for (const Tensor& wrong : {right.to(DType::BFloat16), right.reshaped({-1, right.dim(2)})}) {
+    BaseModelOutputWithVisionQformerOutputs features;
+    features.pooler_output = wrong;
+    const auto change = [&](auto& in) {
+      in.pixel_values = {};
+      in.mm_encoder_outputs = &features;
+    };
+    expect_refused("opt", change, {"image features", "float32 [images, num_query_tokens"});
+  }
+}
+
 TEST(InstructBlipForwardErrors, AnIdOutsideTheVocabularyIsNamed) {
   const Fixture fixture("instructblip/opt/expected");
   Tensor ids = fixture["forward.left.input_ids"];

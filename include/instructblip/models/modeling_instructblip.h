@@ -32,7 +32,8 @@ namespace instructblip {
 
 /// What `get_image_features` returns, and what `forward` takes instead of pixels.
 struct BaseModelOutputWithVisionQformerOutputs {
-  Tensor pooler_output;  // the projected queries [images, num_query_tokens, text hidden_size]
+  /// The projected queries, float32 [images, num_query_tokens, text hidden_size].
+  Tensor pooler_output;
   BaseModelOutputWithPooling vision_outputs;
   BaseModelOutputWithPoolingAndCrossAttentions qformer_outputs;
 };

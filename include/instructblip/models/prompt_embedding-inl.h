@@ -101,6 +101,12 @@ INSTRUCTBLIP_INLINE Shape prompt_shape(const InstructBlipInputs& inputs, const T
         "the prompt is needed: input_ids [batch, length] or inputs_embeds [batch, length, " +
         std::to_string(width) + "], found " + to_string(text.shape));
   }
+  if (features.dtype() != DType::Float32 || features.rank() != 3) {
+    throw InputError("image features are " + std::string(name_of(features.dtype())) + " " +
+                     to_string(features.shape()) +
+                     ", expected float32 [images, num_query_tokens, " + std::to_string(width) +
+                     "]");
+  }
   if ((embedded && text.dim(2) != width) || features.dim(-1) != width) {
     throw InputError("image features of width " + std::to_string(features.dim(-1)) +
                      (embedded ? " and inputs_embeds " + to_string(text.shape) : "") +
