@@ -132,10 +132,12 @@ void AddedVocabulary::find(const Piece& piece, const ByteTrie& trie, bool split_
         (ends_with_word(text.substr(0, start)) || starts_with_word(text.substr(stop)))) {
       continue;
     }
-    if (token.lstrip && start > begin) {
-      start = begin + without_space_at_end(text.substr(begin, start - begin));
+    if (token.lstrip) {
+      const std::size_t gap = start > begin ? start - begin : 0;
+      start = begin + without_space_at_end(text.substr(begin, gap));
     }
     if (token.rstrip) stop += space_at_start(text.substr(stop));
+    if (stop <= start) continue;  // white space that the token before has taken
     push_text(start);
     parts.push_back({id, {}});
     begin = stop;

@@ -300,8 +300,30 @@ def unicode_scan(folder):
     common.save(root, "scan", values)
 
 
+SPACES = ["a  b", "a   b", "  ", " <x>  <x> ", "a<x> \u3000<x>b", "<x>   a", "\n a\t <x>", "a <x>"]
+
+
+def added_spaces(folder):
+    """White space that is a token and white space that tokens take along, in all combinations."""
+    from tokenizers import AddedToken
+    from transformers import AutoTokenizer
+
+    values = common.texts("texts", SPACES)
+    for bits in range(16):
+        space = dict(lstrip=bits & 1 > 0, rstrip=bits & 2 > 0, normalized=False)
+        word = dict(lstrip=bits & 4 > 0, rstrip=bits & 8 > 0, normalized=False)
+        if space["lstrip"] and not space["rstrip"] and word["rstrip"]:
+            continue  # the reference panics: such a space ends before it begins
+        tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "tokenization/opt")
+        tokenizer.add_tokens([AddedToken(" ", **space), AddedToken("<x>", **word)])
+        ids = [tokenizer.encode(text, add_special_tokens=False) for text in SPACES]
+        values |= int32_lists(ids, f"{bits}.ids")
+    common.save(Path(folder) / "tokenization", "added_spaces", values)
+
+
 FIXTURES = {
     "tokenization": encodings,
+    "tokenization_added_spaces": added_spaces,
     "tokenization_scan": unicode_scan,
     "processing": processor,
 }

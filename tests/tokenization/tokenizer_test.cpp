@@ -109,6 +109,32 @@ TEST_P(EveryFolder, GivesTheReferencesIdsOnNastyTexts) {
   expect_ids_of_the_reference(*tokenizer, fixture);
 }
 
+TEST(AddedTokens, TakeWhiteSpaceAlongAsTheReferences) {
+  const Fixture fixture("tokenization/added_spaces");
+  const auto texts = fixture.texts("texts");
+  int cases = 0;
+  for (int bits = 0; bits < 16; ++bits) {  // added_spaces in tests/reference/tokenization.py
+    const std::string name = std::to_string(bits) + ".ids";
+    if (!fixture.has(name)) continue;
+    SCOPED_TRACE(name);
+    ++cases;
+    const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("opt"));
+    tokenizer->add_tokens({{.content = " ",
+                            .lstrip = (bits & 1) != 0,
+                            .rstrip = (bits & 2) != 0,
+                            .normalized = false},
+                           {.content = "<x>",
+                            .lstrip = (bits & 4) != 0,
+                            .rstrip = (bits & 8) != 0,
+                            .normalized = false}});
+    const auto expected = lists(fixture, name);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_EQ(tokenizer->encode(texts[i], {.add_special_tokens = false}), expected[i]) << i;
+    }
+  }
+  EXPECT_EQ(cases, 14);
+}
+
 TEST_P(EveryFolder, DecodesAsTheReference) {
   const auto ids = lists(fixture, "ids");
   const auto texts = fixture.texts("decoded");
