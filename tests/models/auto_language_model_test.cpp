@@ -6,6 +6,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <ostream>
 #include <set>
 
 #include "instructblip/checkpoint/safetensors.h"
@@ -111,6 +112,8 @@ struct Kind {
   const char* bare_prefix;  // what the bare model's file lacks
   const char* head_source;
 };
+
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.fixture; }
 
 class Kinds : public ::testing::TestWithParam<Kind> {};
 
