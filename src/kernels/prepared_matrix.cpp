@@ -5,6 +5,7 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/threads.h"
 #include "kernels/prepared_matrix_impl.h"
 
 namespace instructblip {
@@ -32,14 +33,18 @@ bool readable_as_stored(const SharedTensor& source, DType wanted) {
   return type && reinterpret_cast<std::uintptr_t>(source.data) % size_of(source.dtype) == 0;
 }
 
+constexpr Index kElementsPerThread = 1 << 18;
+
 template <class From, class To>
 void convert(const void* from, To* to, Index count) {
   const auto* bytes = static_cast<const unsigned char*>(from);
-  for (Index i = 0; i < count; ++i) {
-    From value;
-    std::memcpy(&value, bytes + static_cast<std::size_t>(i) * sizeof(From), sizeof(From));
-    to[i] = To(static_cast<float>(value));
-  }
+  parallel_for(count, kElementsPerThread, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      From value;
+      std::memcpy(&value, bytes + static_cast<std::size_t>(i) * sizeof(From), sizeof(From));
+      to[i] = To(static_cast<float>(value));
+    }
+  });
 }
 
 template <class To>

@@ -1,6 +1,9 @@
 #include "instructblip/kernels/prepared_matrix.h"
 
 #include <cstring>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "instructblip/core/error.h"
 #include "kernels/kernel_testing.h"
@@ -24,14 +27,19 @@ TEST(PreparedMatrixTest, ReadsAStoredTypeWhereItLiesAndConvertsAnother) {
 }
 
 TEST(PreparedMatrixTest, ConvertedElementsAreRoundedAsTensorsAre) {
-  const std::vector<std::int64_t> ids{0, 1, 2, 3, 4, 5, 6};
-  for (DType stored : {DType::Float32, DType::BFloat16, DType::Float16}) {
-    for (DType compute : {DType::Float32, DType::BFloat16}) {
-      const SharedTensor source = random_weight(7, 19, stored, 1);
-      const Tensor expected = Tensor::copy_of(source).to(compute).to(DType::Float32);
-      Matrix rows(7, 19);
-      embedding_rows(PreparedMatrix::prepare(source, {.dtype = compute}), ids, rows);
-      EXPECT_TRUE(same_bits(rows, Matrix::from(expected))) << name_of(stored) << name_of(compute);
+  // The second is large enough for several threads.
+  for (const auto& [rows, cols] : {std::pair<Index, Index>{7, 19}, {701, 801}}) {
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(rows));
+    std::iota(ids.begin(), ids.end(), 0);
+    for (DType stored : {DType::Float32, DType::BFloat16, DType::Float16}) {
+      for (DType compute : {DType::Float32, DType::BFloat16}) {
+        const SharedTensor source = random_weight(rows, cols, stored, 1);
+        const Tensor expected = Tensor::copy_of(source).to(compute).to(DType::Float32);
+        Matrix found(rows, cols);
+        embedding_rows(PreparedMatrix::prepare(source, {.dtype = compute}), ids, found);
+        EXPECT_TRUE(same_bits(found, Matrix::from(expected)))
+            << name_of(stored) << name_of(compute) << rows;
+      }
     }
   }
 }
