@@ -211,6 +211,13 @@ TEST_F(Options, OwnProcessorsAndCriteriaAreAsked) {
   EXPECT_EQ(beams.new_token_counts[0], 3);
 }
 
+TEST_F(Options, OwnProcessorsAndCriteriaThatAreNullAreRefused) {
+  const std::string processor = message_of([&] { run({}, {.logits_processor = {nullptr}}); });
+  EXPECT_NE(processor.find("`logits_processor`"), std::string::npos) << processor;
+  const std::string criterion = message_of([&] { run({}, {.stopping_criteria = {nullptr}}); });
+  EXPECT_NE(criterion.find("`stopping_criteria`"), std::string::npos) << criterion;
+}
+
 TEST_F(Options, AllowedIdsRestrictEveryStep) {
   GenerateCallbacks callbacks;
   callbacks.prefix_allowed_tokens_fn = [](Index, std::span<const std::int64_t> so_far) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 
 #include "instructblip/core/error.h"
 #include "instructblip/core/export.h"
@@ -163,6 +164,15 @@ INSTRUCTBLIP_INLINE LogitsProcessorList make_warpers(const ResolvedConfig& resol
   return list;
 }
 
+/// Appends the caller's own. Throws InputError on a null pointer.
+template <class List>
+void append_own(List& list, const List& own, std::string_view argument) {
+  if (std::find(own.begin(), own.end(), nullptr) != own.end()) {
+    throw InputError("`" + std::string(argument) + "` holds a null pointer");
+  }
+  list.insert(list.end(), own.begin(), own.end());
+}
+
 INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
     const ResolvedConfig& resolved, const Prompt& prompt, const LogitsProcessorList& own,
     const PrefixAllowedTokens& prefix_allowed_tokens_fn) {
@@ -205,7 +215,7 @@ INSTRUCTBLIP_INLINE LogitsProcessorList make_processors(
     add(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens,
                                              prompt.length() + (after_forced ? 1 : 0)));
   }
-  list.insert(list.end(), own.begin(), own.end());
+  append_own(list, own, "logits_processor");
 
   if (resolved.do_sample) {
     const LogitsProcessorList warpers = make_warpers(resolved);
@@ -233,7 +243,7 @@ INSTRUCTBLIP_INLINE StoppingCriteriaList make_criteria(const ResolvedConfig& res
     }
     list.push_back(std::make_shared<const StopStringCriteria>(*tokenizer, config.stop_strings));
   }
-  list.insert(list.end(), own.begin(), own.end());
+  append_own(list, own, "stopping_criteria");
   list.push_back(std::make_shared<const MaxLengthCriteria>(resolved.max_length,
                                                            resolved.max_position_embeddings));
   if (cancelled) list.push_back(std::make_shared<const CancellationCriteria>(*cancelled));
