@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstdint>
 #include <fstream>
 #include <limits>
 #include <set>
+#include <system_error>
 
 #include "checkpoint/mapped_file.h"
 #include "core/json_reader.h"
@@ -141,7 +143,15 @@ void check_layout(const Entries& entries, std::size_t data_begin, std::size_t da
   }
 }
 
+// What git leaves in a clone in the place of a large file unless git-lfs is installed.
+constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com";
+
 std::string_view header_of(const MappedFile& file, const std::string& name) {
+  if (std::string_view(reinterpret_cast<const char*>(file.data()), file.size())
+          .starts_with(kLfsPointer)) {
+    throw CheckpointError(name + ": a pointer of Git LFS in the place of the weights; run " +
+                          "`git lfs install` and `git lfs pull` in this folder");
+  }
   if (file.size() < kLengthBytes) {
     throw CheckpointError(name + ": " + std::to_string(file.size()) +
                           " bytes are no safetensors file; it is truncated or something else");
@@ -150,7 +160,7 @@ std::string_view header_of(const MappedFile& file, const std::string& name) {
   std::copy_n(file.data(), kLengthBytes, reinterpret_cast<std::byte*>(&length));
   if (length > kLongestHeader) {
     throw CheckpointError(name + ": not a safetensors file (its first 8 bytes would announce a " +
-                          "header of " + std::to_string(length) + " bytes)");
+                          "header of " + std::to_string(length) + " bytes); fetch it again");
   }
   if (length > file.size() - kLengthBytes) {
     throw CheckpointError(name + ": the header is " + std::to_string(length) +
@@ -303,13 +313,14 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
   unfinished += ".unfinished";
   std::error_code code;
   {
+    errno = 0;
     std::ofstream stream(unfinished, std::ios::binary | std::ios::trunc);
     const auto length = static_cast<std::uint64_t>(header.size());
     stream.write(reinterpret_cast<const char*>(&length), kLengthBytes);
     stream.write(header.data(), static_cast<std::streamsize>(header.size()));
     for (const std::size_t i : order) write_elements(stream, tensors[i].second);
     stream.close();
-    if (!stream) code = std::make_error_code(std::errc::io_error);
+    if (!stream) code = std::error_code(errno != 0 ? errno : EIO, std::generic_category());
   }
   if (!code) std::filesystem::rename(unfinished, path, code);
   if (code) {

@@ -123,6 +123,8 @@ TEST(SafetensorsTest, AHeaderThatLiesIsRefused) {
   expect_error("", "truncated");
   expect_error("1234567", "truncated");
   expect_error(std::string(8, '\xff'), "not a safetensors file");
+  expect_error("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n",
+               "git lfs pull");
   expect_error(file_bytes("{}", 0).substr(0, 9), "truncated");
   expect_error(file_bytes("{", 0), "not valid JSON");
   expect_error(file_bytes("{\"\xff\": 1}", 0), "not valid JSON");

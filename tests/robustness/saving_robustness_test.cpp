@@ -48,6 +48,12 @@ TEST(SavingRobustness, AFileThatCannotBeWrittenIsNamed) {
   expect_named<CheckpointError>("model.safetensors", [&](const auto& to) {
     save_safetensors(to / "model.safetensors", {{"a", one}});
   });
+  const TemporaryFolder folder;
+  testing::expect_error<CheckpointError>(
+      [&] {
+        save_safetensors(folder.path() / "absent" / "file", {{"a", one}});
+      },
+      {"No such file or directory"});
 }
 
 }  // namespace
