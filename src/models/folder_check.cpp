@@ -54,8 +54,7 @@ class FolderChecker {
     if (has("qformer_tokenizer")) {
       attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
     } else {
-      warn("qformer_tokenizer", "is missing; the Q-Former would read the language model's ids",
-           "fetch the folder qformer_tokenizer/ of the checkpoint");
+      note_missing_qformer_tokenizer();
     }
     if (report_.config && tokenizer_) check_tokenizer();
     if (report_.config) check_own_ids();
@@ -153,7 +152,7 @@ class FolderChecker {
   }
 
   void check_query_tokens() {
-    std::optional<std::int64_t> found;
+    std::optional<std::int64_t>& found = placeholders_;
     if (has(kProcessor)) {
       const Json json = read_json_file<ConfigError>(folder() / kProcessor);
       found = JsonReader<ConfigError>(json, (folder() / kProcessor).string())
@@ -195,6 +194,15 @@ class FolderChecker {
          "fetch the qformer_tokenizer/ of this checkpoint");
   }
 
+  // The processor takes the language model's then, whose ids may lie outside the Q-Former's table.
+  void note_missing_qformer_tokenizer() {
+    const bool fits =
+        !report_.config || !tokenizer_ || tokenizer_->size() <= config().qformer_config.vocab_size;
+    report_.findings.push_back({fits ? Severity::Warning : Severity::Error, "qformer_tokenizer",
+                                "is missing; the Q-Former would read the language model's ids",
+                                "fetch the folder qformer_tokenizer/ of the checkpoint"});
+  }
+
   void check_tokenizer() {
     const std::string name = tokenizer_->special_token("image_token").value_or("<image>");
     const std::optional<std::int64_t> known = tokenizer_->token_to_id(name);
@@ -224,7 +232,11 @@ class FolderChecker {
     const std::optional<std::int64_t> found = config().image_token_index;
     if (!found) {
       if (expected < text().vocab_size) {
-        warn(kConfig, "names no image token (a checkpoint from before transformers 4.46)",
+        warn(kConfig,
+             "names no image token (a checkpoint from before transformers 4.46)" +
+                 (placeholders_ ? ", so that the processor's " + std::to_string(*placeholders_) +
+                                      " placeholders would be read as text"
+                                : ""),
              line("image_token_index", expected));
       } else {
         warn(kConfig,
@@ -300,6 +312,7 @@ class FolderChecker {
   }
 
   FolderReport report_;
+  std::optional<std::int64_t> placeholders_;  // num_query_tokens of processor_config.json
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 

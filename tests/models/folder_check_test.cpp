@@ -218,6 +218,7 @@ TEST_F(FolderCheckTest, AnotherImageToken) {
   found = finding_after([](InstructBlipConfig& config) { config.image_token_index.reset(); });
   EXPECT_EQ(found.severity, Severity::Warning);
   EXPECT_EQ(found.remedy, "\"image_token_index\": 621");
+  EXPECT_NE(found.problem.find("4 placeholders would be read as text"), std::string::npos);
 }
 
 TEST_F(FolderCheckTest, ATokenizerLongerThanTheVocabulary) {
@@ -298,8 +299,17 @@ TEST_F(FolderCheckTest, MissingAndDamagedFilesAreFindings) {
     folder_.write(name, bytes);
   }
   EXPECT_TRUE(check_folder(path()).findings.empty());
+}
+
+TEST_F(FolderCheckTest, WithoutAQFormerTokenizerItMayReadTheOtherOnesIds) {
   fs::remove_all(path() / "qformer_tokenizer");
   EXPECT_EQ(finding().file, "qformer_tokenizer");
+  EXPECT_EQ(finding().severity, Severity::Error);  // 621 tokens, a table of 375 rows
+  fs::remove(path() / "model.safetensors");        // which does not fit the table below
+  config_.qformer_config.vocab_size = 622;
+  config_.save_pretrained(path());
+  EXPECT_EQ(check_folder(path()).findings.back().file, "qformer_tokenizer");
+  EXPECT_EQ(check_folder(path()).findings.back().severity, Severity::Warning);
 }
 
 TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
