@@ -25,14 +25,27 @@ int main(int argc, char** argv) {
   return examples::run_program(app, argc, argv, flags, [&] {
     const examples::LoadedModel loaded = examples::load_model(flags);
     examples::stop_at_tokenizer_eos(config, loaded);
+    std::size_t unreadable = 0;
     for (const std::filesystem::path& path : images) {
-      const BatchFeature inputs = loaded.processor({Image::open(path)}, {prompt});
+      Image image;
+      try {
+        image = Image::open(path);
+      } catch (const ImageError& error) {  // the others can still be described
+        std::cerr << "error: " << error.what() << '\n';
+        ++unreadable;
+        continue;
+      }
+      const BatchFeature inputs = loaded.processor({image}, {prompt});
       const GenerateOutput output =
           loaded.model.generate(inputs, config, {.tokenizer = &loaded.processor.tokenizer()});
       for (const std::string& text :
            loaded.processor.batch_decode(output.new_tokens(), {.skip_special_tokens = true})) {
-        std::cout << path.string() << ": " << examples::trimmed(text) << '\n';
+        std::cout << path.string() << ": " << examples::trimmed(text) << std::endl;
       }
+    }
+    if (unreadable > 0) {
+      throw InputError(std::to_string(unreadable) + " of " + std::to_string(images.size()) +
+                       " pictures could not be read");
     }
   });
 }

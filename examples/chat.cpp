@@ -1,5 +1,9 @@
 // Keeps one picture and answers questions about it in a loop:
 //   chat --model FOLDER --image street.jpg
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
 #include <iostream>
 
 #include "program.h"
@@ -14,7 +18,23 @@ ImageFeatures look_at(const examples::LoadedModel& loaded, const std::filesystem
 
 constexpr const char* kHelp =
     "Type a question about the picture. /image FILE looks at another one, /help shows this, /quit "
-    "ends.\n";
+    "ends. Ctrl-C ends an answer that is too long.\n";
+
+std::atomic<bool> interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler may set it
+
+// While it lives, Ctrl-C sets `interrupted`; a second one ends the program, as everywhere else.
+class CatchInterrupt {
+ public:
+  CatchInterrupt() {
+    interrupted = false;
+    std::signal(SIGINT, [](int) {
+      interrupted = true;
+      std::signal(SIGINT, SIG_DFL);
+    });
+  }
+  ~CatchInterrupt() { std::signal(SIGINT, SIG_DFL); }
+};
 
 }  // namespace
 
@@ -32,27 +52,38 @@ int main(int argc, char** argv) {
     examples::stop_at_tokenizer_eos(config, loaded);
     std::optional<ImageFeatures> features;
     if (!image_path.empty()) features = look_at(loaded, image_path);
-    std::cout << kHelp;
-    for (std::string line; std::cout << "> " << std::flush, std::getline(std::cin, line);) {
+    // What invites to type is for somebody who does: piped questions get answers alone.
+    const bool is_typed = isatty(STDIN_FILENO) != 0;
+    if (is_typed) std::cout << kHelp;
+    const auto next_line = [&](std::string& line) {
+      if (is_typed) std::cout << "> " << std::flush;
+      return static_cast<bool>(std::getline(std::cin, line));
+    };
+    std::string line;
+    while (next_line(line)) {
       line = examples::trimmed(line);
       // A mistake in one line must not end the conversation.
       try {
         if (line.empty()) continue;
-        if (line == "/quit") break;
+        if (line == "/quit") return;
         if (line == "/help") {
           std::cout << kHelp;
         } else if (line.starts_with("/image ")) {
           features = look_at(loaded, examples::trimmed(line.substr(7)));
+        } else if (line == "/image") {
+          throw InputError("/image needs the name of a file");
         } else if (line.starts_with("/")) {
-          std::cout << "unknown command " << line << ". " << kHelp;
+          throw InputError("unknown command " + line + "; /help shows all");
         } else if (!features) {
-          std::cout << "There is no picture yet: /image FILE\n";
+          throw InputError("there is no picture yet; choose one with /image FILE");
         } else {
-          examples::answer(loaded, *features, line, config);
+          const CatchInterrupt guard;
+          examples::answer(loaded, *features, line, config, &interrupted);
         }
       } catch (const Error& error) {
         std::cerr << "error: " << error.what() << '\n';
       }
     }
+    if (is_typed) std::cout << '\n';
   });
 }

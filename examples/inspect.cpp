@@ -6,8 +6,11 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
+#include <set>
 #include <string>
+#include <string_view>
 
+#include "instructblip/core/log.h"
 #include "instructblip/models/folder_check.h"
 #include "program.h"
 
@@ -15,21 +18,20 @@ namespace {
 
 using namespace instructblip;
 
-std::string megabytes(std::size_t bytes) {
+// "1.28 k", "3.71 M": three digits or so, whatever the size.
+std::string scaled(double value, const char* unit) {
+  const char* const prefixes[] = {"", "k", "M", "G", "T"};
+  int step = 0;
+  for (; value >= 1000 && step < 4; ++step) value /= 1000;
   char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return text;
-}
-
-std::string millions(Index parameters) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f M", static_cast<double>(parameters) / 1e6);
+  std::snprintf(text, sizeof text, "%.*f %s%s", step == 0 ? 0 : 2, value, prefixes[step], unit);
   return text;
 }
 
 void print_row(const std::string& part, const std::string& type, const StoredSize& size) {
   std::printf("  %-22s %-6s %12s %12s\n", part.c_str(), type.c_str(),
-              millions(size.parameters).c_str(), megabytes(size.bytes).c_str());
+              scaled(static_cast<double>(size.parameters), "").c_str(),
+              scaled(static_cast<double>(size.bytes), "B").c_str());
 }
 
 void print_config(const InstructBlipConfig& config) {
@@ -48,19 +50,28 @@ void print_config(const InstructBlipConfig& config) {
 void print_weights(const FolderReport& report) {
   std::cout << "weights          " << report.weight_files.size()
             << (report.weight_files.size() == 1 ? " file\n" : " files\n");
+  if (report.parts.empty()) return;
+  std::printf("  %-22s %-6s %12s %12s\n", "part", "type", "parameters", "bytes");
   for (const FolderPart& part : report.parts) {
     for (const auto& [type, size] : part.by_type) print_row(part.name, type, size);
   }
-  if (!report.parts.empty()) print_row("together", "", report.total);
+  print_row("together", "", report.total);
 }
 
-void print_findings(const FolderReport& report) {
-  if (report.findings.empty()) std::cout << "nothing is missing, nothing disagrees\n";
-  for (const FolderFinding& finding : report.findings) {
+// Findings, and what was logged while they were made; a remedy of several in a row stands once.
+void print_findings(const FolderReport& report, const std::set<std::string>& logged) {
+  if (report.findings.empty() && logged.empty()) {
+    std::cout << "nothing is missing, nothing disagrees\n";
+  }
+  for (const std::string& message : logged) std::cout << "warning  " << message << "\n";
+  for (std::size_t i = 0; i < report.findings.size(); ++i) {
+    const FolderFinding& finding = report.findings[i];
     const bool is_error = finding.severity == FolderFinding::Severity::Error;
     std::cout << (is_error ? "error    " : "warning  ") << finding.file << ": " << finding.problem
               << "\n";
-    if (!finding.remedy.empty()) std::cout << "         -> " << finding.remedy << "\n";
+    const bool is_last =
+        i + 1 == report.findings.size() || report.findings[i + 1].remedy != finding.remedy;
+    if (!finding.remedy.empty() && is_last) std::cout << "         -> " << finding.remedy << "\n";
   }
 }
 
@@ -78,11 +89,14 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? examples::kDone : examples::kUsage;
   }
   try {
+    std::set<std::string> logged;
+    set_log_callback([&](LogLevel, std::string_view message) { logged.emplace(message); });
     const FolderReport report = check_folder(folder);
+    set_log_callback({});
     std::cout << "folder           " << folder.string() << "\n";
     if (report.config) print_config(*report.config);
     print_weights(report);
-    print_findings(report);
+    print_findings(report, logged);
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
     std::cout.flush();
     return report.is_usable() ? examples::kDone : examples::kFailed;

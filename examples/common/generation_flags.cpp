@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -16,7 +17,8 @@ using instructblip::Index;
 using instructblip::SequenceBias;
 using instructblip::TokenIds;
 
-// One line of --help a flag; a field without one is not offered on the command line.
+// One line of --help a flag; a field without one is not offered on the command line. What a program
+// sets itself takes the place of the default that stands here.
 const std::map<std::string, std::string>& help_of_fields() {
   static const std::map<std::string, std::string> help = {
       {"max_length", "longest row in tokens, the prompt included"},
@@ -25,7 +27,7 @@ const std::map<std::string, std::string>& help_of_fields() {
       {"min_new_tokens", "fewest tokens of an answer"},
       {"early_stopping", "beam search ends: true, false or never"},
       {"max_time", "seconds after which an answer ends"},
-      {"stop_strings", "an answer ends with one of these texts"},
+      {"stop_strings", "an answer ends with this text; may be given several times"},
       {"do_sample", "draw tokens at random instead of taking the best"},
       {"num_beams", "beams; 1 is greedy (default 1)"},
       {"temperature", "sampling: below 1 sharpens, above 1 flattens"},
@@ -39,7 +41,8 @@ const std::map<std::string, std::string>& help_of_fields() {
       {"repetition_penalty", "above 1: tokens of the row become less likely"},
       {"length_penalty", "beams: above 0 favours long answers, below 0 short ones"},
       {"no_repeat_ngram_size", "no run of so many tokens appears twice"},
-      {"bad_words_ids", "ids, separated by commas, that must not follow one another"},
+      {"bad_words_ids",
+       "ids, separated by commas, that must not follow one another; may be given several times"},
       {"renormalize_logits", "normalise scores after all processors"},
       {"forced_bos_token_id", "first token of an answer (encoder-decoders)"},
       {"forced_eos_token_id", "tokens forced at the last place"},
@@ -48,7 +51,9 @@ const std::map<std::string, std::string>& help_of_fields() {
        "START,FACTOR: the end becomes more likely from START on"},
       {"suppress_tokens", "ids that never appear"},
       {"begin_suppress_tokens", "ids that do not begin an answer"},
-      {"sequence_bias", "IDS=BIAS, ids separated by commas: added to the score of the last"},
+      {"sequence_bias",
+       "IDS=BIAS, ids separated by commas: added to the score of the last; may be given several "
+       "times"},
       {"num_return_sequences", "answers to each question"},
       {"pad_token_id", "id that fills rows which ended early"},
       {"bos_token_id", "id that begins a row without a prompt"},
@@ -75,12 +80,21 @@ double parse_number(const std::string& text) {
   return number;
 }
 
+// `help` with `value` in the place of the default that it names.
+template <class Number>
+std::string with_default(const std::string& help, Number value) {
+  std::ostringstream text;
+  text << help.substr(0, help.find(" (default")) << " (default " << value << ")";
+  return text.str();
+}
+
 // One overload a type of field: how its flag is written.
 template <class Number>
 void add_flag(CLI::App& app, const std::string& flag, std::optional<Number>& field,
               const std::string& help) {
   app.add_option_function<Number>(
-      flag, [&field](const Number& value) { field = value; }, help);
+      flag, [&field](const Number& value) { field = value; },
+      field ? with_default(help, *field) : help);
 }
 
 void add_flag(CLI::App& app, const std::string& flag, std::optional<bool>& field,
@@ -164,6 +178,12 @@ void add_generation_flags(CLI::App& app, GenerationConfig& config) {
     std::string flag = "--" + help->first;
     std::replace(flag.begin(), flag.end(), '_', '-');
     add_flag(app, flag, config.*member, help->second);
+  });
+  // A program's own max_new_tokens would win over the user's --max-length.
+  app.parse_complete_callback([&app, &config] {
+    if (app.count("--max-length") > 0 && app.count("--max-new-tokens") == 0) {
+      config.max_new_tokens.reset();
+    }
   });
 }
 

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <functional>
 #include <iostream>
+#include <set>
 
 namespace examples {
 
@@ -21,7 +23,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "threads (default: all processors)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 4096));
   app.add_flag("--quiet", flags.quiet, "no warnings and no progress");
 }
 
@@ -34,7 +36,9 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   }
   if (!flags.quiet) {
     set_log_callback(
-        [](LogLevel, std::string_view message) { std::cerr << "warning: " << message << '\n'; });
+        [shown = std::set<std::string, std::less<>>()](LogLevel, std::string_view message) mutable {
+          if (shown.emplace(message).second) std::cerr << "warning: " << message << '\n';
+        });
   }
   try {
     if (flags.threads > 0) set_num_threads(flags.threads);
@@ -48,18 +52,29 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   }
 }
 
+namespace {
+
+// Takes the progress off the terminal's line, however loading ends.
+struct ClearedLine {
+  bool is_shown;
+  ~ClearedLine() {
+    if (is_shown) std::fprintf(stderr, "\r             \r");
+  }
+};
+
+}  // namespace
+
 LoadedModel load_model(const ModelFlags& flags) {
   const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
+  const ClearedLine line{show};
   LoadOptions options{.dtype = flags.compute_dtype()};
   if (show) {
     options.progress = [](const Progress& progress) {
       std::fprintf(stderr, "\rloading %3d %%", static_cast<int>(100 * progress.fraction()));
     };
   }
-  LoadedModel loaded{InstructBlipProcessor::from_pretrained(flags.model),
-                     InstructBlipForConditionalGeneration::from_pretrained(flags.model, options)};
-  if (show) std::fprintf(stderr, "\r             \r");
-  return loaded;
+  return {InstructBlipProcessor::from_pretrained(flags.model),
+          InstructBlipForConditionalGeneration::from_pretrained(flags.model, options)};
 }
 
 void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) {
@@ -69,9 +84,10 @@ void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) 
 }
 
 GenerateOutput answer(const LoadedModel& loaded, const ImageFeatures& features,
-                      const std::string& question, const GenerationConfig& config) {
+                      const std::string& question, const GenerationConfig& config,
+                      const std::atomic<bool>* cancelled) {
   const BatchFeature text = loaded.processor({}, {question}, {.num_images = 1});
-  GenerateCallbacks callbacks{.tokenizer = &loaded.processor.tokenizer()};
+  GenerateCallbacks callbacks{.tokenizer = &loaded.processor.tokenizer(), .cancelled = cancelled};
   const DecodeOptions decoding{.skip_special_tokens = true};
   if (config.num_beams.value_or(1) > 1 || config.num_return_sequences.value_or(1) > 1) {
     GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
@@ -86,13 +102,13 @@ GenerateOutput answer(const LoadedModel& loaded, const ImageFeatures& features,
       [&begun](std::string_view piece) {
         // A first token often brings the space before its word.
         if (!begun) piece.remove_prefix(std::min(piece.find_first_not_of(' '), piece.size()));
-        begun = begun || !piece.empty();
-        std::cout << piece << std::flush;
+        if (piece.empty()) return true;
+        std::cout << (begun ? "" : "  ") << piece << std::flush;
+        begun = true;
         return true;
       },
       true, decoding);
   callbacks.streamer = &streamer;
-  std::cout << "  ";
   GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
   std::cout << '\n';
   return output;

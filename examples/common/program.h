@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -31,8 +32,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// field with dashes: --max-new-tokens 64 --num-beams 5.
 void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config);
 
-/// Parses the command line, sets threads and the log (warnings on stderr unless --quiet) and runs
-/// `body`; errors become one line on stderr and an exit code.
+/// Parses the command line, sets threads and the log (warnings on stderr unless --quiet, each once)
+/// and runs `body`; errors become one line on stderr and an exit code.
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
@@ -50,11 +51,12 @@ LoadedModel load_model(const ModelFlags& flags);
 void stop_at_tokenizer_eos(instructblip::GenerationConfig& config, const LoadedModel& loaded);
 
 /// Asks one question about an encoded picture and writes the answer to stdout, streamed as it is
-/// made (with beams or several answers: when they are done).
+/// made (with beams or several answers: when they are done). `cancelled`: see GenerateCallbacks.
 instructblip::GenerateOutput answer(const LoadedModel& loaded,
                                     const instructblip::ImageFeatures& features,
                                     const std::string& question,
-                                    const instructblip::GenerationConfig& config);
+                                    const instructblip::GenerationConfig& config,
+                                    const std::atomic<bool>* cancelled = nullptr);
 
 /// Seconds of prompt and steps, on stderr.
 void print_timings(const instructblip::GenerateOutput& output);

@@ -46,12 +46,28 @@ expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
 expect "features of all parts" 0 "projected [1, 10, 128]" "" \
   features --model $model --image $picture --output "$scratch/all.safetensors"
 
+expect "max-length counts the prompt" 0 "" "" \
+  vqa --model $model --image $picture --max-length 20 "describe the image"
+[ "$(tail -n 1 "$scratch/out")" = "  a small striped yellow circle, a" ] || {
+  echo "vqa --max-length 20 gave: $(cat "$scratch/out")"
+  faults=$((faults + 1))
+}
+expect "caption goes on after a picture that is none" 1 "scene.png: a small" "README.md" \
+  caption --model $model README.md $picture
+expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
+
 cat >"$scratch/in" <<END
 what colour is the ring?
 /image absent.png
+/image
+/imagine
 how many red objects are there?
 END
 expect "chat goes on after a mistake" 0 "two" "absent.png" chat --model $model --image $picture
+printf '  red\n  two\n' | cmp -s - "$scratch/out" || {
+  echo "chat with piped questions wrote more than answers: $(cat "$scratch/out")"
+  faults=$((faults + 1))
+}
 : >"$scratch/in"
 
 for program in vqa caption chat features inspect; do
