@@ -2,6 +2,10 @@
 // models and `generate` are made of.
 #pragma once
 
+#if __cplusplus <= 201703L
+#error "instructblip needs C++20: compile with -std=c++20"
+#endif
+
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/configuration/configuration_instructblip.h"
