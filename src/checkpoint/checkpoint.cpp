@@ -178,10 +178,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const fs::path& path) {
   contents->path = path;
   contents->where = path.string();
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    throw CheckpointError(path.string() +
-                          ": no such folder or file (nothing is downloaded; give a local path)");
-  }
+  require_path<CheckpointError>(path);
   if (fs::is_directory(path, ignored)) {
     if (fs::exists(path / kFile, ignored)) {
       contents->add_file(path / kFile);

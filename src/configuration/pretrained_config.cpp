@@ -149,6 +149,7 @@ void ConfigWriter::keep(const std::map<std::string, std::string>& other) {
 
 ConfigSource open_config(const fs::path& path, std::string_view section,
                          std::string_view model_type) {
+  require_path<ConfigError>(path);
   std::error_code ignored;
   const fs::path file = fs::is_directory(path, ignored) ? path / "config.json" : path;
   ConfigSource source{read_json_file<ConfigError>(file), file.string(), ""};

@@ -12,6 +12,24 @@
 
 namespace instructblip {
 
+/// Throws E if there is neither folder nor file: a name on the hub, perhaps.
+template <class E>
+void require_path(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return;
+  throw E((path.empty() ? "\"\"" : path.string()) +
+          ": no such folder or file (nothing is downloaded; give a local path)");
+}
+
+/// Throws E as above, or if it is a file.
+template <class E>
+void require_folder(const std::filesystem::path& path) {
+  require_path<E>(path);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return;
+  throw E(path.string() + ": expected a folder, found a file");
+}
+
 /// The whole file. Throws E if it is absent, a folder, or cannot be read.
 template <class E = ConfigError>
 std::string read_text_file(const std::filesystem::path& path) {

@@ -331,10 +331,7 @@ bool FolderReport::is_usable() const {
 }
 
 FolderReport check_folder(const fs::path& folder) {
-  std::error_code ignored;
-  if (!fs::is_directory(folder, ignored)) {
-    throw ConfigError(folder.string() + ": no such folder (nothing is downloaded)");
-  }
+  require_folder<ConfigError>(folder);
   return FolderChecker(folder).run();
 }
 

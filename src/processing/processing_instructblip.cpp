@@ -138,11 +138,7 @@ InstructBlipProcessor& InstructBlipProcessor::operator=(InstructBlipProcessor ot
 InstructBlipProcessor::~InstructBlipProcessor() = default;
 
 InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) {
-    throw ConfigError(folder.string() +
-                      " is no folder; expected a checkpoint folder with config.json, "
-                      "tokenizer and preprocessor files");
-  }
+  require_folder<ConfigError>(folder);
   BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder);
   std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder);
   std::unique_ptr<Tokenizer> qformer_tokenizer;

@@ -89,10 +89,7 @@ bool is_byte_level(const std::filesystem::path& file) {
 
 std::unique_ptr<Tokenizer> AutoTokenizer::from_pretrained(const std::filesystem::path& folder,
                                                           const TokenizerOptions& options) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw TokenizerError(folder.string() + ": there is no such folder");
-  }
+  require_folder<TokenizerError>(folder);
   const std::string name = class_of(folder);
   if (name == "BertTokenizer") {
     return std::make_unique<BertTokenizer>(BertTokenizer::from_pretrained(folder, options));

@@ -182,10 +182,7 @@ std::filesystem::path InitArguments::file(std::string_view name,
 
 InitArguments read_init_arguments(const std::filesystem::path& folder,
                                   const TokenizerOptions& options) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw TokenizerError(folder.string() + ": there is no such folder");
-  }
+  require_folder<TokenizerError>(folder);
   InitArguments arguments;
   arguments.folder = folder;
   if (is_file(folder / "tokenizer_config.json")) {

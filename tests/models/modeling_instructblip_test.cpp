@@ -6,7 +6,10 @@
 #include <limits>
 
 #include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/models/folder_check.h"
 #include "instructblip/models/prompt_embedding.h"
+#include "instructblip/processing/processing_instructblip.h"
+#include "instructblip/tokenization/tokenizer.h"
 #include "models/instructblip_testing.h"
 
 namespace instructblip::testing {
@@ -371,7 +374,21 @@ TEST(InstructBlipForwardErrors, AnIdOutsideTheVocabularyIsNamed) {
   const Fixture fixture("instructblip/opt/expected");
   Tensor ids = fixture["forward.left.input_ids"];
   ids.at<std::int64_t>({0, 6}) = 100;
-  expect_refused("opt", [&](auto& in) { in.input_ids = ids; }, {"100"});
+  for (const char* kind : {"opt", "llama", "t5"}) {
+    expect_refused(kind, [&](auto& in) { in.input_ids = ids; },
+                   {"input_ids[0][6] is 100", "from 0 to 99"});
+  }
+}
+
+TEST(InstructBlipModel, AFolderThatIsNotThereIsNotDownloaded) {
+  const std::string name = "Salesforce/instructblip-vicuna-7b";
+  const std::initializer_list<std::string_view> texts = {name, "nothing is downloaded"};
+  expect_error<ConfigError>([&] { InstructBlipForConditionalGeneration::from_pretrained(name); },
+                            texts);
+  expect_error<ConfigError>([&] { InstructBlipProcessor::from_pretrained(name); }, texts);
+  expect_error<CheckpointError>([&] { Checkpoint::open(name); }, texts);
+  expect_error<TokenizerError>([&] { AutoTokenizer::from_pretrained(name); }, texts);
+  expect_error<ConfigError>([&] { check_folder(name); }, texts);
 }
 
 TEST(InstructBlipForwardErrors, PaddingOfMinusOneIsNeverLookedUp) {

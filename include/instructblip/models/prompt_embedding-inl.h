@@ -70,7 +70,15 @@ INSTRUCTBLIP_INLINE Matrix text_embeddings(const LanguageModel& model,
   std::vector<std::int64_t> read(ids.span<std::int64_t>().begin(), ids.span<std::int64_t>().end());
   for (std::size_t i = 0; i < read.size(); ++i) {
     const bool unread = mask.data<std::int64_t>()[i] == 0;
-    if (unread || (!placeholders.empty() && placeholders[i])) read[i] = 0;
+    if (unread || (!placeholders.empty() && placeholders[i])) {
+      read[i] = 0;
+    } else if (read[i] < 0 || read[i] >= model.traits().vocab_size) {
+      const Index place = static_cast<Index>(i);
+      throw InputError("input_ids[" + std::to_string(place / length) + "][" +
+                       std::to_string(place % length) + "] is " + std::to_string(read[i]) +
+                       ", expected an id from 0 to " +
+                       std::to_string(model.traits().vocab_size - 1));
+    }
   }
   return model.embed_tokens(read);
 }
