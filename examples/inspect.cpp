@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 #include "instructblip/models/folder_check.h"
 #include "program.h"
@@ -98,7 +99,7 @@ int main(int argc, char** argv) {
     print_weights(report);
     print_findings(report, logged);
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
-    std::cout.flush();
+    if (!std::cout.flush()) throw InputError("standard output cannot be written");
     return report.is_usable() ? examples::kDone : examples::kFailed;
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << "\n";

@@ -43,7 +43,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   try {
     if (flags.threads > 0) set_num_threads(flags.threads);
     body();
-    std::cout.flush();
+    if (!std::cout.flush()) throw InputError("standard output cannot be written");
     return kDone;
   } catch (const std::exception& error) {
     std::cout.flush();

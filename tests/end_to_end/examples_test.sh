@@ -56,6 +56,20 @@ expect "caption goes on after a picture that is none" 1 "scene.png: a small" "RE
   caption --model $model README.md $picture
 expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
 
+lost() { # lost PROGRAM ARGUMENTS...: its output cannot be written
+  program=$1
+  shift
+  "$programs/$program" "$@" 2>"$scratch/err" >/dev/full
+  [ $? -eq 1 ] && grep -qF "standard output" "$scratch/err" && return
+  echo "$program did not notice that its output was lost"
+  faults=$((faults + 1))
+}
+if [ -c /dev/full ]; then
+  lost inspect $model
+  lost vqa --model $model --image $picture "what does the sign say?"
+  lost caption --model $model $picture
+fi
+
 cat >"$scratch/in" <<END
 what colour is the ring?
 /image absent.png

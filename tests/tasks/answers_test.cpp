@@ -11,6 +11,7 @@
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
+#include "support/log_capture.h"
 #include "support/temporary_folder.h"
 
 namespace instructblip {
@@ -119,8 +120,11 @@ TEST_P(Answers, ScoresHaveTheSameBitsInAnyCompany) {
 }
 
 TEST_P(Answers, ShortAnswersAreLavisBeamSearchOverEmbeddingsAlone) {
+  const testing::LogCapture log;
   const GenerateOutput output = predict_answers(model, inputs);
   expect_equal(output.sequences, answers["short_answers"]);
+  EXPECT_TRUE(log.messages().empty()) << log.messages().front();
+  EXPECT_THROW(predict_answers(model, inputs, {.repetition_penalty = 0}), InputError);
 }
 
 TEST_P(Answers, ShortAnswersTakeTheirSettings) {

@@ -256,20 +256,24 @@ predict_answers(const InstructBlipForConditionalGeneration& model, const Instruc
   EmbeddedBatch prompt = model.embed_prompt(inputs);
   if (!encoder_decoder) prompt.batch.use_compact_positions();
   GenerationConfig config;
+  GenerateCallbacks callbacks;
   config.num_beams = options.num_beams;
   if (encoder_decoder) {
     config.max_new_tokens = options.max_len;
     config.min_length = options.min_len;
+    config.repetition_penalty = options.repetition_penalty;
   } else {
+    // Not by `config`, which would warn that the prompt's ids are not there to be seen.
+    callbacks.logits_processor = {
+        std::make_shared<RepetitionPenaltyLogitsProcessor>(options.repetition_penalty)};
     // min_length and max_length would count the prompt.
     config.max_new_tokens = options.max_len > 1 ? options.max_len - 1 : options.max_len;
     if (options.min_len > 1) config.min_new_tokens = options.min_len - 1;
   }
-  config.repetition_penalty = options.repetition_penalty;
   config.length_penalty = options.length_penalty.value_or(encoder_decoder ? -1.0 : 0.0);
   config.eos_token_id = eos_token_id;
   return generate(language_model, {.inputs_embeds = prompt.embeddings, .rows = prompt.batch.rows},
-                  config);
+                  config, callbacks);
 }
 
 INSTRUCTBLIP_INLINE std::vector<std::string> predict_answers(
