@@ -90,7 +90,7 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
   /// Ours: what `encode_image` returned, instead of pixel_values.
   const ImageFeatures* image_features = nullptr;
 
-  /// Views of what a processor made.
+  /// Views of what a processor made, which must outlive them.
   static InstructBlipInputs from(const BatchFeature& features);
 };
 
@@ -173,8 +173,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   /// `instructblip::generate` do.
   GenerateOutput generate(const BatchFeature& inputs, const GenerationConfig& config = {},
                           const GenerateCallbacks& callbacks = {}) const;
-  /// With pictures that were encoded before: one for all rows, or as many as `text` has Q-Former
-  /// rows.
+  /// With pictures that were encoded before, those in `text` being left unread: one for all rows,
+  /// or as many as `text` has Q-Former rows.
   GenerateOutput generate(const BatchFeature& text, const GenerationConfig& config,
                           const ImageFeatures& features,
                           const GenerateCallbacks& callbacks = {}) const;
