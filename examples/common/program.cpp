@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -80,7 +81,9 @@ LoadedModel load_model(const ModelFlags& flags) {
 void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) {
   const auto eos = loaded.processor.tokenizer().eos_token_id();
   if (config.eos_token_id.has_value() || !eos) return;
-  config.eos_token_id = *eos;
+  std::vector<std::int64_t> ends = loaded.model.config().text_config->eos_token_id;
+  if (std::find(ends.begin(), ends.end(), *eos) == ends.end()) ends.push_back(*eos);
+  config.eos_token_id = std::move(ends);
 }
 
 GenerateOutput answer(const LoadedModel& loaded, const ImageFeatures& features,

@@ -46,8 +46,8 @@ struct LoadedModel {
 /// Loads both, with progress on stderr where it is a terminal.
 LoadedModel load_model(const ModelFlags& flags);
 
-/// Unless --eos-token-id was given: answers end at the tokenizer's end of text, not at the one that
-/// text_config names, which is another in the hub's Vicuna folders.
+/// Unless --eos-token-id was given: answers end at the tokenizer's end of text, too, where
+/// text_config names another, as in the hub's Vicuna folders.
 void stop_at_tokenizer_eos(instructblip::GenerationConfig& config, const LoadedModel& loaded);
 
 /// Asks one question about an encoded picture and writes the answer to stdout, streamed as it is

@@ -56,6 +56,18 @@ expect "caption goes on after a picture that is none" 1 "scene.png: a small" "RE
   caption --model $model README.md $picture
 expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
 
+# Answers end where text_config says (418: " circle"), and at the tokenizer's end, which it may lack.
+cp -r $model "$scratch/model"
+sed 's/"eos_token_id": 2,/"eos_token_id": 418,/' $model/config.json >"$scratch/model/config.json"
+for question in "describe the image" "what colour is the ring?"; do
+  "$programs/vqa" --quiet --model "$scratch/model" --image $picture "$question"
+done >"$scratch/out"
+printf '%s\n' "describe the image" "  a small striped yellow circle" "what colour is the ring?" "  red" |
+  cmp -s - "$scratch/out" || {
+  echo "ends of answers: $(cat "$scratch/out")"
+  faults=$((faults + 1))
+}
+
 lost() { # lost PROGRAM ARGUMENTS...: its output cannot be written
   program=$1
   shift
