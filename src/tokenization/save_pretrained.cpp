@@ -44,7 +44,8 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
     config.erase(key);
   }
   for (const auto& [role, token] : state_->special_tokens) config[role] = token.content;
-  if (!state_->extra_special_tokens.empty()) {
+  // An empty list is kept: without one, T5Tokenizer adds its sentinels.
+  if (!state_->extra_special_tokens.empty() || state_->kwargs.contains("extra_special_tokens")) {
     Json extra = Json::array();
     for (const AddedToken& token : state_->extra_special_tokens) extra.push_back(token.content);
     config["extra_special_tokens"] = extra;

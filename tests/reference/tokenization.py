@@ -321,9 +321,26 @@ def added_spaces(folder):
     common.save(Path(folder) / "tokenization", "added_spaces", values)
 
 
+def t5_without_sentinels(folder):
+    """T5Tokenizer with an empty list of extra tokens, saved and loaded again."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(Path(folder) / "tokenization/t5", copy, dirs_exist_ok=True)
+        config = {"tokenizer_class": "T5Tokenizer", "extra_special_tokens": []}
+        (Path(copy) / "tokenizer_config.json").write_text(json.dumps(config))
+        AutoTokenizer.from_pretrained(copy).save_pretrained(copy)
+        tokenizer = AutoTokenizer.from_pretrained(copy)
+        texts = ["a <extra_id_0> b", "<extra_id_6>", "the </s>  dog <unk>"]
+        values = common.texts("texts", texts) | int32_lists([tokenizer.encode(text) for text in texts], "ids")
+        values |= common.texts("special", tokenizer.all_special_tokens)
+    common.save(Path(folder) / "tokenization", "t5_without_sentinels", values)
+
+
 FIXTURES = {
     "tokenization": encodings,
     "tokenization_added_spaces": added_spaces,
+    "tokenization_t5_without_sentinels": t5_without_sentinels,
     "tokenization_scan": unicode_scan,
     "processing": processor,
 }

@@ -193,6 +193,18 @@ TEST_P(EveryFolder, IsTheSameAfterSavingAndLoading) {
   expect_ids_of_the_reference(*loaded, fixture);
 }
 
+TEST(T5Tokenizer, WithoutSentinelsHasNoneAfterSavingAndLoadingEither) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(folder_of("t5"), folder.path());
+  folder.write("tokenizer_config.json",
+               R"({"tokenizer_class": "T5Tokenizer", "extra_special_tokens": []})");
+  AutoTokenizer::from_pretrained(folder.path())->save_pretrained(folder.path() / "new");
+  const auto loaded = AutoTokenizer::from_pretrained(folder.path() / "new");
+  const Fixture fixture("tokenization/t5_without_sentinels");
+  expect_ids_of_the_reference(*loaded, fixture);
+  EXPECT_EQ(loaded->all_special_tokens(), fixture.texts("special"));
+}
+
 TEST_P(EveryFolder, RefusesTextThatIsNotUtf8) {
   for (const std::string bad :
        {"ab\xff", "ab\xc3", "ab\xed\xa0\x80", "ab\xc0\x80", "ab\xf4\x90\x80\x80"}) {
