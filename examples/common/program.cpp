@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <set>
 
 namespace examples {
@@ -36,10 +37,11 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
     return app.exit(error) == 0 ? kDone : kUsage;
   }
   if (!flags.quiet) {
-    set_log_callback(
-        [shown = std::set<std::string, std::less<>>()](LogLevel, std::string_view message) mutable {
-          if (shown.emplace(message).second) std::cerr << "warning: " << message << '\n';
-        });
+    // Shared, as the library copies its callback.
+    const auto shown = std::make_shared<std::set<std::string, std::less<>>>();
+    set_log_callback([shown](LogLevel, std::string_view message) {
+      if (shown->emplace(message).second) std::cerr << "warning: " << message << '\n';
+    });
   }
   try {
     if (flags.threads > 0) set_num_threads(flags.threads);

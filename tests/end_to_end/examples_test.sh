@@ -68,6 +68,14 @@ printf '%s\n' "describe the image" "  a small striped yellow circle" "what colou
   faults=$((faults + 1))
 }
 
+rm "$scratch/model/tokenizer_config.json"
+expect "a folder without the tokenizer's class" 0 "red" "no file names the tokenizer's class" \
+  vqa --model "$scratch/model" --image $picture "what colour is the ring?"
+[ "$(grep -c "no file names" "$scratch/err")" -eq 1 ] || {
+  echo "a warning was shown again: $(cat "$scratch/err")"
+  faults=$((faults + 1))
+}
+
 lost() { # lost PROGRAM ARGUMENTS...: its output cannot be written
   program=$1
   shift
