@@ -294,6 +294,16 @@ TEST_F(Options, GenerationIsCalledOff) {
   EXPECT_EQ(streamed.finish_reasons[0], FinishReason::Cancelled);
   EXPECT_TRUE(recorder.ended);
 
+  struct : Recorder {
+    bool put(const Tensor& value) override {
+      Recorder::put(value);
+      return shapes.size() > 1;
+    }
+  } refuses_the_prompt;
+  const auto refused = run({.max_new_tokens = 9}, {.streamer = &refuses_the_prompt});
+  EXPECT_EQ(refused.new_token_counts[0], 1);
+  EXPECT_EQ(refused.finish_reasons[0], FinishReason::Cancelled);
+
   for (const Index beams : {1, 3}) {
     std::atomic<bool> cancelled = false;
     int steps = 0;

@@ -133,14 +133,15 @@ INSTRUCTBLIP_INLINE GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer
       rows_.push_back({inputs_.prompt.ids[static_cast<std::size_t>(b)], b, copy, 0, {}});
     }
   }
-  if (streamer) streamer->put(prompt_tensor(inputs_.prompt, expand));
+  bool goes_on = !streamer || streamer->put(prompt_tensor(inputs_.prompt, expand));
   Tensor logits = decoding.prefill(inputs_, expand);
   if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
   while (true) {
     choose(logits);
     end_rows();
-    if (streamer && !stream(*streamer)) {
+    if (streamer) goes_on = stream(*streamer) && goes_on;
+    if (!goes_on) {
       for (SampledRow& row : rows_) row.reason = row.reason.value_or(FinishReason::Cancelled);
     }
     ++step_;
