@@ -12,8 +12,8 @@ namespace {
 
 using namespace instructblip;
 
-ImageFeatures look_at(const examples::LoadedModel& loaded, const std::filesystem::path& path) {
-  return loaded.model.encode_image(loaded.processor({Image::open(path)}, {}).pixel_values);
+ImageFeatures look_at(const examples::LoadedModel& loaded, const Image& image) {
+  return loaded.model.encode_image(loaded.processor({image}, {}).pixel_values);
 }
 
 constexpr const char* kHelp =
@@ -44,14 +44,17 @@ int main(int argc, char** argv) {
   std::filesystem::path image_path;
   GenerationConfig config{.max_new_tokens = 64};
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "first picture: JPEG, PNG, BMP, GIF or PNM");
+  app.add_option("--image", image_path, "first picture: JPEG, PNG, BMP, GIF or PNM")
+      ->type_name("FILE");
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
+    Image first;  // opened before the wait for the model
+    if (!image_path.empty()) first = Image::open(image_path);
     const examples::LoadedModel loaded = examples::load_model(flags);
     examples::stop_at_tokenizer_eos(config, loaded);
     std::optional<ImageFeatures> features;
-    if (!image_path.empty()) features = look_at(loaded, image_path);
+    if (!first.empty()) features = look_at(loaded, first);
     // What invites to type is for somebody who does: piped questions get answers alone.
     const bool is_typed = isatty(STDIN_FILENO) != 0;
     if (is_typed) std::cout << kHelp;
@@ -69,7 +72,7 @@ int main(int argc, char** argv) {
         if (line == "/help") {
           std::cout << kHelp;
         } else if (line.starts_with("/image ")) {
-          features = look_at(loaded, examples::trimmed(line.substr(7)));
+          features = look_at(loaded, Image::open(examples::trimmed(line.substr(7))));
         } else if (line == "/image") {
           throw InputError("/image needs the name of a file");
         } else if (line.starts_with("/")) {

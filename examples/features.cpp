@@ -46,7 +46,9 @@ int main(int argc, char** argv) {
   std::string instruction = "A short image caption.";
   std::string part;
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")->required();
+  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--instruction", instruction, "what the Q-Former reads")->capture_default_str();
   app.add_option("--part", part, "only this part; needed for .npy")
       ->check(CLI::IsMember({"vision", "qformer", "projected"}));
@@ -59,8 +61,9 @@ int main(int argc, char** argv) {
                        ", expected a name in .npy or .safetensors");
     }
     if (npy && part.empty()) throw InputError("a .npy file holds one array: choose it with --part");
+    const Image image = Image::open(image_path);  // before the wait for the model
     const examples::LoadedModel loaded = examples::load_model(flags);
-    const BatchFeature inputs = loaded.processor({Image::open(image_path)}, {instruction});
+    const BatchFeature inputs = loaded.processor({image}, {instruction});
     const auto features = loaded.model.get_image_features(
         inputs.pixel_values, inputs.qformer_input_ids, inputs.qformer_attention_mask);
     const Tensor queries =

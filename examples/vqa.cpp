@@ -14,19 +14,22 @@ int main(int argc, char** argv) {
   bool timings = false;
   GenerationConfig config{.max_new_tokens = 64};
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")->required();
+  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")
+      ->required()
+      ->type_name("FILE");
   app.add_option("questions", questions, "questions or instructions")->required();
   app.add_flag("--timings", timings, "seconds of each part, on stderr");
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
+    const Image image = Image::open(image_path);  // before the wait for the model
     const examples::Stopwatch loading_watch;
     const examples::LoadedModel loaded = examples::load_model(flags);
     if (timings) std::cerr << "loading " << loading_watch.seconds() << " s\n";
     examples::stop_at_tokenizer_eos(config, loaded);
-    const BatchFeature image = loaded.processor({Image::open(image_path)}, {});
+    const BatchFeature inputs = loaded.processor({image}, {});
     const examples::Stopwatch vision_watch;
-    const ImageFeatures features = loaded.model.encode_image(image.pixel_values);
+    const ImageFeatures features = loaded.model.encode_image(inputs.pixel_values);
     if (timings) std::cerr << "vision " << vision_watch.seconds() << " s\n";
     for (const std::string& question : questions) {
       std::cout << question << '\n';

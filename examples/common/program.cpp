@@ -18,9 +18,7 @@ DType ModelFlags::compute_dtype() const {
 }
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
-  app.add_option("--model", flags.model, "checkpoint folder")
-      ->required()
-      ->check(CLI::ExistingDirectory);
+  app.add_option("--model", flags.model, "checkpoint folder")->required()->type_name("FOLDER");
   app.add_option("--dtype", flags.dtype, "type that the weights are computed in")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

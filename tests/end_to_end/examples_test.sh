@@ -109,7 +109,14 @@ for program in vqa caption chat features inspect; do
   expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
 done
 expect "a picture that is none" 1 "" "error: " vqa --model $model --image README.md "what is this?"
+# The picture is looked for before minutes of loading.
+expect "vqa without its picture" 1 "" "absent.png" vqa --model tests --image absent.png "what?"
+expect "chat without its picture" 1 "" "absent.png" chat --model tests --image absent.png
+expect "features without its picture" 1 "" "absent.png" \
+  features --model tests --image absent.png --output "$scratch/absent.safetensors"
 expect "a folder that is no model" 1 "" "error: " vqa --model tests --image $picture "what is this?"
+expect "a name on the hub" 1 "" "nothing is downloaded" \
+  vqa --model Salesforce/instructblip-vicuna-7b --image $picture "what is this?"
 expect "inspect of a folder that is no model" 1 "config.json" "" inspect tests
 
 [ $faults -eq 0 ]
