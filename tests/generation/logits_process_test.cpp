@@ -96,7 +96,7 @@ TEST_F(Processors, ForcedFirstIdActsInARowOfOneId) {
 }
 
 TEST_F(Processors, WarpersKeepWhatTheReferenceKeeps) {
-  for (const std::string source : {"scores", "rough", "wide", "ties"}) {
+  for (const std::string source : {"scores", "rough", "wide", "ties", "peaked"}) {
     const auto check = [&](const std::string& name, const LogitsProcessor& processor) {
       if (!fixture.has("out." + source + "." + name)) return;  // sorting equal scores
       expect(source + "." + name, processor, source);
@@ -130,7 +130,7 @@ TEST_F(Processors, WarpersKeepWhatTheReferenceKeeps) {
     check("eta_30_keep_3", EtaLogitsWarper(0.3, 3));
     check("renormalize", LogitNormalization());
   }
-  EXPECT_EQ(checked, 3 * 28 + 16);
+  EXPECT_EQ(checked, 4 * 28 + 16);
 }
 
 TEST(LogitsProcessor, WrongValuesAreRefusedByName) {

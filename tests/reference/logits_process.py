@@ -9,7 +9,8 @@ from common import save, seed
 
 def processor_inputs():
     """scores: ordinary; rough: -inf, a very likely id and a flat row; wide: more than top_h looks
-    at; ties: equal scores, for what does not sort them."""
+    at; ties: equal scores, for what does not sort them; peaked: one id takes all but float32's
+    last bits."""
     rough = torch.randn(4, 40) * 2
     rough[1, ::3] = -float("inf")
     rough[2] = -2.0 - torch.rand(40)
@@ -18,11 +19,13 @@ def processor_inputs():
     ties = rough.clone()
     ties[0, 10:20] = ties[0, 3]
     ties[3] = 0.5
+    peaked = torch.tensor([[0.0], [-100.0], [0.0], [-240.0]]).repeat(1, 40)
+    peaked[:, 1:] -= torch.tensor([[14.0], [17.0], [19.0], [25.0]]) + 0.3 * torch.arange(39)
     # Each row ends with what it holds before: bigrams and trigrams repeat.
     ids = torch.tensor([[5, 6, 7, 5, 6, 9, 5, 6], [1, 1, 1, 1, 1, 1, 1, 1],
                         [3, 39, 2, 8, 3, 39, 2, 8], [0, 12, 45, 12, 45, 31, 12, 45]])
     return {"scores": torch.randn(4, 40) * 3, "rough": rough, "wide": torch.randn(2, 300) * 1.5,
-            "ties": ties, "ids": ids}
+            "ties": ties, "peaked": peaked, "ids": ids}
 
 
 def warpers():
@@ -95,7 +98,7 @@ def processor_cases():
     }
     for n in (1, 2, 3, 8, 9):
         cases[f"no_repeat_ngram_{n}"] = (lp.NoRepeatNGramLogitsProcessor(n), "scores")
-    for name in ("scores", "rough", "wide", "ties"):
+    for name in ("scores", "rough", "wide", "ties", "peaked"):
         sorts = ("top_h", "top_p", "typical", "min_p_50_keep")
         cases |= {f"{name}.{case}": (processor, name) for case, processor in warpers().items()
                   if name != "ties" or not case.startswith(sorts)}

@@ -51,16 +51,26 @@ INSTRUCTBLIP_INLINE float kth_largest(std::span<const float> scores, Index count
   return scores[static_cast<std::size_t>(top_k_indices(scores, std::max<Index>(count, 1)).back())];
 }
 
-// Of logits as they are: -sum of p log p, log p = s - max - log(sum of exp).
-INSTRUCTBLIP_INLINE float entropy(std::span<const float> scores) {
-  std::vector<float> log_probabilities(scores.begin(), scores.end());
-  log_softmax(log_probabilities);
+// -sum of p log p.
+INSTRUCTBLIP_INLINE float entropy(std::span<const float> probabilities,
+                                  std::span<const float> log_probabilities) {
   double sum = 0;
-  for (const float value : log_probabilities) {
-    const float p = std::exp(value);
-    if (p > 0) sum -= static_cast<double>(p) * value;
+  for (std::size_t i = 0; i < probabilities.size(); ++i) {
+    if (probabilities[i] > 0) sum -= static_cast<double>(probabilities[i]) * log_probabilities[i];
   }
   return static_cast<float>(sum);
+}
+
+// As torch's Categorical(logits=scores).entropy(): its log p = s - logsumexp is rounded to float32
+// whole, so that an id nearly certain counts as certain.
+INSTRUCTBLIP_INLINE float categorical_entropy(std::span<const float> scores) {
+  const float largest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (const float score : scores) sum += std::exp(score - largest);
+  const float log_sum_exp = largest + std::log(static_cast<float>(sum));
+  std::vector<float> log_probabilities(scores.begin(), scores.end());
+  for (float& value : log_probabilities) value -= log_sum_exp;
+  return entropy(softmax(log_probabilities), log_probabilities);
 }
 
 INSTRUCTBLIP_INLINE void check_tokens_to_keep(Index min_tokens_to_keep) {
@@ -359,7 +369,7 @@ INSTRUCTBLIP_INLINE void TopHLogitsWarper::process_row(const ScoreRow& row) cons
   std::vector<float> terms = softmax(sorted);
   for (float& p : terms) p = -p * std::log(p);  // NaN for p = 0: dropped below
   const std::vector<float> sums = cumulative_sums(terms);
-  const float budget = detail::entropy(sorted) * static_cast<float>(top_h_);
+  const float budget = detail::categorical_entropy(sorted) * static_cast<float>(top_h_);
   std::fill(row.scores.begin(), row.scores.end(), detail::kMinusInfinity);
   for (std::size_t i = 0; i < order.size(); ++i) {
     if (i == 0 || sums[i] <= budget) row.scores[static_cast<std::size_t>(order[i])] = sorted[i];
@@ -426,7 +436,9 @@ INSTRUCTBLIP_INLINE TypicalLogitsWarper::TypicalLogitsWarper(double mass, Index 
 INSTRUCTBLIP_INLINE void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> distance(row.scores.begin(), row.scores.end());
   log_softmax(distance);
-  const float entropy = detail::entropy(row.scores);
+  std::vector<float> probabilities;
+  for (const float value : distance) probabilities.push_back(std::exp(value));
+  const float entropy = detail::entropy(probabilities, distance);
   for (float& value : distance) value = std::fabs(-value - entropy);
   const std::vector<Index> order = sorted_indices(distance);
   std::vector<float> sorted;
@@ -463,7 +475,8 @@ INSTRUCTBLIP_INLINE EtaLogitsWarper::EtaLogitsWarper(double epsilon, Index min_t
 
 INSTRUCTBLIP_INLINE void EtaLogitsWarper::process_row(const ScoreRow& row) const {
   const auto epsilon = static_cast<float>(epsilon_);
-  const float eta = std::min(epsilon, std::sqrt(epsilon) * std::exp(-detail::entropy(row.scores)));
+  const float eta =
+      std::min(epsilon, std::sqrt(epsilon) * std::exp(-detail::categorical_entropy(row.scores)));
   detail::drop_below(row.scores, eta, min_tokens_to_keep_);
 }
 
