@@ -201,10 +201,14 @@ void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
         std::any_of(state.special_tokens.begin(), state.special_tokens.end(),
                     [&](const auto& entry) { return entry.second.content == token.content; });
   }
+  const std::vector<AddedToken> given = tokens;
+  // A token that comes again with other properties is added again: the last are obeyed.
   const auto add_if_new = [&](AddedToken token, bool named) {
-    if (has_content(tokens, token.content) || state.added.token_to_id(token.content)) return;
+    if (has_content(given, token.content) || state.added.token_to_id(token.content)) return;
     if (named) token.special = true;
-    tokens.push_back(std::move(token));
+    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) {
+      tokens.push_back(std::move(token));
+    }
   };
   for (const auto& [role, token] : state.special_tokens) add_if_new(token, true);
   for (const AddedToken& token : state.extra_special_tokens) add_if_new(token, false);

@@ -337,8 +337,29 @@ def t5_without_sentinels(folder):
     common.save(Path(folder) / "tokenization", "t5_without_sentinels", values)
 
 
+def shared_token(folder):
+    """Roles that share a token which no other file has, each with other properties."""
+    from transformers import AutoTokenizer
+
+    def added(content, **switches):
+        return {"__type": "AddedToken", "special": True, **token(content, **switches)}
+
+    roles = {"bos_token": added("<x>", lstrip=True), "mask_token": added("<x>", rstrip=True),
+             "sep_token": added("<y>"), "cls_token": added("<y>", lstrip=True),
+             "extra_special_tokens": [added("<z>", rstrip=True), "<z>"]}
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(Path(folder) / "tokenization/opt", copy, dirs_exist_ok=True)
+        config = json.dumps({"tokenizer_class": "GPT2Tokenizer", **roles})
+        (Path(copy) / "tokenizer_config.json").write_text(config)
+        tokenizer = AutoTokenizer.from_pretrained(copy)
+    texts = ["a <x> b", "a <y> b", "a <z> b"]
+    values = common.texts("texts", texts) | int32_lists([tokenizer.encode(text) for text in texts], "ids")
+    common.save(Path(folder) / "tokenization", "shared_token", values | common.texts("config", [config]))
+
+
 FIXTURES = {
     "tokenization": encodings,
+    "tokenization_shared_token": shared_token,
     "tokenization_added_spaces": added_spaces,
     "tokenization_t5_without_sentinels": t5_without_sentinels,
     "tokenization_scan": unicode_scan,

@@ -135,6 +135,14 @@ TEST(AddedTokens, TakeWhiteSpaceAlongAsTheReferences) {
   EXPECT_EQ(cases, 14);
 }
 
+TEST(AddedTokens, OfRolesThatShareATokenTheLastIsObeyed) {
+  const Fixture fixture("tokenization/shared_token");
+  const TemporaryFolder folder;
+  std::filesystem::copy(folder_of("opt"), folder.path());
+  folder.write("tokenizer_config.json", fixture.texts("config").front());
+  expect_ids_of_the_reference(*AutoTokenizer::from_pretrained(folder.path()), fixture);
+}
+
 TEST_P(EveryFolder, DecodesAsTheReference) {
   const auto ids = lists(fixture, "ids");
   const auto texts = fixture.texts("decoded");
