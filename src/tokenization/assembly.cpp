@@ -202,16 +202,19 @@ void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
                     [&](const auto& entry) { return entry.second.content == token.content; });
   }
   const std::vector<AddedToken> given = tokens;
-  // A token that comes again with other properties is added again: the last are obeyed.
-  const auto add_if_new = [&](AddedToken token, bool named) {
+  // A token that comes again with other properties is added again: the last are obeyed. Extra ones
+  // are not compared with roles, which mostly are strings in the reference and equal no token.
+  const auto add_if_new = [&](AddedToken token, bool named, std::size_t first) {
     if (has_content(given, token.content) || state.added.token_to_id(token.content)) return;
     if (named) token.special = true;
-    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) {
-      tokens.push_back(std::move(token));
-    }
+    const auto begin = tokens.begin() + static_cast<Index>(first);
+    if (std::find(begin, tokens.end(), token) == tokens.end()) tokens.push_back(std::move(token));
   };
-  for (const auto& [role, token] : state.special_tokens) add_if_new(token, true);
-  for (const AddedToken& token : state.extra_special_tokens) add_if_new(token, false);
+  for (const auto& [role, token] : state.special_tokens) add_if_new(token, true, given.size());
+  const std::size_t first_extra = tokens.size();
+  for (const AddedToken& token : state.extra_special_tokens) {
+    add_if_new(token, false, first_extra);
+  }
   state.added.add(tokens, *state.model, state.normalizer.get());
 }
 

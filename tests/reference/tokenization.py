@@ -338,23 +338,30 @@ def t5_without_sentinels(folder):
 
 
 def shared_token(folder):
-    """Roles that share a token which no other file has, each with other properties."""
+    """Roles that share a token, each with other properties: one that no other file has, and a control piece."""
     from transformers import AutoTokenizer
 
     def added(content, **switches):
         return {"__type": "AddedToken", "special": True, **token(content, **switches)}
 
-    roles = {"bos_token": added("<x>", lstrip=True), "mask_token": added("<x>", rstrip=True),
-             "sep_token": added("<y>"), "cls_token": added("<y>", lstrip=True),
-             "extra_special_tokens": [added("<z>", rstrip=True), "<z>"]}
-    with tempfile.TemporaryDirectory() as copy:
-        shutil.copytree(Path(folder) / "tokenization/opt", copy, dirs_exist_ok=True)
-        config = json.dumps({"tokenizer_class": "GPT2Tokenizer", **roles})
-        (Path(copy) / "tokenizer_config.json").write_text(config)
-        tokenizer = AutoTokenizer.from_pretrained(copy)
-    texts = ["a <x> b", "a <y> b", "a <z> b"]
-    values = common.texts("texts", texts) | int32_lists([tokenizer.encode(text) for text in texts], "ids")
-    common.save(Path(folder) / "tokenization", "shared_token", values | common.texts("config", [config]))
+    configs = {
+        "opt": {"tokenizer_class": "GPT2Tokenizer",
+                "bos_token": added("<x>", lstrip=True), "mask_token": added("<x>", rstrip=True),
+                "sep_token": added("<y>"), "cls_token": added("<y>", lstrip=True),
+                "extra_special_tokens": [added("<z>", rstrip=True), "<z>"]},
+        "llama_hub": {"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>",
+                      "mask_token": added("</s>", rstrip=True)},
+    }
+    texts = ["a <x> b", "a <y> b", "a <z> b", "a </s> b"]
+    values = common.texts("texts", texts)
+    for name, config in configs.items():
+        with tempfile.TemporaryDirectory() as copy:
+            shutil.copytree(Path(folder) / "tokenization" / name, copy, dirs_exist_ok=True)
+            (Path(copy) / "tokenizer_config.json").write_text(json.dumps(config))
+            tokenizer = AutoTokenizer.from_pretrained(copy)
+        values |= common.texts(f"{name}.config", [json.dumps(config)])
+        values |= int32_lists([tokenizer.encode(text) for text in texts], f"{name}.ids")
+    common.save(Path(folder) / "tokenization", "shared_token", values)
 
 
 FIXTURES = {
