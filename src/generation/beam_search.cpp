@@ -1,3 +1,284 @@
-#include "instructblip/generation/beam_search.h"
+#include "generation/beam_search.h"
 
-#include "instructblip/generation/beam_search-inl.h"
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/generation/sampling.h"
+
+namespace instructblip::detail {
+
+// The reference's stand-in for minus infinity; added, so that its rounding is part of the result.
+inline constexpr float kNever = -1.0e9f;
+
+float length_divisor(Index length, double length_penalty) {
+  return static_cast<float>(std::pow(static_cast<double>(length), length_penalty));
+}
+
+BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
+                 const std::vector<std::int64_t>& prompt)
+    : resolved_(resolved),
+      batch_index_(batch_index),
+      prompt_length_(static_cast<Index>(prompt.size())) {
+  // All beams begin equal: only the first may be continued.
+  for (Index beam = 0; beam < resolved.num_beams; ++beam) {
+    running_.push_back({prompt, {}, beam == 0 ? 0.0f : kNever, false, {}, beam});
+    finished_.push_back({prompt, {}, kNever, false, {}, beam});
+  }
+}
+
+bool BeamRow::all_finished() const {
+  return std::all_of(finished_.begin(), finished_.end(),
+                     [](const Hypothesis& answer) { return answer.is_finished; });
+}
+
+std::vector<Hypothesis> BeamRow::candidates(std::span<const std::vector<float>> log_probabilities,
+                                            Index step) const {
+  const auto vocab_size = static_cast<Index>(log_probabilities.front().size());
+  std::vector<float> scores;
+  scores.reserve(static_cast<std::size_t>(resolved_.num_beams * vocab_size));
+  for (std::size_t beam = 0; beam < log_probabilities.size(); ++beam) {
+    for (const float value : log_probabilities[beam])
+      scores.push_back(value + running_[beam].score);
+  }
+  const Index eos_count = static_cast<Index>(resolved_.eos_token_id.size());
+  const Index count = std::max<Index>(2, 1 + eos_count) * resolved_.num_beams;
+  if (count > static_cast<Index>(scores.size())) {
+    throw InputError("beam search compares " + std::to_string(count) + " candidates, but " +
+                     std::to_string(resolved_.num_beams) + " beams over a vocabulary of " +
+                     std::to_string(vocab_size) + " give only " + std::to_string(scores.size()));
+  }
+  std::vector<Index> chosen;
+  if (resolved_.do_sample) {
+    chosen = draw_without_replacement(softmax(scores), count, resolved_.random, step, batch_index_);
+    std::stable_sort(chosen.begin(), chosen.end(), [&](Index a, Index b) {
+      return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+    });
+  } else {
+    chosen = top_k_indices(scores, count);
+  }
+  std::vector<Hypothesis> result;
+  for (const Index index : chosen) {
+    const Index beam = index / vocab_size;
+    Hypothesis candidate = running_[static_cast<std::size_t>(beam)];
+    candidate.ids.push_back(index % vocab_size);
+    candidate.beam_indices.push_back(
+        static_cast<std::int32_t>(batch_index_ * resolved_.num_beams + beam));
+    candidate.score = scores[static_cast<std::size_t>(index)];
+    candidate.beam = beam;
+    result.push_back(std::move(candidate));
+  }
+  return result;
+}
+
+void BeamRow::advance(std::vector<Hypothesis> candidates) {
+  update_finished(candidates);
+  std::vector<float> scores;
+  for (const Hypothesis& candidate : candidates) {
+    scores.push_back(candidate.score + (candidate.reason ? kNever : 0.0f));
+  }
+  std::vector<Hypothesis> next;
+  for (const Index index : top_k_indices(scores, resolved_.num_beams)) {
+    next.push_back(std::move(candidates[static_cast<std::size_t>(index)]));
+    next.back().score = scores[static_cast<std::size_t>(index)];
+    next.back().reason.reset();
+  }
+  running_ = std::move(next);
+  update_can_improve();
+}
+
+void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
+  const Index length = static_cast<Index>(candidates.front().ids.size()) - prompt_length_;
+  const float divisor = length_divisor(length, resolved_.length_penalty);
+  const bool full = resolved_.early_stopping == EarlyStopping(true) && all_finished();
+  std::vector<Hypothesis> merged = std::move(finished_);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    // Candidates beyond the first num_beams only stand by, should all the others end.
+    const bool ends = candidates[i].reason && static_cast<Index>(i) < resolved_.num_beams;
+    float score = candidates[i].score / divisor;
+    if (full) score += kNever;
+    if (!can_improve_) score += kNever;
+    if (!ends) score += kNever;
+    merged.push_back(candidates[i]);
+    merged.back().score = score;
+    merged.back().is_finished = ends;
+  }
+  std::vector<float> scores;
+  for (const Hypothesis& answer : merged) scores.push_back(answer.score);
+  finished_.clear();
+  for (const Index index : top_k_indices(scores, resolved_.num_beams)) {
+    finished_.push_back(std::move(merged[static_cast<std::size_t>(index)]));
+  }
+}
+
+void BeamRow::update_can_improve() {
+  const Index generated = static_cast<Index>(running_.front().ids.size()) - prompt_length_;
+  const bool never = resolved_.early_stopping.value == EarlyStopping::Never;
+  const Index best_length =
+      never && resolved_.length_penalty > 0 ? resolved_.max_length - prompt_length_ : generated;
+  const float best = running_.front().score / length_divisor(best_length, resolved_.length_penalty);
+  float worst = finished_.front().score;
+  for (const Hypothesis& answer : finished_) worst = std::min(worst, answer.score);
+  const bool better = std::any_of(
+      finished_.begin(), finished_.end(),
+      [&](const Hypothesis& answer) { return best > (answer.is_finished ? worst : kNever); });
+  can_improve_ = can_improve_ && better;
+}
+
+BeamSearch::BeamSearch(const ResolvedConfig& resolved, const PreparedInputs& inputs,
+                       const LogitsProcessorList& processors, const StoppingCriteriaList& criteria,
+                       StepClock& clock)
+    : resolved_(resolved),
+      inputs_(inputs),
+      processors_(processors),
+      criteria_(criteria),
+      clock_(clock),
+      states_(resolved, inputs) {
+  for (Index b = 0; b < inputs.prompt.batch(); ++b) {
+    active_.push_back(rows_.size());
+    rows_.emplace_back(resolved, b, inputs.prompt.ids[static_cast<std::size_t>(b)]);
+  }
+}
+
+std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
+  const bool shared = step_ == 0;  // the prompts' logits
+  std::vector<std::vector<float>> values;
+  std::vector<ScoreRow> score_rows;
+  values.reserve(active_.size() * static_cast<std::size_t>(resolved_.num_beams));
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    const auto batch_index = static_cast<Index>(active_[i]);
+    for (Index beam = 0; beam < resolved_.num_beams; ++beam) {
+      const Index source =
+          static_cast<Index>(i) * (shared ? 1 : resolved_.num_beams) + (shared ? 0 : beam);
+      const auto row = row_of(logits, source);
+      if (!resolved_.remove_invalid_values) check_finite(row, step_, batch_index);
+      values.emplace_back(row.begin(), row.end());
+    }
+  }
+  if (resolved_.output_logits) output_.logits.push_back(stack_rows(values));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t row = active_[i / static_cast<std::size_t>(resolved_.num_beams)];
+    const std::size_t beam = i % static_cast<std::size_t>(resolved_.num_beams);
+    log_softmax(values[i]);
+    score_rows.push_back({rows_[row].running()[beam].ids, values[i], static_cast<Index>(row),
+                          static_cast<Index>(beam)});
+  }
+  apply(processors_, score_rows, step_);
+  if (resolved_.output_scores) output_.scores.push_back(stack_rows(values));
+  return values;
+}
+
+bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) {
+  const auto num_beams = static_cast<std::size_t>(resolved_.num_beams);
+  std::vector<std::vector<Hypothesis>> candidates;
+  std::vector<StoppingRow> stopping_rows;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    const auto scores = log_probabilities.subspan(i * num_beams, num_beams);
+    BeamRow& row = rows_[active_[i]];
+    candidates.push_back(row.candidates(scores, step_));
+    const float best = candidates.back().front().score;
+    if (best == kMinusInfinity && !row.finished().front().is_finished) {
+      throw InputError("step " + std::to_string(step_) + ", row " + std::to_string(active_[i]) +
+                       ": the logits processors suppress every id of the vocabulary for all beams");
+    }
+  }
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    for (const Hypothesis& candidate : candidates[i]) {
+      const auto& scores =
+          log_probabilities[i * num_beams + static_cast<std::size_t>(candidate.beam)];
+      stopping_rows.push_back({candidate.ids, scores, static_cast<Index>(active_[i])});
+    }
+  }
+  const auto reasons = evaluate(criteria_, stopping_rows);
+  bool all_hit = true;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    for (Hypothesis& candidate : candidates[i]) {
+      candidate.reason = reasons[next++];
+      all_hit = all_hit && candidate.reason.has_value();
+    }
+    rows_[active_[i]].advance(std::move(candidates[i]));
+  }
+  return all_hit;
+}
+
+bool BeamSearch::goes_on(bool all_hit) const {
+  const bool improvable =
+      std::any_of(rows_.begin(), rows_.end(), [](const BeamRow& row) { return row.can_improve(); });
+  const bool full = std::all_of(rows_.begin(), rows_.end(),
+                                [](const BeamRow& row) { return row.all_finished(); });
+  return improvable && !(full && resolved_.early_stopping == EarlyStopping(true)) && !all_hit;
+}
+
+GenerateOutput BeamSearch::run(Decoding& decoding) {
+  Tensor logits = decoding.prefill(inputs_, resolved_.num_beams);
+  if (records_states(resolved_)) states_.add_prompt(decoding, output_);
+  clock_.prompt_done(output_.timings);
+  while (true) {
+    const bool all_hit = advance(score(logits));
+    ++step_;
+    if (!goes_on(all_hit)) break;
+
+    std::vector<std::size_t> remaining;
+    std::vector<Index> sources;
+    std::vector<std::int64_t> ids;
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      const BeamRow& row = rows_[active_[i]];
+      if (row.is_settled() && !resolved_.records_steps()) continue;
+      remaining.push_back(active_[i]);
+      for (const Hypothesis& beam : row.running()) {
+        sources.push_back(static_cast<Index>(i) * resolved_.num_beams + beam.beam);
+        ids.push_back(beam.ids.back());
+      }
+    }
+    if (remaining.empty()) break;
+    active_ = std::move(remaining);
+    logits = decoding.step(sources, ids);
+    if (records_states(resolved_)) states_.add_step(decoding.states(), output_);
+    clock_.step_done(output_.timings);
+  }
+  return finish();
+}
+
+GenerateOutput BeamSearch::finish() {
+  // The reference's `pad_token_id or eos_token_id[0]`: a padding id of 0 counts as none.
+  std::int64_t filler = -1;
+  if (!resolved_.eos_token_id.empty()) {
+    const std::int64_t pad = resolved_.pad_token_id.value_or(0);
+    filler = pad != 0 ? pad : resolved_.eos_token_id.front();
+  }
+  std::vector<const Hypothesis*> answers;
+  std::size_t longest = 0;
+  for (const BeamRow& row : rows_) {
+    for (Index i = 0; i < resolved_.num_return_sequences; ++i) {
+      answers.push_back(&row.finished()[static_cast<std::size_t>(i)]);
+      longest = std::max(longest, answers.back()->beam_indices.size());
+    }
+  }
+  const auto count = static_cast<Index>(answers.size());
+  const auto prompt_length = static_cast<std::size_t>(inputs_.prompt.length());
+  std::vector<std::int64_t> ids;
+  std::vector<std::int32_t> beam_indices;
+  std::vector<float> scores;
+  for (const Hypothesis* answer : answers) {
+    ids.insert(ids.end(), answer->ids.begin(), answer->ids.end());
+    ids.resize(ids.size() + prompt_length + longest - answer->ids.size(), filler);
+    beam_indices.insert(beam_indices.end(), answer->beam_indices.begin(),
+                        answer->beam_indices.end());
+    beam_indices.resize(beam_indices.size() + longest - answer->beam_indices.size(), -1);
+    scores.push_back(answer->score);
+    output_.new_token_counts.push_back(static_cast<Index>(answer->beam_indices.size()));
+    output_.finish_reasons.push_back(answer->reason.value_or(FinishReason::Length));
+  }
+  const auto new_tokens = static_cast<Index>(longest);
+  output_.sequences = Tensor(ids, {count, inputs_.prompt.length() + new_tokens});
+  output_.beam_indices = Tensor(beam_indices, {count, new_tokens});
+  output_.sequences_scores = Tensor(scores, {count});
+  output_.prompt_length = inputs_.prompt.length();
+  output_.seed = resolved_.random.seed;
+  return std::move(output_);
+}
+
+}  // namespace instructblip::detail

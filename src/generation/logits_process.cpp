@@ -1,3 +1,475 @@
 #include "instructblip/generation/logits_process.h"
 
-#include "instructblip/generation/logits_process-inl.h"
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "instructblip/core/error.h"
+#include "instructblip/generation/sampling.h"
+
+namespace instructblip {
+namespace detail {
+
+void require(bool condition, std::string_view argument, std::string_view expected,
+             const std::string& found) {
+  if (condition) return;
+  throw InputError("`" + std::string(argument) + "` has to be " + std::string(expected) +
+                   ", but is " + found);
+}
+
+void set_scores(std::span<float> scores, std::span<const std::int64_t> ids, float value) {
+  for (const std::int64_t id : ids) {
+    if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) {
+      scores[static_cast<std::size_t>(id)] = value;
+    }
+  }
+}
+
+void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
+                  std::string_view argument) {
+  for (const std::int64_t id : ids) {
+    require(id >= 0 && static_cast<std::size_t>(id) < scores.size(), argument,
+            "an id below the vocabulary size " + std::to_string(scores.size()), std::to_string(id));
+  }
+  std::fill(scores.begin(), scores.end(), kMinusInfinity);
+  set_scores(scores, ids, 0.0f);
+}
+
+bool ends_with(std::span<const std::int64_t> ids, std::span<const std::int64_t> suffix) {
+  return ids.size() >= suffix.size() &&
+         std::equal(suffix.begin(), suffix.end(), ids.end() - static_cast<Index>(suffix.size()));
+}
+
+// The `count`-th largest score (the smallest of all if there are fewer).
+float kth_largest(std::span<const float> scores, Index count) {
+  return scores[static_cast<std::size_t>(top_k_indices(scores, std::max<Index>(count, 1)).back())];
+}
+
+// -sum of p log p.
+float entropy(std::span<const float> probabilities, std::span<const float> log_probabilities) {
+  double sum = 0;
+  for (std::size_t i = 0; i < probabilities.size(); ++i) {
+    if (probabilities[i] > 0) sum -= static_cast<double>(probabilities[i]) * log_probabilities[i];
+  }
+  return static_cast<float>(sum);
+}
+
+// As torch's Categorical(logits=scores).entropy(): its log p = s - logsumexp is rounded to float32
+// whole, so that an id nearly certain counts as certain.
+float categorical_entropy(std::span<const float> scores) {
+  const float largest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (const float score : scores) sum += std::exp(score - largest);
+  const float log_sum_exp = largest + std::log(static_cast<float>(sum));
+  std::vector<float> log_probabilities(scores.begin(), scores.end());
+  for (float& value : log_probabilities) value -= log_sum_exp;
+  return entropy(softmax(log_probabilities), log_probabilities);
+}
+
+void check_tokens_to_keep(Index min_tokens_to_keep) {
+  require(min_tokens_to_keep >= 1, "min_tokens_to_keep", "a positive integer",
+          std::to_string(min_tokens_to_keep));
+}
+
+// Drops ids with p < threshold, but none of the `keep` largest.
+void drop_below(std::span<float> scores, float threshold, Index keep) {
+  const std::vector<float> probabilities = softmax(scores);
+  const float always = kth_largest(scores, keep);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (probabilities[i] < threshold && scores[i] < always) scores[i] = kMinusInfinity;
+  }
+}
+
+class FunctionLogitsProcessor : public LogitsProcessor {
+ public:
+  explicit FunctionLogitsProcessor(std::function<void(const ScoreRow&)> body)
+      : body_(std::move(body)) {}
+  void process_row(const ScoreRow& row) const override { body_(row); }
+
+ private:
+  std::function<void(const ScoreRow&)> body_;
+};
+
+}  // namespace detail
+
+std::shared_ptr<const LogitsProcessor> logits_processor(std::function<void(const ScoreRow&)> body) {
+  return std::make_shared<detail::FunctionLogitsProcessor>(std::move(body));
+}
+
+SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(std::vector<SequenceBias> sequence_bias)
+    : SequenceBiasLogitsProcessor(std::move(sequence_bias), "sequence_bias") {
+  detail::require(!sequence_bias_.empty(), "sequence_bias", "a list that is not empty", "empty");
+}
+
+SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(std::vector<SequenceBias> sequence_bias,
+                                                         std::string_view argument)
+    : argument_(argument) {
+  for (SequenceBias& entry : sequence_bias) {
+    detail::require(!entry.sequence.empty(), argument, "made of sequences that are not empty",
+                    "one of length 0");
+    for (const std::int64_t id : entry.sequence) {
+      detail::require(id >= 0, argument, "made of ids from 0 up", std::to_string(id));
+    }
+    // The reference keeps them in a dictionary: a sequence named again has its last bias.
+    const auto known =
+        std::find_if(sequence_bias_.begin(), sequence_bias_.end(),
+                     [&](const SequenceBias& other) { return other.sequence == entry.sequence; });
+    if (known != sequence_bias_.end()) {
+      known->bias = entry.bias;
+    } else {
+      sequence_bias_.push_back(std::move(entry));
+    }
+  }
+}
+
+void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const {
+  std::vector<std::pair<std::size_t, float>> biases;
+  for (const SequenceBias& entry : sequence_bias_) {
+    for (const std::int64_t id : entry.sequence) {
+      detail::require(static_cast<std::size_t>(id) < row.scores.size(), argument_,
+                      "made of ids below the vocabulary size " + std::to_string(row.scores.size()),
+                      std::to_string(id));
+    }
+    const auto prefix = std::span(entry.sequence).first(entry.sequence.size() - 1);
+    if (!detail::ends_with(row.input_ids, prefix)) continue;
+    const auto last = static_cast<std::size_t>(entry.sequence.back());
+    const auto known = std::find_if(biases.begin(), biases.end(),
+                                    [&](const auto& bias) { return bias.first == last; });
+    if (known != biases.end()) {
+      known->second += static_cast<float>(entry.bias);
+    } else {
+      biases.emplace_back(last, static_cast<float>(entry.bias));
+    }
+  }
+  for (const auto& [id, bias] : biases) row.scores[id] += bias;
+}
+
+NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
+    const std::vector<std::vector<std::int64_t>>& bad_words_ids,
+    const std::vector<std::int64_t>& eos_token_id)
+    : SequenceBiasLogitsProcessor(
+          [&] {
+            std::vector<SequenceBias> biases;
+            for (const std::vector<std::int64_t>& word : bad_words_ids) {
+              const bool is_eos = word.size() == 1 &&
+                                  std::find(eos_token_id.begin(), eos_token_id.end(), word[0]) !=
+                                      eos_token_id.end();
+              if (!is_eos) biases.push_back({word, -std::numeric_limits<double>::infinity()});
+            }
+            return biases;
+          }(),
+          "bad_words_ids") {}
+
+RepetitionPenaltyLogitsProcessor::RepetitionPenaltyLogitsProcessor(
+    double penalty, std::vector<Index> prompt_ignore_length)
+    : penalty_(static_cast<float>(penalty)),
+      prompt_ignore_length_(std::move(prompt_ignore_length)) {
+  detail::require(penalty > 0, "repetition_penalty", "above 0", std::to_string(penalty));
+}
+
+void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
+  std::size_t first = 0;
+  if (!prompt_ignore_length_.empty()) {
+    first = static_cast<std::size_t>(
+        prompt_ignore_length_.at(static_cast<std::size_t>(row.batch_index)));
+  }
+  std::vector<std::int64_t> ids;
+  for (std::size_t i = first; i < row.input_ids.size(); ++i) {
+    const std::int64_t id = row.input_ids[i];
+    if (id >= 0 && static_cast<std::size_t>(id) < row.scores.size()) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  for (const std::int64_t id : ids) {
+    float& score = row.scores[static_cast<std::size_t>(id)];
+    score = score < 0 ? score * penalty_ : score / penalty_;
+  }
+}
+
+NoRepeatNGramLogitsProcessor::NoRepeatNGramLogitsProcessor(Index ngram_size)
+    : ngram_size_(ngram_size) {
+  detail::require(ngram_size > 0, "no_repeat_ngram_size", "above 0", std::to_string(ngram_size));
+}
+
+void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
+  const auto length = static_cast<Index>(row.input_ids.size());
+  if (length < ngram_size_) return;
+  const auto prefix = row.input_ids.last(static_cast<std::size_t>(ngram_size_ - 1));
+  for (Index begin = 0; begin + ngram_size_ <= length; ++begin) {
+    if (std::equal(prefix.begin(), prefix.end(), row.input_ids.begin() + begin)) {
+      const std::int64_t banned[] = {
+          row.input_ids[static_cast<std::size_t>(begin + ngram_size_ - 1)]};
+      detail::set_scores(row.scores, banned, detail::kMinusInfinity);
+    }
+  }
+}
+
+MinLengthLogitsProcessor::MinLengthLogitsProcessor(Index min_length,
+                                                   std::vector<std::int64_t> eos_token_id)
+    : min_length_(min_length), eos_token_id_(std::move(eos_token_id)) {
+  detail::require(min_length >= 0, "min_length", "0 or more", std::to_string(min_length));
+}
+
+void MinLengthLogitsProcessor::process_row(const ScoreRow& row) const {
+  if (static_cast<Index>(row.input_ids.size()) < min_length_) {
+    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
+  }
+}
+
+MinNewTokensLengthLogitsProcessor::MinNewTokensLengthLogitsProcessor(
+    Index prompt_length_to_skip, Index min_new_tokens, std::vector<std::int64_t> eos_token_id)
+    : prompt_length_to_skip_(prompt_length_to_skip),
+      min_new_tokens_(min_new_tokens),
+      eos_token_id_(std::move(eos_token_id)) {
+  detail::require(min_new_tokens >= 0, "min_new_tokens", "0 or more",
+                  std::to_string(min_new_tokens));
+}
+
+void MinNewTokensLengthLogitsProcessor::process_row(const ScoreRow& row) const {
+  if (static_cast<Index>(row.input_ids.size()) - prompt_length_to_skip_ < min_new_tokens_) {
+    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
+  }
+}
+
+PrefixConstrainedLogitsProcessor::PrefixConstrainedLogitsProcessor(
+    PrefixAllowedTokens prefix_allowed_tokens_fn)
+    : prefix_allowed_tokens_fn_(std::move(prefix_allowed_tokens_fn)) {}
+
+void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> rows) const {
+  for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    std::vector<std::vector<std::int64_t>> allowed;
+    bool satisfiable = false;
+    for (end = begin; end < rows.size() && rows[end].batch_index == rows[begin].batch_index;
+         ++end) {
+      const std::span<float> scores = rows[end].scores;
+      allowed.push_back(prefix_allowed_tokens_fn_(rows[end].batch_index, rows[end].input_ids));
+      detail::require(!allowed.back().empty(), "prefix_allowed_tokens_fn",
+                      "a function that names at least one id",
+                      "one that names none for batch row " + std::to_string(rows[end].batch_index));
+      std::vector<float> kept;
+      for (const std::int64_t id : allowed.back()) {
+        detail::require(id >= 0 && static_cast<std::size_t>(id) < scores.size(),
+                        "prefix_allowed_tokens_fn", "a function that names ids of the vocabulary",
+                        "one that names " + std::to_string(id));
+        kept.push_back(scores[static_cast<std::size_t>(id)]);
+        satisfiable = satisfiable || kept.back() != detail::kMinusInfinity;
+      }
+      std::fill(scores.begin(), scores.end(), detail::kMinusInfinity);
+      for (std::size_t i = 0; i < kept.size(); ++i) {
+        scores[static_cast<std::size_t>(allowed.back()[i])] = kept[i];
+      }
+    }
+    for (std::size_t r = begin; r < end && !satisfiable; ++r) {
+      detail::set_scores(rows[r].scores, allowed[r - begin], 0.0f);
+    }
+  }
+}
+
+ForcedBOSTokenLogitsProcessor::ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id)
+    : bos_token_id_(bos_token_id) {}
+
+void ForcedBOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
+  const std::int64_t ids[] = {bos_token_id_};
+  if (row.input_ids.size() == 1) detail::force_tokens(row.scores, ids, "forced_bos_token_id");
+}
+
+ForcedEOSTokenLogitsProcessor::ForcedEOSTokenLogitsProcessor(Index max_length,
+                                                             std::vector<std::int64_t> eos_token_id)
+    : max_length_(max_length), eos_token_id_(std::move(eos_token_id)) {}
+
+void ForcedEOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
+  if (static_cast<Index>(row.input_ids.size()) == max_length_ - 1) {
+    detail::force_tokens(row.scores, eos_token_id_, "forced_eos_token_id");
+  }
+}
+
+void InfNanRemoveLogitsProcessor::process_row(const ScoreRow& row) const {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  for (float& score : row.scores) {
+    score = std::isnan(score) ? 0.0f : std::clamp(score, -kLargest, kLargest);
+  }
+}
+
+ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(ExponentialDecay decay,
+                                                             std::vector<std::int64_t> eos_token_id,
+                                                             Index input_ids_seq_length)
+    : regulation_start_(decay.start_index + input_ids_seq_length),
+      regulation_factor_(decay.decay_factor),
+      eos_token_id_(std::move(eos_token_id)) {
+  detail::require(!eos_token_id_.empty(), "eos_token_id",
+                  "set where exponential_decay_length_penalty is", "unset");
+}
+
+void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
+  const auto over = static_cast<Index>(row.input_ids.size()) - regulation_start_;
+  if (over <= 0) return;
+  const auto factor =
+      static_cast<float>(std::pow(regulation_factor_, static_cast<double>(over)) - 1);
+  for (std::size_t i = 0; i < eos_token_id_.size(); ++i) {
+    const std::int64_t id = eos_token_id_[i];
+    detail::require(id >= 0 && static_cast<std::size_t>(id) < row.scores.size(), "eos_token_id",
+                    "an id of the vocabulary", std::to_string(id));
+    const auto begin = eos_token_id_.begin();
+    if (std::find(begin, begin + static_cast<Index>(i), id) != begin + static_cast<Index>(i)) {
+      continue;
+    }
+    float& score = row.scores[static_cast<std::size_t>(id)];
+    if (std::isfinite(score)) score += std::fabs(score) * factor;
+  }
+}
+
+SuppressTokensLogitsProcessor::SuppressTokensLogitsProcessor(
+    std::vector<std::int64_t> suppress_tokens)
+    : suppress_tokens_(std::move(suppress_tokens)) {}
+
+void SuppressTokensLogitsProcessor::process_row(const ScoreRow& row) const {
+  detail::set_scores(row.scores, suppress_tokens_, detail::kMinusInfinity);
+}
+
+SuppressTokensAtBeginLogitsProcessor::SuppressTokensAtBeginLogitsProcessor(
+    std::vector<std::int64_t> begin_suppress_tokens, Index begin_index)
+    : begin_suppress_tokens_(std::move(begin_suppress_tokens)), begin_index_(begin_index) {}
+
+void SuppressTokensAtBeginLogitsProcessor::process_row(const ScoreRow& row) const {
+  if (static_cast<Index>(row.input_ids.size()) == begin_index_) {
+    detail::set_scores(row.scores, begin_suppress_tokens_, detail::kMinusInfinity);
+  }
+}
+
+TemperatureLogitsWarper::TemperatureLogitsWarper(double temperature)
+    : temperature_(static_cast<float>(temperature)) {
+  detail::require(temperature > 0, "temperature", "above 0 (do_sample = false is greedy)",
+                  std::to_string(temperature));
+}
+
+void TemperatureLogitsWarper::process_row(const ScoreRow& row) const {
+  for (float& score : row.scores) score /= temperature_;
+}
+
+TopHLogitsWarper::TopHLogitsWarper(double top_h) : top_h_(top_h) {
+  detail::require(top_h > 0 && top_h <= 1, "top_h", "in (0, 1]", std::to_string(top_h));
+}
+
+void TopHLogitsWarper::process_row(const ScoreRow& row) const {
+  constexpr Index kMostProbable = 100;
+  const std::vector<Index> order = top_k_indices(row.scores, kMostProbable);
+  std::vector<float> sorted;
+  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  std::vector<float> terms = softmax(sorted);
+  for (float& p : terms) p = -p * std::log(p);  // NaN for p = 0: dropped below
+  const std::vector<float> sums = cumulative_sums(terms);
+  const float budget = detail::categorical_entropy(sorted) * static_cast<float>(top_h_);
+  std::fill(row.scores.begin(), row.scores.end(), detail::kMinusInfinity);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || sums[i] <= budget) row.scores[static_cast<std::size_t>(order[i])] = sorted[i];
+  }
+}
+
+TopKLogitsWarper::TopKLogitsWarper(Index top_k, Index min_tokens_to_keep)
+    : top_k_(std::max(top_k, min_tokens_to_keep)) {
+  detail::require(top_k > 0, "top_k", "above 0", std::to_string(top_k));
+}
+
+void TopKLogitsWarper::process_row(const ScoreRow& row) const {
+  const float smallest = detail::kth_largest(row.scores, top_k_);
+  for (float& score : row.scores) {
+    if (score < smallest) score = detail::kMinusInfinity;
+  }
+}
+
+TopPLogitsWarper::TopPLogitsWarper(double top_p, Index min_tokens_to_keep)
+    : top_p_(top_p), min_tokens_to_keep_(min_tokens_to_keep) {
+  detail::require(top_p >= 0 && top_p <= 1, "top_p", "in [0, 1]", std::to_string(top_p));
+  detail::check_tokens_to_keep(min_tokens_to_keep);
+}
+
+void TopPLogitsWarper::process_row(const ScoreRow& row) const {
+  const std::vector<Index> order = sorted_indices(row.scores);
+  std::vector<float> sorted;
+  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  const std::vector<float> sums = cumulative_sums(softmax(sorted));
+  const auto dropped = static_cast<float>(1 - top_p_);
+  const Index candidates = static_cast<Index>(order.size()) - min_tokens_to_keep_;
+  for (Index i = 0; i < candidates; ++i) {
+    if (sums[static_cast<std::size_t>(i)] > dropped) break;
+    row.scores[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] =
+        detail::kMinusInfinity;
+  }
+}
+
+MinPLogitsWarper::MinPLogitsWarper(double min_p, Index min_tokens_to_keep)
+    : min_p_(min_p), min_tokens_to_keep_(min_tokens_to_keep) {
+  detail::require(min_p >= 0 && min_p <= 1, "min_p", "in [0, 1]", std::to_string(min_p));
+  detail::check_tokens_to_keep(min_tokens_to_keep);
+}
+
+void MinPLogitsWarper::process_row(const ScoreRow& row) const {
+  const std::vector<float> probabilities = softmax(row.scores);
+  const std::vector<Index> kept = top_k_indices(probabilities, min_tokens_to_keep_);
+  const float threshold =
+      static_cast<float>(min_p_) * probabilities[static_cast<std::size_t>(kept.front())];
+  for (std::size_t i = 0; i < row.scores.size(); ++i) {
+    if (probabilities[i] < threshold &&
+        std::find(kept.begin(), kept.end(), static_cast<Index>(i)) == kept.end()) {
+      row.scores[i] = detail::kMinusInfinity;
+    }
+  }
+}
+
+TypicalLogitsWarper::TypicalLogitsWarper(double mass, Index min_tokens_to_keep)
+    : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
+  detail::require(mass > 0 && mass < 1, "typical_p", "in (0, 1)", std::to_string(mass));
+  detail::check_tokens_to_keep(min_tokens_to_keep);
+}
+
+void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
+  std::vector<float> distance(row.scores.begin(), row.scores.end());
+  log_softmax(distance);
+  std::vector<float> probabilities;
+  for (const float value : distance) probabilities.push_back(std::exp(value));
+  const float entropy = detail::entropy(probabilities, distance);
+  for (float& value : distance) value = std::fabs(-value - entropy);
+  const std::vector<Index> order = sorted_indices(distance);
+  std::vector<float> sorted;
+  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  const std::vector<float> sums = cumulative_sums(softmax(sorted));
+  const auto mass = static_cast<float>(mass_);
+  std::size_t last = 0;
+  for (const float sum : sums) last += sum < mass ? 1 : 0;
+  last = std::min(last, order.size() - 1);
+  const float farthest = distance[static_cast<std::size_t>(order[last])];
+  for (std::size_t i = static_cast<std::size_t>(min_tokens_to_keep_); i < order.size(); ++i) {
+    const auto id = static_cast<std::size_t>(order[i]);
+    if (distance[id] > farthest) row.scores[id] = detail::kMinusInfinity;
+  }
+}
+
+EpsilonLogitsWarper::EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep)
+    : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
+  detail::require(epsilon > 0 && epsilon < 1, "epsilon_cutoff", "in (0, 1)",
+                  std::to_string(epsilon));
+  detail::check_tokens_to_keep(min_tokens_to_keep);
+}
+
+void EpsilonLogitsWarper::process_row(const ScoreRow& row) const {
+  detail::drop_below(row.scores, static_cast<float>(epsilon_), min_tokens_to_keep_);
+}
+
+EtaLogitsWarper::EtaLogitsWarper(double epsilon, Index min_tokens_to_keep)
+    : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
+  detail::require(epsilon > 0 && epsilon < 1, "eta_cutoff", "in (0, 1)", std::to_string(epsilon));
+  detail::check_tokens_to_keep(min_tokens_to_keep);
+}
+
+void EtaLogitsWarper::process_row(const ScoreRow& row) const {
+  const auto epsilon = static_cast<float>(epsilon_);
+  const float eta =
+      std::min(epsilon, std::sqrt(epsilon) * std::exp(-detail::categorical_entropy(row.scores)));
+  detail::drop_below(row.scores, eta, min_tokens_to_keep_);
+}
+
+void LogitNormalization::process_row(const ScoreRow& row) const { log_softmax(row.scores); }
+
+}  // namespace instructblip

@@ -1,3 +1,121 @@
 #include "instructblip/layers/kv_cache.h"
 
-#include "instructblip/layers/kv_cache-inl.h"
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "instructblip/core/error.h"
+
+namespace instructblip {
+
+KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positions)
+    : layers_(layers),
+      width_(width),
+      block_positions_(block_positions),
+      tables_(static_cast<std::size_t>(std::max<Index>(0, sequences))) {
+  if (layers < 0 || width < 0 || sequences < 0 || block_positions < 1) {
+    throw InputError("KvCache of " + std::to_string(layers) + " layers, width " +
+                     std::to_string(width) + ", " + std::to_string(sequences) + " sequences and " +
+                     std::to_string(block_positions) +
+                     " positions a block; expected no negative number and at least 1 position");
+  }
+}
+
+const KvCache::Table& KvCache::table(Index sequence) const {
+  if (sequence < 0 || sequence >= sequences()) {
+    throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
+                     std::to_string(sequence) + " was asked for");
+  }
+  return tables_[static_cast<std::size_t>(sequence)];
+}
+
+float* KvCache::slot(Block& block, Index layer, Index part, Index position) const {
+  return block.data.data<float>() + ((layer * 2 + part) * block_positions_ + position) * width_;
+}
+
+void KvCache::extend(const RowTable& rows) {
+  if (rows.sequences() != sequences()) {
+    throw InputError("the cache holds " + std::to_string(sequences()) +
+                     " sequences, the rows belong to " + std::to_string(rows.sequences()));
+  }
+  for (Index s = 0; s < sequences(); ++s) {
+    Table& table = tables_[static_cast<std::size_t>(s)];
+    const Index added = rows.count(s);
+    if (added == 0) continue;
+    const Index used = table.length % block_positions_;
+    if (used != 0 && table.blocks.back().use_count() > 1) {
+      table.blocks.back() = std::make_shared<Block>(*table.blocks.back());
+    }
+    table.length += added;
+    const auto needed =
+        static_cast<std::size_t>((table.length + block_positions_ - 1) / block_positions_);
+    while (table.blocks.size() < needed) {
+      table.blocks.push_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_));
+    }
+  }
+}
+
+void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows) {
+  if (layer < 0 || layer >= layers_ || keys.cols != width_ || values.cols != width_ ||
+      keys.rows != rows.rows() || values.rows != rows.rows()) {
+    throw InputError("KvCache::write: layer " + std::to_string(layer) + " of " +
+                     std::to_string(layers_) + ", keys [" + std::to_string(keys.rows) + ", " +
+                     std::to_string(keys.cols) + "], values [" + std::to_string(values.rows) +
+                     ", " + std::to_string(values.cols) + "], expected [" +
+                     std::to_string(rows.rows()) + ", " + std::to_string(width_) + "]");
+  }
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    if (rows.count(s) > length(s)) {
+      throw InputError("KvCache::write: sequence " + std::to_string(s) + " has room for " +
+                       std::to_string(length(s)) + " of " + std::to_string(rows.count(s)) +
+                       " positions; call extend with the same rows before");
+    }
+  }
+  const auto bytes = static_cast<std::size_t>(width_) * sizeof(float);
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    Table& table = tables_[static_cast<std::size_t>(s)];
+    for (Index i = 0; i < rows.count(s); ++i) {
+      const Index position = table.length - rows.count(s) + i;
+      Block& block = *table.blocks[static_cast<std::size_t>(position / block_positions_)];
+      const Index row = rows.begin(s) + i;
+      std::memcpy(slot(block, layer, 0, position % block_positions_), keys.row(row), bytes);
+      std::memcpy(slot(block, layer, 1, position % block_positions_), values.row(row), bytes);
+    }
+  }
+}
+
+std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
+  if (layer < 0 || layer >= layers_) {
+    throw InputError("the cache holds " + std::to_string(layers_) + " layers, layer " +
+                     std::to_string(layer) + " was asked for");
+  }
+  const auto& [blocks, length] = table(sequence);
+  std::vector<KeyValueSpan> spans;
+  spans.reserve(blocks.size());
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    const Index first = static_cast<Index>(b) * block_positions_;
+    spans.push_back({slot(*blocks[b], layer, 0, 0), slot(*blocks[b], layer, 1, 0),
+                     std::min(block_positions_, length - first), width_});
+  }
+  return spans;
+}
+
+void KvCache::reorder(std::span<const Index> sources) {
+  std::vector<Table> reordered;
+  reordered.reserve(sources.size());
+  for (Index source : sources) reordered.push_back(table(source));
+  tables_ = std::move(reordered);
+}
+
+void KvCache::truncate(Index sequence, Index length) {
+  if (length < 0 || length > this->length(sequence)) {
+    throw InputError("cannot truncate sequence " + std::to_string(sequence) + " of " +
+                     std::to_string(this->length(sequence)) + " positions to " +
+                     std::to_string(length));
+  }
+  Table& table = tables_[static_cast<std::size_t>(sequence)];
+  table.length = length;
+  table.blocks.resize(static_cast<std::size_t>((length + block_positions_ - 1) / block_positions_));
+}
+
+}  // namespace instructblip

@@ -1,4 +1,4 @@
-#include "instructblip/generation/resolved_config.h"
+#include "generation/resolved_config.h"
 
 #include <typeinfo>
 

@@ -1,8 +1,8 @@
 // Checkpoints from before image placeholders, whose config.json names no image token, against what
 // transformers 4.49.0 computes (tests/reference/legacy_instructblip.py).
 #include "instructblip/models/modeling_instructblip.h"
-#include "instructblip/models/prompt_embedding.h"
 #include "models/instructblip_testing.h"
+#include "models/prompt_embedding.h"
 
 namespace instructblip::testing {
 namespace {

@@ -7,10 +7,10 @@
 
 #include "instructblip/configuration/configuration_opt.h"
 #include "instructblip/models/folder_check.h"
-#include "instructblip/models/prompt_embedding.h"
 #include "instructblip/processing/processing_instructblip.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "models/instructblip_testing.h"
+#include "models/prompt_embedding.h"
 
 namespace instructblip::testing {
 namespace {

@@ -25,7 +25,3 @@ INSTRUCTBLIP_EXPORT GenerateOutput generate(const LanguageModel& model,
                                             const GenerateCallbacks& callbacks = {});
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/generate-inl.h"
-#endif

@@ -295,7 +295,3 @@ class INSTRUCTBLIP_EXPORT LogitNormalization : public LogitsProcessor {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/logits_process-inl.h"
-#endif

@@ -131,7 +131,3 @@ class INSTRUCTBLIP_EXPORT StopStringCriteria : public StoppingCriteria {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/stopping_criteria-inl.h"
-#endif

@@ -63,7 +63,3 @@ class INSTRUCTBLIP_EXPORT KvCache {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/layers/kv_cache-inl.h"
-#endif

@@ -34,7 +34,3 @@ struct INSTRUCTBLIP_EXPORT AutoLanguageModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/auto_language_model-inl.h"
-#endif

@@ -6,7 +6,7 @@
 #include "instructblip/core/error.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/embedding.h"
-#include "instructblip/models/padded_batch.h"
+#include "instructblip/layers/padded_batch.h"
 
 namespace instructblip {
 

@@ -10,7 +10,7 @@
 
 #include "instructblip/core/error.h"
 #include "instructblip/core/tensor.h"
-#include "instructblip/models/padded_batch.h"
+#include "instructblip/layers/padded_batch.h"
 
 namespace instructblip {
 

@@ -22,11 +22,11 @@
 #include "instructblip/generation/generate.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/linear.h"
+#include "instructblip/layers/padded_batch.h"
 #include "instructblip/models/image_features.h"
 #include "instructblip/models/load_options.h"
 #include "instructblip/models/modeling_instructblip_qformer.h"
 #include "instructblip/models/modeling_instructblip_vision.h"
-#include "instructblip/models/padded_batch.h"
 
 namespace instructblip {
 
@@ -191,7 +191,3 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_instructblip-inl.h"
-#endif

@@ -221,7 +221,3 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_instructblip_qformer-inl.h"
-#endif

@@ -153,7 +153,3 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_instructblip_vision-inl.h"
-#endif

@@ -137,7 +137,3 @@ class INSTRUCTBLIP_EXPORT LlamaForCausalLM : public LanguageModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_llama-inl.h"
-#endif

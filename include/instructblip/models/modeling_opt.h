@@ -157,7 +157,3 @@ class INSTRUCTBLIP_EXPORT OPTForCausalLM : public LanguageModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_opt-inl.h"
-#endif

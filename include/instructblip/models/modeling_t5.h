@@ -270,7 +270,3 @@ class INSTRUCTBLIP_EXPORT T5ForConditionalGeneration : public LanguageModel {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/modeling_t5-inl.h"
-#endif

@@ -108,7 +108,3 @@ INSTRUCTBLIP_EXPORT std::vector<std::string> predict_answers(
     const PredictAnswersOptions& options = {});
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/tasks/answers-inl.h"
-#endif

@@ -78,7 +78,3 @@ void apply(const LogitsProcessorList& processors, std::span<const ScoreRow> rows
 void check_finite(std::span<const float> logits, Index step, Index batch_index);
 
 }  // namespace instructblip::detail
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/resolved_config-inl.h"
-#endif

@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "instructblip/generation/decoding.h"
+#include "generation/decoding.h"
+#include "generation/resolved_config.h"
+#include "generation/step_states.h"
 #include "instructblip/generation/generation_output.h"
-#include "instructblip/generation/resolved_config.h"
-#include "instructblip/generation/step_states.h"
 
 namespace instructblip::detail {
 
@@ -88,7 +88,3 @@ class BeamSearch {
 };
 
 }  // namespace instructblip::detail
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/beam_search-inl.h"
-#endif

@@ -1,18 +1,15 @@
-#pragma once
+#include "instructblip/layers/padded_batch.h"
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "instructblip/core/error.h"
-#include "instructblip/core/export.h"
-#include "instructblip/models/padded_batch.h"
 
 namespace instructblip {
 namespace detail {
 
-INSTRUCTBLIP_INLINE Tensor as_ids(const TensorView& view, const Shape& expected,
-                                  std::string_view argument) {
+Tensor as_ids(const TensorView& view, const Shape& expected, std::string_view argument) {
   if (view.shape != expected) {
     throw InputError(std::string(argument) + " has the shape " + to_string(view.shape) +
                      ", expected " + to_string(expected));
@@ -26,9 +23,8 @@ INSTRUCTBLIP_INLINE Tensor as_ids(const TensorView& view, const Shape& expected,
 
 }  // namespace detail
 
-INSTRUCTBLIP_INLINE PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length,
-                                             const TensorView& attention_mask,
-                                             std::string_view argument)
+PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length, const TensorView& attention_mask,
+                         std::string_view argument)
     : batch(batch_size), length(sequence_length) {
   Tensor mask;
   if (attention_mask.data != nullptr) {
@@ -49,7 +45,7 @@ INSTRUCTBLIP_INLINE PaddedBatch::PaddedBatch(Index batch_size, Index sequence_le
   rows.positions = columns;
 }
 
-INSTRUCTBLIP_INLINE void PaddedBatch::use_positions(const TensorView& position_ids) {
+void PaddedBatch::use_positions(const TensorView& position_ids) {
   const bool shared = position_ids.rank() == 2 && position_ids.dim(0) == 1;
   const Tensor ids =
       detail::as_ids(position_ids, {shared ? Index{1} : batch, length}, "position_ids");
@@ -66,7 +62,7 @@ INSTRUCTBLIP_INLINE void PaddedBatch::use_positions(const TensorView& position_i
   }
 }
 
-INSTRUCTBLIP_INLINE void PaddedBatch::use_compact_positions() {
+void PaddedBatch::use_compact_positions() {
   for (Index b = 0; b < batch; ++b) {
     for (Index i = 0; i < rows.count(b); ++i) {
       rows.positions[static_cast<std::size_t>(rows.begin(b) + i)] = i;
@@ -74,7 +70,7 @@ INSTRUCTBLIP_INLINE void PaddedBatch::use_compact_positions() {
   }
 }
 
-INSTRUCTBLIP_INLINE std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
+std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
   const Tensor all = detail::as_ids(ids, {batch, length}, "ids");
   std::vector<std::int64_t> kept;
   kept.reserve(columns.size());
@@ -86,7 +82,7 @@ INSTRUCTBLIP_INLINE std::vector<std::int64_t> PaddedBatch::gather_ids(const Tens
   return kept;
 }
 
-INSTRUCTBLIP_INLINE Matrix PaddedBatch::gather(const TensorView& values) const {
+Matrix PaddedBatch::gather(const TensorView& values) const {
   if (values.rank() != 3 || values.dim(0) != batch || values.dim(1) != length ||
       !is_floating_point(values.dtype)) {
     throw InputError("embeddings of type " + std::string(name_of(values.dtype)) + " and shape " +
@@ -105,7 +101,7 @@ INSTRUCTBLIP_INLINE Matrix PaddedBatch::gather(const TensorView& values) const {
   return kept;
 }
 
-INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter(MatrixView values) const {
+Tensor PaddedBatch::scatter(MatrixView values) const {
   Tensor padded(DType::Float32, {batch, length, values.cols});
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
@@ -116,8 +112,8 @@ INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter(MatrixView values) const {
   return padded;
 }
 
-INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
-                                                           const PaddedBatch& keys) const {
+Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
+                                       const PaddedBatch& keys) const {
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor padded(DType::Float32, {batch, heads, length, keys.length});
   for (Index b = 0; b < batch; ++b) {
@@ -135,16 +131,15 @@ INSTRUCTBLIP_INLINE Tensor PaddedBatch::scatter_attentions(const std::vector<Ten
   return padded;
 }
 
-INSTRUCTBLIP_INLINE std::vector<Tensor> PaddedBatch::scatter(
-    const std::vector<Tensor>& layers) const {
+std::vector<Tensor> PaddedBatch::scatter(const std::vector<Tensor>& layers) const {
   std::vector<Tensor> padded;
   padded.reserve(layers.size());
   for (const Tensor& layer : layers) padded.push_back(scatter(Matrix::from(layer)));
   return padded;
 }
 
-INSTRUCTBLIP_INLINE std::vector<Tensor> PaddedBatch::scatter_attentions(
-    const std::vector<std::vector<Tensor>>& layers, const PaddedBatch& keys) const {
+std::vector<Tensor> PaddedBatch::scatter_attentions(const std::vector<std::vector<Tensor>>& layers,
+                                                    const PaddedBatch& keys) const {
   std::vector<Tensor> padded;
   padded.reserve(layers.size());
   for (const std::vector<Tensor>& layer : layers) padded.push_back(scatter_attentions(layer, keys));

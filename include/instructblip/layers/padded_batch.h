@@ -57,7 +57,3 @@ struct EmbeddedBatch {
 };
 
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/padded_batch-inl.h"
-#endif

@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "instructblip/generation/decoding.h"
+#include "generation/decoding.h"
+#include "generation/resolved_config.h"
 #include "instructblip/generation/generation_output.h"
-#include "instructblip/generation/resolved_config.h"
 
 namespace instructblip::detail {
 
@@ -40,7 +40,3 @@ class StepStates {
 };
 
 }  // namespace instructblip::detail
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/step_states-inl.h"
-#endif

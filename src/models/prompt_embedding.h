@@ -59,7 +59,3 @@ GenerationConfig legacy_lengths(GenerationConfig config, Index image_columns);
 
 }  // namespace detail
 }  // namespace instructblip
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/models/prompt_embedding-inl.h"
-#endif

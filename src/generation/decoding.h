@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "generation/resolved_config.h"
 #include "instructblip/generation/generate_inputs.h"
 #include "instructblip/generation/generation_output.h"
 #include "instructblip/generation/language_model.h"
-#include "instructblip/generation/resolved_config.h"
 
 namespace instructblip::detail {
 
@@ -76,7 +76,3 @@ Tensor prompt_tensor(const Prompt& prompt, Index copies);
 std::int64_t feedable(std::int64_t id, Index vocab_size);
 
 }  // namespace instructblip::detail
-
-#ifdef INSTRUCTBLIP_HEADER_DEFINITIONS
-#include "instructblip/generation/decoding-inl.h"
-#endif
