@@ -23,8 +23,7 @@ int main(int argc, char** argv) {
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
-    const examples::LoadedModel loaded = examples::load_model(flags);
-    examples::stop_at_tokenizer_eos(config, loaded);
+    const InstructBlip loaded = examples::load_model(flags);
     std::size_t unreadable = 0;
     for (const std::filesystem::path& path : images) {
       Image image;

@@ -12,7 +12,7 @@ namespace {
 
 using namespace instructblip;
 
-ImageFeatures look_at(const examples::LoadedModel& loaded, const Image& image) {
+VisionFeatures look_at(const InstructBlip& loaded, const Image& image) {
   return loaded.model.encode_image(loaded.processor({image}, {}).pixel_values);
 }
 
@@ -51,9 +51,8 @@ int main(int argc, char** argv) {
   return examples::run_program(app, argc, argv, flags, [&] {
     Image first;  // opened before the wait for the model
     if (!image_path.empty()) first = Image::open(image_path);
-    const examples::LoadedModel loaded = examples::load_model(flags);
-    examples::stop_at_tokenizer_eos(config, loaded);
-    std::optional<ImageFeatures> features;
+    const InstructBlip loaded = examples::load_model(flags);
+    std::optional<VisionFeatures> features;
     if (!first.empty()) features = look_at(loaded, first);
     // What invites to type is for somebody who does: piped questions get answers alone.
     const bool is_typed = isatty(STDIN_FILENO) != 0;

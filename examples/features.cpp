@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
     }
     if (npy && part.empty()) throw InputError("a .npy file holds one array: choose it with --part");
     const Image image = Image::open(image_path);  // before the wait for the model
-    const examples::LoadedModel loaded = examples::load_model(flags);
+    const InstructBlip loaded = examples::load_model(flags);
     const BatchFeature inputs = loaded.processor({image}, {instruction});
     const auto features = loaded.model.get_image_features(
         inputs.pixel_values, inputs.qformer_input_ids, inputs.qformer_attention_mask);

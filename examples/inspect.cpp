@@ -12,7 +12,7 @@
 
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
-#include "instructblip/models/folder_check.h"
+#include "instructblip/tasks/folder_check.h"
 #include "program.h"
 
 namespace {

@@ -24,12 +24,11 @@ int main(int argc, char** argv) {
   return examples::run_program(app, argc, argv, flags, [&] {
     const Image image = Image::open(image_path);  // before the wait for the model
     const examples::Stopwatch loading_watch;
-    const examples::LoadedModel loaded = examples::load_model(flags);
+    const InstructBlip loaded = examples::load_model(flags);
     if (timings) std::cerr << "loading " << loading_watch.seconds() << " s\n";
-    examples::stop_at_tokenizer_eos(config, loaded);
     const BatchFeature inputs = loaded.processor({image}, {});
     const examples::Stopwatch vision_watch;
-    const ImageFeatures features = loaded.model.encode_image(inputs.pixel_values);
+    const VisionFeatures features = loaded.model.encode_image(inputs.pixel_values);
     if (timings) std::cerr << "vision " << vision_watch.seconds() << " s\n";
     for (const std::string& question : questions) {
       std::cout << question << '\n';

@@ -65,7 +65,7 @@ struct ClearedLine {
 
 }  // namespace
 
-LoadedModel load_model(const ModelFlags& flags) {
+InstructBlip load_model(const ModelFlags& flags) {
   const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
   const ClearedLine line{show};
   LoadOptions options{.dtype = flags.compute_dtype()};
@@ -74,19 +74,10 @@ LoadedModel load_model(const ModelFlags& flags) {
       std::fprintf(stderr, "\rloading %3d %%", static_cast<int>(100 * progress.fraction()));
     };
   }
-  return {InstructBlipProcessor::from_pretrained(flags.model),
-          InstructBlipForConditionalGeneration::from_pretrained(flags.model, options)};
+  return load(flags.model, options);
 }
 
-void stop_at_tokenizer_eos(GenerationConfig& config, const LoadedModel& loaded) {
-  const auto eos = loaded.processor.tokenizer().eos_token_id();
-  if (config.eos_token_id.has_value() || !eos) return;
-  std::vector<std::int64_t> ends = loaded.model.config().text_config->eos_token_id;
-  if (std::find(ends.begin(), ends.end(), *eos) == ends.end()) ends.push_back(*eos);
-  config.eos_token_id = std::move(ends);
-}
-
-GenerateOutput answer(const LoadedModel& loaded, const ImageFeatures& features,
+GenerateOutput answer(const InstructBlip& loaded, const VisionFeatures& features,
                       const std::string& question, const GenerationConfig& config,
                       const std::atomic<bool>* cancelled) {
   const BatchFeature text = loaded.processor({}, {question}, {.num_images = 1});

@@ -37,23 +37,13 @@ void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config)
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
-/// A loaded checkpoint folder.
-struct LoadedModel {
-  instructblip::InstructBlipProcessor processor;
-  instructblip::InstructBlipForConditionalGeneration model;
-};
-
-/// Loads both, with progress on stderr where it is a terminal.
-LoadedModel load_model(const ModelFlags& flags);
-
-/// Unless --eos-token-id was given: answers end at the tokenizer's end of text, too, where
-/// text_config names another, as in the hub's Vicuna folders.
-void stop_at_tokenizer_eos(instructblip::GenerationConfig& config, const LoadedModel& loaded);
+/// Loads the folder, with progress on stderr if that is a terminal.
+instructblip::InstructBlip load_model(const ModelFlags& flags);
 
 /// Asks one question about an encoded picture and writes the answer to stdout, streamed as it is
 /// made (with beams or several answers: when they are done). `cancelled`: see GenerateCallbacks.
-instructblip::GenerateOutput answer(const LoadedModel& loaded,
-                                    const instructblip::ImageFeatures& features,
+instructblip::GenerateOutput answer(const instructblip::InstructBlip& loaded,
+                                    const instructblip::VisionFeatures& features,
                                     const std::string& question,
                                     const instructblip::GenerationConfig& config,
                                     const std::atomic<bool>* cancelled = nullptr);

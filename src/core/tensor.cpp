@@ -1,5 +1,6 @@
 #include "instructblip/core/tensor.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
@@ -148,6 +149,28 @@ Index TensorView::size() const {
 }
 
 bool TensorView::is_contiguous() const { return strides == contiguous_strides(shape); }
+
+TensorView TensorView::narrow(Index dim, Index begin, Index count) const {
+  const Index axis = dim < 0 ? dim + rank() : dim;
+  if (axis < 0 || axis >= rank()) {
+    throw InputError("narrow: dimension " + std::to_string(dim) + " of a tensor of shape " +
+                     to_string(shape));
+  }
+  const Index size = this->dim(axis);
+  if (begin < 0 || count < 0 || begin > size - count) {
+    throw InputError("narrow: indices " + std::to_string(begin) + " to " +
+                     std::to_string(begin + count) + " of dimension " + std::to_string(dim) +
+                     " of a tensor of shape " + to_string(shape) + ", expected 0 to " +
+                     std::to_string(size));
+  }
+  TensorView part = *this;
+  part.shape[static_cast<std::size_t>(axis)] = count;
+  if (data != nullptr) {
+    const Index offset = begin * strides[static_cast<std::size_t>(axis)];
+    part.data = static_cast<const char*>(data) + offset * static_cast<Index>(size_of(dtype));
+  }
+  return part;
+}
 
 void Tensor::Free::operator()(void* pointer) const { ::operator delete(pointer, kAlignment); }
 
@@ -329,6 +352,17 @@ Matrix Matrix::copy_of(MatrixView view) {
         static_cast<std::size_t>(view.cols) * element);
   }
   return matrix;
+}
+
+Tensor prepend_columns(const Tensor& matrix, Index count, std::int64_t value) {
+  const Index rows = matrix.dim(0), width = matrix.dim(1);
+  Tensor result = Tensor::uninitialized(DType::Int64, {rows, count + width});
+  auto* out = result.data<std::int64_t>();
+  for (Index r = 0; r < rows; ++r) {
+    out = std::fill_n(out, count, value);
+    out = std::copy_n(matrix.data<std::int64_t>() + r * width, width, out);
+  }
+  return result;
 }
 
 Tensor Matrix::to_tensor(Shape shape) const {

@@ -38,7 +38,7 @@ class Decoding {
   Tensor step(std::span<const Index> sources, std::span<const std::int64_t> ids);
 
   /// Captured by the last call.
-  const CapturedStates& states() const { return states_; }
+  const StateRecorder& states() const { return states_; }
   const DecoderState& state() const { return *state_; }
 
  private:
@@ -48,7 +48,7 @@ class Decoding {
   ForwardCapture capture_;
   std::unique_ptr<DecoderState> state_;
   std::vector<Index> next_positions_;  // of each sequence
-  CapturedStates states_;
+  StateRecorder states_;
 };
 
 /// Fills in GenerationTimings.

@@ -83,6 +83,14 @@ void log_softmax(std::span<float> scores) {
   for (float& score : scores) score = score - largest - log_sum;
 }
 
+double log_probability(std::span<const float> logits, std::int64_t id) {
+  float largest = -std::numeric_limits<float>::infinity();
+  for (const float logit : logits) largest = std::max(largest, logit);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(double{logit} - double{largest});
+  return double{logits[static_cast<std::size_t>(id)]} - double{largest} - std::log(sum);
+}
+
 Index argmax(std::span<const float> scores) {
   return std::max_element(scores.begin(), scores.end()) - scores.begin();
 }

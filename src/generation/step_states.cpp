@@ -84,7 +84,7 @@ void StepStates::add_prompt(const Decoding& decoding, GenerateOutput& output) {
   if (prompt.is_encoder_decoder) {
     encoder_keys_ = std::exchange(keys_, Columns(batch, first_columns(prompt.length())));
     key_length_ = prompt.length();
-    if (const CapturedStates* encoder = decoding.state().encoder_states()) {
+    if (const StateRecorder* encoder = decoding.state().encoder_states()) {
       for (const Tensor& layer : encoder->hidden_states) {
         output.encoder_hidden_states.push_back(
             scatter_rows(layer, encoder_keys_, prompt.padded_length));
@@ -113,14 +113,14 @@ void StepStates::add_prompt(const Decoding& decoding, GenerateOutput& output) {
   encoder_keys_ = fork(encoder_keys_);
 }
 
-void StepStates::add_step(const CapturedStates& states, GenerateOutput& output) {
+void StepStates::add_step(const StateRecorder& states, GenerateOutput& output) {
   // Beams of one prompt have the same columns, so that their order does not matter here.
   for (std::vector<Index>& columns : keys_) columns.push_back(key_length_);
   ++key_length_;
   add(states, Columns(keys_.size(), {0}), 1, output);
 }
 
-void StepStates::add(const CapturedStates& states, const Columns& queries, Index query_length,
+void StepStates::add(const StateRecorder& states, const Columns& queries, Index query_length,
                      GenerateOutput& output) {
   const bool encodes = inputs_.prompt.is_encoder_decoder;
   if (resolved_.output_hidden_states) {

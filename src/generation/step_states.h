@@ -24,12 +24,12 @@ class StepStates {
   /// After the prompts were fed: their states, repeated for the sequences that each was forked to.
   void add_prompt(const Decoding& decoding, GenerateOutput& output);
   /// After one more id of every sequence.
-  void add_step(const CapturedStates& states, GenerateOutput& output);
+  void add_step(const StateRecorder& states, GenerateOutput& output);
 
  private:
   using Columns = std::vector<std::vector<Index>>;  // where each sequence's positions go
 
-  void add(const CapturedStates& states, const Columns& queries, Index query_length,
+  void add(const StateRecorder& states, const Columns& queries, Index query_length,
            GenerateOutput& output);
 
   const ResolvedConfig& resolved_;

@@ -225,7 +225,7 @@ void write_planes(const std::vector<Image>& images, const Extent& extent, Tensor
 
 }  // namespace
 
-Tensor BlipImageProcessor::preprocess(const std::vector<Image>& images,
+Tensor BlipImageProcessor::preprocess(std::span<const Image> images,
                                       const ImagesKwargs& kwargs) const {
   const auto either = [](const auto& given, const auto& own) { return given ? given : own; };
   const Options options{

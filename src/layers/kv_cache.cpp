@@ -107,15 +107,4 @@ void KvCache::reorder(std::span<const Index> sources) {
   tables_ = std::move(reordered);
 }
 
-void KvCache::truncate(Index sequence, Index length) {
-  if (length < 0 || length > this->length(sequence)) {
-    throw InputError("cannot truncate sequence " + std::to_string(sequence) + " of " +
-                     std::to_string(this->length(sequence)) + " positions to " +
-                     std::to_string(length));
-  }
-  Table& table = tables_[static_cast<std::size_t>(sequence)];
-  table.length = length;
-  table.blocks.resize(static_cast<std::size_t>((length + block_positions_ - 1) / block_positions_));
-}
-
 }  // namespace instructblip

@@ -1,3 +1,4 @@
+// The registry of language models, and the one unit that compiles them.
 #include "instructblip/models/auto_language_model.h"
 
 #include <string_view>
@@ -8,7 +9,7 @@
 #include "instructblip/models/modeling_t5.h"
 
 namespace instructblip {
-namespace detail {
+namespace {
 
 struct LanguageModelKind {
   std::string_view model_type;
@@ -18,17 +19,19 @@ struct LanguageModelKind {
                                          const LoadOptions& options);
 };
 
-template <class Model, class Config>
-constexpr LanguageModelKind language_model_kind(std::string_view model_type) {
+template <class Model>
+constexpr LanguageModelKind kind(std::string_view model_type) {
   return {model_type,
           [](const Weights& weights, const TextConfig& config,
              bool with_head) -> std::unique_ptr<LanguageModel> {
-            const auto* own = dynamic_cast<const Config*>(&config);
+            const auto* own = dynamic_cast<const typename Model::Config*>(&config);
             if (own == nullptr) {
               throw ConfigError("text_config: model_type \"" + std::string(config.model_type()) +
                                 "\" belongs to a configuration of another class");
             }
-            return std::make_unique<Model>(weights, *own, with_head);
+            if (with_head) return std::make_unique<Model>(weights, *own);
+            using Headless = typename Model::Headless;
+            return std::make_unique<Headless>(Headless::scope(weights), *own);
           },
           [](const std::filesystem::path& path,
              const LoadOptions& options) -> std::unique_ptr<LanguageModel> {
@@ -36,15 +39,16 @@ constexpr LanguageModelKind language_model_kind(std::string_view model_type) {
           }};
 }
 
-inline constexpr LanguageModelKind kLanguageModelKinds[] = {
-    language_model_kind<LlamaForCausalLM, LlamaConfig>("llama"),
-    language_model_kind<OPTForCausalLM, OPTConfig>("opt"),
-    language_model_kind<T5ForConditionalGeneration, T5Config>("t5"),
+// One line per language model.
+constexpr LanguageModelKind kKinds[] = {
+    kind<LlamaForCausalLM>("llama"),
+    kind<OPTForCausalLM>("opt"),
+    kind<T5ForConditionalGeneration>("t5"),
 };
 
-const LanguageModelKind& find_language_model_kind(std::string_view model_type) {
+const LanguageModelKind& find_kind(std::string_view model_type) {
   std::string known;
-  for (const LanguageModelKind& kind : kLanguageModelKinds) {
+  for (const LanguageModelKind& kind : kKinds) {
     if (kind.model_type == model_type) return kind;
     known += (known.empty() ? "" : ", ") + std::string(kind.model_type);
   }
@@ -52,25 +56,23 @@ const LanguageModelKind& find_language_model_kind(std::string_view model_type) {
                     std::string(model_type) + "\"; known are " + known);
 }
 
-}  // namespace detail
+}  // namespace
 
 std::unique_ptr<LanguageModel> AutoLanguageModel::from_config(const Weights& weights,
                                                               const TextConfig& config,
                                                               bool with_head) {
-  return detail::find_language_model_kind(config.model_type()).make(weights, config, with_head);
+  return find_kind(config.model_type()).make(weights, config, with_head);
 }
 
 std::unique_ptr<LanguageModel> AutoLanguageModel::from_pretrained(const std::filesystem::path& path,
                                                                   const LoadOptions& options) {
   const TextConfigHolder config = load_text_config(path);
-  return detail::find_language_model_kind(config->model_type()).load(path, options);
+  return find_kind(config->model_type()).load(path, options);
 }
 
 std::vector<std::string> AutoLanguageModel::model_types() {
   std::vector<std::string> types;
-  for (const detail::LanguageModelKind& kind : detail::kLanguageModelKinds) {
-    types.emplace_back(kind.model_type);
-  }
+  for (const LanguageModelKind& kind : kKinds) types.emplace_back(kind.model_type);
   return types;
 }
 

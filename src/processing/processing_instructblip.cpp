@@ -66,19 +66,6 @@ std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
                     ", expected \"left\" or \"right\"");
 }
 
-// Rows of a [B, n] int64 tensor with `count` times `value` in front of each.
-Tensor with_prefix(const Tensor& rows, Index count, std::int64_t value) {
-  const Index width = rows.dim(1);
-  Tensor result = Tensor::uninitialized(DType::Int64, {rows.dim(0), count + width});
-  auto* out = result.data<std::int64_t>();
-  const auto* in = rows.data<std::int64_t>();
-  for (Index r = 0; r < rows.dim(0); ++r) {
-    out = std::fill_n(out, count, value);
-    out = std::copy_n(in + r * width, width, out);
-  }
-  return result;
-}
-
 std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {
   std::vector<std::string> repeated;
   for (const std::string& text : texts) {
@@ -218,13 +205,13 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
   features.input_ids = to_tensor(encoding.input_ids);
   features.attention_mask = to_tensor(encoding.attention_mask);
   if (images_per_text == 0 || !num_query_tokens_) return;
-  features.input_ids = with_prefix(features.input_ids, placeholders, image_token_id_);
-  features.attention_mask = with_prefix(features.attention_mask, placeholders, 1);
+  features.input_ids = prepend_columns(features.input_ids, placeholders, image_token_id_);
+  features.attention_mask = prepend_columns(features.attention_mask, placeholders, 1);
 }
 
-BatchFeature InstructBlipProcessor::operator()(const std::vector<Image>& images,
-                                               const std::vector<std::string>& text,
-                                               const ProcessingKwargs& kwargs) const {
+BatchFeature InstructBlipProcessor::process(std::span<const Image> images,
+                                            const std::vector<std::string>& text,
+                                            const ProcessingKwargs& kwargs) const {
   if (images.empty() && text.empty()) {
     throw InputError("InstructBlipProcessor was given neither images nor text");
   }
@@ -242,8 +229,23 @@ std::string InstructBlipProcessor::decode(std::span<const std::int64_t> ids,
   return tokenizer_->decode(ids, options);
 }
 
+std::string InstructBlipProcessor::decode(const TensorView& ids,
+                                          const DecodeOptions& options) const {
+  if (ids.rank() != 1 || ids.dtype != DType::Int64) {
+    throw InputError("decode takes an int64 tensor [length], found " +
+                     std::string(name_of(ids.dtype)) + " " + to_string(ids.shape) +
+                     "; batch_decode takes [rows, length]");
+  }
+  return tokenizer_->decode(Tensor::copy_of(ids).span<std::int64_t>(), options);
+}
+
 std::vector<std::string> InstructBlipProcessor::batch_decode(
     const std::vector<std::vector<std::int64_t>>& sequences, const DecodeOptions& options) const {
+  return tokenizer_->batch_decode(sequences, options);
+}
+
+std::vector<std::string> InstructBlipProcessor::batch_decode(const TensorView& sequences,
+                                                             const DecodeOptions& options) const {
   return tokenizer_->batch_decode(sequences, options);
 }
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
-#include "instructblip/models/loss_utils.h"
+#include "instructblip/generation/sampling.h"
 
 namespace instructblip {
 namespace detail {
@@ -77,6 +77,9 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
                  Index last_pair, std::vector<double>& sums) {
   const Index vocab_size = model.traits().vocab_size;
   const auto candidate_count = static_cast<Index>(candidates.size());
+  const auto row_of = [&](const float* logits) {
+    return std::span<const float>(logits, static_cast<std::size_t>(vocab_size));
+  };
   std::vector<Index> sources(static_cast<std::size_t>(prompts));
   std::iota(sources.begin(), sources.end(), Index{0});
   RowTable rows = RowTable::uniform(prompts, 0);
@@ -85,7 +88,7 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
     const Index prompt = pair / candidate_count;
     const auto& ids = candidates[static_cast<std::size_t>(pair % candidate_count)];
     sums[static_cast<std::size_t>(pair)] =
-        log_probability(read.logits.data<float>() + prompt * vocab_size, vocab_size, ids.front());
+        log_probability(row_of(read.logits.data<float>() + prompt * vocab_size), ids.front());
     if (ids.size() == 1) continue;
     sources.push_back(prompt);
     rows.append(static_cast<Index>(ids.size()) - 1, read.state->length(prompt));
@@ -100,7 +103,7 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
   for (Index pair = first_pair; pair < last_pair; ++pair) {
     const auto& ids = candidates[static_cast<std::size_t>(pair % candidate_count)];
     for (std::size_t i = 1; i < ids.size(); ++i, row += vocab_size) {
-      sums[static_cast<std::size_t>(pair)] += log_probability(row, vocab_size, ids[i]);
+      sums[static_cast<std::size_t>(pair)] += log_probability(row_of(row), ids[i]);
     }
   }
 }

@@ -45,9 +45,9 @@ const std::map<std::string, std::set<std::string>>& known_layers() {
     layers["generation"] = {"core",       "kernels", "configuration",
                             "checkpoint", "layers",  "tokenization"};
     layers["models"] = layers["generation"];
-    layers["models"].insert({"generation", "image_processing"});
+    layers["models"].insert("generation");
     layers["tasks"] = layers["models"];
-    layers["tasks"].insert({"models", "processing"});
+    layers["tasks"].insert({"models", "processing", "image_processing"});
     return layers;
   }();
   return known;

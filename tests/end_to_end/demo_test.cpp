@@ -72,7 +72,7 @@ TEST_P(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
   const auto together = model().generate(batch, {.max_new_tokens = 64}).new_tokens();
   for (std::size_t i = 0; i < images.size(); ++i) {
     EXPECT_EQ(together[i], ask(asked[i], {.max_new_tokens = 64})) << questions[i];
-    const ImageFeatures features = model().encode_image(processor()({images[i]}, {}).pixel_values);
+    const VisionFeatures features = model().encode_image(processor()({images[i]}, {}).pixel_values);
     const BatchFeature text = processor()({}, {questions[i]}, {.num_images = 1});
     EXPECT_EQ(model().generate(text, {.max_new_tokens = 64}, features).new_tokens()[0],
               together[i]);

@@ -45,9 +45,6 @@ struct TableState : DecoderState {
     for (const Index s : sources) next.push_back(hashes.at(static_cast<std::size_t>(s)));
     hashes = std::move(next);
   }
-  void truncate(Index s, Index length) override {
-    hashes[static_cast<std::size_t>(s)].resize(static_cast<std::size_t>(length) + 1);
-  }
 };
 
 class TableLanguageModel : public LanguageModel {

@@ -2,6 +2,7 @@
 
 #include "instructblip/core/error.h"
 #include "instructblip/layers/attention.h"
+#include "instructblip/layers/state_recorder.h"
 #include "kernels/kernel_testing.h"
 
 namespace instructblip {
@@ -112,28 +113,11 @@ TEST(KvCacheTest, BeamsSwapAndDropSequences) {
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 3}, {7.0f, 1}}, 0));
 }
 
-TEST(KvCacheTest, TruncatingOneForkLeavesTheOther) {
-  for (Index length : {0, 1, 3, 4, 5, 6}) {
-    KvCache cache(1, kWidth, 1, 4);
-    feed(cache, {6}, {1});
-    const std::vector<Index> fork{0, 0};
-    cache.reorder(fork);
-    cache.truncate(1, length);
-    EXPECT_EQ(cache.length(1), length);
-    feed(cache, {0, 3}, {1, 2});
-    EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 6}}, 0));
-    EXPECT_EQ(content(cache, 0, 1), expected({{1.0f, length}, {2.0f, 3}}, 0));
-  }
-}
-
 TEST(KvCacheTest, WrongCallsAreErrors) {
   KvCache cache(1, kWidth, 1, 4);
   feed(cache, {2}, {1});
   const std::vector<Index> outside{0, 1};
   EXPECT_THROW(cache.reorder(outside), InputError);
-  EXPECT_THROW(cache.truncate(0, 3), InputError);
-  EXPECT_THROW(cache.truncate(1, 0), InputError);
-  EXPECT_THROW(cache.truncate(0, -1), InputError);
   EXPECT_THROW(cache.extend(RowTable::uniform(2, 1)), InputError);
   const RowTable row = RowTable::uniform(1, 1);
   EXPECT_THROW(cache.write(0, Matrix(1, 5), Matrix(1, 5), row), InputError);
@@ -159,7 +143,9 @@ TEST(AttentionTest, ThroughACacheInAnyStepsAsWithoutOne) {
   const Matrix q = random_matrix(kLength, 12, 1), k = random_matrix(kLength, kWidth, 2);
   const Matrix v = random_matrix(kLength, kWidth, 3);
   const RowTable all = RowTable::uniform(1, kLength);
-  const Matrix whole = attend(q, shape, self_attention(k, v, all, true));
+  std::vector<AttentionSequence> causal = self_attention(k, v, all);
+  causal[0].causal_offset = 0;
+  const Matrix whole = attend(q, shape, causal);
   for (Index block : {1, 4, 32}) {
     for (Index step : {1, 3, 7, 40}) {
       KvCache cache(1, kWidth, 1, block);
@@ -189,8 +175,11 @@ TEST(AttentionTest, CrossAttentionPairsSequencesAndTakesValidity) {
   std::vector<std::uint8_t> valid(9, 1);
   valid[5] = 0;
   std::vector<AttentionSequence> sequences = cross_attention(k, k, text, image, valid.data());
-  const std::vector<Tensor> captured = capture_probabilities(sequences, 1);
+  StateRecorder recorder(ForwardCapture{.attentions = true});
+  recorder.add_cross_attentions(sequences, 1);
   const Matrix y = attend(q, shape, sequences);
+  ASSERT_EQ(recorder.cross_attentions.size(), 1u);
+  const std::vector<Tensor>& captured = recorder.cross_attentions[0];
   ASSERT_EQ(captured.size(), 2u);
   EXPECT_EQ(captured[0].shape(), (Shape{1, 2, 4}));
   EXPECT_EQ(captured[1].shape(), (Shape{1, 3, 5}));
@@ -204,9 +193,27 @@ TEST(AttentionTest, CrossAttentionPairsSequencesAndTakesValidity) {
       EXPECT_NEAR(y.row(2 + i)[c], sum, 1e-6);
     }
   }
-  const std::vector<AttentionSequence> self = self_attention(k, k, image, false, valid.data());
+  const std::vector<AttentionSequence> self = self_attention(k, k, image, valid.data());
   EXPECT_EQ(self[1].key_valid, valid.data() + 4);
   EXPECT_EQ(self[1].causal_offset, -1);
+
+  const std::vector<Index> sources{1, 0};
+  const auto swapped = cross_attention(k, k, text, image, valid.data(), sources);
+  EXPECT_EQ(swapped[0].query_count, 2);
+  EXPECT_EQ(swapped[0].keys[0].count, 5);
+  EXPECT_EQ(swapped[0].key_valid, valid.data() + 4);
+  EXPECT_EQ(swapped[1].keys[0].keys, k.row(0));
+}
+
+TEST(AttentionTest, ARecorderThatIsAskedForNothingKeepsNothing) {
+  const Matrix k = random_matrix(3, kWidth, 1);
+  std::vector<AttentionSequence> sequences = self_attention(k, k, RowTable::uniform(1, 3));
+  StateRecorder recorder;
+  recorder.add_attentions(sequences, 1);
+  recorder.add_hidden_states(k);
+  EXPECT_TRUE(recorder.attentions.empty());
+  EXPECT_TRUE(recorder.hidden_states.empty());
+  EXPECT_EQ(sequences[0].probabilities, nullptr);
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ Tensor hidden_of(const LanguageModel& model) {
   const auto state = testing::start(model, {ids});
   return model
       .decode(*state, model.embed_decoder_tokens(ids), RowTable::uniform(1, 6), LogitsFor::None)
-      .last_hidden_state;
+      .last_hidden_state.to_tensor();
 }
 
 bool same(const Tensor& a, const Tensor& b) { return same_elements(a, b); }
@@ -243,7 +243,7 @@ TEST(AutoLanguageModel, TheTypeFollowsTheFileUnlessAskedFor) {
   const auto dtype_of = [](const char* name, std::optional<DType> asked) {
     return LlamaForCausalLM::from_pretrained(language_model_folder(name), {.dtype = asked})
         .model()
-        .embed_tokens()
+        .get_input_embeddings()
         .weight()
         .dtype();
   };

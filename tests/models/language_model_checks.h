@@ -12,8 +12,6 @@
 #include "instructblip/core/threads.h"
 #include "instructblip/generation/language_model.h"
 #include "instructblip/layers/padded_batch.h"
-#include "instructblip/models/causal_lm_inputs.h"
-#include "instructblip/models/modeling_outputs.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
@@ -47,11 +45,11 @@ void expect_causal_lm_equals_the_reference(const Model& model, const std::string
   const Fixture fixture("language_models/" + name);
   const Tensor ids = fixture["input_ids"], mask = fixture["attention_mask"];
   const Tensor labels = fixture["labels"], embeds = fixture["inputs_embeds"];
-  const CausalLMOutputWithPast output = model.forward({.input_ids = ids,
-                                                       .attention_mask = mask,
-                                                       .labels = labels,
-                                                       .output_hidden_states = true,
-                                                       .output_attentions = true});
+  const LanguageModelOutputs output = model.forward({.input_ids = ids,
+                                                     .attention_mask = mask,
+                                                     .labels = labels,
+                                                     .output_hidden_states = true,
+                                                     .output_attentions = true});
   expect_close_where_kept(output.logits, fixture["logits"], mask);
   ASSERT_TRUE(output.loss.has_value());
   EXPECT_NEAR(*output.loss, fixture["loss"].template data<float>()[0], 1e-5 * *output.loss);
@@ -69,7 +67,7 @@ void expect_causal_lm_equals_the_reference(const Model& model, const std::string
   }
   expect_close(model.forward({.inputs_embeds = embeds}).logits, fixture["embeds.logits"]);
 
-  const BaseModelOutputWithPast base = model.model().forward(
+  const LanguageModelOutputs base = model.model().forward(
       {.input_ids = ids, .attention_mask = mask, .output_hidden_states = true});
   expect_equal(base.last_hidden_state, output.hidden_states.back());
   EXPECT_EQ(base.hidden_states.size(), output.hidden_states.size());
@@ -124,8 +122,8 @@ inline std::vector<float> rows_of(const Tensor& logits, Index begin, Index count
   return {data, data + count * logits.dim(1)};
 }
 
-/// "One order of sums": batches, splits of the prompt, reordering, truncating and the number of
-/// threads leave every bit as it is.
+/// "One order of sums": batches, splits of the prompt, reordering and the number of threads change
+/// no bit.
 inline void expect_same_bits_however_fed(const LanguageModel& model) {
   const Index vocab_size = model.traits().vocab_size;
   const std::vector<std::vector<std::int64_t>> prompts{
@@ -165,15 +163,14 @@ inline void expect_same_bits_however_fed(const LanguageModel& model) {
         << "id " << i;
   }
 
-  // Sequence 1 of two becomes the first and the third of three; the others wander off.
+  // Sequence 1 of two becomes the first and the third of three.
   const auto state = start(model, {prompts[1], prompts[0]});
   feed(model, *state, {some_ids(7, 3, vocab_size), slice(0, 6)});
   const std::vector<Index> sources{1, 0, 1};
   state->reorder(sources);
   ASSERT_EQ(state->sequences(), 3);
   EXPECT_EQ(state->length(2), 6);
-  feed(model, *state, {some_ids(3, 8, vocab_size), {}, {}});
-  state->truncate(0, 6);
+  feed(model, *state, {{}, some_ids(3, 8, vocab_size), {}});
   const Tensor logits = feed(model, *state, {slice(6, 9), {}, slice(6, count)});
   EXPECT_EQ(rows_of(logits, 0, 3), std::vector<float>(expected.begin() + 6 * vocab_size,
                                                       expected.begin() + 9 * vocab_size));
@@ -224,7 +221,6 @@ void expect_bad_arguments_refused(const Model& model) {
   expect_error<InputError>([&] { model.decode(*state, one, RowTable::uniform(1, 1)); },
                            {"1 sequences", "2"});
   expect_error<InputError>([&] { model.decode(*state, one, RowTable::uniform(2, 1)); }, {"[1, "});
-  expect_error<InputError>([&] { state->truncate(0, 1); });
   const std::vector<Index> absent{2};
   expect_error<InputError>([&] { state->reorder(absent); });
 

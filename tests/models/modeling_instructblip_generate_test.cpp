@@ -32,7 +32,7 @@ TEST_P(InstructBlipGenerate, RowsOfSeveralImagesAreTheReferences) {
   expect_equal(output.sequences, fixture["pairs.greedy"]);
   expect_close(output.logits.back(), fixture["pairs.last_logits"]);
 
-  const ImageFeatures encoded = model().encode_image(features.pixel_values);
+  const VisionFeatures encoded = model().encode_image(features.pixel_values);
   features.pixel_values = Tensor();
   expect_equal(model().generate(features, {.max_new_tokens = 8}, encoded).sequences,
                fixture["pairs.greedy"]);
@@ -43,10 +43,10 @@ TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
   const ForwardCase call(fixture, "forward.left.");
   const BatchFeature features = call.features();
   InstructBlipInputs inputs = InstructBlipInputs::from(features);
-  const ImageFeatures encoded = model().encode_image(features.pixel_values);
-  inputs.image_features = &encoded;
+  const VisionFeatures encoded = model().encode_image(features.pixel_values);
+  inputs.vision_features = &encoded;
   expect_error<InputError>([&] { model().generate(inputs, {.max_new_tokens = 2}); },
-                           {"exactly one", "pixel_values", "image_features", "found 2"});
+                           {"exactly one", "pixel_values", "vision_features", "found 2"});
 }
 
 TEST_P(InstructBlipGenerate, BeamIdsAndScoresAreTheReferences) {
@@ -166,7 +166,7 @@ TEST_P(InstructBlipGenerate, PicturesOfAnotherSizeAreTheReferences) {
   expect_close(output.logits.back(), fixture["last_logits"]);
 
   BatchFeature text = call.features();
-  const ImageFeatures encoded = model().encode_image(text.pixel_values, true);
+  const VisionFeatures encoded = model().encode_image(text.pixel_values, true);
   expect_close(encoded.last_hidden_state, fixture["features.last_hidden_state"]);
   text.pixel_values = Tensor();
   expect_equal(model().generate(text, config, encoded).sequences, fixture["sequences"]);
@@ -178,13 +178,13 @@ TEST_P(InstructBlipGenerate, EncodedImagesAnswerAsPixelsDo) {
   BatchFeature batch = call.features();
   const GenerationConfig config{.max_new_tokens = 8};
   const Tensor sequences = model().generate(batch, config).sequences;
-  const ImageFeatures features = model().encode_image(batch.pixel_values);
+  const VisionFeatures features = model().encode_image(batch.pixel_values);
   batch.pixel_values = Tensor();
   expect_equal(model().generate(batch, config, features).sequences, sequences);
 
   const TemporaryFolder folder;
   features.save(folder.path() / "features.safetensors");
-  const ImageFeatures reloaded = ImageFeatures::load(folder.path() / "features.safetensors");
+  const VisionFeatures reloaded = VisionFeatures::load(folder.path() / "features.safetensors");
   EXPECT_EQ(reloaded.images(), 3);
   expect_equal(reloaded.last_hidden_state, features.last_hidden_state);
   expect_equal(model().generate(batch, config, reloaded).sequences, sequences);
@@ -200,7 +200,7 @@ TEST_P(InstructBlipGenerate, OneEncodedImageAnswersEveryRow) {
                 batch.pixel_values.data<float>() + b * pixels.size());
   }
   const Tensor sequences = model().generate(batch, {.max_new_tokens = 6}).sequences;
-  const ImageFeatures features = model().encode_image(pixels);
+  const VisionFeatures features = model().encode_image(pixels);
   batch.pixel_values = Tensor();
   expect_equal(model().generate(batch, {.max_new_tokens = 6}, features).sequences, sequences);
 }
@@ -236,18 +236,19 @@ TEST(InstructBlipGenerateErrors, WhatIsMissingIsNamed) {
   changed = batch;
   changed.qformer_input_ids = Tensor();
   expect_error<InputError>([&] { model_of("t5").generate(changed); }, {"qformer_input_ids"});
-  const ImageFeatures two{Tensor(DType::Float32, {2, 17, 16})};
+  const VisionFeatures two(Tensor(DType::Float32, {2, 17, 16}));
   expect_error<InputError>([&] { model_of("t5").generate(batch, {}, two); }, {"image"});
-  expect_error<InputError>([&] { model_of("t5").generate(batch, {}, ImageFeatures{}); }, {"image"});
+  expect_error<InputError>([&] { model_of("t5").generate(batch, {}, VisionFeatures(Tensor())); },
+                           {"image"});
 }
 
-TEST(ImageFeatures, AFileOfSomethingElseIsRefused) {
+TEST(VisionFeatures, AFileOfSomethingElseIsRefused) {
   const TemporaryFolder folder;
   save_safetensors(folder.path() / "other.safetensors",
                    {{"x", Tensor(DType::Float32, {2, 2}).view()}});
-  expect_error<CheckpointError>([&] { ImageFeatures::load(folder.path() / "other.safetensors"); },
+  expect_error<CheckpointError>([&] { VisionFeatures::load(folder.path() / "other.safetensors"); },
                                 {"other.safetensors", "last_hidden_state"});
-  expect_error<CheckpointError>([&] { ImageFeatures::load(folder.path() / "none.safetensors"); },
+  expect_error<CheckpointError>([&] { VisionFeatures::load(folder.path() / "none.safetensors"); },
                                 {"none.safetensors"});
 }
 

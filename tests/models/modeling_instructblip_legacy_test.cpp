@@ -2,7 +2,6 @@
 // transformers 4.49.0 computes (tests/reference/legacy_instructblip.py).
 #include "instructblip/models/modeling_instructblip.h"
 #include "models/instructblip_testing.h"
-#include "models/prompt_embedding.h"
 
 namespace instructblip::testing {
 namespace {
@@ -71,7 +70,7 @@ TEST_P(InstructBlipLegacy, FeaturesStandInFrontOfTheTextAndAWarningSaysWhatToAdd
   const auto said = log_.messages();
   call_.inputs.labels = {};
   const Tensor logits = model_->forward(call_.inputs).logits;
-  const Tensor mask = detail::columns_before(4, 1, call_.tensors.at("attention_mask"));
+  const Tensor mask = prepend_columns(call_.tensors.at("attention_mask"), 4, 1);
   expect_close(logits, without_padding(expected("logits"), mask));
   EXPECT_EQ(log_.messages(), said);  // of loading, not of each question
 }

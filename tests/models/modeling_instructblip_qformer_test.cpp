@@ -1,5 +1,7 @@
-// InstructBlipQFormerModel against the reference's values (tests/reference/instructblip.py).
+// Compares InstructBlipQFormerModel with the reference (tests/reference/instructblip.py).
 #include "instructblip/models/modeling_instructblip_qformer.h"
+
+#include <cstring>
 
 #include "instructblip/core/threads.h"
 #include "models/instructblip_testing.h"
@@ -22,13 +24,13 @@ struct QFormerCase : FixtureCase<InstructBlipQFormerInputs> {
                      {"encoder_hidden_states", &In::encoder_hidden_states},
                      {"encoder_attention_mask", &In::encoder_attention_mask}}) {}
 
-  /// 1 where ours computes [batch, queries + text], or nothing: not for the text's padding, but for
-  /// queries that the mask leaves out.
+  /// [batch, queries + text], 0 for masked text: all that is not computed. Masked queries are
+  /// computed. Empty without a mask.
   Tensor computed() const {
     const auto mask = tensors.find("attention_mask");
     if (mask == tensors.end()) return {};
     Tensor computed = mask->second;
-    const Index queries = inputs.query_embeds.data ? inputs.query_embeds.dim(1) : 0;
+    const Index queries = inputs.query_embeds.has_value() ? inputs.query_embeds.dim(1) : 0;
     for (Index b = 0; b < computed.dim(0); ++b) {
       std::fill_n(computed.data<std::int64_t>() + b * computed.dim(1), queries, 1);
     }
@@ -36,7 +38,7 @@ struct QFormerCase : FixtureCase<InstructBlipQFormerInputs> {
   }
 };
 
-TEST(InstructBlipQFormerModel, GivesTheReferencesStatesForEveryCombinationOfArguments) {
+TEST(InstructBlipQFormerModel, MatchesTheReferenceForEveryCombinationOfArguments) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
   for (const char* name : {"text", "right", "left", "hole", "query_mask", "image_mask", "positions",
@@ -54,7 +56,7 @@ TEST(InstructBlipQFormerModel, GivesTheReferencesStatesForEveryCombinationOfArgu
   }
 }
 
-TEST(InstructBlipQFormerModel, GivesHiddenStatesAndAttentionsWhenAskedFor) {
+TEST(InstructBlipQFormerModel, RecordsHiddenStatesAndAttentionsOnRequest) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
   for (const char* name : {"right", "query_only", "text_only"}) {
@@ -69,23 +71,25 @@ TEST(InstructBlipQFormerModel, GivesHiddenStatesAndAttentionsWhenAskedFor) {
                    without_padding(expected[prefix + "hidden_states." + std::to_string(i)],
                                    call.computed()));
     }
-    const bool crosses = call.inputs.query_embeds.data != nullptr;
-    ASSERT_EQ(output.cross_attentions.size(), crosses ? 2u : 0u);
+    const bool has_queries = call.inputs.query_embeds.has_value();
+    ASSERT_EQ(output.cross_attentions.size(), has_queries ? 2u : 0u);
     for (std::size_t i = 0; i < output.cross_attentions.size(); ++i) {
       expect_close(output.cross_attentions[i],
                    expected[prefix + "cross_attentions." + std::to_string(i)]);
     }
-    // The reference's list holds the cross-attentions of layers 0 and 2 behind those layers' own.
-    const std::vector<int> places = crosses ? std::vector{0, 2, 3, 5} : std::vector{0, 1, 2, 3};
-    ASSERT_EQ(output.attentions.size(), places.size());
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      const Tensor reference = expected[prefix + "attentions." + std::to_string(places[i])];
+    // In the reference's list the cross-attentions of layers 0 and 2 follow those layers'
+    // self-attentions.
+    const std::vector<int> indices =
+        has_queries ? std::vector{0, 2, 3, 5} : std::vector{0, 1, 2, 3};
+    ASSERT_EQ(output.attentions.size(), indices.size());
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      const Tensor reference = expected[prefix + "attentions." + std::to_string(indices[i])];
       expect_close(output.attentions[i], without_padding(reference, call.computed()));
     }
   }
 }
 
-TEST(InstructBlipQFormerModel, LoadsFromAFolderOfItsOwn) {
+TEST(InstructBlipQFormerModel, LoadsFromItsOwnFolder) {
   const LogCapture log;
   const Fixture expected("instructblip/qformer/expected");
   const QFormerCase call(expected, "");
@@ -94,13 +98,13 @@ TEST(InstructBlipQFormerModel, LoadsFromAFolderOfItsOwn) {
   EXPECT_TRUE(log.messages().empty());
 }
 
-TEST(InstructBlipQFormerModel, LoadsFromAWholeCheckpointWithoutAWarning) {
+TEST(InstructBlipQFormerModel, LoadsFromAWholeCheckpointWithoutWarnings) {
   const LogCapture log;
   load("t5");
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
 }
 
-TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
+TEST(InstructBlipQFormerModel, AcceptsOneSetOfQueriesForAllSamples) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
   QFormerCase call(expected, "qformer.text.");
@@ -118,7 +122,7 @@ TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
     expect_equal(shared, model.forward(call.inputs).last_hidden_state);
   };
   expect_same();
-  // Each sample obeys its own masks, where the reference takes the first one's for all.
+  // Each sample has its own masks, where the reference applies those of the first sample to all.
   const Tensor queries(std::vector<std::int64_t>{1, 1, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1}, {3, 4});
   const Tensor image_mask = expected["qformer.image_mask.encoder_attention_mask"];
   call.inputs.input_ids = {};
@@ -127,7 +131,7 @@ TEST(InstructBlipQFormerModel, TakesOneSetOfQueriesForAllSamples) {
   expect_same();
 }
 
-TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneAndInABatchAndWithoutItsPadding) {
+TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneInABatchAndWithPadding) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load();
   const QFormerCase call(expected, "qformer.right.");
@@ -143,6 +147,34 @@ TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneAndInABatchAndWithout
     const TensorView row(together.data<float>() + b * together.dim(1) * together.dim(2),
                          DType::Float32, states.shape());
     expect_equal(states, row);
+  }
+}
+
+TEST(InstructBlipQFormerModel, OneImageGivesTheSameBitsAsItsCopiesForAllSamples) {
+  const Fixture expected("instructblip/opt/expected");
+  const auto model = load();
+  QFormerCase call(expected, "qformer.one_image.");
+  const Tensor image = call.tensors.at("encoder_hidden_states");
+  const Tensor mask = call.tensors.at("encoder_attention_mask");
+  const auto three_times = [](const Tensor& one) {
+    Shape shape = one.shape();
+    shape[0] = 3;
+    Tensor copies(one.dtype(), shape);
+    const auto bytes = static_cast<std::size_t>(one.size()) * size_of(one.dtype());
+    for (std::size_t i = 0; i < 3; ++i) {
+      std::memcpy(static_cast<char*>(copies.raw()) + i * bytes, one.raw(), bytes);
+    }
+    return copies;
+  };
+  call.inputs.output_attentions = true;
+  const auto shared = model.forward(call.inputs);
+  const Tensor images = three_times(image), masks = three_times(mask);
+  call.inputs.encoder_hidden_states = images;
+  call.inputs.encoder_attention_mask = masks;
+  const auto copied = model.forward(call.inputs);
+  expect_equal(shared.last_hidden_state, copied.last_hidden_state);
+  for (std::size_t i = 0; i < 2; ++i) {
+    expect_equal(shared.cross_attentions.at(i), copied.cross_attentions.at(i));
   }
 }
 
@@ -166,7 +198,7 @@ TEST(InstructBlipQFormerModel, ComputesInBFloat16) {
                expected["qformer.text.last_hidden_state"], 0.05);
 }
 
-TEST(InstructBlipQFormerModel, ATextThatIsAllPaddingGivesZeros) {
+TEST(InstructBlipQFormerModel, TextThatIsAllPaddingGivesZeros) {
   const Fixture expected("instructblip/opt/expected");
   QFormerCase call(expected, "qformer.text_only.");
   const Tensor nothing(DType::Int64, {3, 6});
@@ -185,27 +217,34 @@ void expect_input_error(const Change& change, std::string_view text) {
   expect_error<InputError>([&] { model.forward(call.inputs); }, {text});
 }
 
-TEST(InstructBlipQFormerModel, RefusesArgumentsThatDoNotFit) {
+TEST(InstructBlipQFormerModel, RejectsArgumentsThatDoNotFitTogether) {
   expect_input_error([](auto& in) { in.input_ids = in.query_embeds = {}; },
-                     "You have to specify query_embeds when input_ids is None");
+                     "query_embeds is required when input_ids is not given");
   expect_input_error([](auto& in) { in.encoder_hidden_states = {}; },
-                     "encoder_hidden_states must be given");
+                     "encoder_hidden_states is required when query_embeds is given");
   const Tensor width(DType::Float32, {3, 4, 15}), two(DType::Float32, {2, 4, 16});
   expect_input_error([&](auto& in) { in.query_embeds = width; }, "[3, 4, 15], expected");
   expect_input_error([&](auto& in) { in.query_embeds = two; }, "[3, queries, 16]");
   expect_input_error([&](auto& in) { in.encoder_hidden_states = two; }, "[3, positions, 24]");
   const Tensor mask(DType::Int64, {3, 6});
-  expect_input_error([&](auto& in) { in.attention_mask = mask; }, "expected an integer type");
-  expect_input_error([&](auto& in) { in.encoder_attention_mask = mask; }, "[3, 5]");
-  expect_input_error([&](auto& in) { in.input_ids = width; }, "input_ids is of type");
+  expect_input_error([&](auto& in) { in.attention_mask = mask; },
+                     "attention_mask has the shape [3, 6], expected [3, 10]");
+  expect_input_error([&](auto& in) { in.encoder_attention_mask = mask; },
+                     "encoder_attention_mask has the shape [3, 6], expected [3, 5]");
+  const Tensor floats(DType::Float32, {3, 10});
+  expect_input_error([&](auto& in) { in.attention_mask = floats; }, "expected an integer type");
+  expect_input_error([&](auto& in) { in.input_ids = width; }, "input_ids has type float32");
   const Tensor odd(std::vector<std::int64_t>(30, 2), {3, 10});
-  expect_input_error([&](auto& in) { in.attention_mask = odd; }, "holds 2, expected 0 or 1");
+  expect_input_error([&](auto& in) { in.attention_mask = odd; },
+                     "attention_mask[0][0] is 2, expected 0 or 1");
   const Tensor large(std::vector<std::int64_t>(18, 50), {3, 6});
   expect_input_error([&](auto& in) { in.input_ids = large; },
-                     "input_ids[0][0] is 50, expected an id from 0 to 49");
-  expect_input_error([&](auto& in) { in.position_ids = large; }, "max_position_embeddings (16)");
+                     "input_ids[0][0] is 50, expected 0 or more and less than 50");
+  expect_input_error([&](auto& in) { in.position_ids = large; },
+                     "less than 16, max_position_embeddings; shorten the instruction");
   const Tensor three(DType::Int64, {3, 3});
-  expect_input_error([&](auto& in) { in.position_ids = three; }, "position_ids");
+  expect_input_error([&](auto& in) { in.position_ids = three; },
+                     "position_ids has the shape [3, 3], expected [3, 6]");
   const Tensor longer(DType::Int64, {3, 17});
   expect_input_error([&](auto& in) { in.input_ids = longer, in.attention_mask = {}; },
                      "the position of input_ids[0][16] is 16");
@@ -215,7 +254,7 @@ TEST(InstructBlipQFormerModel, RefusesArgumentsThatDoNotFit) {
         in = {};
         in.input_ids = none;
       },
-      "");
+      "the batch is empty");
 }
 
 }  // namespace

@@ -6,11 +6,10 @@
 #include <limits>
 
 #include "instructblip/configuration/configuration_opt.h"
-#include "instructblip/models/folder_check.h"
 #include "instructblip/processing/processing_instructblip.h"
+#include "instructblip/tasks/folder_check.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "models/instructblip_testing.h"
-#include "models/prompt_embedding.h"
 
 namespace instructblip::testing {
 namespace {
@@ -151,9 +150,9 @@ TEST_P(InstructBlipForward, PrecomputedFeaturesGiveTheBitsOfPixels) {
   inputs.mm_encoder_outputs = &features;
   expect_equal(model().forward(inputs).logits, logits);
 
-  const ImageFeatures encoded = model().encode_image(call.inputs.pixel_values);
+  const VisionFeatures encoded = model().encode_image(call.inputs.pixel_values);
   inputs.mm_encoder_outputs = nullptr;
-  inputs.image_features = &encoded;
+  inputs.vision_features = &encoded;
   expect_equal(model().forward(inputs).logits, logits);
 }
 
@@ -256,8 +255,8 @@ TEST_P(InstructBlipForward, TheBareModelGivesTheStatesOfAllItsPartsWhenAskedFor)
     EXPECT_TRUE(fixture.has(prefix + "0"));
     EXPECT_FALSE(fixture.has(prefix + std::to_string(found.size())));
   };
-  const Tensor mask = detail::columns_before(model().config().num_query_tokens, 1,
-                                             call.tensors.at("qformer_attention_mask"));
+  const Tensor mask = prepend_columns(call.tensors.at("qformer_attention_mask"),
+                                      model().config().num_query_tokens, 1);
   expect_list(output.vision_outputs.hidden_states, "vision_outputs.hidden_states", {});
   expect_list(output.vision_outputs.attentions, "vision_outputs.attentions", {});
   expect_list(output.qformer_outputs.hidden_states, "qformer_outputs.hidden_states", mask);

@@ -1,8 +1,9 @@
-// InstructBlipVisionModel against the reference's values (tests/reference/instructblip.py).
+// Compares InstructBlipVisionModel with the reference (tests/reference/instructblip.py).
 #include "instructblip/models/modeling_instructblip_vision.h"
 
 #include "instructblip/core/threads.h"
 #include "support/compare.h"
+#include "support/expect_error.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 
@@ -24,7 +25,7 @@ Tensor image_of(const Tensor& images, Index i) {
                                     {1, shape[1], shape[2], shape[3]}));
 }
 
-TEST(InstructBlipVisionModel, GivesTheReferencesStatesAndAttentions) {
+TEST(InstructBlipVisionModel, MatchesTheReferencesStatesAndAttentions) {
   const Fixture expected("instructblip/opt/expected");
   const auto output = load("opt").forward(
       expected["vision.pixel_values"], {.output_hidden_states = true, .output_attentions = true});
@@ -40,7 +41,7 @@ TEST(InstructBlipVisionModel, GivesTheReferencesStatesAndAttentions) {
   }
 }
 
-TEST(InstructBlipVisionModel, ListsStayEmptyUnlessAskedFor) {
+TEST(InstructBlipVisionModel, RecordsNothingUnlessRequested) {
   const Fixture expected("instructblip/opt/expected");
   const auto output = load("opt").forward(expected["vision.pixel_values"]);
   EXPECT_TRUE(output.hidden_states.empty());
@@ -48,7 +49,7 @@ TEST(InstructBlipVisionModel, ListsStayEmptyUnlessAskedFor) {
   expect_close(output.last_hidden_state, expected["vision.last_hidden_state"]);
 }
 
-TEST(InstructBlipVisionModel, InterpolatesPositionsForOtherSizes) {
+TEST(InstructBlipVisionModel, InterpolatesPositionsForOtherImageSizes) {
   const Fixture expected("instructblip/opt/expected");
   const auto model = load("opt");
   for (const char* size : {"24x16", "13x22", "8x8", "32x8", "17x17", "20x37"}) {
@@ -60,13 +61,13 @@ TEST(InstructBlipVisionModel, InterpolatesPositionsForOtherSizes) {
   }
 }
 
-TEST(InstructBlipVisionModel, TakesAnotherShapeOfAsManyPatchesAsItIs) {
+TEST(InstructBlipVisionModel, AcceptsAnotherShapeWithTheSameNumberOfPatches) {
   const Fixture expected("instructblip/opt/expected");
   const auto output = load("opt").forward(expected["vision.32x8.pixel_values"]);
   expect_close(output.last_hidden_state, expected["vision.32x8.plain.last_hidden_state"]);
 }
 
-TEST(InstructBlipVisionModel, LoadsFromAFolderOfItsOwnWithoutBiasOfQueryKeyValue) {
+TEST(InstructBlipVisionModel, LoadsFromItsOwnFolderWithoutAQkvBias) {
   const LogCapture log;
   const Fixture expected("instructblip/vision/expected");
   const auto output = load("vision").forward(expected["pixel_values"]);
@@ -75,7 +76,7 @@ TEST(InstructBlipVisionModel, LoadsFromAFolderOfItsOwnWithoutBiasOfQueryKeyValue
   EXPECT_TRUE(log.messages().empty());
 }
 
-TEST(InstructBlipVisionModel, LoadsFromAWholeCheckpointWithoutAWarning) {
+TEST(InstructBlipVisionModel, LoadsFromAWholeCheckpointWithoutWarnings) {
   const LogCapture log;
   load("llama");
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
@@ -113,15 +114,11 @@ TEST(InstructBlipVisionModel, ComputesInBFloat16) {
 
 void expect_input_error(const InstructBlipVisionModel& model, const Tensor& pixels,
                         const VisionForwardOptions& options, std::string_view text) {
-  try {
-    model.forward(pixels, options);
-    ADD_FAILURE() << "no error for " << to_string(pixels.shape());
-  } catch (const InputError& error) {
-    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
-  }
+  SCOPED_TRACE(to_string(pixels.shape()));
+  expect_error<InputError>([&] { model.forward(pixels, options); }, {text});
 }
 
-TEST(InstructBlipVisionModel, RefusesPixelsThatDoNotFit) {
+TEST(InstructBlipVisionModel, RejectsPixelsOfTheWrongShape) {
   const auto model = load("opt");
   const auto pixels = [](Shape shape) { return Tensor(DType::Float32, std::move(shape)); };
   expect_input_error(model, pixels({1, 3, 24, 16}), {},
@@ -138,18 +135,13 @@ TEST(InstructBlipVisionModel, RefusesPixelsThatDoNotFit) {
   expect_input_error(model, Tensor(DType::Int64, {1, 3, 16, 16}), {}, "int64");
 }
 
-TEST(InstructBlipVisionModel, NamesMissingTensorsOfACheckpoint) {
+TEST(InstructBlipVisionModel, NamesTheTensorsMissingFromACheckpoint) {
   const auto config = InstructBlipVisionConfig::from_pretrained(checkpoint_folder("vision"));
   const Weights weights = Weights::from_tensors({});
   const InstructBlipVisionModel model(weights["vision_model"], config);
-  try {
-    weights.finish();
-    ADD_FAILURE() << "no error";
-  } catch (const CheckpointError& error) {
-    const std::string text = error.what();
-    EXPECT_NE(text.find("vision_model.embeddings.class_embedding"), std::string::npos) << text;
-    EXPECT_NE(text.find("vision_model.post_layernorm.bias"), std::string::npos) << text;
-  }
+  expect_error<CheckpointError>(
+      [&] { weights.finish(); },
+      {"vision_model.embeddings.class_embedding", "vision_model.post_layernorm.bias"});
 }
 
 }  // namespace

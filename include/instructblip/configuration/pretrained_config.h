@@ -59,6 +59,13 @@ class INSTRUCTBLIP_EXPORT PretrainedConfig {
   virtual void check(const std::string& where) const = 0;
 };
 
+/// The configuration, after `validate()`: for a model's initialiser list. Throws ConfigError.
+template <class Config>
+Config validated(Config config) {
+  config.validate();
+  return config;
+}
+
 /// The activation functions that a configuration may name ("gelu", "relu", "silu", ...).
 INSTRUCTBLIP_EXPORT std::span<const std::string_view> activation_names();
 

@@ -38,9 +38,15 @@ struct TensorView {
   /// Size of one dimension, which must exist; negative counts from the end.
   Index dim(Index i) const { return shape[static_cast<std::size_t>(i < 0 ? i + rank() : i)]; }
   Index rank() const { return static_cast<Index>(shape.size()); }
-  /// Number of elements; 0 for a view that was made without anything.
+  /// Whether it was given: a default-constructed view was not. A tensor without elements has no
+  /// data, but a shape.
+  bool has_value() const { return data != nullptr || rank() > 0; }
+  /// Number of elements; 0 for a default-constructed view.
   INSTRUCTBLIP_EXPORT Index size() const;
   INSTRUCTBLIP_EXPORT bool is_contiguous() const;
+  /// The indices [begin, begin + count) of one dimension, as torch.narrow; negative `dim` counts
+  /// from the end. No element is copied. Throws InputError if they lie outside.
+  INSTRUCTBLIP_EXPORT TensorView narrow(Index dim, Index begin, Index count) const;
 };
 
 /// A view together with what keeps its memory alive (a mapped checkpoint, a Tensor). A view without
@@ -106,6 +112,9 @@ class INSTRUCTBLIP_EXPORT Tensor {
   const void* raw() const { return data_.get(); }
 
   TensorView view() const { return {raw(), dtype_, shape_}; }
+  TensorView narrow(Index dim, Index begin, Index count) const {
+    return view().narrow(dim, begin, count);
+  }
   operator TensorView() const { return view(); }  // NOLINT: a tensor is usable wherever a view is
 
   /// A copy of the elements under another shape; one dimension may be -1. Throws InputError if the
@@ -202,6 +211,20 @@ class INSTRUCTBLIP_EXPORT Matrix {
   MutableMatrixView view_;
   std::size_t bytes_ = 0;
 };
+
+/// `count` columns of `value` in front of an int64 matrix. Throws InputError on another type.
+INSTRUCTBLIP_EXPORT Tensor prepend_columns(const Tensor& matrix, Index count, std::int64_t value);
+
+/// The rows of a float32 tensor [..., cols], all leading dimensions taken as rows. Throws
+/// InputError on another type.
+inline MatrixView as_rows(const Tensor& tensor) {
+  const Index cols = tensor.dim(-1);
+  return {tensor.data<float>(), DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols};
+}
+inline MutableMatrixView as_rows(Tensor& tensor) {
+  const Index cols = tensor.dim(-1);
+  return {tensor.data<float>(), DType::Float32, cols == 0 ? 0 : tensor.size() / cols, cols, cols};
+}
 
 template <class T>
 Tensor::Tensor(const std::vector<T>& values, Shape shape)

@@ -1,4 +1,5 @@
-// What generation needs of a language model: embed ids, hold a cache, give logits.
+// LanguageModel: what generation and the facade need of a language model. It embeds ids, keeps a
+// cache and gives logits; `forward` is the reference's, over a padded batch.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,11 @@
 #include <span>
 #include <vector>
 
+#include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
+#include "instructblip/layers/padded_batch.h"
 #include "instructblip/layers/row_table.h"
+#include "instructblip/layers/state_recorder.h"
 
 namespace instructblip {
 
@@ -24,23 +28,11 @@ struct LanguageModelTraits {
   std::vector<std::int64_t> eos_token_id;
   std::optional<std::int64_t> pad_token_id;
   std::optional<std::int64_t> decoder_start_token_id;
-  /// Positions in `forward`: over the tokens that the attention mask keeps (OPT) instead of over
-  /// the columns (LLaMA). `generate` always counts the tokens that are kept.
+  /// Positions in `forward`: counted over the tokens that the attention mask keeps (OPT) instead of
+  /// over the columns (LLaMA). `generate` always counts the tokens that are kept.
   bool forward_positions_from_mask = false;
-};
-
-/// Which intermediate values a call keeps.
-struct ForwardCapture {
-  bool hidden_states = false;
-  bool attentions = false;
-};
-/// The values that were kept, empty if not asked for. Hidden states are [layer] -> [rows,
-/// hidden_size] over the ragged rows of the call, the embeddings first; attentions are
-/// [layer][sequence] -> [heads, queries, keys].
-struct CapturedStates {
-  std::vector<Tensor> hidden_states;
-  std::vector<std::vector<Tensor>> attentions;
-  std::vector<std::vector<Tensor>> cross_attentions;
+  /// Without a head there are no logits (LlamaModel, OPTModel, T5Model).
+  bool has_head = true;
 };
 
 /// The state of one generation: cached keys and values, and for an encoder-decoder the encoder's
@@ -53,12 +45,10 @@ class DecoderState {
   virtual Index length(Index sequence) const = 0;
   /// New sequence i continues old sequence sources[i]; any number of new sequences.
   virtual void reorder(std::span<const Index> sources) = 0;
-  /// Forgets all but the first `length` positions of a sequence.
-  virtual void truncate(Index sequence, Index length) = 0;
-  /// Encoder-decoder: the encoder's last hidden state [rows, hidden_size] and captured values; else
+  /// Encoder-decoder: the encoder's last hidden state [rows, hidden_size] and recorded values; else
   /// nullptr.
-  virtual const Tensor* encoder_last_hidden_state() const { return nullptr; }
-  virtual const CapturedStates* encoder_states() const { return nullptr; }
+  virtual const Matrix* encoder_last_hidden_state() const { return nullptr; }
+  virtual const StateRecorder* encoder_states() const { return nullptr; }
 };
 
 /// Which rows of a `decode` get logits: the last of each sequence, all, or none.
@@ -70,13 +60,53 @@ struct DecodeOutput {
   /// float32.
   Tensor logits;
   /// [rows, embedding_size], after the final norm: what the head reads.
-  Tensor last_hidden_state;
-  CapturedStates states;
+  Matrix last_hidden_state;
+  StateRecorder states;
 };
 
-/// A language model with its head. Immutable: all methods are const and may run in several threads
-/// at once.
-class LanguageModel {
+/// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one that
+/// is left out was not given.
+struct LanguageModelInputs {
+  TensorView input_ids{};       // int64 [batch, length]; either this or inputs_embeds
+  TensorView attention_mask{};  // [batch, length], 1 or 0; default: all 1
+  /// Decoder-only: [batch, length] or [1, length]; default: as the model counts them.
+  TensorView position_ids{};
+  /// Encoder-decoder: int64 [batch, decoder length]; either this, decoder_inputs_embeds or labels.
+  TensorView decoder_input_ids{};
+  TensorView decoder_attention_mask{};  // [batch, decoder length], 1 or 0; default: all 1
+  TensorView inputs_embeds{};           // float32 [batch, length, embedding_size]
+  TensorView decoder_inputs_embeds{};   // float32 [batch, decoder length, embedding_size]
+  /// int64, -100 is not counted. Decoder-only: [batch, length], each position predicts the next
+  /// column's label. Encoder-decoder: [batch, decoder length], each decoder position predicts its
+  /// own label; without decoder ids they are made from the labels: the start id, then all but the
+  /// last label.
+  TensorView labels{};
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+};
+
+/// What `forward` returns: the fields of the reference's CausalLMOutputWithPast or Seq2SeqLMOutput
+/// (of a model without a head: of its BaseModelOutputWithPast or Seq2SeqModelOutput). The other
+/// kind's fields are empty, and so are lists that were not asked for. Masked positions hold zeros.
+struct LanguageModelOutputs {
+  std::optional<float> loss;  // given labels
+  Tensor logits;              // [batch, length, vocab_size]; empty without a head
+  Tensor last_hidden_state;   // [batch, length, embedding_size], after the final norm
+  /// Decoder-only: layers + 1; [0]: embeddings, the last: after the final norm.
+  std::vector<Tensor> hidden_states;
+  std::vector<Tensor> attentions;  // of each layer [batch, heads, length, length]
+  /// Encoder-decoder; `length` above is the decoder's then.
+  std::vector<Tensor> decoder_hidden_states;
+  std::vector<Tensor> decoder_attentions;
+  std::vector<Tensor> cross_attentions;  // of each layer [batch, heads, decoder length, length]
+  Tensor encoder_last_hidden_state;
+  std::vector<Tensor> encoder_hidden_states;
+  std::vector<Tensor> encoder_attentions;
+};
+
+/// A language model, with or without its head. Immutable: all methods are const and may run in
+/// several threads at once.
+class INSTRUCTBLIP_EXPORT LanguageModel {
  public:
   virtual ~LanguageModel() = default;
 
@@ -105,6 +135,15 @@ class LanguageModel {
   virtual DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
                               LogitsFor logits = LogitsFor::LastRow,
                               const ForwardCapture& capture = {}) const = 0;
+
+  /// The reference's forward over a padded batch, with logits if the model has a head. Throws
+  /// InputError, naming the argument, on ids outside the vocabulary, positions beyond the model's
+  /// table and shapes that do not fit.
+  LanguageModelOutputs forward(const LanguageModelInputs& inputs) const;
+  /// The same for prompts that are embedded already; input_ids, inputs_embeds, attention_mask and
+  /// position_ids of `inputs` are not read. Positions are those of `prompt.batch`.
+  LanguageModelOutputs forward(const EmbeddedBatch& prompt, const LanguageModelInputs& inputs,
+                               LogitsFor logits) const;
 };
 
 }  // namespace instructblip

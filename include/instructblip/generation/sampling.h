@@ -30,6 +30,8 @@ struct RandomNumbers {
 INSTRUCTBLIP_EXPORT std::vector<float> softmax(std::span<const float> scores);
 /// In place: x - max - log(sum of exp(x - max)).
 INSTRUCTBLIP_EXPORT void log_softmax(std::span<float> scores);
+/// log softmax(logits)[id], summed in double.
+INSTRUCTBLIP_EXPORT double log_probability(std::span<const float> logits, std::int64_t id);
 /// Index of the largest value; the first one where several are.
 INSTRUCTBLIP_EXPORT Index argmax(std::span<const float> scores);
 /// Indices of the `count` largest values (all if there are fewer), largest first, lower index first

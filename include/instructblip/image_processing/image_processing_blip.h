@@ -3,8 +3,10 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -95,7 +97,10 @@ class INSTRUCTBLIP_EXPORT BlipImageProcessor {
   /// `do_convert_rgb` is off. Float32; UInt8 if neither rescaled nor normalised. Throws InputError
   /// if there is no image or the options contradict each other, ImageError if images come out in
   /// different sizes.
-  Tensor preprocess(const std::vector<Image>& images, const ImagesKwargs& kwargs = {}) const;
+  Tensor preprocess(std::span<const Image> images, const ImagesKwargs& kwargs = {}) const;
+  Tensor preprocess(std::initializer_list<Image> images, const ImagesKwargs& kwargs = {}) const {
+    return preprocess({images.begin(), images.size()}, kwargs);
+  }
   Tensor operator()(const std::vector<Image>& images, const ImagesKwargs& kwargs = {}) const {
     return preprocess(images, kwargs);
   }

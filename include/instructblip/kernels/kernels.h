@@ -54,6 +54,19 @@ INSTRUCTBLIP_EXPORT void rms_norm(MatrixView x, const float* weight, float eps,
 /// x = activation(x), in place. Throws InputError unless x is float32.
 INSTRUCTBLIP_EXPORT void activate(MutableMatrixView x, Activation activation);
 
+/// y += x, element by element. x, y [rows, cols]. Throws InputError if the shapes do not fit.
+INSTRUCTBLIP_EXPORT void add_rows(MatrixView x, MutableMatrixView y);
+
+/// y[i] = x[rows[i]]. x [any, cols], y [rows.size(), cols], which must not overlap x. Throws
+/// InputError if the shapes do not fit or a row is out of range.
+INSTRUCTBLIP_EXPORT void gather_rows(MatrixView x, std::span<const Index> rows,
+                                     MutableMatrixView y);
+
+/// y[rows[i]] = x[i]; the other rows of y keep their values. x [rows.size(), cols], y [any, cols],
+/// which must not overlap x. Throws InputError if the shapes do not fit or a row is out of range.
+INSTRUCTBLIP_EXPORT void scatter_rows(MatrixView x, std::span<const Index> rows,
+                                      MutableMatrixView y);
+
 /// y[r] = table[ids[r]] as float32, y [ids, in_features]. Throws InputError naming the row and the
 /// id if one is outside the table.
 INSTRUCTBLIP_EXPORT void embedding_rows(const PreparedMatrix& table,

@@ -1,7 +1,8 @@
-// Who sees whom: from ragged rows and matrices or a cache to the sequences of an attention call.
+// Builds the AttentionSequence list of an attention call: self-, cross- and cached attention.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "instructblip/kernels/kernels.h"
@@ -10,68 +11,57 @@
 
 namespace instructblip {
 
-/// Rows see the rows of their own sequence: all of them, or with `causal` those up to themselves.
-/// keys, values [rows, width] (any stride) must outlive the result. key_valid [rows]: 0 where
-/// nobody may look, or nullptr.
+/// Each row attends to all rows of its own sequence. keys, values [rows, width] (any stride) must
+/// outlive the result. key_valid [rows]: 0 = masked out; nullptr: all valid.
 inline std::vector<AttentionSequence> self_attention(MatrixView keys, MatrixView values,
-                                                     const RowTable& rows, bool causal,
+                                                     const RowTable& rows,
                                                      const std::uint8_t* key_valid = nullptr) {
-  std::vector<AttentionSequence> sequences(static_cast<std::size_t>(rows.sequences()));
+  std::vector<AttentionSequence> sequences;
   for (Index s = 0; s < rows.sequences(); ++s) {
-    AttentionSequence& sequence = sequences[static_cast<std::size_t>(s)];
+    AttentionSequence& sequence = sequences.emplace_back();
     const Index begin = rows.begin(s);
     sequence.query_begin = begin;
     sequence.query_count = rows.count(s);
     sequence.keys = {{keys.row(begin), values.row(begin), rows.count(s), keys.stride}};
-    sequence.causal_offset = causal ? 0 : -1;
     if (key_valid != nullptr) sequence.key_valid = key_valid + begin;
   }
   return sequences;
 }
 
-/// The rows of `rows` see all rows of the same sequence in `key_rows` (text and image, decoder and
-/// encoder). keys, values [key rows, width] must outlive the result; key_valid [key rows] or
-/// nullptr.
+/// Each row of sequence s attends to all rows of sequence sources[s] of `key_rows` (text and image,
+/// decoder and encoder); without sources: to sequence s. keys, values [key rows, width] must
+/// outlive the result. key_valid [key rows]: 0 = masked out; nullptr: all valid.
 inline std::vector<AttentionSequence> cross_attention(MatrixView keys, MatrixView values,
                                                       const RowTable& rows,
                                                       const RowTable& key_rows,
-                                                      const std::uint8_t* key_valid = nullptr) {
-  std::vector<AttentionSequence> sequences =
-      self_attention(keys, values, key_rows, false, key_valid);
-  for (Index s = 0; s < key_rows.sequences(); ++s) {
-    sequences[static_cast<std::size_t>(s)].query_begin = rows.begin(s);
-    sequences[static_cast<std::size_t>(s)].query_count = rows.count(s);
+                                                      const std::uint8_t* key_valid = nullptr,
+                                                      std::span<const Index> sources = {}) {
+  std::vector<AttentionSequence> sequences;
+  for (Index s = 0; s < rows.sequences(); ++s) {
+    AttentionSequence& sequence = sequences.emplace_back();
+    const Index source = sources.empty() ? s : sources[static_cast<std::size_t>(s)];
+    const Index begin = key_rows.begin(source);
+    sequence.query_begin = rows.begin(s);
+    sequence.query_count = rows.count(s);
+    sequence.keys = {{keys.row(begin), values.row(begin), key_rows.count(source), keys.stride}};
+    if (key_valid != nullptr) sequence.key_valid = key_valid + begin;
   }
   return sequences;
 }
 
-/// Rows that were just written to a cache see everything cached for their sequence, causally: each
-/// up to its own position. With `causal` false they see all of it (an encoder's keys in a cache).
+/// Rows that were just written to a cache attend to everything cached for their sequence up to and
+/// including their own position.
 inline std::vector<AttentionSequence> cached_attention(const KvCache& cache, Index layer,
-                                                       const RowTable& rows, bool causal = true) {
-  std::vector<AttentionSequence> sequences(static_cast<std::size_t>(rows.sequences()));
+                                                       const RowTable& rows) {
+  std::vector<AttentionSequence> sequences;
   for (Index s = 0; s < rows.sequences(); ++s) {
-    AttentionSequence& sequence = sequences[static_cast<std::size_t>(s)];
+    AttentionSequence& sequence = sequences.emplace_back();
     sequence.query_begin = rows.begin(s);
     sequence.query_count = rows.count(s);
     sequence.keys = cache.spans(layer, s);
-    sequence.causal_offset = causal ? cache.length(s) - rows.count(s) : -1;
+    sequence.causal_offset = cache.length(s) - rows.count(s);
   }
   return sequences;
-}
-
-/// Makes room for the probabilities of each sequence, [num_heads, queries, keys], and asks the call
-/// to fill it.
-inline std::vector<Tensor> capture_probabilities(std::vector<AttentionSequence>& sequences,
-                                                 Index num_heads) {
-  std::vector<Tensor> captured;
-  for (AttentionSequence& sequence : sequences) {
-    Index keys = 0;
-    for (const KeyValueSpan& span : sequence.keys) keys += span.count;
-    captured.emplace_back(DType::Float32, Shape{num_heads, sequence.query_count, keys});
-    sequence.probabilities = captured.back().data<float>();
-  }
-  return captured;
 }
 
 /// scaled_dot_product_attention into a new matrix [rows, num_heads * head_dim].

@@ -41,9 +41,6 @@ class INSTRUCTBLIP_EXPORT KvCache {
   /// (reorder), candidates (fork: {0, 0, 0}) and finished rows (select). Throws InputError if a
   /// source does not exist.
   void reorder(std::span<const Index> sources);
-  /// Forgets all but the first `length` positions of a sequence. Throws InputError if the sequence
-  /// does not exist or has fewer.
-  void truncate(Index sequence, Index length);
 
  private:
   struct Block {

@@ -30,6 +30,8 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
   PaddedBatch(Index batch, Index length, const TensorView& attention_mask = {},
               std::string_view argument = "attention_mask");
 
+  Index column(Index row) const { return columns[static_cast<std::size_t>(row)]; }
+
   /// Positions from a tensor [batch, length] or [1, length] instead of columns (`position_ids`).
   void use_positions(const TensorView& position_ids);
   /// Positions 0, 1, ... over the kept positions of each sequence alone.

@@ -2,7 +2,7 @@
 // AutoModelForCausalLM and AutoModelForSeq2SeqLM.
 //
 // A new one is a file that implements generation/language_model.h and one line in
-// auto_language_model-inl.h.
+// src/models/auto_language_model.cpp.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 #include "instructblip/configuration/text_config.h"
 #include "instructblip/core/export.h"
 #include "instructblip/generation/language_model.h"
-#include "instructblip/models/load_options.h"
+#include "instructblip/models/loading.h"
 
 namespace instructblip {
 

@@ -1,109 +1,182 @@
-// The Q-Former: a BERT whose learned queries look at the picture, given the instruction.
+// The Q-Former: a BERT whose learned queries read the image, guided by the instruction.
 // "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction Tuning",
 // https://arxiv.org/abs/2305.06500. Mirrors the second part of transformers'
 // models/instructblip/modeling_instructblip.py; the original is LAVIS'
 // models/blip2_models/Qformer.py.
 //
-// How it differs from BERT: query embeddings without positions stand in front of the text; every
-// cross_attention_frequency-th layer lets the queries, not the text, attend to the picture; queries
-// and text have feed-forward layers of their own.
+// How it differs from BERT: query embeddings without positions stand in front of the text; in every
+// cross_attention_frequency-th layer the queries, but not the text, attend to the image; queries
+// and text have separate feed-forward layers.
 //
-// Layers take ragged rows, [rows, hidden_size]: first the queries of all samples, then the texts of
-// all samples without their padding.
+// Layers take ragged rows, [rows, hidden_size]: the queries of a sample, then its text without
+// padding, sample after sample.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/configuration/configuration_instructblip.h"
-#include "instructblip/core/export.h"
-#include "instructblip/kernels/kernels.h"
+#include "instructblip/core/error.h"
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
-#include "instructblip/layers/row_table.h"
-#include "instructblip/models/load_options.h"
+#include "instructblip/layers/padded_batch.h"
+#include "instructblip/layers/state_recorder.h"
+#include "instructblip/models/loading.h"
+#include "instructblip/models/modeling_outputs.h"
 
 namespace instructblip {
 
-/// q: queries, t: text with padding, p: positions of the picture. Padded positions hold zeros.
-/// Lists are empty unless asked for.
-struct BaseModelOutputWithPoolingAndCrossAttentions {
-  Tensor last_hidden_state;           // [batch, q + t, hidden_size]
-  Tensor pooler_output;               // [batch, hidden_size], the first position
-  std::vector<Tensor> hidden_states;  // layers + 1; [0]: embeddings, the last: last_hidden_state
-  /// Self-attention of each layer [batch, heads, q + t, q + t] (the reference's list holds the
-  /// cross-attentions between them).
-  std::vector<Tensor> attentions;
-  std::vector<Tensor> cross_attentions;  // of each layer that has it [batch, heads, q, p]
-};
-
-/// Views of the caller's tensors; one without data is an argument that was not given.
+/// Views of the caller's tensors. q: queries, t: text with padding, p: positions of the image.
 struct InstructBlipQFormerInputs {
-  TensorView input_ids{};  // int64 [batch, t]; without: queries alone
-  /// [batch, q + t], 1 or 0; default: all 1. Text positions with 0 are not computed.
+  TensorView input_ids{};  // int64 [batch, t]; not given: queries only
+  /// [batch, q + t], 1 or 0 = masked out; default: all 1. Masked text is not computed.
   TensorView attention_mask{};
   TensorView position_ids{};  // int64 [batch, t] or [1, t]; default: 0, 1, ..., padding included
-  /// [batch, q, hidden_size], or [1, q, hidden_size] for all samples; without: text alone, which
-  /// does not look at the picture.
+  /// [batch, q, hidden_size], or [1, q, hidden_size] for all samples; not given: text only, which
+  /// does not attend to the image.
   TensorView query_embeds{};
-  /// The pictures [batch, p, encoder_hidden_size], or one for all samples.
+  /// The images [batch, p, encoder_hidden_size], or one image for all samples.
   TensorView encoder_hidden_states{};
-  TensorView encoder_attention_mask{};  // [pictures, p], 1 or 0; default: all 1
+  TensorView encoder_attention_mask{};  // [images, p], 1 or 0 = masked out; default: all 1
   bool output_hidden_states = false;
   bool output_attentions = false;  // cross-attentions too
 };
 
-/// The rows of one call: which sample and which column of the padded batch each belongs to.
-struct INSTRUCTBLIP_EXPORT QFormerRows {
-  Index batch = 0;
-  Index query_length = 0;
-  Index text_length = 0;       // with padding
-  RowTable text;               // kept text positions; row r of it is row query_rows() + r
-  std::vector<Index> columns;  // of each kept text position, in [0, text_length)
-  RowTable image;              // positions of the pictures
-  std::vector<std::uint8_t> query_valid;  // [batch * query_length], empty: all
-  std::vector<std::uint8_t> image_valid;  // [batch * p], empty: all
+namespace detail {
 
-  Index query_rows() const { return batch * query_length; }
-  Index rows() const { return query_rows() + text.rows(); }
-  /// [rows, width] -> [batch, query_length + text_length, width]; zeros for padding.
-  Tensor scatter(MatrixView values) const;
-};
+/// A mask [batch, length] as uint8, all 1 if it was not given. Throws InputError, naming
+/// `argument`, if it is invalid.
+inline Tensor qformer_mask(const TensorView& mask, Index batch, Index length,
+                           std::string_view argument) {
+  const PaddedBatch kept(batch, length, mask, argument);
+  Tensor valid(DType::UInt8, {batch, length});
+  for (Index b = 0; b < batch; ++b) {
+    for (Index r = kept.rows.begin(b); r < kept.rows.begin(b + 1); ++r) {
+      valid.at<std::uint8_t>({b, kept.column(r)}) = 1;
+    }
+  }
+  return valid;
+}
 
-/// Words with their positions behind the queries, normalised.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerEmbeddings {
- public:
-  InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config);
+}  // namespace detail
 
-  /// -> [rows, hidden_size].
-  Matrix operator()(const InstructBlipQFormerInputs& inputs, const QFormerRows& rows) const;
+/// The rows of one call, and which of them may be attended to.
+struct QFormerBatch {
+  PaddedBatch all;      // [batch, q + t]: all queries, and the text that the mask keeps
+  PaddedBatch queries;  // [batch, q]
+  PaddedBatch text;     // [batch, t], with its positions in the table
+  PaddedBatch image;    // [images, p]
+
+  std::vector<Index> query_rows, text_rows;  // of `all`
+  std::vector<std::uint8_t> key_valid;       // [rows of `all`], 0: a masked query
+  Tensor image_valid;                        // uint8 [images, p]
+  std::vector<Index> image_of;               // the image of each sample
+
+  /// From arguments that fit together. Throws InputError if a mask or position_ids is invalid.
+  explicit QFormerBatch(const InstructBlipQFormerInputs& inputs) {
+    const TensorView &ids = inputs.input_ids, &images = inputs.encoder_hidden_states;
+    const bool has_text = ids.has_value(), has_queries = inputs.query_embeds.has_value();
+    const Index query_length = has_queries ? inputs.query_embeds.dim(1) : 0;
+    const Index length = query_length + (has_text ? ids.dim(1) : 0);
+    const Index batch = has_text ? ids.dim(0) : std::max(inputs.query_embeds.dim(0), images.dim(0));
+    set_rows(detail::qformer_mask(inputs.attention_mask, batch, length, "attention_mask"),
+             query_length);
+    if (has_text && inputs.position_ids.has_value()) text.use_positions(inputs.position_ids);
+    if (!has_queries) return;
+    image = PaddedBatch(images.dim(0), images.dim(1));
+    image_valid = detail::qformer_mask(inputs.encoder_attention_mask, image.batch, image.length,
+                                       "encoder_attention_mask");
+    for (Index b = 0; b < batch; ++b) image_of.push_back(image.batch == 1 ? 0 : b);
+  }
 
  private:
-  void add_text(const InstructBlipQFormerInputs& inputs, const QFormerRows& rows,
-                MutableMatrixView text) const;
-
-  Embedding word_embeddings_, position_embeddings_;
-  LayerNorm layernorm_;
+  /// From a mask [batch, q + t]. Masked queries are computed, as in the reference, but nothing
+  /// attends to them.
+  void set_rows(const Tensor& mask, Index query_length) {
+    const Index batch = mask.dim(0), length = mask.dim(1), text_length = length - query_length;
+    Tensor computed = mask;
+    for (Index b = 0; b < batch; ++b) {
+      std::fill_n(computed.data<std::uint8_t>() + b * length, query_length, std::uint8_t{1});
+    }
+    // The columns of the text.
+    TensorView text_mask(mask.data<std::uint8_t>() + query_length, DType::UInt8,
+                         {batch, text_length});
+    text_mask.strides = {length, 1};
+    all = PaddedBatch(batch, length, computed);
+    queries = PaddedBatch(batch, query_length);
+    text = PaddedBatch(batch, text_length, text_mask);
+    for (Index b = 0; b < batch; ++b) {
+      for (Index r = all.rows.begin(b); r < all.rows.begin(b + 1); ++r) {
+        const Index column = all.column(r);
+        (column < query_length ? query_rows : text_rows).push_back(r);
+        key_valid.push_back(mask.at<std::uint8_t>({b, column}));
+      }
+    }
+  }
 };
 
-/// Self-attention over queries and text, or attention of the queries to the picture.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerMultiHeadAttention {
+/// Self-attention over queries and text, or cross-attention of the queries to the image.
+class InstructBlipQFormerMultiHeadAttention {
  public:
   InstructBlipQFormerMultiHeadAttention(const Weights& weights,
                                         const InstructBlipQFormerConfig& config,
-                                        bool is_cross_attention);
+                                        bool is_cross_attention)
+      : all_head_size_(config.hidden_size),
+        shape_{.num_heads = config.num_attention_heads,
+               .num_key_value_heads = config.num_attention_heads,
+               .head_dim = config.hidden_size / config.num_attention_heads,
+               .scale = 1.0f / std::sqrt(static_cast<float>(config.hidden_size /
+                                                            config.num_attention_heads))} {
+    const Linear::Part query{weights["query"], all_head_size_};
+    const Linear::Part key{weights["key"], all_head_size_};
+    const Linear::Part value{weights["value"], all_head_size_};
+    if (is_cross_attention) {
+      query_ = Linear({query}, config.hidden_size);
+      key_value_ = Linear({key, value}, config.encoder_hidden_size);
+    } else {
+      query_key_value_ = Linear({query, key, value}, config.hidden_size);
+    }
+  }
 
-  /// hidden_states [rows, hidden_size] -> the same shape. `attentions`, if given, becomes
-  /// [batch, heads, q + t, q + t].
-  Matrix operator()(MatrixView hidden_states, const QFormerRows& rows, Tensor* attentions) const;
-  /// The queries [query rows, hidden_size] and the picture [image rows, encoder_hidden_size] -> the
-  /// shape of the queries. `attentions`, if given, becomes [batch, heads, q, p].
-  Matrix operator()(MatrixView queries, MatrixView encoder_hidden_states, const QFormerRows& rows,
-                    Tensor* attentions) const;
+  /// Self-attention: hidden_states [rows, hidden_size] -> the same shape.
+  Matrix operator()(MatrixView hidden_states, const QFormerBatch& batch,
+                    StateRecorder& states) const {
+    const Matrix mixed = query_key_value_(hidden_states);
+    const MatrixView query_layer = mixed.view().middle_cols(0, all_head_size_);
+    const MatrixView key_layer = mixed.view().middle_cols(all_head_size_, all_head_size_);
+    const MatrixView value_layer = mixed.view().middle_cols(2 * all_head_size_, all_head_size_);
+
+    std::vector<AttentionSequence> sequences =
+        self_attention(key_layer, value_layer, batch.all.rows, batch.key_valid.data());
+    states.add_attentions(sequences, shape_.num_heads);
+    return attend(query_layer, shape_, sequences);
+  }
+
+  /// Cross-attention: queries [query rows, hidden_size] over encoder_hidden_states [image rows,
+  /// encoder_hidden_size] -> the shape of the queries.
+  Matrix operator()(MatrixView queries, MatrixView encoder_hidden_states, const QFormerBatch& batch,
+                    StateRecorder& states) const {
+    const Matrix query_layer = query_(queries);
+    const Matrix mixed = key_value_(encoder_hidden_states);
+    const MatrixView key_layer = mixed.view().middle_cols(0, all_head_size_);
+    const MatrixView value_layer = mixed.view().middle_cols(all_head_size_, all_head_size_);
+
+    std::vector<AttentionSequence> sequences =
+        cross_attention(key_layer, value_layer, batch.queries.rows, batch.image.rows,
+                        batch.image_valid.data<std::uint8_t>(), batch.image_of);
+    states.add_cross_attentions(sequences, shape_.num_heads);
+    return attend(query_layer, shape_, sequences);
+  }
 
  private:
   Index all_head_size_;
@@ -112,16 +185,20 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerMultiHeadAttention {
   Linear query_, key_value_;  // cross-attention
 };
 
-/// LayerNorm(dense(x) + input): what ends an attention block (SelfOutput) and a feed-forward block
-/// (Output).
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerOutput {
+/// LayerNorm(dense(x) + input): the end of an attention block (the reference's SelfOutput) and of a
+/// feed-forward block (Output).
+class InstructBlipQFormerOutput {
  public:
   InstructBlipQFormerOutput(const Weights& weights, Index in_features,
-                            const InstructBlipQFormerConfig& config);
+                            const InstructBlipQFormerConfig& config)
+      : dense_(weights["dense"], in_features, config.hidden_size),
+        LayerNorm_(weights["LayerNorm"], config.hidden_size, config.layer_norm_eps) {}
 
-  /// result may be input_tensor.
-  void operator()(MatrixView hidden_states, MatrixView input_tensor,
-                  MutableMatrixView result) const;
+  /// hidden_states [rows, in_features], input_tensor [rows, hidden_size], which becomes the result.
+  void operator()(MatrixView hidden_states, MutableMatrixView input_tensor) const {
+    dense_(hidden_states, input_tensor, {.residual = input_tensor});
+    LayerNorm_(input_tensor, input_tensor);
+  }
 
  private:
   Linear dense_;
@@ -129,17 +206,23 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerOutput {
 };
 
 /// An attention block with the norm that ends it.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerAttention {
+class InstructBlipQFormerAttention {
  public:
   InstructBlipQFormerAttention(const Weights& weights, const InstructBlipQFormerConfig& config,
-                               bool is_cross_attention = false);
+                               bool is_cross_attention = false)
+      : attention_(weights["attention"], config, is_cross_attention),
+        output_(weights["output"], config.hidden_size, config) {}
 
-  /// hidden_states [rows, hidden_size], in place.
-  void operator()(MutableMatrixView hidden_states, const QFormerRows& rows,
-                  Tensor* attentions) const;
-  /// queries [query rows, hidden_size], in place.
+  /// Self-attention: hidden_states [rows, hidden_size], in place.
+  void operator()(MutableMatrixView hidden_states, const QFormerBatch& batch,
+                  StateRecorder& states) const {
+    output_(attention_(hidden_states, batch, states), hidden_states);
+  }
+  /// Cross-attention: queries [query rows, hidden_size], in place.
   void operator()(MutableMatrixView queries, MatrixView encoder_hidden_states,
-                  const QFormerRows& rows, Tensor* attentions) const;
+                  const QFormerBatch& batch, StateRecorder& states) const {
+    output_(attention_(queries, encoder_hidden_states, batch, states), queries);
+  }
 
  private:
   InstructBlipQFormerMultiHeadAttention attention_;
@@ -147,74 +230,251 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerAttention {
 };
 
 /// act(dense(x)): [rows, hidden_size] -> [rows, intermediate_size].
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerIntermediate {
+class InstructBlipQFormerIntermediate {
  public:
-  InstructBlipQFormerIntermediate(const Weights& weights, const InstructBlipQFormerConfig& config);
-  Matrix operator()(MatrixView hidden_states) const;
+  InstructBlipQFormerIntermediate(const Weights& weights, const InstructBlipQFormerConfig& config)
+      : dense_(weights["dense"], config.hidden_size, config.intermediate_size),
+        intermediate_act_fn_(activation_from_name(config.hidden_act)) {}
+
+  Matrix operator()(MatrixView hidden_states) const {
+    return dense_(hidden_states, {.activation = intermediate_act_fn_});
+  }
 
  private:
   Linear dense_;
   Activation intermediate_act_fn_;
 };
 
-/// Self-attention over queries and text, in every cross_attention_frequency-th layer the queries'
-/// attention to the picture, and a feed-forward each for queries and text.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerLayer {
+/// Self-attention over queries and text; in every cross_attention_frequency-th layer
+/// cross-attention of the queries to the image; separate feed-forwards for queries and text.
+class InstructBlipQFormerLayer {
  public:
   InstructBlipQFormerLayer(const Weights& weights, const InstructBlipQFormerConfig& config,
-                           Index layer_idx);
+                           Index layer_idx)
+      : attention_(weights["attention"], config),
+        intermediate_(weights["intermediate"], config),
+        output_(weights["output"], config.intermediate_size, config),
+        intermediate_query_(weights["intermediate_query"], config),
+        output_query_(weights["output_query"], config.intermediate_size, config) {
+    if (layer_idx % config.cross_attention_frequency == 0) {
+      crossattention_.emplace(weights["crossattention"], config, true);
+    }
+  }
 
-  /// hidden_states [rows, hidden_size], in place; attentions go to `output` where they were asked
-  /// for. encoder_hidden_states [image rows, encoder_hidden_size], empty only without queries.
-  void operator()(MutableMatrixView hidden_states, const QFormerRows& rows,
-                  MatrixView encoder_hidden_states, bool output_attentions,
-                  BaseModelOutputWithPoolingAndCrossAttentions& output) const;
-
-  bool has_cross_attention() const { return crossattention_.has_value(); }
+  /// hidden_states [rows, hidden_size], in place. encoder_hidden_states [image rows,
+  /// encoder_hidden_size]; may be empty if there are no queries.
+  void operator()(MutableMatrixView hidden_states, MatrixView encoder_hidden_states,
+                  const QFormerBatch& batch, StateRecorder& states) const {
+    attention_(hidden_states, batch, states);
+    if (!batch.query_rows.empty()) {
+      Matrix queries(batch.queries.rows.rows(), hidden_states.cols);
+      gather_rows(hidden_states, batch.query_rows, queries);
+      if (crossattention_) (*crossattention_)(queries, encoder_hidden_states, batch, states);
+      feed_forward_chunk_query(queries);
+      scatter_rows(queries, batch.query_rows, hidden_states);
+    }
+    if (!batch.text_rows.empty()) {
+      Matrix text(batch.text.rows.rows(), hidden_states.cols);
+      gather_rows(hidden_states, batch.text_rows, text);
+      feed_forward_chunk(text);
+      scatter_rows(text, batch.text_rows, hidden_states);
+    }
+  }
 
  private:
+  void feed_forward_chunk(MutableMatrixView text) const { output_(intermediate_(text), text); }
+  void feed_forward_chunk_query(MutableMatrixView queries) const {
+    output_query_(intermediate_query_(queries), queries);
+  }
+
   InstructBlipQFormerAttention attention_;
   std::optional<InstructBlipQFormerAttention> crossattention_;
-  InstructBlipQFormerIntermediate intermediate_;  // of the text
+  InstructBlipQFormerIntermediate intermediate_;
   InstructBlipQFormerOutput output_;
-  InstructBlipQFormerIntermediate intermediate_query_;  // of the queries
+  InstructBlipQFormerIntermediate intermediate_query_;
   InstructBlipQFormerOutput output_query_;
 };
 
-/// The layers one after the other.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerEncoder {
+/// The layers, one after the other.
+class InstructBlipQFormerEncoder {
  public:
-  InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config);
+  InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config) {
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      layer_.emplace_back(weights["layer"][i], config, i);
+    }
+  }
 
-  /// hidden_states [rows, hidden_size], in place; what `inputs` ask for goes to `output`.
-  void operator()(Matrix& hidden_states, const QFormerRows& rows, MatrixView encoder_hidden_states,
-                  const InstructBlipQFormerInputs& inputs,
-                  BaseModelOutputWithPoolingAndCrossAttentions& output) const;
+  /// hidden_states [rows, hidden_size], in place.
+  void operator()(Matrix& hidden_states, MatrixView encoder_hidden_states,
+                  const QFormerBatch& batch, StateRecorder& states) const {
+    states.add_hidden_states(hidden_states);
+    for (const InstructBlipQFormerLayer& layer_module : layer_) {
+      layer_module(hidden_states, encoder_hidden_states, batch, states);
+      states.add_hidden_states(hidden_states);
+    }
+  }
 
  private:
   std::vector<InstructBlipQFormerLayer> layer_;
 };
 
-/// The whole Q-Former. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerModel {
+/// Queries as they are, words with position embeddings added; a norm over both.
+class InstructBlipQFormerEmbeddings {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`. Throws ConfigError for a
-  /// configuration that cannot be.
-  InstructBlipQFormerModel(const Weights& weights, const InstructBlipQFormerConfig& config);
+  InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config)
+      : word_embeddings_(weights["word_embeddings"], config.vocab_size, config.hidden_size),
+        position_embeddings_(weights["position_embeddings"], config.max_position_embeddings,
+                             config.hidden_size),
+        layernorm_(weights["layernorm"], config.hidden_size, config.layer_norm_eps) {}
+
+  /// -> [rows, hidden_size]. Throws InputError on an id or position outside its table.
+  Matrix operator()(const TensorView& input_ids, const TensorView& query_embeds,
+                    const QFormerBatch& batch) const {
+    Matrix embeddings(batch.all.rows.rows(), word_embeddings_.embedding_dim());
+    if (!batch.query_rows.empty()) {
+      const Matrix given = Matrix::from(Tensor::copy_of(query_embeds).to(DType::Float32));
+      for (Index r = 0; r < batch.queries.rows.rows(); ++r) {
+        const Index row = batch.query_rows[static_cast<std::size_t>(r)];
+        std::copy_n(given.row(r % given.rows()), given.cols(), embeddings.row(row));
+      }
+    }
+    if (!batch.text_rows.empty()) {
+      const std::vector<std::int64_t> words = batch.text.gather_ids(input_ids);
+      const std::vector<std::int64_t> positions(batch.text.rows.positions.begin(),
+                                                batch.text.rows.positions.end());
+      check_range(words, word_embeddings_, batch.text, "input_ids", "the size of the vocabulary");
+      check_range(positions, position_embeddings_, batch.text, "the position of input_ids",
+                  "max_position_embeddings; shorten the instruction");
+      Matrix text = word_embeddings_(words);
+      add_rows(position_embeddings_(positions), text);
+      scatter_rows(text, batch.text_rows, embeddings);
+    }
+    layernorm_(embeddings, embeddings);
+    return embeddings;
+  }
+
+ private:
+  /// Throws InputError, naming `argument` and what limits it, if an index is outside the table.
+  static void check_range(std::span<const std::int64_t> indices, const Embedding& table,
+                          const PaddedBatch& text, const char* argument, const char* limit) {
+    for (Index b = 0; b < text.batch; ++b) {
+      for (Index r = text.rows.begin(b); r < text.rows.begin(b + 1); ++r) {
+        const std::int64_t index = indices[static_cast<std::size_t>(r)];
+        if (index >= 0 && index < table.num_embeddings()) continue;
+        throw InputError("Q-Former: " + std::string(argument) + "[" + std::to_string(b) + "][" +
+                         std::to_string(text.column(r)) + "] is " + std::to_string(index) +
+                         ", expected 0 or more and less than " +
+                         std::to_string(table.num_embeddings()) + ", " + limit);
+      }
+    }
+  }
+
+  Embedding word_embeddings_, position_embeddings_;
+  LayerNorm layernorm_;
+};
+
+namespace detail {
+
+/// Throws InputError unless `tensor` is floating-point [batch or 1, any length,
+/// width]; batch 0: of any number.
+inline void check_qformer_states(const TensorView& tensor, const char* name, Index batch,
+                                 const char* length, Index width) {
+  if (is_floating_point(tensor.dtype) && tensor.rank() == 3 && tensor.dim(0) > 0 &&
+      tensor.dim(1) > 0 && tensor.dim(2) == width &&
+      (batch == 0 || tensor.dim(0) == batch || tensor.dim(0) == 1)) {
+    return;
+  }
+  throw InputError("Q-Former: " + std::string(name) + " has type " +
+                   std::string(name_of(tensor.dtype)) + " and shape " + to_string(tensor.shape) +
+                   ", expected floating-point [" + (batch == 0 ? "batch" : std::to_string(batch)) +
+                   ", " + length + ", " + std::to_string(width) + "]");
+}
+
+/// Throws InputError unless the types and shapes of ids, queries and images fit together.
+inline void check_qformer_inputs(const InstructBlipQFormerInputs& inputs,
+                                 const InstructBlipQFormerConfig& config) {
+  const TensorView &ids = inputs.input_ids, &queries = inputs.query_embeds;
+  if (!ids.has_value() && !queries.has_value()) {
+    throw InputError("Q-Former: query_embeds is required when input_ids is not given");
+  }
+  if (ids.has_value() && (ids.rank() != 2 || is_floating_point(ids.dtype))) {
+    throw InputError("Q-Former: input_ids has type " + std::string(name_of(ids.dtype)) +
+                     " and shape " + to_string(ids.shape) +
+                     ", expected an integer type and [batch, length]");
+  }
+  if (ids.has_value() && (ids.dim(0) < 1 || (ids.dim(1) < 1 && !queries.has_value()))) {
+    throw InputError("Q-Former: the batch is empty: input_ids has shape " + to_string(ids.shape));
+  }
+  if (!queries.has_value()) return;
+  if (!inputs.encoder_hidden_states.has_value()) {
+    throw InputError("Q-Former: encoder_hidden_states is required when query_embeds is given");
+  }
+  Index batch = ids.has_value() ? ids.dim(0) : 0;
+  check_qformer_states(queries, "query_embeds", batch, "queries", config.hidden_size);
+  if (!ids.has_value() && queries.dim(0) > 1) batch = queries.dim(0);
+  check_qformer_states(inputs.encoder_hidden_states, "encoder_hidden_states", batch, "positions",
+                       config.encoder_hidden_size);
+}
+
+}  // namespace detail
+
+/// The whole Q-Former. Immutable; safe to call from several threads.
+class InstructBlipQFormerModel {
+ public:
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
+  /// if the configuration is invalid.
+  InstructBlipQFormerModel(const Weights& weights, const InstructBlipQFormerConfig& config)
+      : config_(validated(config)),
+        embeddings_(weights["embeddings"], config),
+        encoder_(weights["encoder"], config) {}
   /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
   /// CheckpointError.
   static InstructBlipQFormerModel from_pretrained(const std::filesystem::path& path,
-                                                  const LoadOptions& options = {});
-
-  /// A sample gives the same bits alone and in any batch. Throws InputError if there are neither
-  /// ids nor queries, if there are queries without a picture, on ids outside the vocabulary, on
-  /// texts longer than max_position_embeddings and on shapes that do not fit.
-  BaseModelOutputWithPoolingAndCrossAttentions forward(
-      const InstructBlipQFormerInputs& inputs) const;
+                                                  const LoadOptions& options = {}) {
+    return detail::load_model<InstructBlipQFormerModel, InstructBlipQFormerConfig>(
+        path, options, {"", "qformer"}, "embeddings.layernorm.weight");
+  }
 
   const InstructBlipQFormerConfig& config() const { return config_; }
 
+  /// A sample gives the same bits alone and in any batch. Throws InputError if there are neither
+  /// ids nor queries, if there are queries but no image, on ids outside the vocabulary, on texts
+  /// longer than max_position_embeddings and on shapes that do not fit.
+  BaseModelOutputWithPoolingAndCrossAttentions forward(
+      const InstructBlipQFormerInputs& inputs) const {
+    detail::check_qformer_inputs(inputs, config_);
+    const QFormerBatch batch(inputs);
+    Matrix encoder_hidden_states;
+    if (inputs.query_embeds.has_value()) {
+      encoder_hidden_states = batch.image.gather(inputs.encoder_hidden_states);
+    }
+    Matrix hidden_states = embeddings_(inputs.input_ids, inputs.query_embeds, batch);
+    StateRecorder states;
+    states.capture = {inputs.output_hidden_states, inputs.output_attentions};
+    encoder_(hidden_states, encoder_hidden_states, batch, states);
+
+    BaseModelOutputWithPoolingAndCrossAttentions output;
+    output.last_hidden_state = batch.all.scatter(hidden_states);
+    output.pooler_output = first_positions(output.last_hidden_state);
+    output.hidden_states = batch.all.scatter(states.hidden_states);
+    output.attentions = batch.all.scatter_attentions(states.attentions, batch.all);
+    output.cross_attentions = batch.queries.scatter_attentions(
+        states.cross_attentions, PaddedBatch(batch.queries.batch, batch.image.length));
+    return output;
+  }
+
  private:
+  /// [batch, length, hidden_size] -> [batch, hidden_size].
+  static Tensor first_positions(const Tensor& last_hidden_state) {
+    std::vector<Index> rows;
+    for (Index b = 0; b < last_hidden_state.dim(0); ++b) {
+      rows.push_back(b * last_hidden_state.dim(1));
+    }
+    Tensor first(DType::Float32, {last_hidden_state.dim(0), last_hidden_state.dim(2)});
+    gather_rows(as_rows(last_hidden_state), rows, as_rows(first));
+    return first;
+  }
+
   InstructBlipQFormerConfig config_;
   InstructBlipQFormerEmbeddings embeddings_;
   InstructBlipQFormerEncoder encoder_;

@@ -3,80 +3,180 @@
 // https://arxiv.org/abs/2305.06500. Mirrors the first part of transformers'
 // models/instructblip/modeling_instructblip.py; the original is LAVIS' models/eva_vit.py.
 //
-// How it differs from CLIP's vision tower: queries, keys and values come from one linear layer, the
-// norm after the encoder is applied to all positions, and once more to the class position that is
-// returned as pooler_output.
+// How it differs from CLIP's vision tower: queries, keys and values come from one linear layer; the
+// norm after the encoder is applied to all positions, and a second time to the class position that
+// is returned as pooler_output.
 //
-// Layers take ragged rows, [rows, hidden_size]: the 1 + patches positions of all images one after
-// the other.
+// Layers take ragged rows, [rows, hidden_size]: the 1 + patches positions of each image, image
+// after image.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "instructblip/configuration/configuration_instructblip.h"
-#include "instructblip/core/export.h"
+#include "instructblip/core/error.h"
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
+#include "instructblip/layers/float_copy.h"
+#include "instructblip/layers/interpolate.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
-#include "instructblip/layers/row_table.h"
-#include "instructblip/models/load_options.h"
+#include "instructblip/layers/padded_batch.h"
+#include "instructblip/layers/state_recorder.h"
+#include "instructblip/models/loading.h"
+#include "instructblip/models/modeling_outputs.h"
 
 namespace instructblip {
 
-/// p: patches of an image. Lists are empty unless asked for.
-struct BaseModelOutputWithPooling {
-  Tensor last_hidden_state;  // [batch, 1 + p, hidden_size], after the final norm
-  Tensor pooler_output;      // [batch, hidden_size], the class position
-  /// layers + 1 of the shape of last_hidden_state; [0]: embeddings, the last: before the final
-  /// norm.
-  std::vector<Tensor> hidden_states;
-  std::vector<Tensor> attentions;  // of each layer [batch, heads, 1 + p, 1 + p]
-};
-
 /// What `InstructBlipVisionModel::forward` takes besides the pixels.
 struct VisionForwardOptions {
-  /// Interpolates the position table, so that pictures of another size than the trained one pass.
+  /// Interpolates the position table, so that images of other sizes than the trained one are valid.
   bool interpolate_pos_encoding = false;
   bool output_hidden_states = false;
   bool output_attentions = false;
 };
 
-/// Patches of the picture and a class position, with their positions added.
-class INSTRUCTBLIP_EXPORT InstructBlipVisionEmbeddings {
+/// The class position and the patches of each image, with position embeddings added.
+class InstructBlipVisionEmbeddings {
  public:
-  InstructBlipVisionEmbeddings(const Weights& weights, const InstructBlipVisionConfig& config);
+  InstructBlipVisionEmbeddings(const Weights& weights, const InstructBlipVisionConfig& config)
+      : embed_dim_(config.hidden_size),
+        image_size_(config.image_size),
+        patch_size_(config.patch_size),
+        grid_(config.image_size / config.patch_size),
+        class_embedding_(float_copy(weights["class_embedding"].get({1, 1, embed_dim_}))),
+        patch_bias_(float_copy(weights["patch_embedding"]["bias"].get({embed_dim_}))),
+        position_embedding_(
+            float_copy(weights["position_embedding"].get({1, 1 + grid_ * grid_, embed_dim_}))) {
+    const SharedTensor filters =
+        weights["patch_embedding"]["weight"].get({embed_dim_, 3, patch_size_, patch_size_});
+    const TensorView matrix(filters.data, filters.dtype,
+                            {embed_dim_, 3 * patch_size_ * patch_size_});
+    patch_embedding_ =
+        PreparedMatrix::prepare(SharedTensor(matrix, filters.owner), {.dtype = weights.dtype()});
+  }
 
-  /// pixel_values [batch, 3, height, width] -> [batch * (1 + patches), hidden_size]. What is left
-  /// over on the right and at the bottom of a picture is not seen. Throws InputError if the patches
-  /// are not as many as the position table has, unless it is interpolated.
-  Matrix operator()(const TensorView& pixel_values, bool interpolate_pos_encoding) const;
+  /// The position table [1 + patches, hidden_size] for images of this size in pixels: bicubic over
+  /// the patches; the class position stays as it is.
+  Tensor interpolate_pos_encoding(Index height, Index width) const {
+    if (height == width && height / patch_size_ == grid_) {
+      return position_embedding_.reshaped({1 + grid_ * grid_, embed_dim_});
+    }
+    const float* class_position = position_embedding_.data<float>();
+    const TensorView patch_positions(class_position + embed_dim_, DType::Float32,
+                                     {grid_, grid_, embed_dim_});
+    const Tensor interpolated =
+        interpolate_bicubic(patch_positions, height / patch_size_, width / patch_size_);
+    Tensor positions(DType::Float32, {1 + interpolated.size() / embed_dim_, embed_dim_});
+    float* patches = std::copy_n(class_position, embed_dim_, positions.data<float>());
+    std::copy_n(interpolated.data<float>(), interpolated.size(), patches);
+    return positions;
+  }
 
-  /// The position table [1 + patches, hidden_size] for pictures of this size in pixels: bicubic
-  /// (A = -0.75, no antialiasing) over the patches; the class position stays.
-  Tensor interpolate_pos_encoding(Index height, Index width) const;
+  /// pixel_values [batch, 3, height, width] -> [batch * (1 + patches), hidden_size]. Pixels right
+  /// of and below the last whole patch are ignored. Throws InputError unless there are as many
+  /// patches as the position table has, or the table is interpolated.
+  Matrix operator()(const TensorView& pixel_values, bool interpolate) const {
+    check(pixel_values, interpolate);
+    const Tensor pixels = Tensor::copy_of(pixel_values).to(DType::Float32);
+    const Index batch = pixels.dim(0), height = pixels.dim(2), width = pixels.dim(3);
+    const Matrix positions = Matrix::from(interpolate ? interpolate_pos_encoding(height, width)
+                                                      : position_embedding_.view());
+    const Index length = positions.rows();
+    const MatrixView class_position = positions.view().middle_rows(0, 1);
+    const MatrixView patch_positions = positions.view().middle_rows(1, length - 1);
+
+    Matrix embeddings(batch * length, embed_dim_);
+    for (Index b = 0; b < batch; ++b) {
+      const MutableMatrixView class_embeds = embeddings.view().middle_rows(b * length, 1);
+      std::copy_n(class_embedding_.data<float>(), embed_dim_, class_embeds.row(0));
+      add_rows(class_position, class_embeds);
+
+      const Matrix image = patches(pixels.data<float>() + b * 3 * height * width, height, width);
+      matmul(image, patch_embedding_, embeddings.view().middle_rows(b * length + 1, length - 1),
+             {.bias = patch_bias_.data<float>(), .residual = patch_positions});
+    }
+    return embeddings;
+  }
 
  private:
-  void check(const TensorView& pixel_values, bool interpolate) const;
-  /// One image [3, height, width] -> its patches [patches, 3 * patch_size * patch_size].
-  Matrix patches(const float* pixels, Index height, Index width) const;
+  void check(const TensorView& pixel_values, bool interpolate) const {
+    if (pixel_values.rank() != 4 || pixel_values.dim(0) < 1 || pixel_values.dim(1) != 3 ||
+        !is_floating_point(pixel_values.dtype)) {
+      throw InputError("pixel_values has type " + std::string(name_of(pixel_values.dtype)) +
+                       " and shape " + to_string(pixel_values.shape) +
+                       ", expected floating-point [batch, 3, height, width]");
+    }
+    const Index height = pixel_values.dim(2), width = pixel_values.dim(3);
+    const Index found = (height / patch_size_) * (width / patch_size_);
+    const std::string size = "pixel_values holds images of " + std::to_string(height) + " x " +
+                             std::to_string(width) + " pixels, expected ";
+    if (found < 1) {
+      throw InputError(size + "at least one patch of " + std::to_string(patch_size_) + " x " +
+                       std::to_string(patch_size_));
+    }
+    if (!interpolate && found != grid_ * grid_) {
+      const std::string side = std::to_string(image_size_);
+      throw InputError(size + side + " x " + side + " (" + std::to_string(grid_ * grid_) +
+                       " patches, found " + std::to_string(found) +
+                       "); resize the image, or set interpolate_pos_encoding");
+    }
+  }
 
-  Index embed_dim_, patch_size_, image_size_;
-  Index grid_;  // patches of a side of the trained picture
+  /// One image [3, height, width] -> its patches [patches, 3 * patch_size * patch_size].
+  Matrix patches(const float* pixels, Index height, Index width) const {
+    const Index rows = height / patch_size_, cols = width / patch_size_;
+    Matrix result(rows * cols, 3 * patch_size_ * patch_size_);
+    for (Index r = 0; r < result.rows(); ++r) {
+      float* out = result.row(r);
+      const Index top = r / cols * patch_size_, left = r % cols * patch_size_;
+      for (Index channel = 0; channel < 3; ++channel) {
+        for (Index y = 0; y < patch_size_; ++y) {
+          const float* from = pixels + (channel * height + top + y) * width + left;
+          out = std::copy_n(from, patch_size_, out);
+        }
+      }
+    }
+    return result;
+  }
+
+  Index embed_dim_, image_size_, patch_size_;
+  Index grid_;  // patches per side of an image of the trained size
   Tensor class_embedding_;
-  PreparedMatrix patch_embedding_;  // a convolution whose stride is its size: one product
+  PreparedMatrix patch_embedding_;  // a convolution whose stride is its size: a matrix product
   Tensor patch_bias_;
   Tensor position_embedding_;  // [1, 1 + grid * grid, hidden_size]
 };
 
-/// Multi-headed self-attention; every position sees every other of its image.
-class INSTRUCTBLIP_EXPORT InstructBlipAttention {
+/// Multi-headed self-attention; every position attends to all positions of its image.
+class InstructBlipAttention {
  public:
-  InstructBlipAttention(const Weights& weights, const InstructBlipVisionConfig& config);
+  InstructBlipAttention(const Weights& weights, const InstructBlipVisionConfig& config)
+      : embed_dim_(config.hidden_size),
+        shape_{
+            .num_heads = config.num_attention_heads,
+            .num_key_value_heads = config.num_attention_heads,
+            .head_dim = embed_dim_ / config.num_attention_heads,
+            .scale = 1.0f / std::sqrt(static_cast<float>(embed_dim_ / config.num_attention_heads))},
+        qkv_(weights["qkv"], embed_dim_, 3 * embed_dim_, config.qkv_bias),
+        projection_(weights["projection"], embed_dim_, embed_dim_) {}
 
-  /// residual += projection(attention(hidden_states)), both [rows, hidden_size]. `attentions`, if
-  /// given, becomes [batch, heads, positions, positions].
+  /// residual += projection(attention(hidden_states)), both [rows, hidden_size].
   void operator()(MatrixView hidden_states, const RowTable& rows, MutableMatrixView residual,
-                  Tensor* attentions) const;
+                  StateRecorder& states) const {
+    const Matrix mixed_qkv = qkv_(hidden_states);
+    const MatrixView query_states = mixed_qkv.view().middle_cols(0, embed_dim_);
+    const MatrixView key_states = mixed_qkv.view().middle_cols(embed_dim_, embed_dim_);
+    const MatrixView value_states = mixed_qkv.view().middle_cols(2 * embed_dim_, embed_dim_);
+
+    std::vector<AttentionSequence> sequences = self_attention(key_states, value_states, rows);
+    states.add_attentions(sequences, shape_.num_heads);
+    projection_(attend(query_states, shape_, sequences), residual, {.residual = residual});
+  }
 
  private:
   Index embed_dim_;
@@ -86,12 +186,17 @@ class INSTRUCTBLIP_EXPORT InstructBlipAttention {
 };
 
 /// fc2(act(fc1(x))).
-class INSTRUCTBLIP_EXPORT InstructBlipMLP {
+class InstructBlipMLP {
  public:
-  InstructBlipMLP(const Weights& weights, const InstructBlipVisionConfig& config);
+  InstructBlipMLP(const Weights& weights, const InstructBlipVisionConfig& config)
+      : activation_fn_(activation_from_name(config.hidden_act)),
+        fc1_(weights["fc1"], config.hidden_size, config.intermediate_size),
+        fc2_(weights["fc2"], config.intermediate_size, config.hidden_size) {}
 
   /// residual += the result for hidden_states [rows, hidden_size].
-  void operator()(MatrixView hidden_states, MutableMatrixView residual) const;
+  void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
+    fc2_(fc1_(hidden_states, {.activation = activation_fn_}), residual, {.residual = residual});
+  }
 
  private:
   Activation activation_fn_;
@@ -99,12 +204,20 @@ class INSTRUCTBLIP_EXPORT InstructBlipMLP {
 };
 
 /// Norms stand before attention and feed-forward.
-class INSTRUCTBLIP_EXPORT InstructBlipEncoderLayer {
+class InstructBlipEncoderLayer {
  public:
-  InstructBlipEncoderLayer(const Weights& weights, const InstructBlipVisionConfig& config);
+  InstructBlipEncoderLayer(const Weights& weights, const InstructBlipVisionConfig& config)
+      : self_attn_(weights["self_attn"], config),
+        layer_norm1_(weights["layer_norm1"], config.hidden_size, config.layer_norm_eps),
+        mlp_(weights["mlp"], config),
+        layer_norm2_(weights["layer_norm2"], config.hidden_size, config.layer_norm_eps) {}
 
   /// hidden_states [rows, hidden_size], in place.
-  void operator()(MutableMatrixView hidden_states, const RowTable& rows, Tensor* attentions) const;
+  void operator()(MutableMatrixView hidden_states, const RowTable& rows,
+                  StateRecorder& states) const {
+    self_attn_(layer_norm1_(hidden_states), rows, hidden_states, states);
+    mlp_(layer_norm2_(hidden_states), hidden_states);
+  }
 
  private:
   InstructBlipAttention self_attn_;
@@ -113,39 +226,79 @@ class INSTRUCTBLIP_EXPORT InstructBlipEncoderLayer {
   LayerNorm layer_norm2_;
 };
 
-/// The layers one after the other.
-class INSTRUCTBLIP_EXPORT InstructBlipEncoder {
+/// The layers, one after the other.
+class InstructBlipEncoder {
  public:
-  InstructBlipEncoder(const Weights& weights, const InstructBlipVisionConfig& config);
+  InstructBlipEncoder(const Weights& weights, const InstructBlipVisionConfig& config) {
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      layers_.emplace_back(weights["layers"][i], config);
+    }
+  }
 
-  /// hidden_states [rows, hidden_size], in place; what `options` ask for goes to `output`.
-  void operator()(Matrix& hidden_states, const RowTable& rows, const VisionForwardOptions& options,
-                  BaseModelOutputWithPooling& output) const;
+  /// hidden_states [rows, hidden_size], in place.
+  void operator()(Matrix& hidden_states, const RowTable& rows, StateRecorder& states) const {
+    states.add_hidden_states(hidden_states);
+    for (const InstructBlipEncoderLayer& encoder_layer : layers_) {
+      encoder_layer(hidden_states, rows, states);
+      states.add_hidden_states(hidden_states);
+    }
+  }
 
  private:
   std::vector<InstructBlipEncoderLayer> layers_;
 };
 
 /// The whole tower. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT InstructBlipVisionModel {
+class InstructBlipVisionModel {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`. Throws ConfigError for a
-  /// configuration that cannot be.
-  InstructBlipVisionModel(const Weights& weights, const InstructBlipVisionConfig& config);
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
+  /// if the configuration is invalid.
+  InstructBlipVisionModel(const Weights& weights, const InstructBlipVisionConfig& config)
+      : config_(validated(config)),
+        embeddings_(weights["embeddings"], config),
+        encoder_(weights["encoder"], config),
+        post_layernorm_(weights["post_layernorm"], config.hidden_size, config.layer_norm_eps) {}
   /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
   /// CheckpointError.
   static InstructBlipVisionModel from_pretrained(const std::filesystem::path& path,
-                                                 const LoadOptions& options = {});
-
-  /// pixel_values: floating-point [batch, 3, height, width], normalised as BlipImageProcessor does
-  /// it. An image gives the same bits alone and in any batch. Throws InputError on a shape that
-  /// does not fit.
-  BaseModelOutputWithPooling forward(const TensorView& pixel_values,
-                                     const VisionForwardOptions& options = {}) const;
+                                                 const LoadOptions& options = {}) {
+    return detail::load_model<InstructBlipVisionModel, InstructBlipVisionConfig>(
+        path, options, {"", "vision_model"}, "embeddings.class_embedding");
+  }
 
   const InstructBlipVisionConfig& config() const { return config_; }
 
+  /// pixel_values: floating-point [batch, 3, height, width], normalised as by BlipImageProcessor.
+  /// An image gives the same bits alone and in any batch. Throws InputError if the shape does not
+  /// fit.
+  BaseModelOutputWithPooling forward(const TensorView& pixel_values,
+                                     const VisionForwardOptions& options = {}) const {
+    Matrix hidden_states = embeddings_(pixel_values, options.interpolate_pos_encoding);
+    const Index images = pixel_values.dim(0), length = hidden_states.rows() / images;
+    const PaddedBatch batch(images, length);  // without padding
+    StateRecorder states;
+    states.capture = {options.output_hidden_states, options.output_attentions};
+    encoder_(hidden_states, batch.rows, states);
+    post_layernorm_(hidden_states, hidden_states);
+
+    BaseModelOutputWithPooling output;
+    output.last_hidden_state = batch.scatter(hidden_states);
+    output.pooler_output = pooled(hidden_states, batch.rows);
+    output.hidden_states = batch.scatter(states.hidden_states);
+    output.attentions = batch.scatter_attentions(states.attentions, batch);
+    return output;
+  }
+
  private:
+  /// The norm once more over the class position of each image.
+  Tensor pooled(MatrixView last_hidden_state, const RowTable& rows) const {
+    std::vector<Index> class_rows(rows.offsets.begin(), rows.offsets.end() - 1);
+    Matrix pooled_output(rows.sequences(), config_.hidden_size);
+    gather_rows(last_hidden_state, class_rows, pooled_output);
+    post_layernorm_(pooled_output, pooled_output);
+    return pooled_output.to_tensor();
+  }
+
   InstructBlipVisionConfig config_;
   InstructBlipVisionEmbeddings embeddings_;
   InstructBlipEncoder encoder_;

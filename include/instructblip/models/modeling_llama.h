@@ -5,35 +5,80 @@
 // Layers take ragged rows, [rows, hidden_size]: the positions of all sequences one after the other.
 #pragma once
 
-#include <filesystem>
-#include <memory>
+#include <cmath>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/configuration/configuration_llama.h"
-#include "instructblip/core/export.h"
-#include "instructblip/generation/language_model.h"
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
 #include "instructblip/layers/rotary.h"
-#include "instructblip/models/causal_lm_inputs.h"
-#include "instructblip/models/decoder_support.h"
-#include "instructblip/models/load_options.h"
-#include "instructblip/models/modeling_outputs.h"
+#include "instructblip/layers/state_recorder.h"
+#include "instructblip/models/language_model_base.h"
 
 namespace instructblip {
 
-/// Self-attention with rotary positions; several query heads may share a key head.
-class INSTRUCTBLIP_EXPORT LlamaAttention {
+/// down_proj(act(gate_proj(x)) * up_proj(x)).
+class LlamaMLP {
  public:
-  LlamaAttention(const Weights& weights, const LlamaConfig& config, Index layer_idx);
+  LlamaMLP(const Weights& weights, const LlamaConfig& config)
+      : gate_proj_(weights["gate_proj"], config.hidden_size, config.intermediate_size,
+                   config.mlp_bias),
+        up_proj_(weights["up_proj"], config.hidden_size, config.intermediate_size, config.mlp_bias),
+        down_proj_(weights["down_proj"], config.intermediate_size, config.hidden_size,
+                   config.mlp_bias),
+        act_fn_(activation_from_name(config.hidden_act)) {}
+
+  /// residual += the result for hidden_states [rows, hidden_size].
+  void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
+    const Matrix up = up_proj_(hidden_states);
+    const Matrix gated = gate_proj_(hidden_states, {.activation = act_fn_, .gate = up});
+    down_proj_(gated, residual, {.residual = residual});
+  }
+
+ private:
+  Linear gate_proj_, up_proj_, down_proj_;
+  Activation act_fn_;
+};
+
+/// Self-attention with rotary positions; several query heads may share a key head.
+class LlamaAttention {
+ public:
+  LlamaAttention(const Weights& weights, const LlamaConfig& config, Index layer_idx)
+      : shape_{.num_heads = config.num_attention_heads,
+               .num_key_value_heads = config.resolved_num_key_value_heads(),
+               .head_dim = config.resolved_head_dim(),
+               .scale = 1.0f / std::sqrt(static_cast<float>(config.resolved_head_dim()))},
+        layer_idx_(layer_idx),
+        qkv_proj_({{weights["q_proj"], shape_.num_heads * shape_.head_dim},
+                   {weights["k_proj"], shape_.num_key_value_heads * shape_.head_dim},
+                   {weights["v_proj"], shape_.num_key_value_heads * shape_.head_dim}},
+                  config.hidden_size, config.attention_bias),
+        o_proj_(weights["o_proj"], shape_.num_heads * shape_.head_dim, config.hidden_size,
+                config.attention_bias) {}
 
   /// residual += o_proj(attention over the cache and, causally, hidden_states [rows, hidden_size]).
-  /// Probabilities are appended to `attentions` if it is given.
   void operator()(MatrixView hidden_states, const RotaryAngles& position_embeddings, KvCache& cache,
-                  const RowTable& rows, MutableMatrixView residual,
-                  std::vector<std::vector<Tensor>>* attentions) const;
+                  const RowTable& rows, MutableMatrixView residual, StateRecorder& states) const {
+    const Index query_width = shape_.num_heads * shape_.head_dim;
+    const Index key_width = shape_.num_key_value_heads * shape_.head_dim;
+    Matrix qkv = qkv_proj_(hidden_states);
+    const MutableMatrixView query_states = qkv.view().middle_cols(0, query_width);
+    const MutableMatrixView key_states = qkv.view().middle_cols(query_width, key_width);
+    const MutableMatrixView value_states =
+        qkv.view().middle_cols(query_width + key_width, key_width);
+    apply_rotary(query_states, position_embeddings);
+    apply_rotary(key_states, position_embeddings);
+    cache.write(layer_idx_, key_states, value_states, rows);
+
+    std::vector<AttentionSequence> sequences = cached_attention(cache, layer_idx_, rows);
+    states.add_attentions(sequences, shape_.num_heads);
+    o_proj_(attend(query_states, shape_, sequences), residual, {.residual = residual});
+  }
 
  private:
   AttentionShape shape_;
@@ -42,98 +87,81 @@ class INSTRUCTBLIP_EXPORT LlamaAttention {
   Linear o_proj_;
 };
 
-/// down_proj(act(gate_proj(x)) * up_proj(x)).
-class INSTRUCTBLIP_EXPORT LlamaMLP {
- public:
-  LlamaMLP(const Weights& weights, const LlamaConfig& config);
-
-  /// residual += the result for hidden_states [rows, hidden_size].
-  void operator()(MatrixView hidden_states, MutableMatrixView residual) const;
-
- private:
-  Linear gate_proj_, up_proj_, down_proj_;
-  Activation act_fn_;
-};
-
 /// Norms stand before attention and feed-forward.
-class INSTRUCTBLIP_EXPORT LlamaDecoderLayer {
+class LlamaDecoderLayer {
  public:
-  LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config, Index layer_idx);
+  LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config, Index layer_idx)
+      : self_attn_(weights["self_attn"], config, layer_idx),
+        mlp_(weights["mlp"], config),
+        input_layernorm_(weights["input_layernorm"], config.hidden_size, config.rms_norm_eps),
+        post_attention_layernorm_(weights["post_attention_layernorm"], config.hidden_size,
+                                  config.rms_norm_eps) {}
 
   /// hidden_states [rows, hidden_size], in place.
   void operator()(MutableMatrixView hidden_states, const RotaryAngles& position_embeddings,
-                  KvCache& cache, const RowTable& rows,
-                  std::vector<std::vector<Tensor>>* attentions) const;
+                  KvCache& cache, const RowTable& rows, StateRecorder& states) const {
+    self_attn_(input_layernorm_(hidden_states), position_embeddings, cache, rows, hidden_states,
+               states);
+    mlp_(post_attention_layernorm_(hidden_states), hidden_states);
+  }
 
  private:
-  RMSNorm input_layernorm_;
   LlamaAttention self_attn_;
-  RMSNorm post_attention_layernorm_;
   LlamaMLP mlp_;
+  RMSNorm input_layernorm_, post_attention_layernorm_;
 };
 
 /// The model without its head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT LlamaModel {
+class LlamaModel : public DecoderOnlyModel<LlamaModel, LlamaConfig> {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
-  LlamaModel(const Weights& weights, const LlamaConfig& config);
-  /// From its own folder, from a LlamaForCausalLM's or from a whole InstructBLIP checkpoint's.
-  /// Throws ConfigError or CheckpointError.
-  static LlamaModel from_pretrained(const std::filesystem::path& path,
-                                    const LoadOptions& options = {});
+  static constexpr std::string_view kName = "LlamaModel";
+  static constexpr std::string_view kProbe = "norm.weight";
+  static constexpr bool kTiedUnlessStored = false;
 
-  /// A padded batch, as the reference's forward. Positions are the columns, whatever the mask.
-  /// Throws InputError on ids outside the vocabulary and on shapes that do not fit.
-  BaseModelOutputWithPast forward(const CausalLMInputs& inputs) const;
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
+  /// if the configuration is invalid.
+  LlamaModel(const Weights& weights, const LlamaConfig& config)
+      : DecoderOnlyModel(config, config.hidden_size),
+        embed_tokens_(embedding_scope(weights), config.vocab_size, config.hidden_size),
+        rotary_emb_(config.rope_parameters, config.resolved_head_dim(),
+                    config.max_position_embeddings),
+        norm_(weights["norm"], config.hidden_size, config.rms_norm_eps) {
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      layers_.emplace_back(weights["layers"][i], config, i);
+    }
+  }
 
-  /// Ragged rows: inputs_embeds [rows, hidden_size] follow what `cache` holds of their sequences ->
-  /// last hidden state [rows, hidden_size]. Captured values are appended to `states`.
+  /// inputs_embeds [rows, hidden_size] -> last hidden state [rows, hidden_size].
   Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
-                    const ForwardCapture& capture, CapturedStates& states) const;
+                    StateRecorder& states) const {
+    cache.extend(rows);
+    Matrix hidden_states = Matrix::copy_of(inputs_embeds);
+    const RotaryAngles position_embeddings = rotary_emb_(rows);
+    for (const LlamaDecoderLayer& decoder_layer : layers_) {
+      states.add_hidden_states(hidden_states);
+      decoder_layer(hidden_states, position_embeddings, cache, rows, states);
+    }
+    norm_(hidden_states, hidden_states);
+    states.add_hidden_states(hidden_states);
+    return hidden_states;
+  }
 
-  /// An empty cache of this model's sizes.
-  KvCache new_cache(Index sequences) const;
-  const LlamaConfig& config() const { return config_; }
-  const Embedding& embed_tokens() const { return embed_tokens_; }
+  KvCache new_cache(Index sequences) const {
+    return {config_.num_hidden_layers,
+            config_.resolved_num_key_value_heads() * config_.resolved_head_dim(), sequences};
+  }
+  const Embedding& get_input_embeddings() const { return embed_tokens_; }
+  static Weights embedding_scope(const Weights& weights) { return weights["embed_tokens"]; }
+  float output_scale() const { return 1.0f; }
 
  private:
-  LlamaConfig config_;
   Embedding embed_tokens_;
   RotaryEmbedding rotary_emb_;
   std::vector<LlamaDecoderLayer> layers_;
   RMSNorm norm_;
 };
 
-/// The model with its head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT LlamaForCausalLM : public LanguageModel {
- public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
-  /// checkpoint of the bare model) there are no logits.
-  LlamaForCausalLM(const Weights& weights, const LlamaConfig& config, bool with_head = true);
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
-  static LlamaForCausalLM from_pretrained(const std::filesystem::path& path,
-                                          const LoadOptions& options = {});
-
-  /// A padded batch, as the reference's forward. Throws InputError on ids outside the vocabulary
-  /// and on shapes that do not fit.
-  CausalLMOutputWithPast forward(const CausalLMInputs& inputs) const;
-
-  const LlamaConfig& config() const { return model_.config(); }
-  const LlamaModel& model() const { return model_; }
-
-  const LanguageModelTraits& traits() const override { return traits_; }
-  Matrix embed_tokens(std::span<const std::int64_t> ids) const override;
-  std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
-                                      const ForwardCapture& capture = {}) const override;
-  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
-                      LogitsFor logits = LogitsFor::LastRow,
-                      const ForwardCapture& capture = {}) const override;
-
- private:
-  LlamaModel model_;
-  Linear lm_head_;
-  LanguageModelTraits traits_;
-};
+/// The model with its head.
+using LlamaForCausalLM = LanguageModelWithHead<LlamaModel>;
 
 }  // namespace instructblip

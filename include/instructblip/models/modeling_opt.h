@@ -9,33 +9,57 @@
 // - a plain feed-forward; biases nearly everywhere.
 #pragma once
 
-#include <filesystem>
-#include <memory>
+#include <cmath>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/configuration/configuration_opt.h"
-#include "instructblip/core/export.h"
-#include "instructblip/generation/language_model.h"
+#include "instructblip/core/error.h"
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
-#include "instructblip/models/causal_lm_inputs.h"
-#include "instructblip/models/decoder_support.h"
-#include "instructblip/models/load_options.h"
-#include "instructblip/models/modeling_outputs.h"
+#include "instructblip/layers/state_recorder.h"
+#include "instructblip/models/language_model_base.h"
 
 namespace instructblip {
+namespace detail {
+
+inline LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config) {
+  constexpr double kEps = 1e-5;  // torch's default, whatever the configuration says
+  return config.layer_norm_elementwise_affine ? LayerNorm(weights, config.hidden_size, kEps)
+                                              : LayerNorm(config.hidden_size, kEps);
+}
+
+}  // namespace detail
 
 /// A table of positions whose first two rows belong to no position.
-class INSTRUCTBLIP_EXPORT OPTLearnedPositionalEmbedding {
+class OPTLearnedPositionalEmbedding {
  public:
-  OPTLearnedPositionalEmbedding(const Weights& weights, const OPTConfig& config);
+  OPTLearnedPositionalEmbedding(const Weights& weights, const OPTConfig& config)
+      : max_position_embeddings_(config.max_position_embeddings),
+        table_(weights, config.max_position_embeddings + offset, config.hidden_size) {}
 
   /// hidden_states [rows, hidden_size] += the rows' positions. Throws InputError on a position
   /// beyond the table.
-  void add_to(MutableMatrixView hidden_states, const RowTable& rows) const;
+  void add_to(MutableMatrixView hidden_states, const RowTable& rows) const {
+    std::vector<std::int64_t> table_rows;
+    for (const Index position : rows.positions) {
+      if (position < 0 || position >= max_position_embeddings_) {
+        throw InputError("OPT: position " + std::to_string(position) +
+                         " is beyond the position table, which ends at " +
+                         std::to_string(max_position_embeddings_ - 1) +
+                         " (max_position_embeddings " + std::to_string(max_position_embeddings_) +
+                         "); shorten the prompt or the answer");
+      }
+      table_rows.push_back(position + offset);
+    }
+    add_rows(table_(table_rows), hidden_states);
+  }
 
  private:
   static constexpr Index offset = 2;
@@ -44,14 +68,37 @@ class INSTRUCTBLIP_EXPORT OPTLearnedPositionalEmbedding {
 };
 
 /// Self-attention; every query head has a key head of its own.
-class INSTRUCTBLIP_EXPORT OPTAttention {
+class OPTAttention {
  public:
-  OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx);
+  OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx)
+      : shape_{.num_heads = config.num_attention_heads,
+               .num_key_value_heads = config.num_attention_heads,
+               .head_dim = config.hidden_size / config.num_attention_heads,
+               .scale = 1.0f / std::sqrt(static_cast<float>(config.hidden_size /
+                                                            config.num_attention_heads))},
+        layer_idx_(layer_idx),
+        qkv_proj_({{weights["q_proj"], config.hidden_size},
+                   {weights["k_proj"], config.hidden_size},
+                   {weights["v_proj"], config.hidden_size}},
+                  config.hidden_size, config.enable_bias),
+        out_proj_(weights["out_proj"], config.hidden_size, config.hidden_size, config.enable_bias) {
+  }
 
   /// residual += out_proj(attention over the cache and, causally, hidden_states [rows,
-  /// hidden_size]). Probabilities are appended to `attentions` if it is given.
+  /// hidden_size]).
   void operator()(MatrixView hidden_states, KvCache& cache, const RowTable& rows,
-                  MutableMatrixView residual, std::vector<std::vector<Tensor>>* attentions) const;
+                  MutableMatrixView residual, StateRecorder& states) const {
+    const Index width = hidden_states.cols;
+    const Matrix qkv = qkv_proj_(hidden_states);
+    const MatrixView query_states = qkv.view().middle_cols(0, width);
+    const MatrixView key_states = qkv.view().middle_cols(width, width);
+    const MatrixView value_states = qkv.view().middle_cols(2 * width, width);
+    cache.write(layer_idx_, key_states, value_states, rows);
+
+    std::vector<AttentionSequence> sequences = cached_attention(cache, layer_idx_, rows);
+    states.add_attentions(sequences, shape_.num_heads);
+    out_proj_(attend(query_states, shape_, sequences), residual, {.residual = residual});
+  }
 
  private:
   AttentionShape shape_;
@@ -61,99 +108,124 @@ class INSTRUCTBLIP_EXPORT OPTAttention {
 };
 
 /// Norms stand before attention and feed-forward, or after them (do_layer_norm_before).
-class INSTRUCTBLIP_EXPORT OPTDecoderLayer {
+class OPTDecoderLayer {
  public:
-  OPTDecoderLayer(const Weights& weights, const OPTConfig& config, Index layer_idx);
+  OPTDecoderLayer(const Weights& weights, const OPTConfig& config, Index layer_idx)
+      : self_attn_(weights["self_attn"], config, layer_idx),
+        do_layer_norm_before_(config.do_layer_norm_before),
+        activation_fn_(activation_from_name(config.activation_function, "activation_function")),
+        self_attn_layer_norm_(detail::opt_layer_norm(weights["self_attn_layer_norm"], config)),
+        fc1_(weights["fc1"], config.hidden_size, config.ffn_dim, config.enable_bias),
+        fc2_(weights["fc2"], config.ffn_dim, config.hidden_size, config.enable_bias),
+        final_layer_norm_(detail::opt_layer_norm(weights["final_layer_norm"], config)) {}
 
   /// hidden_states [rows, hidden_size], in place.
   void operator()(MutableMatrixView hidden_states, KvCache& cache, const RowTable& rows,
-                  std::vector<std::vector<Tensor>>* attentions) const;
+                  StateRecorder& states) const {
+    const Epilogue activation{.activation = activation_fn_};
+    const Epilogue add_residual{.residual = hidden_states};
+    if (do_layer_norm_before_) {
+      self_attn_(self_attn_layer_norm_(hidden_states), cache, rows, hidden_states, states);
+      fc2_(fc1_(final_layer_norm_(hidden_states), activation), hidden_states, add_residual);
+    } else {
+      self_attn_(Matrix::copy_of(hidden_states), cache, rows, hidden_states, states);
+      self_attn_layer_norm_(hidden_states, hidden_states);
+      fc2_(fc1_(hidden_states, activation), hidden_states, add_residual);
+      final_layer_norm_(hidden_states, hidden_states);
+    }
+  }
 
  private:
-  bool do_layer_norm_before_;
   OPTAttention self_attn_;
+  bool do_layer_norm_before_;
+  Activation activation_fn_;
   LayerNorm self_attn_layer_norm_;
   Linear fc1_, fc2_;
   LayerNorm final_layer_norm_;
-  Activation activation_fn_;
 };
 
 /// Embeddings, positions, layers and the projections around them.
-class INSTRUCTBLIP_EXPORT OPTDecoder {
+class OPTDecoder {
  public:
-  OPTDecoder(const Weights& weights, const OPTConfig& config);
+  OPTDecoder(const Weights& weights, const OPTConfig& config)
+      : embed_tokens_(weights["embed_tokens"], config.vocab_size,
+                      config.resolved_word_embed_proj_dim()),
+        embed_positions_(weights["embed_positions"], config) {
+    const Index word_embed_proj_dim = config.resolved_word_embed_proj_dim();
+    if (word_embed_proj_dim != config.hidden_size) {
+      project_out_.emplace(weights["project_out"], config.hidden_size, word_embed_proj_dim, false);
+      project_in_.emplace(weights["project_in"], word_embed_proj_dim, config.hidden_size, false);
+    }
+    if (config.do_layer_norm_before && !config.remove_final_layer_norm) {
+      final_layer_norm_ = detail::opt_layer_norm(weights["final_layer_norm"], config);
+    }
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      layers_.emplace_back(weights["layers"][i], config, i);
+    }
+  }
 
-  /// inputs_embeds [rows, word_embed_proj_dim] follow what `cache` holds of their sequences -> last
-  /// hidden state [rows, word_embed_proj_dim]. Captured values are appended to `states`.
+  /// inputs_embeds [rows, word_embed_proj_dim] -> last hidden state [rows, word_embed_proj_dim].
   Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
-                    const ForwardCapture& capture, CapturedStates& states) const;
+                    StateRecorder& states) const {
+    Matrix hidden_states =
+        project_in_ ? (*project_in_)(inputs_embeds) : Matrix::copy_of(inputs_embeds);
+    embed_positions_.add_to(hidden_states, rows);
+    cache.extend(rows);
+    for (const OPTDecoderLayer& decoder_layer : layers_) {
+      states.add_hidden_states(hidden_states);
+      decoder_layer(hidden_states, cache, rows, states);
+    }
+    if (final_layer_norm_) (*final_layer_norm_)(hidden_states, hidden_states);
+    if (project_out_) hidden_states = (*project_out_)(hidden_states);
+    states.add_hidden_states(hidden_states);
+    return hidden_states;
+  }
 
   const Embedding& embed_tokens() const { return embed_tokens_; }
 
  private:
-  Index word_embed_proj_dim_;
   Embedding embed_tokens_;
   OPTLearnedPositionalEmbedding embed_positions_;
-  std::optional<Linear> project_in_, project_out_;
-  std::vector<OPTDecoderLayer> layers_;
+  std::optional<Linear> project_out_, project_in_;
   std::optional<LayerNorm> final_layer_norm_;
+  std::vector<OPTDecoderLayer> layers_;
 };
 
 /// The model without its head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT OPTModel {
+class OPTModel : public DecoderOnlyModel<OPTModel, OPTConfig> {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
-  OPTModel(const Weights& weights, const OPTConfig& config);
-  /// From its own folder, from an OPTForCausalLM's or from a whole InstructBLIP checkpoint's.
-  /// Throws ConfigError or CheckpointError.
-  static OPTModel from_pretrained(const std::filesystem::path& path,
-                                  const LoadOptions& options = {});
+  static constexpr std::string_view kName = "OPTModel";
+  static constexpr std::string_view kProbe = "decoder.embed_positions.weight";
+  static constexpr bool kTiedUnlessStored = false;
 
-  /// A padded batch, as the reference's forward. Positions count the kept columns alone. Throws
-  /// InputError on ids outside the vocabulary, positions beyond the table, and shapes that do not
-  /// fit.
-  BaseModelOutputWithPast forward(const CausalLMInputs& inputs) const;
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
+  /// if the configuration is invalid.
+  OPTModel(const Weights& weights, const OPTConfig& config)
+      : DecoderOnlyModel(config, config.resolved_word_embed_proj_dim()),
+        decoder_(weights["decoder"], config) {
+    traits_.forward_positions_from_mask = true;
+  }
 
-  /// An empty cache of this model's sizes.
-  KvCache new_cache(Index sequences) const;
-  const OPTConfig& config() const { return config_; }
-  const OPTDecoder& decoder() const { return decoder_; }
+  /// As OPTDecoder. Throws InputError on a position beyond the table.
+  Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
+                    StateRecorder& states) const {
+    return decoder_(inputs_embeds, rows, cache, states);
+  }
+
+  KvCache new_cache(Index sequences) const {
+    return {config_.num_hidden_layers, config_.hidden_size, sequences};
+  }
+  const Embedding& get_input_embeddings() const { return decoder_.embed_tokens(); }
+  static Weights embedding_scope(const Weights& weights) {
+    return weights["decoder"]["embed_tokens"];
+  }
+  float output_scale() const { return 1.0f; }
 
  private:
-  OPTConfig config_;
   OPTDecoder decoder_;
 };
 
-/// The model with its head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT OPTForCausalLM : public LanguageModel {
- public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
-  /// checkpoint of the bare model) there are no logits.
-  OPTForCausalLM(const Weights& weights, const OPTConfig& config, bool with_head = true);
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
-  static OPTForCausalLM from_pretrained(const std::filesystem::path& path,
-                                        const LoadOptions& options = {});
-
-  /// A padded batch, as the reference's forward. Throws InputError on ids outside the vocabulary,
-  /// positions beyond the table, and shapes that do not fit.
-  CausalLMOutputWithPast forward(const CausalLMInputs& inputs) const;
-
-  const OPTConfig& config() const { return model_.config(); }
-  const OPTModel& model() const { return model_; }
-
-  const LanguageModelTraits& traits() const override { return traits_; }
-  Matrix embed_tokens(std::span<const std::int64_t> ids) const override;
-  std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
-                                      const ForwardCapture& capture = {}) const override;
-  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
-                      LogitsFor logits = LogitsFor::LastRow,
-                      const ForwardCapture& capture = {}) const override;
-
- private:
-  OPTModel model_;
-  Linear lm_head_;
-  LanguageModelTraits traits_;
-};
+/// The model with its head.
+using OPTForCausalLM = LanguageModelWithHead<OPTModel>;
 
 }  // namespace instructblip

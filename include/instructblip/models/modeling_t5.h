@@ -3,31 +3,32 @@
 // https://arxiv.org/abs/1910.10683. Mirrors transformers' models/t5/modeling_t5.py.
 //
 // Differs from LLaMA and OPT in:
-// - an encoder reads the prompt; the decoder looks at it through cross-attention, whose keys and
-//   values are computed once for each prompt and shared by all sequences that continue it;
+// - an encoder reads the prompt; the decoder attends to it through cross-attention, whose keys and
+//   values are computed once per prompt and shared by all sequences that continue it;
 // - positions are a bias on the scores by distance, held by block 0 and shared by all blocks;
 // - scores are not scaled;
-// - the hidden states outgrow float16: they are float32 here whatever type the weights have.
+// - the hidden states exceed float16's range: they are float32 here whatever the weights' type.
 //
 // Layers take ragged rows, [rows, d_model]: the positions of all sequences one after the other.
 #pragma once
 
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "instructblip/configuration/configuration_t5.h"
-#include "instructblip/core/export.h"
-#include "instructblip/generation/language_model.h"
+#include "instructblip/layers/activation.h"
+#include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
 #include "instructblip/layers/kv_cache.h"
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
-#include "instructblip/models/causal_lm_inputs.h"
-#include "instructblip/models/decoder_support.h"
-#include "instructblip/models/load_options.h"
-#include "instructblip/models/modeling_outputs.h"
+#include "instructblip/layers/state_recorder.h"
+#include "instructblip/models/language_model_base.h"
 #include "instructblip/models/t5_position_bias.h"
 
 namespace instructblip {
@@ -36,12 +37,26 @@ namespace instructblip {
 using T5LayerNorm = RMSNorm;
 
 /// wo(act(wi(x))), or gated (v1.1, Flan): wo(act(wi_0(x)) * wi_1(x)).
-class INSTRUCTBLIP_EXPORT T5DenseActDense {
+class T5DenseActDense {
  public:
-  T5DenseActDense(const Weights& weights, const T5Config& config);
+  T5DenseActDense(const Weights& weights, const T5Config& config)
+      : wo_(weights["wo"], config.d_ff, config.d_model, false),
+        act_(activation_from_name(config.resolved_dense_act_fn(), "dense_act_fn")) {
+    const bool gated = config.resolved_is_gated_act();
+    wi_ = Linear(weights[gated ? "wi_0" : "wi"], config.d_model, config.d_ff, false);
+    if (gated) wi_1_.emplace(weights["wi_1"], config.d_model, config.d_ff, false);
+  }
 
   /// residual += the result for hidden_states [rows, d_model].
-  void operator()(MatrixView hidden_states, MutableMatrixView residual) const;
+  void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
+    Epilogue epilogue{.activation = act_};
+    Matrix linear;
+    if (wi_1_) {
+      linear = (*wi_1_)(hidden_states);
+      epilogue.gate = linear;
+    }
+    wo_(wi_(hidden_states, epilogue), residual, {.residual = residual});
+  }
 
  private:
   Linear wi_;                   // wi, or wi_0 where gated
@@ -51,28 +66,68 @@ class INSTRUCTBLIP_EXPORT T5DenseActDense {
 };
 
 /// hidden_states += feed-forward(norm(hidden_states)).
-class INSTRUCTBLIP_EXPORT T5LayerFF {
+class T5LayerFF {
  public:
-  T5LayerFF(const Weights& weights, const T5Config& config);
+  T5LayerFF(const Weights& weights, const T5Config& config)
+      : DenseReluDense_(weights["DenseReluDense"], config),
+        layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
   /// hidden_states [rows, d_model], in place.
-  void operator()(MutableMatrixView hidden_states) const;
+  void operator()(MutableMatrixView hidden_states) const {
+    DenseReluDense_(layer_norm_(hidden_states), hidden_states);
+  }
 
  private:
-  T5DenseActDense dense_relu_dense_;
+  T5DenseActDense DenseReluDense_;
   T5LayerNorm layer_norm_;
 };
 
+/// The heads of T5's attention; scores are not scaled.
+inline AttentionShape t5_attention_shape(const T5Config& config) {
+  return {.num_heads = config.num_heads,
+          .num_key_value_heads = config.num_heads,
+          .head_dim = config.d_kv,
+          .scale = 1.0f};
+}
+
 /// Attention among the rows of one stack.
-class INSTRUCTBLIP_EXPORT T5LayerSelfAttention {
+class T5LayerSelfAttention {
  public:
-  T5LayerSelfAttention(const Weights& weights, const T5Config& config, Index layer_idx);
+  T5LayerSelfAttention(const Weights& weights, const T5Config& config, Index layer_idx)
+      : shape_(t5_attention_shape(config)),
+        layer_idx_(layer_idx),
+        qkv_({{weights["SelfAttention"]["q"], config.num_heads * config.d_kv},
+              {weights["SelfAttention"]["k"], config.num_heads * config.d_kv},
+              {weights["SelfAttention"]["v"], config.num_heads * config.d_kv}},
+             config.d_model, false),
+        o_(weights["SelfAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
+        layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
   /// hidden_states [rows, d_model], in place; position_bias per sequence. With a cache: causal,
-  /// over what it holds too. Without: every row sees its whole sequence.
+  /// over what it holds too. Without: each row attends to its whole sequence.
   void operator()(MutableMatrixView hidden_states, const RowTable& rows,
                   const std::vector<Tensor>& position_bias, KvCache* cache,
-                  std::vector<std::vector<Tensor>>* attentions) const;
+                  StateRecorder& states) const {
+    const Index inner_dim = shape_.num_heads * shape_.head_dim;
+    const Matrix qkv = qkv_(layer_norm_(hidden_states));
+    const MatrixView query_states = qkv.view().middle_cols(0, inner_dim);
+    const MatrixView key_states = qkv.view().middle_cols(inner_dim, inner_dim);
+    const MatrixView value_states = qkv.view().middle_cols(2 * inner_dim, inner_dim);
+    std::vector<AttentionSequence> sequences;
+    if (cache != nullptr) {
+      cache->write(layer_idx_, key_states, value_states, rows);
+      sequences = cached_attention(*cache, layer_idx_, rows);
+    } else {
+      sequences = self_attention(key_states, value_states, rows);
+    }
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      sequences[s].bias = position_bias[s].data<float>();
+      sequences[s].bias_query_stride = position_bias[s].dim(2);
+      sequences[s].bias_head_stride = position_bias[s].dim(1) * position_bias[s].dim(2);
+    }
+    states.add_attentions(sequences, shape_.num_heads);
+    o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
+  }
 
  private:
   AttentionShape shape_;
@@ -86,17 +141,38 @@ class INSTRUCTBLIP_EXPORT T5LayerSelfAttention {
 using T5EncoderKeyValues = Matrix;
 
 /// Attention of the decoder to the encoder's rows.
-class INSTRUCTBLIP_EXPORT T5LayerCrossAttention {
+class T5LayerCrossAttention {
  public:
-  T5LayerCrossAttention(const Weights& weights, const T5Config& config);
+  T5LayerCrossAttention(const Weights& weights, const T5Config& config)
+      : shape_(t5_attention_shape(config)),
+        q_(weights["EncDecAttention"]["q"], config.d_model, config.num_heads * config.d_kv, false),
+        kv_({{weights["EncDecAttention"]["k"], config.num_heads * config.d_kv},
+             {weights["EncDecAttention"]["v"], config.num_heads * config.d_kv}},
+            config.d_model, false),
+        o_(weights["EncDecAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
+        layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {
+    // Files of the first T5 hold a table that nothing reads.
+    weights["EncDecAttention"]["relative_attention_bias"].ignore();
+  }
 
   /// Keys and values of encoder_hidden_states [encoder rows, d_model].
-  T5EncoderKeyValues key_values(MatrixView encoder_hidden_states) const;
-  /// hidden_states [rows, d_model], in place. Sequence s sees the encoder's sequence sources[s].
+  T5EncoderKeyValues key_values(MatrixView encoder_hidden_states) const {
+    return kv_(encoder_hidden_states);
+  }
+  /// hidden_states [rows, d_model], in place. Sequence s attends to the encoder's sequence
+  /// sources[s].
   void operator()(MutableMatrixView hidden_states, const RowTable& rows,
                   const T5EncoderKeyValues& key_values, const RowTable& encoder_rows,
-                  const std::vector<Index>& sources,
-                  std::vector<std::vector<Tensor>>* attentions) const;
+                  const std::vector<Index>& sources, StateRecorder& states) const {
+    const Index inner_dim = shape_.num_heads * shape_.head_dim;
+    const MatrixView key_states = key_values.view().middle_cols(0, inner_dim);
+    const MatrixView value_states = key_values.view().middle_cols(inner_dim, inner_dim);
+    const Matrix query_states = q_(layer_norm_(hidden_states));
+    std::vector<AttentionSequence> sequences =
+        cross_attention(key_states, value_states, rows, encoder_rows, nullptr, sources);
+    states.add_cross_attentions(sequences, shape_.num_heads);
+    o_(attend(query_states, shape_, sequences), hidden_states, {.residual = hidden_states});
+  }
 
  private:
   AttentionShape shape_;
@@ -107,166 +183,228 @@ class INSTRUCTBLIP_EXPORT T5LayerCrossAttention {
 };
 
 /// Self-attention, cross-attention (decoder only), feed-forward.
-struct INSTRUCTBLIP_EXPORT T5Block {
-  T5Block(const Weights& weights, const T5Config& config, bool is_decoder, Index layer_idx);
+struct T5Block {
+  T5Block(const Weights& weights, const T5Config& config, bool is_decoder, Index layer_idx)
+      : self_attention(weights["layer"][0], config, layer_idx),
+        feed_forward(weights["layer"][is_decoder ? 2 : 1], config) {
+    if (is_decoder) cross_attention.emplace(weights["layer"][1], config);
+  }
 
   T5LayerSelfAttention self_attention;
   std::optional<T5LayerCrossAttention> cross_attention;
   T5LayerFF feed_forward;
 };
 
-/// What the decoder carries on from call to call. Copies of a sequence share what they have in
-/// common, and the encoder's keys and values are never copied.
-class INSTRUCTBLIP_EXPORT T5DecoderState : public DecoderState {
+/// What the decoder carries from call to call. Copies of a sequence share what they have in common,
+/// and the encoder's keys and values are never copied.
+class T5DecoderState : public DecoderState {
  public:
-  T5DecoderState(KvCache empty, const RowTable& encoder_row_table);
+  T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
+      : cache(std::move(empty)),
+        positions(static_cast<std::size_t>(encoder_row_table.sequences())),
+        encoder_rows(encoder_row_table) {
+    for (Index s = 0; s < encoder_rows.sequences(); ++s) encoder_sequences.push_back(s);
+  }
 
   Index sequences() const override { return cache.sequences(); }
   Index length(Index sequence) const override { return cache.length(sequence); }
-  void reorder(std::span<const Index> sources) override;
-  void truncate(Index sequence, Index length) override;
-  const Tensor* encoder_last_hidden_state() const override { return &encoder_hidden; }
-  const CapturedStates* encoder_states() const override { return &encoder_captured; }
+  void reorder(std::span<const Index> sources) override {
+    cache.reorder(sources);
+    std::vector<std::vector<Index>> reordered_positions;
+    std::vector<Index> reordered_sequences;
+    for (const Index source : sources) {
+      reordered_positions.push_back(positions[static_cast<std::size_t>(source)]);
+      reordered_sequences.push_back(encoder_sequences[static_cast<std::size_t>(source)]);
+    }
+    positions = std::move(reordered_positions);
+    encoder_sequences = std::move(reordered_sequences);
+  }
+  const Matrix* encoder_last_hidden_state() const override { return &encoder_hidden; }
+  const StateRecorder* encoder_states() const override { return &encoder_recorded; }
 
   KvCache cache;
   std::vector<std::vector<Index>> positions;  // of the cached keys of each sequence
   std::vector<Index> encoder_sequences;       // whose prompt each sequence continues
   RowTable encoder_rows;
   std::vector<T5EncoderKeyValues> encoder_key_values;  // of each block
-  Tensor encoder_hidden;                               // [encoder rows, d_model]
-  CapturedStates encoder_captured;
+  Matrix encoder_hidden;                               // [encoder rows, d_model]
+  StateRecorder encoder_recorded;
 };
 
 /// The encoder or the decoder.
-class INSTRUCTBLIP_EXPORT T5Stack {
+class T5Stack {
  public:
-  /// `shared`: the embedding that the stack's own is tied to, and where it was read.
+  /// `shared`: the embedding that the stack's own is tied to, unless the file holds another below
+  /// `weights`. `shared_weights`: where it was read.
   T5Stack(const Weights& weights, const T5Config& config, bool is_decoder, const Embedding& shared,
-          const Weights& shared_weights);
+          const Weights& shared_weights)
+      : embed_tokens_(own_embedding(weights["embed_tokens"], config, shared, shared_weights)),
+        relative_attention_bias_(
+            weights["block"][0]["layer"][0]["SelfAttention"]["relative_attention_bias"], config,
+            !is_decoder),
+        final_layer_norm_(weights["final_layer_norm"], config.d_model, config.layer_norm_epsilon) {
+    const Index layers = is_decoder ? config.resolved_num_decoder_layers() : config.num_layers;
+    for (Index i = 0; i < layers; ++i) {
+      block_.emplace_back(weights["block"][i], config, is_decoder, i);
+    }
+  }
 
   /// The encoder: inputs_embeds [rows, d_model] -> last hidden state [rows, d_model].
-  Matrix encode(MatrixView inputs_embeds, const RowTable& rows, const ForwardCapture& capture,
-                CapturedStates& states) const;
-  /// The decoder: inputs_embeds [rows, d_model] follow what `state` holds of their sequences.
+  Matrix encode(MatrixView inputs_embeds, const RowTable& rows, StateRecorder& states) const {
+    std::vector<std::vector<Index>> key_positions(static_cast<std::size_t>(rows.sequences()));
+    append_positions(rows, key_positions);
+    const std::vector<Tensor> position_bias = relative_attention_bias_(rows, key_positions);
+    Matrix hidden_states = Matrix::copy_of(inputs_embeds);
+    for (const T5Block& block : block_) {
+      states.add_hidden_states(hidden_states);
+      block.self_attention(hidden_states, rows, position_bias, nullptr, states);
+      block.feed_forward(hidden_states);
+    }
+    final_layer_norm_(hidden_states, hidden_states);
+    states.add_hidden_states(hidden_states);
+    return hidden_states;
+  }
+
+  /// The decoder: inputs_embeds [rows, d_model] follow what `state` holds of their sequences ->
+  /// last hidden state [rows, d_model].
   Matrix decode(MatrixView inputs_embeds, const RowTable& rows, T5DecoderState& state,
-                const ForwardCapture& capture, CapturedStates& states) const;
+                StateRecorder& states) const {
+    append_positions(rows, state.positions);
+    state.cache.extend(rows);
+    const std::vector<Tensor> position_bias = relative_attention_bias_(rows, state.positions);
+    Matrix hidden_states = Matrix::copy_of(inputs_embeds);
+    for (std::size_t i = 0; i < block_.size(); ++i) {
+      states.add_hidden_states(hidden_states);
+      block_[i].self_attention(hidden_states, rows, position_bias, &state.cache, states);
+      (*block_[i].cross_attention)(hidden_states, rows, state.encoder_key_values[i],
+                                   state.encoder_rows, state.encoder_sequences, states);
+      block_[i].feed_forward(hidden_states);
+    }
+    final_layer_norm_(hidden_states, hidden_states);
+    states.add_hidden_states(hidden_states);
+    return hidden_states;
+  }
+
   /// The decoder's cross-attention keys and values of each block.
-  std::vector<T5EncoderKeyValues> key_values(MatrixView encoder_hidden_states) const;
+  std::vector<T5EncoderKeyValues> key_values(MatrixView encoder_hidden_states) const {
+    std::vector<T5EncoderKeyValues> key_values;
+    for (const T5Block& block : block_) {
+      key_values.push_back(block.cross_attention->key_values(encoder_hidden_states));
+    }
+    return key_values;
+  }
 
   const Embedding& embed_tokens() const { return embed_tokens_; }
 
  private:
+  static Embedding own_embedding(const Weights& weights, const T5Config& config,
+                                 const Embedding& shared, const Weights& shared_weights) {
+    if (detail::is_tied(weights, shared_weights, {config.vocab_size, config.d_model})) {
+      return shared;
+    }
+    detail::warn_untied(weights, shared_weights);
+    return Embedding(weights, config.vocab_size, config.d_model);
+  }
+  static void append_positions(const RowTable& rows, std::vector<std::vector<Index>>& positions) {
+    for (Index s = 0; s < rows.sequences(); ++s) {
+      std::vector<Index>& own = positions[static_cast<std::size_t>(s)];
+      own.insert(own.end(), rows.positions.begin() + rows.begin(s),
+                 rows.positions.begin() + rows.begin(s + 1));
+    }
+  }
+
   Embedding embed_tokens_;
   T5RelativePositionBias relative_attention_bias_;
   std::vector<T5Block> block_;
   T5LayerNorm final_layer_norm_;
 };
 
-/// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one
-/// without data is an argument that was not given.
-struct Seq2SeqInputs {
-  TensorView input_ids{};               // int64 [batch, length]; either this or inputs_embeds
-  TensorView attention_mask{};          // [batch, length], 1 or 0; default: all 1
-  TensorView decoder_input_ids{};       // int64 [batch, decoder length]
-  TensorView decoder_attention_mask{};  // [batch, decoder length], 1 or 0; default: all 1
-  TensorView inputs_embeds{};           // float32 [batch, length, d_model]
-  TensorView decoder_inputs_embeds{};   // float32 [batch, decoder length, d_model]
-  /// int64 [batch, decoder length]: what each decoder position predicts; -100 is not counted.
-  /// Without decoder ids they are made from these: the start id, then the labels but the last.
-  TensorView labels{};
-  bool output_hidden_states = false;
-  bool output_attentions = false;
-
-  ForwardCapture capture() const { return {output_hidden_states, output_attentions}; }
-};
-
-/// The encoder alone. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT T5EncoderModel {
- public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
-  T5EncoderModel(const Weights& weights, const T5Config& config);
-  /// From its own folder, a whole T5's or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
-  static T5EncoderModel from_pretrained(const std::filesystem::path& path,
-                                        const LoadOptions& options = {});
-
-  /// A padded batch, as the reference's forward; the decoder's arguments are not read. Throws
-  /// InputError on ids outside the vocabulary and on shapes that do not fit.
-  BaseModelOutput forward(const Seq2SeqInputs& inputs) const;
-
-  const T5Config& config() const { return config_; }
-  const Embedding& shared() const { return shared_; }
-  const T5Stack& encoder() const { return encoder_; }
-
- private:
-  T5Config config_;
-  Embedding shared_;
-  T5Stack encoder_;
-};
-
 /// Encoder and decoder without the head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT T5Model {
+class T5Model : public LanguageModel {
  public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`.
-  T5Model(const Weights& weights, const T5Config& config);
+  using Config = T5Config;
+  static constexpr std::string_view kName = "T5Model";
+  static constexpr bool kTiedUnlessStored = true;
+
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
+  /// if the configuration is invalid.
+  T5Model(const Weights& weights, const T5Config& config)
+      : config_(validated(config)),
+        traits_(detail::traits_of(config, config.d_model)),
+        shared_(embedding_scope(weights), config.vocab_size, config.d_model),
+        encoder_(weights["encoder"], config, false, shared_, embedding_scope(weights)),
+        decoder_(weights["decoder"], config, true, shared_, embedding_scope(weights)) {}
   /// From its own folder, a T5ForConditionalGeneration's or a whole InstructBLIP checkpoint's.
   /// Throws ConfigError or CheckpointError.
   static T5Model from_pretrained(const std::filesystem::path& path,
-                                 const LoadOptions& options = {});
-
-  /// A padded batch, as the reference's forward. Throws InputError on ids outside the vocabulary
-  /// and on shapes that do not fit.
-  Seq2SeqModelOutput forward(const Seq2SeqInputs& inputs) const;
-
-  /// Runs the encoder over inputs_embeds [rows, d_model]; the decoder then has no positions yet.
-  std::unique_ptr<T5DecoderState> start(MatrixView inputs_embeds, const RowTable& rows,
-                                        const ForwardCapture& capture) const;
+                                 const LoadOptions& options = {}) {
+    const T5Config config = T5Config::from_pretrained(path);
+    const Weights weights = scope_with_head(detail::open_weights(path, options));
+    T5Model model(weights, config);
+    weights["lm_head"].ignore();
+    weights.finish();
+    return model;
+  }
 
   const T5Config& config() const { return config_; }
-  const Embedding& shared() const { return shared_; }
   const T5Stack& encoder() const { return encoder_; }
   const T5Stack& decoder() const { return decoder_; }
 
+  const LanguageModelTraits& traits() const override { return traits_; }
+  Matrix embed_tokens(std::span<const std::int64_t> ids) const override { return shared_(ids); }
+  Matrix embed_decoder_tokens(std::span<const std::int64_t> ids) const override {
+    return decoder_.embed_tokens()(ids);
+  }
+  std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
+                                      const ForwardCapture& capture) const override {
+    detail::check_rows(kName, prompt, rows, config_.d_model);
+    auto state = std::make_unique<T5DecoderState>(
+        KvCache(config_.resolved_num_decoder_layers(), config_.num_heads * config_.d_kv,
+                rows.sequences()),
+        rows);
+    state->encoder_recorded = StateRecorder(capture);
+    state->encoder_hidden = encoder_.encode(prompt, rows, state->encoder_recorded);
+    state->encoder_key_values = decoder_.key_values(state->encoder_hidden);
+    return state;
+  }
+  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
+                      LogitsFor logits, const ForwardCapture& capture) const override {
+    detail::check_headless(logits);
+    auto& own = detail::own_state<T5DecoderState>(kName, state, rows);
+    detail::check_rows(kName, embeddings, rows, config_.d_model);
+    DecodeOutput output;
+    output.states = StateRecorder(capture);
+    output.last_hidden_state = decoder_.decode(embeddings, rows, own, output.states);
+    return output;
+  }
+
+  const Embedding& get_input_embeddings() const { return shared_; }
+  /// The embedding that all others are tied to: `shared`, or in a file without it one of them.
+  static Weights embedding_scope(const Weights& weights) {
+    for (const Weights& place : {weights["shared"], weights["encoder"]["embed_tokens"],
+                                 weights["decoder"]["embed_tokens"]}) {
+      if (place["weight"].exists()) return place;
+    }
+    return weights["shared"];
+  }
+  static Weights scope(const Weights& weights) { return weights; }
+  static Weights scope_with_head(const Weights& weights) {
+    return weights.at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
+  }
+  /// Before the head: d_model^-0.5 where the configuration scales.
+  float output_scale() const {
+    return config_.scale_decoder_outputs ? 1.0f / std::sqrt(static_cast<float>(config_.d_model))
+                                         : 1.0f;
+  }
+
  private:
   T5Config config_;
+  LanguageModelTraits traits_;
   Embedding shared_;
   T5Stack encoder_, decoder_;
 };
 
-/// The model with its head. Immutable; safe to call from several threads.
-class INSTRUCTBLIP_EXPORT T5ForConditionalGeneration : public LanguageModel {
- public:
-  /// Reads the tensors below `weights`; whoever made it calls `finish`. Without a head (a
-  /// checkpoint of the bare model) there are no logits.
-  T5ForConditionalGeneration(const Weights& weights, const T5Config& config, bool with_head = true);
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
-  static T5ForConditionalGeneration from_pretrained(const std::filesystem::path& path,
-                                                    const LoadOptions& options = {});
-
-  /// A padded batch, as the reference's forward. Throws InputError on ids outside the vocabulary
-  /// and on shapes that do not fit.
-  Seq2SeqLMOutput forward(const Seq2SeqInputs& inputs) const;
-
-  const T5Config& config() const { return model_.config(); }
-  const T5Model& model() const { return model_; }
-
-  const LanguageModelTraits& traits() const override { return traits_; }
-  Matrix embed_tokens(std::span<const std::int64_t> ids) const override;
-  Matrix embed_decoder_tokens(std::span<const std::int64_t> ids) const override;
-  std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
-                                      const ForwardCapture& capture = {}) const override;
-  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
-                      LogitsFor logits = LogitsFor::LastRow,
-                      const ForwardCapture& capture = {}) const override;
-
- private:
-  /// Before the head: d_model^-0.5 where the configuration scales.
-  float output_scale() const;
-
-  T5Model model_;
-  Linear lm_head_;
-  LanguageModelTraits traits_;
-};
+/// The model with its head.
+using T5ForConditionalGeneration = LanguageModelWithHead<T5Model>;
 
 }  // namespace instructblip

@@ -2,12 +2,14 @@
 // Mirrors transformers/models/instructblip/processing_instructblip.py.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/core/batch_feature.h"
@@ -76,11 +78,26 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   /// empty, the counts do not fit (the reference lets them pass), `max_length` does not hold the
   /// placeholders, or rows differ in length and no padding was asked for.
   BatchFeature operator()(const std::vector<Image>& images, const std::vector<std::string>& text,
-                          const ProcessingKwargs& kwargs = {}) const;
+                          const ProcessingKwargs& kwargs = {}) const {
+    return process(images, text, kwargs);
+  }
 
-  /// See Tokenizer: the language model's.
+  /// One image and its text, without copying the pixels: processor(image, "Is it day?").
+  template <class Text>
+  requires std::convertible_to<const Text&, std::string_view> BatchFeature
+  operator()(const Image& image, const Text& text, const ProcessingKwargs& kwargs = {}) const {
+    return process({&image, 1}, {std::string(std::string_view(text))}, kwargs);
+  }
+  /// One image without text: pixel_values alone.
+  BatchFeature operator()(const Image& image) const { return process({&image, 1}, {}, {}); }
+
+  /// See Tokenizer: the language model's. A tensor is int64, [length] for `decode` and [rows,
+  /// length] for `batch_decode`; InputError otherwise.
   std::string decode(std::span<const std::int64_t> ids, const DecodeOptions& options = {}) const;
+  std::string decode(const TensorView& ids, const DecodeOptions& options = {}) const;
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int64_t>>& sequences,
+                                        const DecodeOptions& options = {}) const;
+  std::vector<std::string> batch_decode(const TensorView& sequences,
                                         const DecodeOptions& options = {}) const;
 
   const BlipImageProcessor& image_processor() const { return image_processor_; }
@@ -92,6 +109,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   std::int64_t image_token_id() const { return image_token_id_; }
 
  private:
+  BatchFeature process(std::span<const Image> images, const std::vector<std::string>& text,
+                       const ProcessingKwargs& kwargs) const;
   Index images_per_text(std::size_t images, std::size_t texts,
                         const ProcessingKwargs& kwargs) const;
   void encode_text(const std::vector<std::string>& text, Index images_per_text,

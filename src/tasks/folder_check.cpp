@@ -1,4 +1,4 @@
-#include "instructblip/models/folder_check.h"
+#include "instructblip/tasks/folder_check.h"
 
 #include <algorithm>
 #include <memory>
@@ -14,6 +14,7 @@
 #include "instructblip/image_processing/image_processing_blip.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/tokenization/tokenizer.h"
+#include "tasks/end_of_text.h"
 
 namespace instructblip {
 namespace {
@@ -112,9 +113,11 @@ class FolderChecker {
     const WeightsReport found = weights.report();
     for (const std::string& fault : collapse_names(found.faults)) {
       fail(kWeights, fault, "fetch the checkpoint again, or the config.json of this one");
+      report_.findings.back().settled_by_load = true;
     }
     for (const std::string& name : collapse_names(found.unexpected)) {
       warn(kWeights, name + ": not part of the model, stays unused", "");
+      report_.findings.back().settled_by_load = true;
     }
   }
 
@@ -222,6 +225,7 @@ class FolderChecker {
              "text_config ends texts at id " + shown(found) + ", the tokenizer's end is " +
                  shown(eos) + ": generate does not stop at it unless it is told to",
              "in \"text_config\": " + line("eos_token_id", *eos));
+        report_.findings.back().settled_by_load = true;
       }
     }
     compare_id("bos_token_id", text().bos_token_id, tokenizer_->bos_token_id());
@@ -294,6 +298,8 @@ class FolderChecker {
   void check_generation() {
     const Json json = read_json_file<ConfigError>(folder() / kGeneration);
     JsonReader<ConfigError> reader(json, (folder() / kGeneration).string());
+    const Ids settled_ends =
+        detail::end_of_text(text(), tokenizer_ ? tokenizer_->eos_token_id() : std::nullopt);
     const auto compare = [&](const std::string& key, const Ids& used) {
       if (!reader.has(key)) return;
       const Json& value = *reader.find(key);
@@ -303,6 +309,7 @@ class FolderChecker {
       warn(kGeneration,
            key + " is " + shown(found) + ", but generate uses text_config's " + shown(used),
            "in config.json, \"text_config\": \"" + key + "\": " + value.dump());
+      report_.findings.back().settled_by_load = key == "eos_token_id" && found == settled_ends;
     };
     const auto one = [](std::optional<std::int64_t> id) { return id ? Ids{*id} : Ids{}; };
     compare("eos_token_id", text().eos_token_id);
@@ -333,16 +340,6 @@ bool FolderReport::is_usable() const {
 FolderReport check_folder(const fs::path& folder) {
   require_folder<ConfigError>(folder);
   return FolderChecker(folder).run();
-}
-
-bool warn_about_folder(const fs::path& folder) {
-  std::error_code ignored;
-  const auto has = [&](const char* name) { return fs::exists(folder / name, ignored); };
-  if (!has(kProcessor) && !has("preprocessor_config.json")) return false;
-  for (const FolderFinding& finding : check_folder(folder).findings) {
-    if (finding.file != kWeights) log_warning((folder / to_string(finding)).string());
-  }
-  return true;
 }
 
 }  // namespace instructblip

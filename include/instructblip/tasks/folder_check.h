@@ -27,6 +27,8 @@ struct FolderFinding {
   std::string problem;
   /// The exact line to add or change, or what to do; may be empty.
   std::string remedy;
+  /// Whether `load` (tasks/load.h) finds it out by itself, or settles it.
+  bool settled_by_load = false;
 };
 
 /// "config.json: PROBLEM. REMEDY"
@@ -66,10 +68,5 @@ struct FolderReport {
 /// the image token, vocabulary sizes, picture sizes, beginning, end and padding ids. What cannot be
 /// read becomes a finding; only a path that is no folder throws ConfigError.
 INSTRUCTBLIP_EXPORT FolderReport check_folder(const std::filesystem::path& folder);
-
-/// check_folder, with every finding logged as a warning but those about the weights, which loading
-/// reports itself. Does nothing, and returns false, where a model lies in its folder alone, without
-/// a processor.
-INSTRUCTBLIP_EXPORT bool warn_about_folder(const std::filesystem::path& folder);
 
 }  // namespace instructblip

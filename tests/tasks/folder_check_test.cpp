@@ -1,4 +1,4 @@
-#include "instructblip/models/folder_check.h"
+#include "instructblip/tasks/folder_check.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,7 +11,7 @@
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
-#include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/tasks/load.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
@@ -328,38 +328,53 @@ TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
 }
 
 TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
-  config_.text_config->eos_token_id = {1};
+  config_.text_config->pad_token_id = 619;
   config_.save_pretrained(path());
-  folder_.write("generation_config.json", R"({"eos_token_id":[1,2]})");
+  folder_.write("generation_config.json", R"({"eos_token_id":[2,3]})");
   write_weights(Checkpoint::open(path()), "", "left_over");
   const auto warnings = [&](const LoadOptions& options) {
     const testing::LogCapture log;
-    InstructBlipForConditionalGeneration::from_pretrained(path(), options);
+    load(path(), options);
     return log.messages();
   };
   const auto found = warnings({});
   ASSERT_EQ(found.size(), 3u);
   EXPECT_NE(found[0].find("left_over"), std::string::npos);
-  EXPECT_NE(found[1].find("in \"text_config\": \"eos_token_id\": 2"), std::string::npos);
+  EXPECT_NE(found[1].find("in \"text_config\": \"pad_token_id\": 620"), std::string::npos);
   EXPECT_NE(found[2].find("generation_config.json"), std::string::npos);
   EXPECT_EQ(warnings({.check_folder = false}).size(), 1u);
-  fs::remove(path() / "processor_config.json");
-  fs::remove(path() / "preprocessor_config.json");
-  EXPECT_EQ(warnings({}).size(), 1u);  // a model alone
+  const testing::LogCapture log;
+  InstructBlipForConditionalGeneration::from_pretrained(path());
+  EXPECT_EQ(log.messages().size(), 1u);  // a part checks its own files alone
+}
+
+TEST_F(FolderCheckTest, LoadingSettlesTheEndOfTextBetweenTokenizerAndConfiguration) {
+  config_.text_config->eos_token_id = {1};
+  config_.save_pretrained(path());
+  folder_.write("generation_config.json", R"({"eos_token_id":[1,2]})");
+  EXPECT_EQ(check_folder(path()).findings.size(), 2u);
+  const testing::LogCapture log;
+  const auto [processor, model] = load(path());
+  EXPECT_TRUE(log.messages().empty()) << log.messages().front();
+  EXPECT_EQ(model.language_model().traits().eos_token_id, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_EQ(processor.tokenizer().eos_token_id(), 2);
+  // The parts are the reference's.
+  const auto alone = InstructBlipForConditionalGeneration::from_pretrained(path());
+  EXPECT_EQ(alone.language_model().traits().eos_token_id, (std::vector<std::int64_t>{1}));
 }
 
 TEST_F(FolderCheckTest, LoadingSaysOnceThatAConfigurationIsOld) {
   config_.image_token_index.reset();
   config_.save_pretrained(path());
-  const auto warnings = [&](const LoadOptions& options) {
+  for (const bool whole : {true, false}) {
     const testing::LogCapture log;
-    InstructBlipForConditionalGeneration::from_pretrained(path(), options);
-    return log.messages();
-  };
-  for (const LoadOptions& options : {LoadOptions{}, LoadOptions{.check_folder = false}}) {
-    const auto found = warnings(options);
-    ASSERT_EQ(found.size(), 1u);
-    EXPECT_NE(found[0].find("\"image_token_index\""), std::string::npos) << found[0];
+    if (whole) {
+      load(path());
+    } else {
+      InstructBlipForConditionalGeneration::from_pretrained(path());
+    }
+    ASSERT_EQ(log.messages().size(), 1u);
+    EXPECT_NE(log.messages()[0].find("\"image_token_index\""), std::string::npos);
   }
 }
 

@@ -1,7 +1,8 @@
-// ImageFeatures: what the vision tower sees in pictures, a value to keep, save and ask about again.
+// VisionFeatures: the vision tower's hidden states, a value to keep, save and use again.
 #pragma once
 
 #include <filesystem>
+#include <utility>
 
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/core/error.h"
@@ -9,10 +10,13 @@
 
 namespace instructblip {
 
-/// The vision tower is most of the work and does not depend on the instruction: encode a picture
-/// once (`encode_image`), then ask often. A copy copies the features.
-struct ImageFeatures {
+/// What `encode_image` returns. The vision tower is most of the work and does not depend on the
+/// instruction: encode an image once, then pass its features to `generate` or `get_image_features`
+/// as often as needed. Copying copies the features.
+struct VisionFeatures {
   Tensor last_hidden_state;  // [images, 1 + patches, vision hidden_size] float32
+
+  explicit VisionFeatures(Tensor states) : last_hidden_state(std::move(states)) {}
 
   Index images() const { return last_hidden_state.empty() ? 0 : last_hidden_state.dim(0); }
 
@@ -22,15 +26,15 @@ struct ImageFeatures {
   }
 
   /// Reads what `save` wrote. Throws CheckpointError if the file is not such a file.
-  static ImageFeatures load(const std::filesystem::path& path) {
+  static VisionFeatures load(const std::filesystem::path& path) {
     const auto found = SafetensorsFile(path).find("last_hidden_state");
     if (!found || found->rank() != 3 || found->dtype != DType::Float32) {
       throw CheckpointError(
           path.string() +
-          " holds no image features: expected a float32 tensor last_hidden_state of "
+          " holds no vision features: expected a float32 tensor last_hidden_state of "
           "shape [images, 1 + patches, hidden_size]");
     }
-    return ImageFeatures{Tensor::copy_of(*found)};
+    return VisionFeatures(Tensor::copy_of(*found));
   }
 };
 

@@ -23,8 +23,8 @@ struct LoadOptions {
   std::optional<DType> dtype = {};
   /// Told of each tensor as it is read.
   ProgressCallback progress = {};
-  /// InstructBlipForConditionalGeneration only: after loading, log as warnings what in the folder's
-  /// processor, tokenizers and generation settings disagrees with the model (folder_check.h).
+  /// `load` only: log as warnings what in the folder's processor, tokenizers and generation
+  /// settings disagrees with the model (tasks/folder_check.h).
   bool check_folder = true;
 };
 

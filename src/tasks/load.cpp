@@ -1,0 +1,27 @@
+#include "instructblip/tasks/load.h"
+
+#include <utility>
+
+#include "instructblip/core/log.h"
+#include "instructblip/tasks/folder_check.h"
+#include "tasks/end_of_text.h"
+
+namespace instructblip {
+
+InstructBlip load(const std::filesystem::path& folder, const LoadOptions& options) {
+  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder);
+  InstructBlipConfig config = InstructBlipConfig::from_pretrained(folder);
+  config.text_config->eos_token_id =
+      detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
+  const Weights weights = detail::open_weights(folder, options);
+  InstructBlipForConditionalGeneration model(weights, config);
+  weights.finish();
+  if (options.check_folder) {
+    for (const FolderFinding& finding : check_folder(folder).findings) {
+      if (!finding.settled_by_load) log_warning((folder / to_string(finding)).string());
+    }
+  }
+  return {std::move(processor), std::move(model)};
+}
+
+}  // namespace instructblip
