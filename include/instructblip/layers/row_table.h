@@ -19,6 +19,7 @@ struct RowTable {
   Index rows() const { return offsets.back(); }
   Index begin(Index s) const { return offsets[static_cast<std::size_t>(s)]; }
   Index count(Index s) const { return begin(s + 1) - begin(s); }
+  Index position(Index r) const { return positions[static_cast<std::size_t>(r)]; }
 
   Index position(Index row) const { return positions[static_cast<std::size_t>(row)]; }
 
