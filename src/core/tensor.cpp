@@ -258,6 +258,21 @@ Tensor Tensor::reshaped(Shape shape) const {
   return result;
 }
 
+Tensor Tensor::repeat_interleave(Index copies) const {
+  const Index count = dim(0);
+  Shape shape = shape_;
+  shape.front() *= copies;
+  Tensor result = uninitialized(dtype_, std::move(shape));
+  if (result.empty()) return result;
+  const Index bytes = size_ / count * static_cast<Index>(size_of(dtype_));
+  for (Index i = 0; i < count * copies; ++i) {
+    std::memcpy(static_cast<char*>(result.raw()) + i * bytes,
+                static_cast<const char*>(raw()) + i / copies * bytes,
+                static_cast<std::size_t>(bytes));
+  }
+  return result;
+}
+
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor result = uninitialized(dtype, shape_);

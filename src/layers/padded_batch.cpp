@@ -1,8 +1,8 @@
 #include "instructblip/layers/padded_batch.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
+#include <utility>
 
 #include "instructblip/core/error.h"
 
@@ -23,11 +23,30 @@ Tensor as_ids(const TensorView& view, const Shape& expected, std::string_view ar
 
 }  // namespace detail
 
+namespace {
+
+// Appends a copy of sequence `b` of another batch.
+void append_sequence(PaddedBatch& batch, const PaddedBatch& from, Index b) {
+  for (Index r = from.rows.begin(b); r < from.rows.begin(b + 1); ++r) {
+    batch.columns.push_back(from.column(r));
+    batch.rows.positions.push_back(from.rows.position(r));
+  }
+  batch.rows.offsets.push_back(static_cast<Index>(batch.columns.size()));
+}
+
+void check_values(const Shape& found, const Shape& expected) {
+  if (found == expected) return;
+  throw InputError("values of the rows of a padded batch have the shape " + to_string(found) +
+                   ", expected " + to_string(expected));
+}
+
+}  // namespace
+
 PaddedBatch::PaddedBatch(Index batch_size, Index sequence_length, const TensorView& attention_mask,
                          std::string_view argument)
     : batch(batch_size), length(sequence_length) {
   Tensor mask;
-  if (attention_mask.data != nullptr) {
+  if (attention_mask.has_value()) {
     mask = detail::as_ids(attention_mask, {batch, length}, argument);
   }
   for (Index b = 0; b < batch; ++b) {
@@ -51,13 +70,12 @@ void PaddedBatch::use_positions(const TensorView& position_ids) {
       detail::as_ids(position_ids, {shared ? Index{1} : batch, length}, "position_ids");
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      const auto row = static_cast<std::size_t>(r);
-      const Index position = ids.data<std::int64_t>()[(shared ? 0 : b * length) + columns[row]];
+      const Index position = ids.data<std::int64_t>()[(shared ? 0 : b * length) + column(r)];
       if (position < 0) {
-        throw InputError("position_ids[" + std::to_string(b) + "][" + std::to_string(columns[row]) +
+        throw InputError("position_ids[" + std::to_string(b) + "][" + std::to_string(column(r)) +
                          "] is " + std::to_string(position) + ", expected 0 or more");
       }
-      rows.positions[row] = position;
+      rows.positions[static_cast<std::size_t>(r)] = position;
     }
   }
 }
@@ -70,13 +88,35 @@ void PaddedBatch::use_compact_positions() {
   }
 }
 
+PaddedBatch PaddedBatch::repeated(Index copies) const {
+  PaddedBatch result;
+  result.batch = batch * copies;
+  result.length = length;
+  for (Index i = 0; i < result.batch; ++i) append_sequence(result, *this, i / copies);
+  return result;
+}
+
+void PaddedBatch::append_column() {
+  PaddedBatch longer;
+  longer.batch = batch;
+  longer.length = length + 1;
+  for (Index b = 0; b < batch; ++b) {
+    append_sequence(longer, *this, b);
+    longer.columns.push_back(length);
+    const Index last = rows.begin(b + 1) - 1;
+    longer.rows.positions.push_back(rows.count(b) == 0 ? 0 : rows.position(last) + 1);
+    ++longer.rows.offsets.back();
+  }
+  *this = std::move(longer);
+}
+
 std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
   const Tensor all = detail::as_ids(ids, {batch, length}, "ids");
   std::vector<std::int64_t> kept;
   kept.reserve(columns.size());
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      kept.push_back(all.data<std::int64_t>()[b * length + columns[static_cast<std::size_t>(r)]]);
+      kept.push_back(all.data<std::int64_t>()[b * length + column(r)]);
     }
   }
   return kept;
@@ -94,7 +134,7 @@ Matrix PaddedBatch::gather(const TensorView& values) const {
   Matrix kept(rows.rows(), width);
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      const Index from = b * length + columns[static_cast<std::size_t>(r)];
+      const Index from = b * length + column(r);
       std::copy_n(all.data<float>() + from * width, width, kept.row(r));
     }
   }
@@ -102,10 +142,11 @@ Matrix PaddedBatch::gather(const TensorView& values) const {
 }
 
 Tensor PaddedBatch::scatter(MatrixView values) const {
+  check_values({values.rows, values.cols}, {rows.rows(), values.cols});
   Tensor padded(DType::Float32, {batch, length, values.cols});
   for (Index b = 0; b < batch; ++b) {
     for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      const Index to = b * length + columns[static_cast<std::size_t>(r)];
+      const Index to = b * length + column(r);
       std::copy_n(values.row(r), values.cols, padded.data<float>() + to * values.cols);
     }
   }
@@ -114,16 +155,23 @@ Tensor PaddedBatch::scatter(MatrixView values) const {
 
 Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
                                        const PaddedBatch& keys) const {
+  const auto found = static_cast<Index>(attentions.size());
+  if (found != batch) {
+    throw InputError("attentions of " + std::to_string(found) + " sequences, expected " +
+                     std::to_string(batch));
+  }
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor padded(DType::Float32, {batch, heads, length, keys.length});
   for (Index b = 0; b < batch; ++b) {
-    const float* from = attentions[static_cast<std::size_t>(b)].data<float>();
+    const Tensor& attention = attentions[static_cast<std::size_t>(b)];
+    check_values(attention.shape(), {heads, rows.count(b), keys.rows.count(b)});
+    const float* from = attention.data<float>();
     for (Index h = 0; h < heads; ++h) {
       for (Index i = 0; i < rows.count(b); ++i) {
-        const Index column = columns[static_cast<std::size_t>(rows.begin(b) + i)];
-        float* to = padded.data<float>() + ((b * heads + h) * length + column) * keys.length;
+        const Index query = column(rows.begin(b) + i);
+        float* to = padded.data<float>() + ((b * heads + h) * length + query) * keys.length;
         for (Index j = 0; j < keys.rows.count(b); ++j) {
-          to[keys.columns[static_cast<std::size_t>(keys.rows.begin(b) + j)]] = *from++;
+          to[keys.column(keys.rows.begin(b) + j)] = *from++;
         }
       }
     }
@@ -134,7 +182,11 @@ Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
 std::vector<Tensor> PaddedBatch::scatter(const std::vector<Tensor>& layers) const {
   std::vector<Tensor> padded;
   padded.reserve(layers.size());
-  for (const Tensor& layer : layers) padded.push_back(scatter(Matrix::from(layer)));
+  for (const Tensor& layer : layers) {
+    check_values(layer.shape(), {rows.rows(), layer.dim(-1)});
+    const Index width = layer.dim(1);
+    padded.push_back(scatter({layer.data<float>(), DType::Float32, rows.rows(), width, width}));
+  }
   return padded;
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "instructblip/core/error.h"
+#include "support/compare.h"
 
 namespace instructblip {
 namespace {
@@ -35,6 +36,22 @@ TEST(TensorTest, WrongCountsAndIndicesThrow) {
   EXPECT_THROW(tensor.reshaped({4}), InputError);
   EXPECT_THROW(Tensor(DType::Float32, {-1}), InputError);
   EXPECT_THROW(Tensor(DType::Float32, {Index{1} << 40, Index{1} << 40}), InputError);
+}
+
+TEST(TensorTest, RepeatsElementsOfTheFirstDimension) {
+  const Tensor pairs(std::vector<std::int64_t>{1, 2, 3, 4}, {2, 2});
+  testing::expect_equal(pairs.repeat_interleave(2),
+                        Tensor(std::vector<std::int64_t>{1, 2, 1, 2, 3, 4, 3, 4}, {4, 2}));
+  testing::expect_equal(pairs.repeat_interleave(1), pairs);
+  EXPECT_EQ(Tensor(DType::Float32, {2, 0}).repeat_interleave(3).shape(), (Shape{6, 0}));
+  EXPECT_EQ(pairs.repeat_interleave(0).shape(), (Shape{0, 2}));
+  EXPECT_THROW(Tensor(DType::Float32, {}).repeat_interleave(2), InputError);
+}
+
+TEST(TensorTest, AViewHasAValueUnlessDefaultConstructed) {
+  EXPECT_FALSE(TensorView().has_value());
+  EXPECT_TRUE(Tensor(DType::Int64, {0, 3}).view().has_value());
+  EXPECT_TRUE(Tensor(DType::Float32, {}).view().has_value());
 }
 
 TEST(TensorTest, CopiesViewsWithStrides) {

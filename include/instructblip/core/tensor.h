@@ -120,6 +120,9 @@ class INSTRUCTBLIP_EXPORT Tensor {
   /// A copy of the elements under another shape; one dimension may be -1. Throws InputError if the
   /// products differ.
   Tensor reshaped(Shape shape) const;
+  /// Each element of the first dimension `copies` times, the copies next to each other. Throws
+  /// InputError on a scalar.
+  Tensor repeat_interleave(Index copies) const;
   /// Converted element by element, by way of double (floats round to nearest even; float to integer
   /// truncates). The new type must be able to hold the values.
   Tensor to(DType dtype) const;

@@ -24,9 +24,9 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
   std::vector<Index> columns;  // of each row
 
   PaddedBatch() = default;
-  /// `attention_mask` [batch, length] of an integer type or bool; without data: keeps everything.
-  /// Throws InputError, naming `argument`, if its shape is another or an element is neither 0 nor
-  /// 1.
+  /// `attention_mask` [batch, length] of an integer type or bool; if not given, every position is
+  /// kept. Throws InputError, naming `argument`, if its shape is different or an element is neither
+  /// 0 nor 1.
   PaddedBatch(Index batch, Index length, const TensorView& attention_mask = {},
               std::string_view argument = "attention_mask");
 
@@ -36,12 +36,17 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
   void use_positions(const TensorView& position_ids);
   /// Positions 0, 1, ... over the kept positions of each sequence alone.
   void use_compact_positions();
+  /// Each sequence `copies` times, the copies next to each other.
+  PaddedBatch repeated(Index copies) const;
+  /// One more column, which every sequence keeps, at the position after its last one.
+  void append_column();
 
   /// The kept elements of an int64 tensor [batch, length].
   std::vector<std::int64_t> gather_ids(const TensorView& ids) const;
   /// The kept rows of a float32 tensor [batch, length, width].
   Matrix gather(const TensorView& values) const;
-  /// [rows, width] -> [batch, length, width]; zeros where nothing was kept.
+  /// [rows, width] -> [batch, length, width]; zeros where nothing was kept. Throws InputError, like
+  /// all that follow, if the values have another shape.
   Tensor scatter(MatrixView values) const;
   /// Per sequence [heads, queries, keys] -> [batch, heads, length, keys.length].
   Tensor scatter_attentions(const std::vector<Tensor>& attentions, const PaddedBatch& keys) const;
