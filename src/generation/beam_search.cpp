@@ -127,18 +127,18 @@ void BeamRow::update_can_improve() {
   can_improve_ = can_improve_ && better;
 }
 
-BeamSearch::BeamSearch(const ResolvedConfig& resolved, const PreparedInputs& inputs,
+BeamSearch::BeamSearch(const ResolvedConfig& resolved, const Prompt& prompt,
                        const LogitsProcessorList& processors, const StoppingCriteriaList& criteria,
                        StepClock& clock)
     : resolved_(resolved),
-      inputs_(inputs),
+      prompt_(prompt),
       processors_(processors),
       criteria_(criteria),
       clock_(clock),
-      states_(resolved, inputs) {
-  for (Index b = 0; b < inputs.prompt.batch(); ++b) {
+      states_(resolved, prompt) {
+  for (Index b = 0; b < prompt.size(); ++b) {
     active_.push_back(rows_.size());
-    rows_.emplace_back(resolved, b, inputs.prompt.ids[static_cast<std::size_t>(b)]);
+    rows_.emplace_back(resolved, b, prompt.ids_of(b));
   }
 }
 
@@ -213,7 +213,7 @@ bool BeamSearch::goes_on(bool all_hit) const {
 }
 
 GenerateOutput BeamSearch::run(Decoding& decoding) {
-  Tensor logits = decoding.prefill(inputs_, resolved_.num_beams);
+  Tensor logits = decoding.prefill(prompt_, resolved_.num_beams);
   if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
   while (true) {
@@ -258,7 +258,7 @@ GenerateOutput BeamSearch::finish() {
     }
   }
   const auto count = static_cast<Index>(answers.size());
-  const auto prompt_length = static_cast<std::size_t>(inputs_.prompt.length());
+  const auto prompt_length = static_cast<std::size_t>(prompt_.length());
   std::vector<std::int64_t> ids;
   std::vector<std::int32_t> beam_indices;
   std::vector<float> scores;
@@ -273,10 +273,10 @@ GenerateOutput BeamSearch::finish() {
     output_.finish_reasons.push_back(answer->reason.value_or(FinishReason::Length));
   }
   const auto new_tokens = static_cast<Index>(longest);
-  output_.sequences = Tensor(ids, {count, inputs_.prompt.length() + new_tokens});
+  output_.sequences = Tensor(ids, {count, prompt_.length() + new_tokens});
   output_.beam_indices = Tensor(beam_indices, {count, new_tokens});
   output_.sequences_scores = Tensor(scores, {count});
-  output_.prompt_length = inputs_.prompt.length();
+  output_.prompt_length = prompt_.length();
   output_.seed = resolved_.random.seed;
   return std::move(output_);
 }

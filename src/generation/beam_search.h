@@ -62,7 +62,7 @@ class BeamRow {
 /// leave it, unless tensors of every step are wanted.
 class BeamSearch {
  public:
-  BeamSearch(const ResolvedConfig& resolved, const PreparedInputs& inputs,
+  BeamSearch(const ResolvedConfig& resolved, const Prompt& prompt,
              const LogitsProcessorList& processors, const StoppingCriteriaList& criteria,
              StepClock& clock);
   GenerateOutput run(Decoding& decoding);
@@ -76,7 +76,7 @@ class BeamSearch {
   GenerateOutput finish();
 
   const ResolvedConfig& resolved_;
-  const PreparedInputs& inputs_;
+  const Prompt& prompt_;
   const LogitsProcessorList& processors_;
   const StoppingCriteriaList& criteria_;
   StepClock& clock_;

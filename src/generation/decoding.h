@@ -9,23 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "generation/resolved_config.h"
-#include "instructblip/generation/generate_inputs.h"
+#include "generation/prompt.h"
 #include "instructblip/generation/generation_output.h"
 #include "instructblip/generation/language_model.h"
 
 namespace instructblip::detail {
-
-/// The prompts of `inputs`: checks what fits together, puts the start ids in front of decoder ids.
-/// `embeds` and `rows` are what the model is fed; embedded here if the inputs hold ids only.
-struct PreparedInputs {
-  Prompt prompt;
-  Matrix embedded;    // of ids, where the caller gave no embeddings
-  MatrixView embeds;  // of `embedded` or the caller's
-  RowTable rows;
-};
-PreparedInputs prepare_inputs(const LanguageModel& model, const GenerateInputs& inputs,
-                              const ResolvedConfig& resolved);
 
 /// The sequences that a model is decoding. Prompts are fed once and forked.
 class Decoding {
@@ -33,7 +21,7 @@ class Decoding {
   Decoding(const LanguageModel& model, ForwardCapture capture) : model_(model), capture_(capture) {}
 
   /// Feeds the prompts; afterwards each has `expand_size` sequences. Logits [prompts, vocab_size].
-  Tensor prefill(const PreparedInputs& inputs, Index expand_size);
+  Tensor prefill(const Prompt& prompt, Index expand_size);
   /// New sequence i continues old sequence sources[i] with ids[i]. Logits [sources, vocab_size].
   Tensor step(std::span<const Index> sources, std::span<const std::int64_t> ids);
 
@@ -69,8 +57,6 @@ class StepClock {
 std::span<const float> row_of(const Tensor& matrix, Index r);
 /// Rows of equal length -> [rows, length].
 Tensor stack_rows(std::span<const std::vector<float>> rows);
-/// The prompts' ids, each `copies` times.
-Tensor prompt_tensor(const Prompt& prompt, Index copies);
 /// The padding id, if a model of `vocab_size` ids can be fed with it, else 0: what follows is not
 /// looked at.
 std::int64_t feedable(std::int64_t id, Index vocab_size);

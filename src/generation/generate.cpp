@@ -31,15 +31,15 @@ struct SampledRow {
 /// the padding id in the first case, with what it generates in the second, as in the reference.
 class Sampler {
  public:
-  Sampler(const ResolvedConfig& resolved, const PreparedInputs& inputs,
+  Sampler(const ResolvedConfig& resolved, const Prompt& prompt,
           const LogitsProcessorList& processors, const StoppingCriteriaList& criteria,
           StepClock& clock)
       : resolved_(resolved),
-        inputs_(inputs),
+        prompt_(prompt),
         processors_(processors),
         criteria_(criteria),
         clock_(clock),
-        states_(resolved, inputs) {}
+        states_(resolved, prompt) {}
 
   GenerateOutput run(Decoding& decoding, BaseStreamer* streamer);
 
@@ -53,7 +53,7 @@ class Sampler {
   GenerateOutput finish();
 
   const ResolvedConfig& resolved_;
-  const PreparedInputs& inputs_;
+  const Prompt& prompt_;
   const LogitsProcessorList& processors_;
   const StoppingCriteriaList& criteria_;
   StepClock& clock_;
@@ -124,14 +124,14 @@ bool Sampler::stream(BaseStreamer& streamer) const {
 
 GenerateOutput Sampler::run(Decoding& decoding, BaseStreamer* streamer) {
   const Index expand = resolved_.expand_size();
-  for (Index b = 0; b < inputs_.prompt.batch(); ++b) {
+  for (Index b = 0; b < prompt_.size(); ++b) {
     for (Index copy = 0; copy < expand; ++copy) {
       active_.push_back(rows_.size());
-      rows_.push_back({inputs_.prompt.ids[static_cast<std::size_t>(b)], b, copy, 0, {}});
+      rows_.push_back({prompt_.ids_of(b), b, copy, 0, {}});
     }
   }
-  bool goes_on = !streamer || streamer->put(prompt_tensor(inputs_.prompt, expand));
-  Tensor logits = decoding.prefill(inputs_, expand);
+  bool goes_on = !streamer || streamer->put(prompt_.ids.repeat_interleave(expand));
+  Tensor logits = decoding.prefill(prompt_, expand);
   if (records_states(resolved_)) states_.add_prompt(decoding, output_);
   clock_.prompt_done(output_.timings);
   while (true) {
@@ -176,7 +176,7 @@ GenerateOutput Sampler::finish() {
     output_.finish_reasons.push_back(*row.reason);
   }
   output_.sequences = Tensor(ids, {static_cast<Index>(rows_.size()), static_cast<Index>(longest)});
-  output_.prompt_length = inputs_.prompt.length();
+  output_.prompt_length = prompt_.length();
   output_.seed = resolved_.random.seed;
   return std::move(output_);
 }
@@ -191,23 +191,23 @@ GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs
   if (callbacks.streamer && resolved.num_beams > 1) {
     throw InputError("`streamer` cannot be used with beam search: set `num_beams` to 1");
   }
-  const detail::PreparedInputs prepared = detail::prepare_inputs(model, inputs, resolved);
-  detail::resolve_lengths(resolved, prepared.prompt, traits);
-  if (resolved.pad_token_id.value_or(0) < 0 && prepared.prompt.batch() > 1) {
+  const detail::Prompt prompt = detail::prepare_prompt(model, inputs, resolved);
+  detail::resolve_lengths(resolved, prompt, traits);
+  if (resolved.pad_token_id.value_or(0) < 0 && prompt.size() > 1) {
     log_warning("`pad_token_id` is " + std::to_string(*resolved.pad_token_id) +
                 ": rows that end early are filled with it, and it cannot be decoded; set " +
                 "`pad_token_id` in the GenerationConfig or the text_config");
   }
   const LogitsProcessorList processors = detail::make_processors(
-      resolved, prepared.prompt, callbacks.logits_processor, callbacks.prefix_allowed_tokens_fn);
+      resolved, prompt, callbacks.logits_processor, callbacks.prefix_allowed_tokens_fn);
   const StoppingCriteriaList criteria = detail::make_criteria(
       resolved, callbacks.tokenizer, callbacks.cancelled, callbacks.stopping_criteria);
   detail::Decoding decoding(model, {.hidden_states = resolved.output_hidden_states,
                                     .attentions = resolved.output_attentions});
   if (resolved.num_beams > 1) {
-    return detail::BeamSearch(resolved, prepared, processors, criteria, clock).run(decoding);
+    return detail::BeamSearch(resolved, prompt, processors, criteria, clock).run(decoding);
   }
-  return detail::Sampler(resolved, prepared, processors, criteria, clock)
+  return detail::Sampler(resolved, prompt, processors, criteria, clock)
       .run(decoding, callbacks.streamer);
 }
 

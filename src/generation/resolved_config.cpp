@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "generation/prompt.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 
@@ -58,12 +59,10 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                      const LanguageModelTraits& traits) {
   const GenerationConfig& config = resolved.config;
   const Index length = prompt.length();
-  // Embeddings that no id stands for: the reference takes the prompt's length off the lengths that
-  // count it, and where some ids are given counts these once more.
+  // If embeddings have no ids, the reference subtracts the length of the prompt from max_length and
+  // min_length. It does so too if only some have ids, which are then counted twice.
   const Index unseen =
-      prompt.has_embeds && !prompt.is_encoder_decoder && length != prompt.padded_length
-          ? prompt.padded_length
-          : 0;
+      !prompt.is_encoder_decoder && length != prompt.batch.length ? prompt.batch.length : 0;
   if (config.max_new_tokens) {
     if (config.max_length) {
       log_warning("`max_new_tokens` (" + std::to_string(*config.max_new_tokens) +
@@ -108,15 +107,14 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
   }
 }
 
-// How many ids in front of each row are padding, which repetition_penalty does not count.
+// How many ids at the beginning of each row are padding, which repetition_penalty does not count.
 std::vector<Index> padding_before_ids(const Prompt& prompt) {
-  std::vector<Index> counts;
-  for (const std::vector<Index>& columns : prompt.valid_columns) {
-    // Those of an encoder-decoder are the encoder's: the ids that are seen begin with the
-    // decoder's.
-    const bool unpadded = prompt.is_encoder_decoder || columns.empty();
-    const Index before_ids = prompt.padded_length - prompt.length();
-    counts.push_back(unpadded ? 0 : std::max<Index>(columns.front() - before_ids, 0));
+  std::vector<Index> counts(static_cast<std::size_t>(prompt.size()), 0);
+  if (prompt.is_encoder_decoder) return counts;  // the padding is the encoder's
+  const Index before_ids = prompt.batch.length - prompt.length();
+  for (Index b = 0; b < prompt.size(); ++b) {
+    const Index first_column = prompt.batch.column(prompt.batch.rows.begin(b));
+    counts[static_cast<std::size_t>(b)] = std::max<Index>(first_column - before_ids, 0);
   }
   return counts;
 }

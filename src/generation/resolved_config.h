@@ -14,20 +14,7 @@
 
 namespace instructblip::detail {
 
-/// The prompts of one call, as the logits processors see them.
-struct Prompt {
-  bool is_encoder_decoder = false;
-  bool has_embeds = false;
-  /// Ids that each row begins with; of equal length, 0 for embeddings without ids.
-  std::vector<std::vector<std::int64_t>> ids;
-  /// Columns of attention_mask (or ids) that are not padding, per row; empty for encoder-decoders.
-  std::vector<std::vector<Index>> valid_columns;
-  /// Length of the embeddings with padding: the reference's inputs_embeds.shape[1].
-  Index padded_length = 0;
-
-  Index batch() const { return static_cast<Index>(ids.size()); }
-  Index length() const { return ids.empty() ? 0 : static_cast<Index>(ids.front().size()); }
-};
+struct Prompt;
 
 struct ResolvedConfig {
   GenerationConfig config;  // as given

@@ -2,12 +2,11 @@
 // not meant for callers.
 #pragma once
 
-#include <span>
-#include <vector>
-
 #include "generation/decoding.h"
+#include "generation/prompt.h"
 #include "generation/resolved_config.h"
 #include "instructblip/generation/generation_output.h"
+#include "instructblip/layers/padded_batch.h"
 
 namespace instructblip::detail {
 
@@ -18,25 +17,22 @@ inline bool records_states(const ResolvedConfig& resolved) {
 /// Collects what the model captured, step by step.
 class StepStates {
  public:
-  StepStates(const ResolvedConfig& resolved, const PreparedInputs& inputs)
-      : resolved_(resolved), inputs_(inputs) {}
+  StepStates(const ResolvedConfig& resolved, const Prompt& prompt)
+      : resolved_(resolved), prompt_(prompt) {}
 
-  /// After the prompts were fed: their states, repeated for the sequences that each was forked to.
+  /// The prompts' states, once per sequence that continues them.
   void add_prompt(const Decoding& decoding, GenerateOutput& output);
-  /// After one more id of every sequence.
+  /// The states of one more id per sequence.
   void add_step(const StateRecorder& states, GenerateOutput& output);
 
  private:
-  using Columns = std::vector<std::vector<Index>>;  // where each sequence's positions go
-
-  void add(const StateRecorder& states, const Columns& queries, Index query_length,
-           GenerateOutput& output);
+  /// Throws InputError if a captured tensor has an unexpected shape.
+  void add(const StateRecorder& states, const PaddedBatch& queries, GenerateOutput& output);
 
   const ResolvedConfig& resolved_;
-  const PreparedInputs& inputs_;
-  Columns keys_;          // of each sequence, prompt and new ids
-  Columns encoder_keys_;  // of each sequence
-  Index key_length_ = 0;
+  const Prompt& prompt_;
+  PaddedBatch keys_;          // of the decoder: what each sequence was fed so far
+  PaddedBatch encoder_keys_;  // of cross-attention
 };
 
 }  // namespace instructblip::detail

@@ -276,19 +276,16 @@ GenerateOutput InstructBlipForConditionalGeneration::generate(
   }
   const detail::ModernInputs inputs(complete, features, this->config(), language_model());
   EmbeddedBatch prompt = detail::embed_prompt(inputs, features, language_model());
-  GenerateInputs prompts;
-  prompts.inputs_embeds = prompt.embeddings;
-  prompts.decoder_input_ids = inputs.decoder_input_ids;
+  const bool decoder_only = !language_model().traits().is_encoder_decoder;
+  if (decoder_only) prompt.batch.use_compact_positions();
+  GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
+                         .batch = prompt.batch,
+                         .decoder_input_ids = inputs.decoder_input_ids};
+  if (decoder_only) prompts.input_ids = complete.input_ids;
   GenerationConfig lengths = config;
-  if (!language_model().traits().is_encoder_decoder) {
-    prompt.batch.use_compact_positions();
-    prompts.input_ids = complete.input_ids;
-    prompts.attention_mask = inputs.attention_mask;
-    if (inputs.virtual_columns() > 0) {
-      lengths = detail::legacy_lengths(config, inputs.virtual_columns());
-    }
+  if (decoder_only && inputs.virtual_columns() > 0) {
+    lengths = detail::legacy_lengths(config, inputs.virtual_columns());
   }
-  prompts.rows = prompt.batch.rows;
   return instructblip::generate(language_model(), prompts, lengths, callbacks);
 }
 

@@ -274,7 +274,7 @@ GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model
   }
   config.length_penalty = options.length_penalty.value_or(encoder_decoder ? -1.0 : 0.0);
   config.eos_token_id = eos_token_id;
-  return generate(language_model, {.inputs_embeds = prompt.embeddings, .rows = prompt.batch.rows},
+  return generate(language_model, {.inputs_embeds = prompt.embeddings, .batch = prompt.batch},
                   config, callbacks);
 }
 

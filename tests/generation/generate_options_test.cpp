@@ -394,7 +394,7 @@ TEST_F(Options, DrawsDependOnSeedStepAndRowAlone) {
 TEST_F(Options, EncoderDecodersBeginWithTheStartId) {
   const TableLanguageModel t5(encoder_decoder(), 3, 8.0f, -100.0f);
   const Matrix embeds = t5.embed_tokens(Ids{4, 5, 6});
-  GenerateInputs inputs{.inputs_embeds = embeds, .rows = RowTable::uniform(1, 3)};
+  GenerateInputs inputs{.inputs_embeds = embeds, .batch = PaddedBatch(1, 3)};
   EXPECT_EQ(generate(t5, inputs, {.max_new_tokens = 4}).sequences.dim(1), 5);
   EXPECT_EQ(generate(t5, inputs, {.max_length = 4}).sequences.dim(1), 4);
   const auto output = generate(t5, inputs, {.max_new_tokens = 4, .decoder_start_token_id = 9});
@@ -443,24 +443,32 @@ TEST_F(Options, WithoutInputsTheBosIdIsThePrompt) {
 
 TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
   const Matrix embeds = model.embed_tokens(Ids{4, 5, 6});
-  const RowTable rows = RowTable::uniform(1, 3);
+  const PaddedBatch batch(1, 3);
   const Tensor mask = ids({{1, 1}}), all = ids({{0, 0, 0}}), two = ids({{4, 5, 6}, {4, 5, 6}});
+  const Tensor counts = ids({{1, 2, 1}}), longer = ids({{4, 5, 6, 7}});
   const Tensor wrong_type(std::vector<float>{1, 2}, {1, 2});
   const auto expect_named = [&](const GenerateInputs& inputs, const std::string& expected) {
     const std::string message = message_of([&] { generate(model, inputs, {.max_new_tokens = 1}); });
     EXPECT_NE(message.find(expected), std::string::npos) << message;
   };
-  expect_named({.input_ids = prompt, .attention_mask = mask}, "`attention_mask` is [1, 2]");
+  expect_named({.input_ids = prompt, .attention_mask = mask},
+               "attention_mask has the shape [1, 2], expected [1, 3]");
+  expect_named({.input_ids = prompt, .attention_mask = counts}, "attention_mask[0][1] is 2");
   expect_named({.input_ids = prompt, .attention_mask = all}, "prompt 0 of the batch is empty");
   expect_named({.input_ids = wrong_type}, "`input_ids`: expected a contiguous int64");
-  expect_named({.inputs_embeds = embeds, .rows = rows, .input_ids = two}, "`input_ids` is [2, 3]");
-  expect_named({.inputs_embeds = embeds, .rows = RowTable::uniform(1, 2)}, "row table of 2 rows");
-  expect_named({.inputs_embeds = embeds, .rows = rows, .input_ids = prompt, .attention_mask = mask},
-               "`attention_mask` is [1, 2]");
-  expect_named({.inputs_embeds = embeds, .rows = rows, .attention_mask = mask},
-               "prompt 0 has 3 embeddings, but 2 positions");
-  expect_named({.inputs_embeds = embeds.view().middle_cols(0, 1), .rows = rows},
-               "expected float32");
+  expect_named({.inputs_embeds = embeds, .input_ids = prompt}, "`inputs_embeds` needs `batch`");
+  expect_named({.inputs_embeds = embeds, .batch = batch, .input_ids = two},
+               "`input_ids` is [2, 3]");
+  expect_named({.inputs_embeds = embeds, .batch = batch, .input_ids = longer},
+               "`input_ids` is [1, 4], but the padded prompts of `batch` are only 3 long");
+  expect_named({.inputs_embeds = embeds, .batch = PaddedBatch(1, 2)}, "`batch` has 2 rows");
+  expect_named({.inputs_embeds = Matrix(0, 2), .batch = PaddedBatch(1, 3, all)},
+               "prompt 0 of the batch is empty");
+  expect_named({.inputs_embeds = embeds.view().middle_cols(0, 1), .batch = batch},
+               "expected float32 [3, 2]");
+  PaddedBatch outside = batch;
+  outside.columns[1] = 3;
+  expect_named({.inputs_embeds = embeds, .batch = outside}, "column 3, expected 0 to 2");
   expect_named({.input_ids = Tensor(DType::Int64, {0, 3})}, "the batch is empty");
   LanguageModelTraits traits = decoder_only();
   traits.vocab_size = 1;
@@ -470,6 +478,27 @@ TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
                        {.num_beams = 2, .eos_token_id = TokenIds::none()});
             }).find("compares 4 candidates"),
             std::string::npos);
+}
+
+// Captures a hidden state of fewer rows than it was fed.
+class WrongCapture : public TableLanguageModel {
+ public:
+  using TableLanguageModel::TableLanguageModel;
+  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
+                      LogitsFor logits, const ForwardCapture& capture) const override {
+    DecodeOutput output = TableLanguageModel::decode(state, embeddings, rows, logits, capture);
+    for (Tensor& layer : output.states.hidden_states) layer = Tensor(DType::Float32, {1, 2});
+    return output;
+  }
+};
+
+TEST_F(Options, CapturedStatesOfAnotherShapeAreRefused) {
+  const WrongCapture wrong(decoder_only(), 3);
+  const std::string message = message_of([&] {
+    generate(wrong, {.input_ids = prompt}, {.max_new_tokens = 1, .output_hidden_states = true});
+  });
+  EXPECT_NE(message.find("[1, 2], expected [3, 2]"), std::string::npos) << message;
+  EXPECT_NO_THROW(generate(wrong, {.input_ids = prompt}, {.max_new_tokens = 1}));
 }
 
 TEST_F(Options, WhatEncodersCannotSeeIsIgnoredWithAWarning) {

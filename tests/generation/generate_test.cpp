@@ -75,24 +75,25 @@ class Generations {
     const Tensor features = unpack("features", i), decoder_ids = unpack("decoder_ids", i);
     const auto kind = models_.at<float>({i, 5});  // 0: ids and embeddings, 1: ids, 2: embeddings
     GenerateInputs inputs;
-    inputs.attention_mask = mask;
     if (kind != 2) inputs.input_ids = input_ids;
     if (decoder_ids.size() > 0) inputs.decoder_input_ids = decoder_ids;
-    Matrix embeds(input_ids.size(), 2);
-    if (kind != 1) {
-      Index row = 0;
-      for (Index b = 0; b < input_ids.dim(0); ++b) {
-        Index count = 0;
-        for (Index c = 0; c < input_ids.dim(1); ++c) {
-          if (mask.at<std::int64_t>({b, c}) == 0) continue;
+    Matrix embeds;
+    if (kind == 1) {
+      inputs.attention_mask = mask;
+    } else {
+      const Index batch = input_ids.dim(0), length = input_ids.dim(1);
+      Tensor padded(DType::Float32, {batch, length, 2});
+      for (Index b = 0; b < batch; ++b) {
+        for (Index c = 0; c < length; ++c) {
           const auto id = static_cast<float>(input_ids.at<std::int64_t>({b, c}));
-          embeds.row(row)[0] = c == 0 ? features.at<float>({b}) : id;
-          embeds.row(row++)[1] = 1.0f;
-          ++count;
+          padded.at<float>({b, c, 0}) = c == 0 ? features.at<float>({b}) : id;
+          padded.at<float>({b, c, 1}) = 1.0f;
         }
-        inputs.rows.append(count);
       }
-      inputs.inputs_embeds = embeds.view().middle_rows(0, row);
+      inputs.batch = PaddedBatch(batch, length, mask);
+      embeds = inputs.batch.gather(padded);
+      inputs.batch.use_compact_positions();
+      inputs.inputs_embeds = embeds;
     }
     return instructblip::generate(table, inputs, config);
   }

@@ -2,6 +2,7 @@
 
 #include <typeinfo>
 
+#include "generation/prompt.h"
 #include "generation/toy_tokenizer.h"
 #include "support/log_capture.h"
 
@@ -42,9 +43,8 @@ TEST(ResolvedConfig, ProcessorsStandInTheReferencesOrder) {
   traits.eos_token_id = {2};
   detail::ResolvedConfig resolved = detail::resolve(config, traits);
   detail::Prompt prompt;
-  prompt.ids = {{1, 3}};
-  prompt.valid_columns = {{0, 1}};
-  prompt.padded_length = 2;
+  prompt.ids = Tensor(std::vector<std::int64_t>{1, 3}, {1, 2});
+  prompt.batch = PaddedBatch(1, 2);
   detail::resolve_lengths(resolved, prompt, traits);
   const auto own = logits_processor([](const ScoreRow&) {});
   const LogitsProcessorList list = detail::make_processors(

@@ -25,29 +25,19 @@ class SmallModels : public ::testing::TestWithParam<const char*> {
 
   /// Generates for the rows [first, first + count), fed without their padding.
   GenerateOutput run(const GenerationConfig& config, Index first = 0, Index count = 3) const {
-    const Index length = ids.dim(1), width = embeds.dim(2);
-    const bool encodes = model->traits().is_encoder_decoder;
-    RowTable rows;
-    std::vector<float> kept;
-    for (Index b = first; b < first + count; ++b) {
-      Index valid = 0;
-      for (Index c = 0; c < length; ++c) {
-        if (mask.data<std::int64_t>()[b * length + c] == 0) continue;
-        const float* values = embeds.data<float>() + (b * length + c) * width;
-        kept.insert(kept.end(), values, values + width);
-        rows.positions.push_back(encodes ? c : valid);
-        ++valid;
-      }
-      rows.offsets.push_back(rows.offsets.back() + valid);
-    }
-    const Matrix matrix = Matrix::from(Tensor(kept, {rows.rows(), width}));
     const auto slice = [&](const Tensor& tensor) {
-      const std::int64_t* begin = tensor.data<std::int64_t>() + first * length;
-      return Tensor(std::vector<std::int64_t>(begin, begin + count * length), {count, length});
+      const TensorView view = tensor;
+      const Index size = tensor.size() / tensor.dim(0) * static_cast<Index>(size_of(view.dtype));
+      Shape shape = view.shape;
+      shape[0] = count;
+      return TensorView(static_cast<const char*>(view.data) + first * size, view.dtype, shape);
     };
-    const Tensor own_ids = slice(ids), own_mask = slice(mask);
-    GenerateInputs inputs{.inputs_embeds = matrix, .rows = rows, .attention_mask = own_mask};
-    if (!encodes) inputs.input_ids = own_ids;
+    PaddedBatch batch(count, ids.dim(1), slice(mask));
+    const Matrix kept = batch.gather(slice(embeds));
+    const bool encodes = model->traits().is_encoder_decoder;
+    if (!encodes) batch.use_compact_positions();
+    GenerateInputs inputs{.inputs_embeds = kept, .batch = batch};
+    if (!encodes) inputs.input_ids = slice(ids);
     return generate(*model, inputs, config);
   }
 

@@ -38,6 +38,26 @@ TEST_P(InstructBlipGenerate, RowsOfSeveralImagesAreTheReferences) {
                fixture["pairs.greedy"]);
 }
 
+TEST_P(InstructBlipGenerate, EncoderStatesLieInTheColumnsOfThePaddedPrompt) {
+  if (decoder_only()) return;
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const GenerateOutput output = model().generate(
+      call.features(),
+      {.max_new_tokens = 1, .output_attentions = true, .output_hidden_states = true});
+  const TensorView mask = call.inputs.attention_mask;
+  const auto expect_list = [&](const std::vector<Tensor>& found, const std::string& name) {
+    const std::string prefix = "forward.left.language_model." + name + ".";
+    ASSERT_FALSE(found.empty());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      expect_close(found[i], without_padding(fixture[prefix + std::to_string(i)], mask));
+    }
+    EXPECT_FALSE(fixture.has(prefix + std::to_string(found.size())));
+  };
+  expect_list(output.encoder_hidden_states, "encoder_hidden_states");
+  expect_list(output.encoder_attentions, "encoder_attentions");
+}
+
 TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");

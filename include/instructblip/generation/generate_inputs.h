@@ -7,32 +7,32 @@
 #include "instructblip/generation/logits_process.h"
 #include "instructblip/generation/stopping_criteria.h"
 #include "instructblip/generation/streamers.h"
-#include "instructblip/layers/row_table.h"
+#include "instructblip/layers/padded_batch.h"
 #include "instructblip/tokenization/tokenizer.h"
 
 namespace instructblip {
 namespace detail {
-/// A tensor without elements has no data either, but a shape.
-inline bool is_given(const TensorView& view) { return view.data != nullptr || view.rank() > 0; }
+inline bool is_given(const TensorView& view) { return view.has_value(); }
 }  // namespace detail
 
-/// What to continue. Views: the caller keeps the memory until `generate` returns. A view that
-/// is left out was not given.
+/// What to continue. Views: the caller keeps the memory until `generate` returns. A
+/// default-constructed view was not given.
 struct GenerateInputs {
-  /// float32 [rows.rows(), embedding_size]: the prompts' embeddings, image features in their
-  /// places, padding left out. Decoder-only: fed to the decoder; encoder-decoder: to the encoder.
-  /// Not given: input_ids are embedded where attention_mask is not 0.
+  /// float32 [batch.rows.rows(), embedding_size]: the prompts' embeddings with the image features
+  /// in place and without padding. A decoder-only model's decoder reads them, or an
+  /// encoder-decoder's encoder. Not given: input_ids are embedded.
   MatrixView inputs_embeds = {};
-  /// Which prompt and position each row of inputs_embeds belongs to; as many sequences as prompts.
-  RowTable rows = {};
-  /// int64 [batch, length]: the prompts as the reference sees them, with image placeholders and
-  /// padding. Decoder-only: `sequences` begins with them and the logits processors see them; not
-  /// given (with inputs_embeds): `sequences` holds new ids only. Encoder-decoder: read only if
-  /// inputs_embeds is not given.
+  /// Where the rows of inputs_embeds lie in the padded prompts, and their positions: for a
+  /// decoder-only model as the reference's generate counts them, without padding
+  /// (PaddedBatch::use_compact_positions). Needed with inputs_embeds, not read otherwise.
+  PaddedBatch batch = {};
+  /// int64 [batch, length]: the prompts with image placeholders and padding, as in the reference.
+  /// Decoder-only: `sequences` begins with them and the logits processors see them. Not given (with
+  /// inputs_embeds): `sequences` holds new ids only. They may be narrower than `batch`, if
+  /// embeddings without ids come first. Encoder-decoder: read only without inputs_embeds.
   TensorView input_ids = {};
-  /// int64 [batch, length], 0 where input_ids (or the embeddings before padding was left out) are
-  /// padding. Not given: nothing is, or (without inputs_embeds) what equals pad_token_id unless
-  /// that is an eos id. Wider than input_ids where embeddings that no id stands for come first.
+  /// [batch, length] of 0 (padding) and 1, read only without inputs_embeds. Not given: ids that
+  /// equal pad_token_id are padding, unless it is also an eos id.
   TensorView attention_mask = {};
   /// int64 [batch, length], encoder-decoder only: the beginning of the answer. The start id is put
   /// in front unless a row begins with it.

@@ -21,8 +21,6 @@ struct RowTable {
   Index count(Index s) const { return begin(s + 1) - begin(s); }
   Index position(Index r) const { return positions[static_cast<std::size_t>(r)]; }
 
-  Index position(Index row) const { return positions[static_cast<std::size_t>(row)]; }
-
   /// Appends a sequence of `count` rows at positions first, first + 1, ...
   void append(Index count, Index first_position = 0) {
     for (Index i = 0; i < count; ++i) positions.push_back(first_position + i);

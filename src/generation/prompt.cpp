@@ -1,0 +1,157 @@
+#include "generation/prompt.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "instructblip/core/error.h"
+
+namespace instructblip::detail {
+namespace {
+
+// Ids [batch, any length]; `batch` of -1: of any number of prompts.
+Tensor checked_ids(const TensorView& view, std::string_view name, Index batch) {
+  if (view.dtype != DType::Int64 || view.rank() != 2 || !view.is_contiguous()) {
+    throw InputError("`" + std::string(name) + "`: expected a contiguous int64 tensor [batch, " +
+                     "length], found " + std::string(name_of(view.dtype)) + " " +
+                     to_string(view.shape));
+  }
+  if (batch >= 0 && view.dim(0) != batch) {
+    throw InputError("`" + std::string(name) + "` is " + to_string(view.shape) + ", expected " +
+                     std::to_string(batch) + " rows, as many as there are prompts");
+  }
+  return Tensor::copy_of(view);
+}
+
+Tensor bos_prompt(const ResolvedConfig& resolved) {
+  if (!resolved.bos_token_id) {
+    throw InputError("`bos_token_id` has to be set if neither `input_ids` nor `inputs_embeds` are");
+  }
+  return Tensor(std::vector<std::int64_t>{*resolved.bos_token_id}, {1, 1});
+}
+
+// Which ids are not padding. Without a mask, as in the reference, those that equal the padding id
+// are, unless that id also ends rows.
+PaddedBatch batch_of_ids(const Tensor& ids, const TensorView& attention_mask,
+                         const ResolvedConfig& resolved) {
+  const std::vector<std::int64_t>& eos = resolved.eos_token_id;
+  const std::optional<std::int64_t> pad = resolved.pad_token_id;
+  if (attention_mask.has_value() || !pad || std::find(eos.begin(), eos.end(), *pad) != eos.end()) {
+    return PaddedBatch(ids.dim(0), ids.dim(1), attention_mask);
+  }
+  Tensor inferred = ids;
+  for (std::int64_t& value : inferred.span<std::int64_t>()) value = value == *pad ? 0 : 1;
+  return PaddedBatch(ids.dim(0), ids.dim(1), inferred);
+}
+
+// The start id and decoder_input_ids.
+Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolved, Index batch) {
+  if (!resolved.decoder_start_token_id || resolved.decoder_start_token_id->empty()) {
+    throw InputError(
+        "`decoder_start_token_id` or `bos_token_id` has to be set for an "
+        "encoder-decoder, in the text_config or the GenerationConfig");
+  }
+  std::vector<std::int64_t> start = *resolved.decoder_start_token_id;
+  if (start.size() == 1) start.resize(static_cast<std::size_t>(batch), start[0]);
+  if (static_cast<Index>(start.size()) != batch) {
+    throw InputError("`decoder_start_token_id` holds " + std::to_string(start.size()) +
+                     " ids, expected 1 or one for each of the " + std::to_string(batch) +
+                     " prompts");
+  }
+  if (!inputs.decoder_input_ids.has_value()) return Tensor(start, {batch, 1});
+
+  const Tensor given = checked_ids(inputs.decoder_input_ids, "decoder_input_ids", batch);
+  const Index length = given.dim(1);
+  const std::int64_t* row = given.data<std::int64_t>();
+  std::vector<std::int64_t> ids;
+  for (Index b = 0; b < batch; ++b, row += length) {
+    if (length > 0 && row[0] == start[static_cast<std::size_t>(b)]) return given;
+    ids.push_back(start[static_cast<std::size_t>(b)]);
+    ids.insert(ids.end(), row, row + length);
+  }
+  return Tensor(ids, {batch, length + 1});
+}
+
+void check_embeddings(const PaddedBatch& batch, MatrixView embeddings, Index width) {
+  const auto columns = static_cast<Index>(batch.columns.size());
+  const auto positions = static_cast<Index>(batch.rows.positions.size());
+  if (embeddings.dtype != DType::Float32 || embeddings.cols != width ||
+      embeddings.rows != columns || embeddings.rows != positions ||
+      embeddings.rows != batch.rows.rows()) {
+    throw InputError("`inputs_embeds` is " + std::string(name_of(embeddings.dtype)) + " [" +
+                     std::to_string(embeddings.rows) + ", " + std::to_string(embeddings.cols) +
+                     "], expected float32 [" + std::to_string(batch.rows.rows()) + ", " +
+                     std::to_string(width) + "]: `batch` has " + std::to_string(batch.rows.rows()) +
+                     " rows, " + std::to_string(columns) + " columns and " +
+                     std::to_string(positions) + " positions");
+  }
+  for (const Index column : batch.columns) {
+    if (column >= 0 && column < batch.length) continue;
+    throw InputError("`batch` names column " + std::to_string(column) + ", expected 0 to " +
+                     std::to_string(batch.length - 1));
+  }
+}
+
+void check_batch(const PaddedBatch& batch) {
+  if (batch.batch == 0) throw InputError("there is no prompt: the batch is empty");
+  if (batch.rows.sequences() != batch.batch) {
+    throw InputError("`batch` has rows of " + std::to_string(batch.rows.sequences()) +
+                     " prompts, expected " + std::to_string(batch.batch));
+  }
+  for (Index b = 0; b < batch.batch; ++b) {
+    if (batch.rows.count(b) > 0) continue;
+    throw InputError("prompt " + std::to_string(b) +
+                     " of the batch is empty: every position is masked, or no ids were given");
+  }
+}
+
+// The ids in the prompts of a decoder-only model that is given embeddings: for the caller's eyes.
+Tensor ids_of_embeddings(const GenerateInputs& inputs) {
+  if (!inputs.input_ids.has_value()) return Tensor(DType::Int64, {inputs.batch.batch, 0});
+  Tensor ids = checked_ids(inputs.input_ids, "input_ids", inputs.batch.batch);
+  if (ids.dim(1) > inputs.batch.length) {
+    throw InputError("`input_ids` is " + to_string(ids.shape()) +
+                     ", but the padded prompts of `batch` are only " +
+                     std::to_string(inputs.batch.length) + " long");
+  }
+  return ids;
+}
+
+}  // namespace
+
+Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
+                      const ResolvedConfig& resolved) {
+  const LanguageModelTraits& traits = model.traits();
+  Prompt prompt;
+  prompt.is_encoder_decoder = traits.is_encoder_decoder;
+  if (inputs.decoder_input_ids.has_value() && !traits.is_encoder_decoder) {
+    throw InputError(
+        "`decoder_input_ids` were given to a decoder-only model, which has no use for "
+        "them; the beginning of its answer belongs to input_ids");
+  }
+  if (inputs.inputs_embeds.data != nullptr || inputs.batch.batch > 0) {
+    if (inputs.batch.batch == 0) {
+      throw InputError(
+          "`inputs_embeds` needs `batch`, which says where its rows lie in the prompts");
+    }
+    prompt.batch = inputs.batch;
+    check_batch(prompt.batch);
+    prompt.embeddings = inputs.inputs_embeds;
+    if (!traits.is_encoder_decoder) prompt.ids = ids_of_embeddings(inputs);
+  } else {
+    prompt.ids = inputs.input_ids.has_value() ? checked_ids(inputs.input_ids, "input_ids", -1)
+                                              : bos_prompt(resolved);
+    prompt.batch = batch_of_ids(prompt.ids, inputs.attention_mask, resolved);
+    check_batch(prompt.batch);
+    // An encoder-decoder's relative positions count padding.
+    if (!traits.is_encoder_decoder) prompt.batch.use_compact_positions();
+    prompt.embedded = model.embed_tokens(prompt.batch.gather_ids(prompt.ids));
+    prompt.embeddings = prompt.embedded;
+  }
+  check_embeddings(prompt.batch, prompt.embeddings, traits.embedding_size);
+  if (traits.is_encoder_decoder) prompt.ids = decoder_prompt(inputs, resolved, prompt.size());
+  return prompt;
+}
+
+}  // namespace instructblip::detail

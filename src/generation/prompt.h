@@ -1,0 +1,40 @@
+// The prompts of one call of `generate`: what the model is fed and what the logits processors see.
+// Internal to generation.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "generation/resolved_config.h"
+#include "instructblip/core/tensor.h"
+#include "instructblip/generation/generate_inputs.h"
+#include "instructblip/generation/language_model.h"
+#include "instructblip/layers/padded_batch.h"
+
+namespace instructblip::detail {
+
+struct Prompt {
+  bool is_encoder_decoder = false;
+  /// int64 [prompts, length]: the ids that `sequences` begins with. For an encoder-decoder these
+  /// are the decoder's. Embeddings without ids have length 0.
+  Tensor ids;
+  /// Where the rows of `embeddings` lie in the padded prompts (of an encoder-decoder: the
+  /// encoder's). It is longer than `ids` if embeddings without ids come first.
+  PaddedBatch batch;
+  /// What the model is fed: the caller's embeddings or `embedded`.
+  MatrixView embeddings;
+  Matrix embedded;  // the ids, if the caller gave no embeddings
+
+  Index size() const { return batch.batch; }
+  Index length() const { return ids.dim(1); }
+  std::vector<std::int64_t> ids_of(Index prompt) const {
+    const std::int64_t* begin = ids.data<std::int64_t>() + prompt * length();
+    return {begin, begin + length()};
+  }
+};
+
+/// Throws InputError if the inputs do not fit each other or the model.
+Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
+                      const ResolvedConfig& resolved);
+
+}  // namespace instructblip::detail
