@@ -2,20 +2,91 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "instructblip/core/error.h"
 #include "instructblip/generation/sampling.h"
 
 namespace instructblip::detail {
+namespace {
 
 // The reference's stand-in for minus infinity; added, so that its rounding is part of the result.
-inline constexpr float kNever = -1.0e9f;
+constexpr float kNever = -1.0e9f;
 
 float length_divisor(Index length, double length_penalty) {
   return static_cast<float>(std::pow(static_cast<double>(length), length_penalty));
 }
+
+/// A beam, a candidate or an answer.
+struct Hypothesis {
+  std::vector<std::int64_t> ids;           // with the prompt
+  std::vector<std::int32_t> beam_indices;  // one per new id
+  float score = 0;
+  bool is_finished = false;
+  std::optional<FinishReason> reason;
+  Index beam = 0;  // of its row that it continues
+};
+
+/// The beams of one prompt.
+class BeamRow {
+ public:
+  BeamRow(const ResolvedConfig& resolved, Index batch_index,
+          const std::vector<std::int64_t>& prompt);
+
+  /// The best max(2, 1 + number of eos ids) * num_beams continuations of all running beams (drawn,
+  /// in sampling), best first. log_probabilities: num_beams rows, processed.
+  std::vector<Hypothesis> candidates(std::span<const std::vector<float>> log_probabilities,
+                                     Index step) const;
+  /// Takes the candidates in: those with a reason have hit an end.
+  void advance(std::vector<Hypothesis> candidates);
+
+  std::span<const Hypothesis> running() const { return running_; }
+  std::span<const Hypothesis> finished() const { return finished_; }
+  bool all_finished() const;
+  /// Whether a running beam may still beat the worst answer.
+  bool can_improve() const { return can_improve_; }
+  /// Whether later steps can change the answers.
+  bool is_settled() const {
+    return !can_improve_ || (resolved_.early_stopping == EarlyStopping(true) && all_finished());
+  }
+
+ private:
+  void update_finished(std::span<const Hypothesis> candidates);
+  void update_can_improve();
+
+  const ResolvedConfig& resolved_;
+  Index batch_index_;
+  Index prompt_length_;
+  std::vector<Hypothesis> running_, finished_;
+  bool can_improve_ = true;
+};
+
+/// The loop over all prompts: their beams are rows of one decode. Prompts whose answers are settled
+/// leave it, unless tensors of every step are wanted.
+class BeamSearch {
+ public:
+  explicit BeamSearch(const DecodingRun& run);
+  void run();
+
+ private:
+  /// Log-probabilities of all beams of the active prompts, processed.
+  std::vector<std::vector<float>> score(const Tensor& logits);
+  /// Whether every candidate of every active prompt hit an end.
+  bool advance(std::span<const std::vector<float>> log_probabilities);
+  bool goes_on(bool all_hit) const;
+  void finish();
+
+  const DecodingRun& run_;
+  const ResolvedConfig& resolved_;
+  std::vector<BeamRow> rows_;
+  std::vector<std::size_t> active_;  // prompts whose beams the state holds, in its order
+  Index step_ = 0;
+};
 
 BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
                  const std::vector<std::int64_t>& prompt)
@@ -127,18 +198,10 @@ void BeamRow::update_can_improve() {
   can_improve_ = can_improve_ && better;
 }
 
-BeamSearch::BeamSearch(const ResolvedConfig& resolved, const Prompt& prompt,
-                       const LogitsProcessorList& processors, const StoppingCriteriaList& criteria,
-                       StepClock& clock)
-    : resolved_(resolved),
-      prompt_(prompt),
-      processors_(processors),
-      criteria_(criteria),
-      clock_(clock),
-      states_(resolved, prompt) {
-  for (Index b = 0; b < prompt.size(); ++b) {
+BeamSearch::BeamSearch(const DecodingRun& run) : run_(run), resolved_(run.resolved) {
+  for (Index b = 0; b < run.prompt.size(); ++b) {
     active_.push_back(rows_.size());
-    rows_.emplace_back(resolved, b, prompt.ids_of(b));
+    rows_.emplace_back(resolved_, b, run.prompt.ids_of(b));
   }
 }
 
@@ -157,7 +220,7 @@ std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
       values.emplace_back(row.begin(), row.end());
     }
   }
-  if (resolved_.output_logits) output_.logits.push_back(stack_rows(values));
+  if (resolved_.output_logits) run_.output.logits.push_back(stack_rows(values));
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::size_t row = active_[i / static_cast<std::size_t>(resolved_.num_beams)];
     const std::size_t beam = i % static_cast<std::size_t>(resolved_.num_beams);
@@ -165,8 +228,8 @@ std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
     score_rows.push_back({rows_[row].running()[beam].ids, values[i], static_cast<Index>(row),
                           static_cast<Index>(beam)});
   }
-  apply(processors_, score_rows, step_);
-  if (resolved_.output_scores) output_.scores.push_back(stack_rows(values));
+  apply(run_.processors, score_rows, step_);
+  if (resolved_.output_scores) run_.output.scores.push_back(stack_rows(values));
   return values;
 }
 
@@ -191,7 +254,7 @@ bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) 
       stopping_rows.push_back({candidate.ids, scores, static_cast<Index>(active_[i])});
     }
   }
-  const auto reasons = evaluate(criteria_, stopping_rows);
+  const auto reasons = evaluate(run_.criteria, stopping_rows);
   bool all_hit = true;
   std::size_t next = 0;
   for (std::size_t i = 0; i < active_.size(); ++i) {
@@ -212,10 +275,8 @@ bool BeamSearch::goes_on(bool all_hit) const {
   return improvable && !(full && resolved_.early_stopping == EarlyStopping(true)) && !all_hit;
 }
 
-GenerateOutput BeamSearch::run(Decoding& decoding) {
-  Tensor logits = decoding.prefill(prompt_, resolved_.num_beams);
-  if (records_states(resolved_)) states_.add_prompt(decoding, output_);
-  clock_.prompt_done(output_.timings);
+void BeamSearch::run() {
+  Tensor logits = run_.decoding.prefill(run_.prompt);
   while (true) {
     const bool all_hit = advance(score(logits));
     ++step_;
@@ -235,14 +296,13 @@ GenerateOutput BeamSearch::run(Decoding& decoding) {
     }
     if (remaining.empty()) break;
     active_ = std::move(remaining);
-    logits = decoding.step(sources, ids);
-    if (records_states(resolved_)) states_.add_step(decoding.states(), output_);
-    clock_.step_done(output_.timings);
+    logits = run_.decoding.step(sources, ids);
   }
-  return finish();
+  finish();
 }
 
-GenerateOutput BeamSearch::finish() {
+void BeamSearch::finish() {
+  GenerateOutput& output = run_.output;
   // The reference's `pad_token_id or eos_token_id[0]`: a padding id of 0 counts as none.
   std::int64_t filler = -1;
   if (!resolved_.eos_token_id.empty()) {
@@ -258,7 +318,7 @@ GenerateOutput BeamSearch::finish() {
     }
   }
   const auto count = static_cast<Index>(answers.size());
-  const auto prompt_length = static_cast<std::size_t>(prompt_.length());
+  const auto prompt_length = static_cast<std::size_t>(run_.prompt.length());
   std::vector<std::int64_t> ids;
   std::vector<std::int32_t> beam_indices;
   std::vector<float> scores;
@@ -269,16 +329,17 @@ GenerateOutput BeamSearch::finish() {
                         answer->beam_indices.end());
     beam_indices.resize(beam_indices.size() + longest - answer->beam_indices.size(), -1);
     scores.push_back(answer->score);
-    output_.new_token_counts.push_back(static_cast<Index>(answer->beam_indices.size()));
-    output_.finish_reasons.push_back(answer->reason.value_or(FinishReason::Length));
+    output.new_token_counts.push_back(static_cast<Index>(answer->beam_indices.size()));
+    output.finish_reasons.push_back(answer->reason.value_or(FinishReason::Length));
   }
   const auto new_tokens = static_cast<Index>(longest);
-  output_.sequences = Tensor(ids, {count, prompt_.length() + new_tokens});
-  output_.beam_indices = Tensor(beam_indices, {count, new_tokens});
-  output_.sequences_scores = Tensor(scores, {count});
-  output_.prompt_length = prompt_.length();
-  output_.seed = resolved_.random.seed;
-  return std::move(output_);
+  output.sequences = Tensor(ids, {count, run_.prompt.length() + new_tokens});
+  output.beam_indices = Tensor(beam_indices, {count, new_tokens});
+  output.sequences_scores = Tensor(scores, {count});
 }
+
+}  // namespace
+
+void beam_search(const DecodingRun& run) { BeamSearch(run).run(); }
 
 }  // namespace instructblip::detail

@@ -2,68 +2,75 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "instructblip/core/error.h"
 
 namespace instructblip::detail {
 
-Tensor Decoding::decode(MatrixView embeddings, const RowTable& rows) {
-  DecodeOutput output = model_.decode(*state_, embeddings, rows, LogitsFor::LastRow, capture_);
-  const LanguageModelTraits& traits = model_.traits();
-  if (output.logits.dtype() != DType::Float32 ||
-      output.logits.shape() != Shape{rows.sequences(), traits.vocab_size}) {
-    throw InputError("the language model gave logits " +
-                     std::string(name_of(output.logits.dtype())) + " " +
-                     to_string(output.logits.shape()) + ", expected float32 " +
-                     to_string(Shape{rows.sequences(), traits.vocab_size}));
-  }
-  states_ = std::move(output.states);
-  return std::move(output.logits);
+double Decoding::lap() {
+  const auto now = std::chrono::steady_clock::now();
+  return std::chrono::duration<double>(now - std::exchange(last_lap_, now)).count();
 }
 
-Tensor Decoding::prefill(const Prompt& prompt, Index expand_size) {
-  const Index batch = prompt.size();
+DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows) {
+  DecodeOutput output = model_.decode(
+      *state_, embeddings, rows, LogitsFor::LastRow,
+      {.hidden_states = resolved_.output_hidden_states, .attentions = resolved_.output_attentions});
+  const Shape expected{rows.sequences(), model_.traits().vocab_size};
+  if (output.logits.dtype() != DType::Float32 || output.logits.shape() != expected) {
+    throw InputError(
+        "the language model gave logits " + std::string(name_of(output.logits.dtype())) + " " +
+        to_string(output.logits.shape()) + ", expected float32 " + to_string(expected));
+  }
+  return output;
+}
+
+void Decoding::reorder(std::span<const Index> sources) {
+  state_->reorder(sources);
+  std::vector<Index> positions;
+  for (const Index s : sources) positions.push_back(next_positions_[static_cast<std::size_t>(s)]);
+  next_positions_ = std::move(positions);
+}
+
+Tensor Decoding::prefill(const Prompt& prompt) {
   const RowTable& rows = prompt.batch.rows;
-  state_ = model_.start(prompt.embeddings, rows, capture_);
-  Tensor logits;
-  next_positions_.clear();
+  state_ = model_.start(
+      prompt.embeddings, rows,
+      {.hidden_states = resolved_.output_hidden_states, .attentions = resolved_.output_attentions});
+  DecodeOutput output;
   if (prompt.is_encoder_decoder) {
-    logits = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
-                    RowTable::uniform(batch, prompt.length()));
-    next_positions_.assign(static_cast<std::size_t>(batch), prompt.length());
+    output = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
+                    RowTable::uniform(prompt.size(), prompt.length()));
+    next_positions_.assign(static_cast<std::size_t>(prompt.size()), prompt.length());
   } else {
-    logits = decode(prompt.embeddings, rows);
-    for (Index s = 0; s < batch; ++s) {
+    output = decode(prompt.embeddings, rows);
+    for (Index s = 0; s < prompt.size(); ++s) {
       next_positions_.push_back(rows.position(rows.begin(s + 1) - 1) + 1);
     }
   }
-  if (expand_size > 1) {
+  if (const Index copies = resolved_.expand_size(); copies > 1) {
     std::vector<Index> sources;
-    std::vector<Index> positions;
-    for (Index s = 0; s < batch; ++s) {
-      sources.insert(sources.end(), static_cast<std::size_t>(expand_size), s);
-      positions.insert(positions.end(), static_cast<std::size_t>(expand_size),
-                       next_positions_[static_cast<std::size_t>(s)]);
-    }
-    state_->reorder(sources);
-    next_positions_ = std::move(positions);
+    for (Index i = 0; i < prompt.size() * copies; ++i) sources.push_back(i / copies);
+    reorder(sources);
   }
-  return logits;
+  states_.add_prompt(prompt, output.states, state_->encoder_states());
+  output_.timings.prompt_seconds = lap();
+  return std::move(output.logits);
 }
 
 Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64_t> ids) {
   bool moved = static_cast<Index>(sources.size()) != state_->sequences();
-  std::vector<Index> positions;
-  RowTable rows;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     moved = moved || sources[i] != static_cast<Index>(i);
-    const Index position = next_positions_[static_cast<std::size_t>(sources[i])];
-    rows.append(1, position);
-    positions.push_back(position + 1);
   }
-  if (moved) state_->reorder(sources);
-  next_positions_ = std::move(positions);
-  return decode(model_.embed_decoder_tokens(ids), rows);
+  if (moved) reorder(sources);
+  RowTable rows;
+  for (Index& position : next_positions_) rows.append(1, position++);
+  DecodeOutput output = decode(model_.embed_decoder_tokens(ids), rows);
+  states_.add_step(output.states);
+  output_.timings.step_seconds.push_back(lap());
+  return std::move(output.logits);
 }
 
 std::span<const float> row_of(const Tensor& matrix, Index r) {
@@ -77,10 +84,6 @@ Tensor stack_rows(std::span<const std::vector<float>> rows) {
   float* out = stacked.data<float>();
   for (const std::vector<float>& row : rows) out = std::copy(row.begin(), row.end(), out);
   return stacked;
-}
-
-std::int64_t feedable(std::int64_t id, Index vocab_size) {
-  return id >= 0 && id < vocab_size ? id : 0;
 }
 
 }  // namespace instructblip::detail

@@ -37,9 +37,8 @@ struct ResolvedConfig {
   /// Rows that decode together for each prompt.
   Index expand_size() const { return std::max(num_beams, num_return_sequences); }
   /// Whether tensors of every step are returned, so that rows that have ended must go on.
-  bool records_steps() const {
-    return output_scores || output_logits || output_hidden_states || output_attentions;
-  }
+  bool records_steps() const { return output_scores || output_logits || records_states(); }
+  bool records_states() const { return output_hidden_states || output_attentions; }
 };
 
 /// Defaults and special ids; checks what can be checked without the prompt.

@@ -1,8 +1,7 @@
-// Hidden states and attentions of every step in the reference's padded shapes. Used by generate;
-// not meant for callers.
+// Hidden states and attentions of every step in the reference's padded shapes. Internal to
+// generation.
 #pragma once
 
-#include "generation/decoding.h"
 #include "generation/prompt.h"
 #include "generation/resolved_config.h"
 #include "instructblip/generation/generation_output.h"
@@ -10,29 +9,27 @@
 
 namespace instructblip::detail {
 
-inline bool records_states(const ResolvedConfig& resolved) {
-  return resolved.output_hidden_states || resolved.output_attentions;
-}
-
-/// Collects what the model captured, step by step.
+/// Adds what the model captured to the output, as far as the configuration asks for it. Throws
+/// InputError if a captured tensor has an unexpected shape.
 class StepStates {
  public:
-  StepStates(const ResolvedConfig& resolved, const Prompt& prompt)
-      : resolved_(resolved), prompt_(prompt) {}
+  StepStates(const ResolvedConfig& resolved, GenerateOutput& output)
+      : resolved_(resolved), output_(output) {}
 
-  /// The prompts' states, once per sequence that continues them.
-  void add_prompt(const Decoding& decoding, GenerateOutput& output);
+  /// The states of the prompts, repeated for each sequence that continues them. `encoder`: nullptr
+  /// for a decoder-only model.
+  void add_prompt(const Prompt& prompt, const StateRecorder& states,
+                  const StateRecorder* encoder);
   /// The states of one more id per sequence.
-  void add_step(const StateRecorder& states, GenerateOutput& output);
+  void add_step(const StateRecorder& states);
 
  private:
-  /// Throws InputError if a captured tensor has an unexpected shape.
-  void add(const StateRecorder& states, const PaddedBatch& queries, GenerateOutput& output);
+  void add(const PaddedBatch& queries, const StateRecorder& states);
 
   const ResolvedConfig& resolved_;
-  const Prompt& prompt_;
+  GenerateOutput& output_;
   PaddedBatch keys_;          // of the decoder: what each sequence was fed so far
-  PaddedBatch encoder_keys_;  // of cross-attention
+  PaddedBatch encoder_keys_;  // of cross-attention; of no sequence in a decoder-only model
 };
 
 }  // namespace instructblip::detail
