@@ -37,6 +37,10 @@ void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
   set_scores(scores, ids, 0.0f);
 }
 
+}  // namespace detail
+
+namespace {
+
 bool ends_with(std::span<const std::int64_t> ids, std::span<const std::int64_t> suffix) {
   return ids.size() >= suffix.size() &&
          std::equal(suffix.begin(), suffix.end(), ids.end() - static_cast<Index>(suffix.size()));
@@ -48,7 +52,7 @@ float kth_largest(std::span<const float> scores, Index count) {
 }
 
 // -sum of p log p.
-float entropy(std::span<const float> probabilities, std::span<const float> log_probabilities) {
+float entropy_of(std::span<const float> probabilities, std::span<const float> log_probabilities) {
   double sum = 0;
   for (std::size_t i = 0; i < probabilities.size(); ++i) {
     if (probabilities[i] > 0) sum -= static_cast<double>(probabilities[i]) * log_probabilities[i];
@@ -65,12 +69,7 @@ float categorical_entropy(std::span<const float> scores) {
   const float log_sum_exp = largest + std::log(static_cast<float>(sum));
   std::vector<float> log_probabilities(scores.begin(), scores.end());
   for (float& value : log_probabilities) value -= log_sum_exp;
-  return entropy(softmax(log_probabilities), log_probabilities);
-}
-
-void check_tokens_to_keep(Index min_tokens_to_keep) {
-  require(min_tokens_to_keep >= 1, "min_tokens_to_keep", "a positive integer",
-          std::to_string(min_tokens_to_keep));
+  return entropy_of(softmax(log_probabilities), log_probabilities);
 }
 
 // Drops ids with p < threshold, but none of the `keep` largest.
@@ -78,7 +77,7 @@ void drop_below(std::span<float> scores, float threshold, Index keep) {
   const std::vector<float> probabilities = softmax(scores);
   const float always = kth_largest(scores, keep);
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (probabilities[i] < threshold && scores[i] < always) scores[i] = kMinusInfinity;
+    if (probabilities[i] < threshold && scores[i] < always) scores[i] = detail::kMinusInfinity;
   }
 }
 
@@ -92,10 +91,10 @@ class FunctionLogitsProcessor : public LogitsProcessor {
   std::function<void(const ScoreRow&)> body_;
 };
 
-}  // namespace detail
+}  // namespace
 
 std::shared_ptr<const LogitsProcessor> logits_processor(std::function<void(const ScoreRow&)> body) {
-  return std::make_shared<detail::FunctionLogitsProcessor>(std::move(body));
+  return std::make_shared<FunctionLogitsProcessor>(std::move(body));
 }
 
 SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(std::vector<SequenceBias> sequence_bias)
@@ -133,7 +132,7 @@ void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const {
                       std::to_string(id));
     }
     const auto prefix = std::span(entry.sequence).first(entry.sequence.size() - 1);
-    if (!detail::ends_with(row.input_ids, prefix)) continue;
+    if (!ends_with(row.input_ids, prefix)) continue;
     const auto last = static_cast<std::size_t>(entry.sequence.back());
     const auto known = std::find_if(biases.begin(), biases.end(),
                                     [&](const auto& bias) { return bias.first == last; });
@@ -162,13 +161,6 @@ NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
           }(),
           "bad_words_ids") {}
 
-RepetitionPenaltyLogitsProcessor::RepetitionPenaltyLogitsProcessor(
-    double penalty, std::vector<Index> prompt_ignore_length)
-    : penalty_(static_cast<float>(penalty)),
-      prompt_ignore_length_(std::move(prompt_ignore_length)) {
-  detail::require(penalty > 0, "repetition_penalty", "above 0", std::to_string(penalty));
-}
-
 void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
   std::size_t first = 0;
   if (!prompt_ignore_length_.empty()) {
@@ -188,11 +180,6 @@ void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
   }
 }
 
-NoRepeatNGramLogitsProcessor::NoRepeatNGramLogitsProcessor(Index ngram_size)
-    : ngram_size_(ngram_size) {
-  detail::require(ngram_size > 0, "no_repeat_ngram_size", "above 0", std::to_string(ngram_size));
-}
-
 void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
   const auto length = static_cast<Index>(row.input_ids.size());
   if (length < ngram_size_) return;
@@ -205,37 +192,6 @@ void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
     }
   }
 }
-
-MinLengthLogitsProcessor::MinLengthLogitsProcessor(Index min_length,
-                                                   std::vector<std::int64_t> eos_token_id)
-    : min_length_(min_length), eos_token_id_(std::move(eos_token_id)) {
-  detail::require(min_length >= 0, "min_length", "0 or more", std::to_string(min_length));
-}
-
-void MinLengthLogitsProcessor::process_row(const ScoreRow& row) const {
-  if (static_cast<Index>(row.input_ids.size()) < min_length_) {
-    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
-  }
-}
-
-MinNewTokensLengthLogitsProcessor::MinNewTokensLengthLogitsProcessor(
-    Index prompt_length_to_skip, Index min_new_tokens, std::vector<std::int64_t> eos_token_id)
-    : prompt_length_to_skip_(prompt_length_to_skip),
-      min_new_tokens_(min_new_tokens),
-      eos_token_id_(std::move(eos_token_id)) {
-  detail::require(min_new_tokens >= 0, "min_new_tokens", "0 or more",
-                  std::to_string(min_new_tokens));
-}
-
-void MinNewTokensLengthLogitsProcessor::process_row(const ScoreRow& row) const {
-  if (static_cast<Index>(row.input_ids.size()) - prompt_length_to_skip_ < min_new_tokens_) {
-    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
-  }
-}
-
-PrefixConstrainedLogitsProcessor::PrefixConstrainedLogitsProcessor(
-    PrefixAllowedTokens prefix_allowed_tokens_fn)
-    : prefix_allowed_tokens_fn_(std::move(prefix_allowed_tokens_fn)) {}
 
 void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> rows) const {
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
@@ -267,39 +223,11 @@ void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> rows) c
   }
 }
 
-ForcedBOSTokenLogitsProcessor::ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id)
-    : bos_token_id_(bos_token_id) {}
-
-void ForcedBOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
-  const std::int64_t ids[] = {bos_token_id_};
-  if (row.input_ids.size() == 1) detail::force_tokens(row.scores, ids, "forced_bos_token_id");
-}
-
-ForcedEOSTokenLogitsProcessor::ForcedEOSTokenLogitsProcessor(Index max_length,
-                                                             std::vector<std::int64_t> eos_token_id)
-    : max_length_(max_length), eos_token_id_(std::move(eos_token_id)) {}
-
-void ForcedEOSTokenLogitsProcessor::process_row(const ScoreRow& row) const {
-  if (static_cast<Index>(row.input_ids.size()) == max_length_ - 1) {
-    detail::force_tokens(row.scores, eos_token_id_, "forced_eos_token_id");
-  }
-}
-
 void InfNanRemoveLogitsProcessor::process_row(const ScoreRow& row) const {
   constexpr float kLargest = std::numeric_limits<float>::max();
   for (float& score : row.scores) {
     score = std::isnan(score) ? 0.0f : std::clamp(score, -kLargest, kLargest);
   }
-}
-
-ExponentialDecayLengthPenalty::ExponentialDecayLengthPenalty(ExponentialDecay decay,
-                                                             std::vector<std::int64_t> eos_token_id,
-                                                             Index input_ids_seq_length)
-    : regulation_start_(decay.start_index + input_ids_seq_length),
-      regulation_factor_(decay.decay_factor),
-      eos_token_id_(std::move(eos_token_id)) {
-  detail::require(!eos_token_id_.empty(), "eos_token_id",
-                  "set where exponential_decay_length_penalty is", "unset");
 }
 
 void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
@@ -320,36 +248,8 @@ void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
   }
 }
 
-SuppressTokensLogitsProcessor::SuppressTokensLogitsProcessor(
-    std::vector<std::int64_t> suppress_tokens)
-    : suppress_tokens_(std::move(suppress_tokens)) {}
-
-void SuppressTokensLogitsProcessor::process_row(const ScoreRow& row) const {
-  detail::set_scores(row.scores, suppress_tokens_, detail::kMinusInfinity);
-}
-
-SuppressTokensAtBeginLogitsProcessor::SuppressTokensAtBeginLogitsProcessor(
-    std::vector<std::int64_t> begin_suppress_tokens, Index begin_index)
-    : begin_suppress_tokens_(std::move(begin_suppress_tokens)), begin_index_(begin_index) {}
-
-void SuppressTokensAtBeginLogitsProcessor::process_row(const ScoreRow& row) const {
-  if (static_cast<Index>(row.input_ids.size()) == begin_index_) {
-    detail::set_scores(row.scores, begin_suppress_tokens_, detail::kMinusInfinity);
-  }
-}
-
-TemperatureLogitsWarper::TemperatureLogitsWarper(double temperature)
-    : temperature_(static_cast<float>(temperature)) {
-  detail::require(temperature > 0, "temperature", "above 0 (do_sample = false is greedy)",
-                  std::to_string(temperature));
-}
-
 void TemperatureLogitsWarper::process_row(const ScoreRow& row) const {
   for (float& score : row.scores) score /= temperature_;
-}
-
-TopHLogitsWarper::TopHLogitsWarper(double top_h) : top_h_(top_h) {
-  detail::require(top_h > 0 && top_h <= 1, "top_h", "in (0, 1]", std::to_string(top_h));
 }
 
 void TopHLogitsWarper::process_row(const ScoreRow& row) const {
@@ -360,29 +260,18 @@ void TopHLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> terms = softmax(sorted);
   for (float& p : terms) p = -p * std::log(p);  // NaN for p = 0: dropped below
   const std::vector<float> sums = cumulative_sums(terms);
-  const float budget = detail::categorical_entropy(sorted) * static_cast<float>(top_h_);
+  const float budget = categorical_entropy(sorted) * static_cast<float>(top_h_);
   std::fill(row.scores.begin(), row.scores.end(), detail::kMinusInfinity);
   for (std::size_t i = 0; i < order.size(); ++i) {
     if (i == 0 || sums[i] <= budget) row.scores[static_cast<std::size_t>(order[i])] = sorted[i];
   }
 }
 
-TopKLogitsWarper::TopKLogitsWarper(Index top_k, Index min_tokens_to_keep)
-    : top_k_(std::max(top_k, min_tokens_to_keep)) {
-  detail::require(top_k > 0, "top_k", "above 0", std::to_string(top_k));
-}
-
 void TopKLogitsWarper::process_row(const ScoreRow& row) const {
-  const float smallest = detail::kth_largest(row.scores, top_k_);
+  const float smallest = kth_largest(row.scores, top_k_);
   for (float& score : row.scores) {
     if (score < smallest) score = detail::kMinusInfinity;
   }
-}
-
-TopPLogitsWarper::TopPLogitsWarper(double top_p, Index min_tokens_to_keep)
-    : top_p_(top_p), min_tokens_to_keep_(min_tokens_to_keep) {
-  detail::require(top_p >= 0 && top_p <= 1, "top_p", "in [0, 1]", std::to_string(top_p));
-  detail::check_tokens_to_keep(min_tokens_to_keep);
 }
 
 void TopPLogitsWarper::process_row(const ScoreRow& row) const {
@@ -399,12 +288,6 @@ void TopPLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-MinPLogitsWarper::MinPLogitsWarper(double min_p, Index min_tokens_to_keep)
-    : min_p_(min_p), min_tokens_to_keep_(min_tokens_to_keep) {
-  detail::require(min_p >= 0 && min_p <= 1, "min_p", "in [0, 1]", std::to_string(min_p));
-  detail::check_tokens_to_keep(min_tokens_to_keep);
-}
-
 void MinPLogitsWarper::process_row(const ScoreRow& row) const {
   const std::vector<float> probabilities = softmax(row.scores);
   const std::vector<Index> kept = top_k_indices(probabilities, min_tokens_to_keep_);
@@ -418,18 +301,12 @@ void MinPLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-TypicalLogitsWarper::TypicalLogitsWarper(double mass, Index min_tokens_to_keep)
-    : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
-  detail::require(mass > 0 && mass < 1, "typical_p", "in (0, 1)", std::to_string(mass));
-  detail::check_tokens_to_keep(min_tokens_to_keep);
-}
-
 void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> distance(row.scores.begin(), row.scores.end());
   log_softmax(distance);
   std::vector<float> probabilities;
   for (const float value : distance) probabilities.push_back(std::exp(value));
-  const float entropy = detail::entropy(probabilities, distance);
+  const float entropy = entropy_of(probabilities, distance);
   for (float& value : distance) value = std::fabs(-value - entropy);
   const std::vector<Index> order = sorted_indices(distance);
   std::vector<float> sorted;
@@ -446,28 +323,15 @@ void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   }
 }
 
-EpsilonLogitsWarper::EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep)
-    : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
-  detail::require(epsilon > 0 && epsilon < 1, "epsilon_cutoff", "in (0, 1)",
-                  std::to_string(epsilon));
-  detail::check_tokens_to_keep(min_tokens_to_keep);
-}
-
 void EpsilonLogitsWarper::process_row(const ScoreRow& row) const {
-  detail::drop_below(row.scores, static_cast<float>(epsilon_), min_tokens_to_keep_);
-}
-
-EtaLogitsWarper::EtaLogitsWarper(double epsilon, Index min_tokens_to_keep)
-    : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
-  detail::require(epsilon > 0 && epsilon < 1, "eta_cutoff", "in (0, 1)", std::to_string(epsilon));
-  detail::check_tokens_to_keep(min_tokens_to_keep);
+  drop_below(row.scores, static_cast<float>(epsilon_), min_tokens_to_keep_);
 }
 
 void EtaLogitsWarper::process_row(const ScoreRow& row) const {
   const auto epsilon = static_cast<float>(epsilon_);
   const float eta =
-      std::min(epsilon, std::sqrt(epsilon) * std::exp(-detail::categorical_entropy(row.scores)));
-  detail::drop_below(row.scores, eta, min_tokens_to_keep_);
+      std::min(epsilon, std::sqrt(epsilon) * std::exp(-categorical_entropy(row.scores)));
+  drop_below(row.scores, eta, min_tokens_to_keep_);
 }
 
 void LogitNormalization::process_row(const ScoreRow& row) const { log_softmax(row.scores); }

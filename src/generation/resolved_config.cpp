@@ -13,6 +13,71 @@
 
 namespace instructblip::detail {
 
+namespace {
+
+// How many ids at the beginning of each row are padding, which repetition_penalty does not count.
+std::vector<Index> padding_before_ids(const Prompt& prompt) {
+  std::vector<Index> counts(static_cast<std::size_t>(prompt.size()), 0);
+  if (prompt.is_encoder_decoder) return counts;  // the padding is the encoder's
+  const Index before_ids = prompt.batch.length - prompt.length();
+  for (Index b = 0; b < prompt.size(); ++b) {
+    const Index first_column = prompt.batch.column(prompt.batch.rows.begin(b));
+    counts[static_cast<std::size_t>(b)] = std::max<Index>(first_column - before_ids, 0);
+  }
+  return counts;
+}
+
+void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
+  const auto ignored = [](const std::string& name) {
+    log_warning("`" + name +
+                "` needs the encoder's ids, but it is fed embeddings; the argument is ignored");
+  };
+  if (config.encoder_repetition_penalty.value_or(1) != 1) ignored("encoder_repetition_penalty");
+  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
+  if (prompt.is_encoder_decoder || prompt.length() > 0) return;
+  const auto partial = [](const std::string& name) {
+    log_warning("`" + name + "` without `input_ids` sees new ids only, not the prompt");
+  };
+  if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
+  if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
+}
+
+// Those of sampling alone.
+LogitsProcessorList make_warpers(const ResolvedConfig& resolved) {
+  const GenerationConfig& config = resolved.config;
+  LogitsProcessorList list;
+  const auto add = [&list]<class P>(P warper) {
+    list.push_back(std::make_shared<const P>(std::move(warper)));
+  };
+  // Beams need a way on besides the ids that end them.
+  const Index keep = resolved.num_beams > 1
+                         ? std::max<Index>(static_cast<Index>(resolved.eos_token_id.size()), 1) + 1
+                         : 1;
+  if (config.temperature.value_or(1) != 1) add(TemperatureLogitsWarper(*config.temperature));
+  if (config.top_h) add(TopHLogitsWarper(*config.top_h));
+  if (config.top_k.value_or(50) != 0) add(TopKLogitsWarper(config.top_k.value_or(50), keep));
+  if (config.top_p.value_or(1) < 1) add(TopPLogitsWarper(*config.top_p, keep));
+  if (config.min_p) add(MinPLogitsWarper(*config.min_p, keep));
+  if (config.typical_p.value_or(1) < 1) add(TypicalLogitsWarper(*config.typical_p, keep));
+  const auto is_cutoff = [](double value) { return value > 0 && value < 1; };
+  if (is_cutoff(config.epsilon_cutoff.value_or(0))) {
+    add(EpsilonLogitsWarper(*config.epsilon_cutoff, keep));
+  }
+  if (is_cutoff(config.eta_cutoff.value_or(0))) add(EtaLogitsWarper(*config.eta_cutoff, keep));
+  return list;
+}
+
+// Appends the caller's own. Throws InputError on a null pointer.
+template <class List>
+void append_own(List& list, const List& own, std::string_view argument) {
+  if (std::find(own.begin(), own.end(), nullptr) != own.end()) {
+    throw InputError("`" + std::string(argument) + "` holds a null pointer");
+  }
+  list.insert(list.end(), own.begin(), own.end());
+}
+
+}  // namespace
+
 ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits& traits) {
   config.validate();
   ResolvedConfig resolved;
@@ -105,67 +170,6 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                 ") is above the longest possible length (" + std::to_string(resolved.max_length) +
                 "); generation stops at the latter");
   }
-}
-
-// How many ids at the beginning of each row are padding, which repetition_penalty does not count.
-std::vector<Index> padding_before_ids(const Prompt& prompt) {
-  std::vector<Index> counts(static_cast<std::size_t>(prompt.size()), 0);
-  if (prompt.is_encoder_decoder) return counts;  // the padding is the encoder's
-  const Index before_ids = prompt.batch.length - prompt.length();
-  for (Index b = 0; b < prompt.size(); ++b) {
-    const Index first_column = prompt.batch.column(prompt.batch.rows.begin(b));
-    counts[static_cast<std::size_t>(b)] = std::max<Index>(first_column - before_ids, 0);
-  }
-  return counts;
-}
-
-void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
-  const auto ignored = [](const std::string& name) {
-    log_warning("`" + name +
-                "` needs the encoder's ids, but it is fed embeddings; the argument is ignored");
-  };
-  if (config.encoder_repetition_penalty.value_or(1) != 1) ignored("encoder_repetition_penalty");
-  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
-  if (prompt.is_encoder_decoder || prompt.length() > 0) return;
-  const auto partial = [](const std::string& name) {
-    log_warning("`" + name + "` without `input_ids` sees new ids only, not the prompt");
-  };
-  if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
-  if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
-}
-
-// Those of sampling alone.
-LogitsProcessorList make_warpers(const ResolvedConfig& resolved) {
-  const GenerationConfig& config = resolved.config;
-  LogitsProcessorList list;
-  const auto add = [&list]<class P>(P warper) {
-    list.push_back(std::make_shared<const P>(std::move(warper)));
-  };
-  // Beams need a way on besides the ids that end them.
-  const Index keep = resolved.num_beams > 1
-                         ? std::max<Index>(static_cast<Index>(resolved.eos_token_id.size()), 1) + 1
-                         : 1;
-  if (config.temperature.value_or(1) != 1) add(TemperatureLogitsWarper(*config.temperature));
-  if (config.top_h) add(TopHLogitsWarper(*config.top_h));
-  if (config.top_k.value_or(50) != 0) add(TopKLogitsWarper(config.top_k.value_or(50), keep));
-  if (config.top_p.value_or(1) < 1) add(TopPLogitsWarper(*config.top_p, keep));
-  if (config.min_p) add(MinPLogitsWarper(*config.min_p, keep));
-  if (config.typical_p.value_or(1) < 1) add(TypicalLogitsWarper(*config.typical_p, keep));
-  const auto is_cutoff = [](double value) { return value > 0 && value < 1; };
-  if (is_cutoff(config.epsilon_cutoff.value_or(0))) {
-    add(EpsilonLogitsWarper(*config.epsilon_cutoff, keep));
-  }
-  if (is_cutoff(config.eta_cutoff.value_or(0))) add(EtaLogitsWarper(*config.eta_cutoff, keep));
-  return list;
-}
-
-/// Appends the caller's own. Throws InputError on a null pointer.
-template <class List>
-void append_own(List& list, const List& own, std::string_view argument) {
-  if (std::find(own.begin(), own.end(), nullptr) != own.end()) {
-    throw InputError("`" + std::string(argument) + "` holds a null pointer");
-  }
-  list.insert(list.end(), own.begin(), own.end());
 }
 
 LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,

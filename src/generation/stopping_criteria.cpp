@@ -8,7 +8,7 @@
 #include "instructblip/core/log.h"
 
 namespace instructblip {
-namespace detail {
+namespace {
 
 class FunctionStoppingCriteria : public StoppingCriteria {
  public:
@@ -20,8 +20,8 @@ class FunctionStoppingCriteria : public StoppingCriteria {
   std::function<bool(const StoppingRow&)> body_;
 };
 
-/// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
-/// or 0.
+// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
+// or 0.
 std::size_t overlap(std::string_view token, std::size_t end, std::string_view stop_string) {
   const std::size_t most = std::min(end, stop_string.size());
   return token.substr(0, end).ends_with(stop_string.substr(stop_string.size() - most)) ? most : 0;
@@ -33,11 +33,11 @@ std::size_t count_characters(std::string_view text) {
   }));
 }
 
-}  // namespace detail
+}  // namespace
 
 std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body) {
-  return std::make_shared<detail::FunctionStoppingCriteria>(std::move(body));
+  return std::make_shared<FunctionStoppingCriteria>(std::move(body));
 }
 
 bool MaxLengthCriteria::is_done(const StoppingRow& row) const {
@@ -71,7 +71,7 @@ StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
     : tokenizer_(tokenizer), stop_strings_(std::move(stop_strings)) {
   const bool has_bytes = tokenizer.has_byte_tokens();
   for (const std::string& text : stop_strings_) {
-    most_tokens_ = std::max(most_tokens_, has_bytes ? text.size() : detail::count_characters(text));
+    most_tokens_ = std::max(most_tokens_, has_bytes ? text.size() : count_characters(text));
   }
   if (!can_complete_any()) {
     throw InputError(
@@ -86,7 +86,7 @@ bool StopStringCriteria::can_complete_any() const {
     const std::string token = tokenizer_.token_text(id).value_or("");
     for (const std::string& text : stop_strings_) {
       for (std::size_t end = 1; end <= token.size(); ++end) {
-        if (detail::overlap(token, end, text) > 0) return true;
+        if (overlap(token, end, text) > 0) return true;
       }
     }
   }
@@ -105,7 +105,7 @@ bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
   if (ids.empty()) return false;
   const std::string last = tokenizer_.token_text(ids.back()).value_or("");
   for (std::size_t end = 1; end <= last.size(); ++end) {
-    std::size_t matched = detail::overlap(last, end, stop_string);
+    std::size_t matched = overlap(last, end, stop_string);
     if (matched == 0) continue;
     // The rest must end the tokens before, the first of which may begin earlier than it.
     for (std::size_t i = ids.size() - 1; matched < stop_string.size() && i-- > 0;) {

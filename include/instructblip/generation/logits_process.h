@@ -1,13 +1,18 @@
-// What changes the scores of the next id before one is chosen. Mirrors
-// transformers/generation/logits_process.py; names and formulas are the reference's.
+// Processors that change the scores of the next id before one is chosen. Mirrors
+// transformers/generation/logits_process.py; names and formulas are the reference's. Here, s is the
+// score of an id and p its probability. Processors that only compare ids are defined in the class;
+// arithmetic is compiled in the library, so that the program's compiler flags do not change it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "instructblip/core/dtype.h"
@@ -16,28 +21,45 @@
 
 namespace instructblip {
 namespace detail {
-/// The score of a token that must not follow.
+/// The score of an id that is never chosen.
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+/// Throws InputError, "`argument` has to be <expected>, but is <found>", unless `condition` holds.
+INSTRUCTBLIP_EXPORT void require(bool condition, std::string_view argument,
+                                 std::string_view expected, const std::string& found);
+/// Sets the scores of `ids`; ids outside the vocabulary are ignored.
+INSTRUCTBLIP_EXPORT void set_scores(std::span<float> scores, std::span<const std::int64_t> ids,
+                                    float value);
+/// 0 for `ids`, -inf for all others. Throws InputError on an id outside the vocabulary.
+INSTRUCTBLIP_EXPORT void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
+                                      std::string_view argument);
+inline void require_tokens_to_keep(Index min_tokens_to_keep) {
+  require(min_tokens_to_keep >= 1, "min_tokens_to_keep", "a positive integer",
+          std::to_string(min_tokens_to_keep));
+}
 }  // namespace detail
 
-/// One sequence that is about to get its next id.
+/// One sequence that is about to get its next id. This is a view: `scores` belong to the call of
+/// `generate`, and processors change them in place, even through a const ScoreRow.
 struct ScoreRow {
-  /// Ids so far. Decoder-only: the prompt as the reference sees it, image placeholders and padding
-  /// included, and the new ids; encoder-decoder: the decoder's.
+  /// Ids so far. Decoder-only: the prompt with image placeholders and padding, and the new ids;
+  /// encoder-decoder: the decoder's ids.
   std::span<const std::int64_t> input_ids;
-  /// One score per id of the vocabulary; changed in place.
+  /// One score per id of the vocabulary.
   std::span<float> scores;
   /// Row of the batch, and beam (or returned sequence) within it.
   Index batch_index = 0;
   Index beam = 0;
+
+  Index length() const { return static_cast<Index>(input_ids.size()); }
 };
 
-/// Derive from it to write one's own; pass it in GenerateCallbacks::logits_processor. It is called
-/// on the thread that generates; one that several generations share is called by each.
+/// Derive from it to write a processor; pass it in GenerateCallbacks::logits_processor. It runs on
+/// the thread that calls `generate`. If several threads generate with it, it must be thread-safe.
 class INSTRUCTBLIP_EXPORT LogitsProcessor {
  public:
   virtual ~LogitsProcessor() = default;
-  /// All rows of one step. By default each alone.
+  /// Changes the scores of all rows of one step. By default, calls process_row for each.
   virtual void process(std::span<const ScoreRow> rows) const {
     for (const ScoreRow& row : rows) process_row(row);
   }
@@ -80,7 +102,11 @@ class INSTRUCTBLIP_EXPORT NoBadWordsLogitsProcessor : public SequenceBiasLogitsP
 class INSTRUCTBLIP_EXPORT RepetitionPenaltyLogitsProcessor : public LogitsProcessor {
  public:
   explicit RepetitionPenaltyLogitsProcessor(double penalty,
-                                            std::vector<Index> prompt_ignore_length = {});
+                                            std::vector<Index> prompt_ignore_length = {})
+      : penalty_(static_cast<float>(penalty)),
+        prompt_ignore_length_(std::move(prompt_ignore_length)) {
+    detail::require(penalty > 0, "repetition_penalty", "above 0", std::to_string(penalty));
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -91,7 +117,9 @@ class INSTRUCTBLIP_EXPORT RepetitionPenaltyLogitsProcessor : public LogitsProces
 /// -inf for ids that would complete a run of `ngram_size` ids that the row already has.
 class INSTRUCTBLIP_EXPORT NoRepeatNGramLogitsProcessor : public LogitsProcessor {
  public:
-  explicit NoRepeatNGramLogitsProcessor(Index ngram_size);
+  explicit NoRepeatNGramLogitsProcessor(Index ngram_size) : ngram_size_(ngram_size) {
+    detail::require(ngram_size > 0, "no_repeat_ngram_size", "above 0", std::to_string(ngram_size));
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -101,8 +129,14 @@ class INSTRUCTBLIP_EXPORT NoRepeatNGramLogitsProcessor : public LogitsProcessor 
 /// -inf for the eos ids while the row is shorter than `min_length`.
 class INSTRUCTBLIP_EXPORT MinLengthLogitsProcessor : public LogitsProcessor {
  public:
-  MinLengthLogitsProcessor(Index min_length, std::vector<std::int64_t> eos_token_id);
-  void process_row(const ScoreRow& row) const override;
+  MinLengthLogitsProcessor(Index min_length, std::vector<std::int64_t> eos_token_id)
+      : min_length_(min_length), eos_token_id_(std::move(eos_token_id)) {
+    detail::require(min_length >= 0, "min_length", "0 or more", std::to_string(min_length));
+  }
+  void process_row(const ScoreRow& row) const override {
+    if (row.length() >= min_length_) return;
+    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
+  }
 
  private:
   Index min_length_;
@@ -113,8 +147,17 @@ class INSTRUCTBLIP_EXPORT MinLengthLogitsProcessor : public LogitsProcessor {
 class INSTRUCTBLIP_EXPORT MinNewTokensLengthLogitsProcessor : public LogitsProcessor {
  public:
   MinNewTokensLengthLogitsProcessor(Index prompt_length_to_skip, Index min_new_tokens,
-                                    std::vector<std::int64_t> eos_token_id);
-  void process_row(const ScoreRow& row) const override;
+                                    std::vector<std::int64_t> eos_token_id)
+      : prompt_length_to_skip_(prompt_length_to_skip),
+        min_new_tokens_(min_new_tokens),
+        eos_token_id_(std::move(eos_token_id)) {
+    detail::require(min_new_tokens >= 0, "min_new_tokens", "0 or more",
+                    std::to_string(min_new_tokens));
+  }
+  void process_row(const ScoreRow& row) const override {
+    if (row.length() - prompt_length_to_skip_ >= min_new_tokens_) return;
+    detail::set_scores(row.scores, eos_token_id_, detail::kMinusInfinity);
+  }
 
  private:
   Index prompt_length_to_skip_, min_new_tokens_;
@@ -130,7 +173,8 @@ using PrefixAllowedTokens =
 /// the vocabulary.
 class INSTRUCTBLIP_EXPORT PrefixConstrainedLogitsProcessor : public LogitsProcessor {
  public:
-  explicit PrefixConstrainedLogitsProcessor(PrefixAllowedTokens prefix_allowed_tokens_fn);
+  explicit PrefixConstrainedLogitsProcessor(PrefixAllowedTokens prefix_allowed_tokens_fn)
+      : prefix_allowed_tokens_fn_(std::move(prefix_allowed_tokens_fn)) {}
   void process(std::span<const ScoreRow> rows) const override;
 
  private:
@@ -140,8 +184,11 @@ class INSTRUCTBLIP_EXPORT PrefixConstrainedLogitsProcessor : public LogitsProces
 /// In a row of one id: 0 for `bos_token_id`, -inf for the others.
 class INSTRUCTBLIP_EXPORT ForcedBOSTokenLogitsProcessor : public LogitsProcessor {
  public:
-  explicit ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id);
-  void process_row(const ScoreRow& row) const override;
+  explicit ForcedBOSTokenLogitsProcessor(std::int64_t bos_token_id) : bos_token_id_(bos_token_id) {}
+  void process_row(const ScoreRow& row) const override {
+    if (row.length() != 1) return;
+    detail::force_tokens(row.scores, {&bos_token_id_, 1}, "forced_bos_token_id");
+  }
 
  private:
   std::int64_t bos_token_id_;
@@ -150,8 +197,12 @@ class INSTRUCTBLIP_EXPORT ForcedBOSTokenLogitsProcessor : public LogitsProcessor
 /// At the last place before `max_length`: 0 for the eos ids, -inf for the others.
 class INSTRUCTBLIP_EXPORT ForcedEOSTokenLogitsProcessor : public LogitsProcessor {
  public:
-  ForcedEOSTokenLogitsProcessor(Index max_length, std::vector<std::int64_t> eos_token_id);
-  void process_row(const ScoreRow& row) const override;
+  ForcedEOSTokenLogitsProcessor(Index max_length, std::vector<std::int64_t> eos_token_id)
+      : max_length_(max_length), eos_token_id_(std::move(eos_token_id)) {}
+  void process_row(const ScoreRow& row) const override {
+    if (row.length() != max_length_ - 1) return;
+    detail::force_tokens(row.scores, eos_token_id_, "forced_eos_token_id");
+  }
 
  private:
   Index max_length_;
@@ -168,7 +219,13 @@ class INSTRUCTBLIP_EXPORT InfNanRemoveLogitsProcessor : public LogitsProcessor {
 class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor {
  public:
   ExponentialDecayLengthPenalty(ExponentialDecay decay, std::vector<std::int64_t> eos_token_id,
-                                Index input_ids_seq_length);
+                                Index input_ids_seq_length)
+      : regulation_start_(decay.start_index + input_ids_seq_length),
+        regulation_factor_(decay.decay_factor),
+        eos_token_id_(std::move(eos_token_id)) {
+    detail::require(!eos_token_id_.empty(), "eos_token_id",
+                    "set where exponential_decay_length_penalty is", "unset");
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -180,8 +237,11 @@ class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor
 /// -inf, always.
 class INSTRUCTBLIP_EXPORT SuppressTokensLogitsProcessor : public LogitsProcessor {
  public:
-  explicit SuppressTokensLogitsProcessor(std::vector<std::int64_t> suppress_tokens);
-  void process_row(const ScoreRow& row) const override;
+  explicit SuppressTokensLogitsProcessor(std::vector<std::int64_t> suppress_tokens)
+      : suppress_tokens_(std::move(suppress_tokens)) {}
+  void process_row(const ScoreRow& row) const override {
+    detail::set_scores(row.scores, suppress_tokens_, detail::kMinusInfinity);
+  }
 
  private:
   std::vector<std::int64_t> suppress_tokens_;
@@ -191,8 +251,12 @@ class INSTRUCTBLIP_EXPORT SuppressTokensLogitsProcessor : public LogitsProcessor
 class INSTRUCTBLIP_EXPORT SuppressTokensAtBeginLogitsProcessor : public LogitsProcessor {
  public:
   SuppressTokensAtBeginLogitsProcessor(std::vector<std::int64_t> begin_suppress_tokens,
-                                       Index begin_index);
-  void process_row(const ScoreRow& row) const override;
+                                       Index begin_index)
+      : begin_suppress_tokens_(std::move(begin_suppress_tokens)), begin_index_(begin_index) {}
+  void process_row(const ScoreRow& row) const override {
+    if (row.length() != begin_index_) return;
+    detail::set_scores(row.scores, begin_suppress_tokens_, detail::kMinusInfinity);
+  }
 
  private:
   std::vector<std::int64_t> begin_suppress_tokens_;
@@ -202,7 +266,11 @@ class INSTRUCTBLIP_EXPORT SuppressTokensAtBeginLogitsProcessor : public LogitsPr
 /// s / temperature. Throws InputError unless temperature > 0.
 class INSTRUCTBLIP_EXPORT TemperatureLogitsWarper : public LogitsProcessor {
  public:
-  explicit TemperatureLogitsWarper(double temperature);
+  explicit TemperatureLogitsWarper(double temperature)
+      : temperature_(static_cast<float>(temperature)) {
+    detail::require(temperature > 0, "temperature", "above 0 (do_sample = false is greedy)",
+                    std::to_string(temperature));
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -216,7 +284,9 @@ class INSTRUCTBLIP_EXPORT TemperatureLogitsWarper : public LogitsProcessor {
 /// 100 most probable ids. Keeps at least one.
 class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
  public:
-  explicit TopHLogitsWarper(double top_h);
+  explicit TopHLogitsWarper(double top_h) : top_h_(top_h) {
+    detail::require(top_h > 0 && top_h <= 1, "top_h", "in (0, 1]", std::to_string(top_h));
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -226,7 +296,10 @@ class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
 /// Keeps all that are not below the k-th largest, k = max(top_k, min_tokens_to_keep).
 class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
  public:
-  explicit TopKLogitsWarper(Index top_k, Index min_tokens_to_keep = 1);
+  explicit TopKLogitsWarper(Index top_k, Index min_tokens_to_keep = 1)
+      : top_k_(std::max(top_k, min_tokens_to_keep)) {
+    detail::require(top_k > 0, "top_k", "above 0", std::to_string(top_k));
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -236,7 +309,11 @@ class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
 /// Drops the least probable ids while their sum is at most 1 - top_p.
 class INSTRUCTBLIP_EXPORT TopPLogitsWarper : public LogitsProcessor {
  public:
-  explicit TopPLogitsWarper(double top_p, Index min_tokens_to_keep = 1);
+  explicit TopPLogitsWarper(double top_p, Index min_tokens_to_keep = 1)
+      : top_p_(top_p), min_tokens_to_keep_(min_tokens_to_keep) {
+    detail::require(top_p >= 0 && top_p <= 1, "top_p", "in [0, 1]", std::to_string(top_p));
+    detail::require_tokens_to_keep(min_tokens_to_keep);
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -247,7 +324,11 @@ class INSTRUCTBLIP_EXPORT TopPLogitsWarper : public LogitsProcessor {
 /// Drops ids with p < min_p * largest p.
 class INSTRUCTBLIP_EXPORT MinPLogitsWarper : public LogitsProcessor {
  public:
-  explicit MinPLogitsWarper(double min_p, Index min_tokens_to_keep = 1);
+  explicit MinPLogitsWarper(double min_p, Index min_tokens_to_keep = 1)
+      : min_p_(min_p), min_tokens_to_keep_(min_tokens_to_keep) {
+    detail::require(min_p >= 0 && min_p <= 1, "min_p", "in [0, 1]", std::to_string(min_p));
+    detail::require_tokens_to_keep(min_tokens_to_keep);
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -258,7 +339,11 @@ class INSTRUCTBLIP_EXPORT MinPLogitsWarper : public LogitsProcessor {
 /// Keeps the ids with the smallest |-log p - entropy| until their p add up to `mass`.
 class INSTRUCTBLIP_EXPORT TypicalLogitsWarper : public LogitsProcessor {
  public:
-  explicit TypicalLogitsWarper(double mass, Index min_tokens_to_keep = 1);
+  explicit TypicalLogitsWarper(double mass, Index min_tokens_to_keep = 1)
+      : mass_(mass), min_tokens_to_keep_(min_tokens_to_keep) {
+    detail::require(mass > 0 && mass < 1, "typical_p", "in (0, 1)", std::to_string(mass));
+    detail::require_tokens_to_keep(min_tokens_to_keep);
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -269,7 +354,12 @@ class INSTRUCTBLIP_EXPORT TypicalLogitsWarper : public LogitsProcessor {
 /// Drops ids with p < epsilon.
 class INSTRUCTBLIP_EXPORT EpsilonLogitsWarper : public LogitsProcessor {
  public:
-  explicit EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep = 1);
+  explicit EpsilonLogitsWarper(double epsilon, Index min_tokens_to_keep = 1)
+      : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
+    detail::require(epsilon > 0 && epsilon < 1, "epsilon_cutoff", "in (0, 1)",
+                    std::to_string(epsilon));
+    detail::require_tokens_to_keep(min_tokens_to_keep);
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
@@ -280,7 +370,11 @@ class INSTRUCTBLIP_EXPORT EpsilonLogitsWarper : public LogitsProcessor {
 /// Drops ids with p < min(epsilon, sqrt(epsilon) * exp(-entropy)).
 class INSTRUCTBLIP_EXPORT EtaLogitsWarper : public LogitsProcessor {
  public:
-  explicit EtaLogitsWarper(double epsilon, Index min_tokens_to_keep = 1);
+  explicit EtaLogitsWarper(double epsilon, Index min_tokens_to_keep = 1)
+      : epsilon_(epsilon), min_tokens_to_keep_(min_tokens_to_keep) {
+    detail::require(epsilon > 0 && epsilon < 1, "eta_cutoff", "in (0, 1)", std::to_string(epsilon));
+    detail::require_tokens_to_keep(min_tokens_to_keep);
+  }
   void process_row(const ScoreRow& row) const override;
 
  private:
