@@ -15,7 +15,8 @@
 namespace instructblip::detail {
 namespace {
 
-// The reference's stand-in for minus infinity; added, so that its rounding is part of the result.
+// The reference's substitute for minus infinity. It is added to scores, so its rounding is part of
+// the result.
 constexpr float kNever = -1.0e9f;
 
 float length_divisor(Index length, double length_penalty) {
@@ -29,7 +30,7 @@ struct Hypothesis {
   float score = 0;
   bool is_finished = false;
   std::optional<FinishReason> reason;
-  Index beam = 0;  // of its row that it continues
+  Index beam = 0;  // the beam of its row that it continues
 };
 
 /// The beams of one prompt.
@@ -38,17 +39,18 @@ class BeamRow {
   BeamRow(const ResolvedConfig& resolved, Index batch_index,
           const std::vector<std::int64_t>& prompt);
 
-  /// The best max(2, 1 + number of eos ids) * num_beams continuations of all running beams (drawn,
-  /// in sampling), best first. log_probabilities: num_beams rows, processed.
+  /// The best max(2, 1 + number of eos ids) * num_beams continuations of all running beams, best
+  /// first; in sampling they are drawn. log_probabilities: num_beams rows of processed scores.
   std::vector<Hypothesis> candidates(std::span<const std::vector<float>> log_probabilities,
                                      Index step) const;
-  /// Takes the candidates in: those with a reason have hit an end.
+  /// Makes candidates with a finish reason answers, if they are good enough, and the best of the
+  /// others the running beams.
   void advance(std::vector<Hypothesis> candidates);
 
   std::span<const Hypothesis> running() const { return running_; }
   std::span<const Hypothesis> finished() const { return finished_; }
   bool all_finished() const;
-  /// Whether a running beam may still beat the worst answer.
+  /// Whether a running beam can still become better than the worst answer.
   bool can_improve() const { return can_improve_; }
   /// Whether later steps can change the answers.
   bool is_settled() const {
@@ -66,25 +68,25 @@ class BeamRow {
   bool can_improve_ = true;
 };
 
-/// The loop over all prompts: their beams are rows of one decode. Prompts whose answers are settled
-/// leave it, unless tensors of every step are wanted.
+/// Beam search over all prompts, whose beams are rows of one decode. A prompt whose answers are
+/// settled leaves the batch, unless tensors of every step are returned.
 class BeamSearch {
  public:
   explicit BeamSearch(const DecodingRun& run);
   void run();
 
  private:
-  /// Log-probabilities of all beams of the active prompts, processed.
+  /// Processed log-probabilities of all beams of the active prompts.
   std::vector<std::vector<float>> score(const Tensor& logits);
-  /// Whether every candidate of every active prompt hit an end.
+  /// Returns whether every candidate of every active prompt has a finish reason.
   bool advance(std::span<const std::vector<float>> log_probabilities);
-  bool goes_on(bool all_hit) const;
+  bool continues(bool all_finished) const;
   void finish();
 
   const DecodingRun& run_;
   const ResolvedConfig& resolved_;
   std::vector<BeamRow> rows_;
-  std::vector<std::size_t> active_;  // prompts whose beams the state holds, in its order
+  std::vector<std::size_t> active_;  // prompts in the decoder's state, in its order
   Index step_ = 0;
 };
 
@@ -93,7 +95,7 @@ BeamRow::BeamRow(const ResolvedConfig& resolved, Index batch_index,
     : resolved_(resolved),
       batch_index_(batch_index),
       prompt_length_(static_cast<Index>(prompt.size())) {
-  // All beams begin equal: only the first may be continued.
+  // All beams are equal at first, so only one of them may be continued.
   for (Index beam = 0; beam < resolved.num_beams; ++beam) {
     running_.push_back({prompt, {}, beam == 0 ? 0.0f : kNever, false, {}, beam});
     finished_.push_back({prompt, {}, kNever, false, {}, beam});
@@ -166,7 +168,7 @@ void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
   const bool full = resolved_.early_stopping == EarlyStopping(true) && all_finished();
   std::vector<Hypothesis> merged = std::move(finished_);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    // Candidates beyond the first num_beams only stand by, should all the others end.
+    // Candidates after the first num_beams are spares, used only if all the others finish.
     const bool ends = candidates[i].reason && static_cast<Index>(i) < resolved_.num_beams;
     float score = candidates[i].score / divisor;
     if (full) score += kNever;
@@ -206,7 +208,7 @@ BeamSearch::BeamSearch(const DecodingRun& run) : run_(run), resolved_(run.resolv
 }
 
 std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
-  const bool shared = step_ == 0;  // the prompts' logits
+  const bool shared = step_ == 0;  // logits per prompt
   std::vector<std::vector<float>> values;
   std::vector<ScoreRow> score_rows;
   values.reserve(active_.size() * static_cast<std::size_t>(resolved_.num_beams));
@@ -255,32 +257,32 @@ bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) 
     }
   }
   const auto reasons = evaluate(run_.criteria, stopping_rows);
-  bool all_hit = true;
+  bool all_finished = true;
   std::size_t next = 0;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     for (Hypothesis& candidate : candidates[i]) {
       candidate.reason = reasons[next++];
-      all_hit = all_hit && candidate.reason.has_value();
+      all_finished = all_finished && candidate.reason.has_value();
     }
     rows_[active_[i]].advance(std::move(candidates[i]));
   }
-  return all_hit;
+  return all_finished;
 }
 
-bool BeamSearch::goes_on(bool all_hit) const {
+bool BeamSearch::continues(bool all_finished) const {
   const bool improvable =
       std::any_of(rows_.begin(), rows_.end(), [](const BeamRow& row) { return row.can_improve(); });
   const bool full = std::all_of(rows_.begin(), rows_.end(),
                                 [](const BeamRow& row) { return row.all_finished(); });
-  return improvable && !(full && resolved_.early_stopping == EarlyStopping(true)) && !all_hit;
+  return improvable && !(full && resolved_.early_stopping == EarlyStopping(true)) && !all_finished;
 }
 
 void BeamSearch::run() {
   Tensor logits = run_.decoding.prefill(run_.prompt);
   while (true) {
-    const bool all_hit = advance(score(logits));
+    const bool all_finished = advance(score(logits));
     ++step_;
-    if (!goes_on(all_hit)) break;
+    if (!continues(all_finished)) break;
 
     std::vector<std::size_t> remaining;
     std::vector<Index> sources;
@@ -303,7 +305,7 @@ void BeamSearch::run() {
 
 void BeamSearch::finish() {
   GenerateOutput& output = run_.output;
-  // The reference's `pad_token_id or eos_token_id[0]`: a padding id of 0 counts as none.
+  // As in the reference (`pad_token_id or eos_token_id[0]`), a padding id of 0 counts as unset.
   std::int64_t filler = -1;
   if (!resolved_.eos_token_id.empty()) {
     const std::int64_t pad = resolved_.pad_token_id.value_or(0);

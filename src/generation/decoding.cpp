@@ -20,7 +20,7 @@ DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows) {
   const Shape expected{rows.sequences(), model_.traits().vocab_size};
   if (output.logits.dtype() != DType::Float32 || output.logits.shape() != expected) {
     throw InputError(
-        "the language model gave logits " + std::string(name_of(output.logits.dtype())) + " " +
+        "the language model returned logits " + std::string(name_of(output.logits.dtype())) + " " +
         to_string(output.logits.shape()) + ", expected float32 " + to_string(expected));
   }
   return output;

@@ -46,7 +46,7 @@ bool ends_with(std::span<const std::int64_t> ids, std::span<const std::int64_t> 
          std::equal(suffix.begin(), suffix.end(), ids.end() - static_cast<Index>(suffix.size()));
 }
 
-// The `count`-th largest score (the smallest of all if there are fewer).
+// The `count`-th largest score, or the smallest if there are fewer.
 float kth_largest(std::span<const float> scores, Index count) {
   return scores[static_cast<std::size_t>(top_k_indices(scores, std::max<Index>(count, 1)).back())];
 }
@@ -60,8 +60,8 @@ float entropy_of(std::span<const float> probabilities, std::span<const float> lo
   return static_cast<float>(sum);
 }
 
-// As torch's Categorical(logits=scores).entropy(): its log p = s - logsumexp is rounded to float32
-// whole, so that an id nearly certain counts as certain.
+// Like torch's Categorical(logits=scores).entropy(), which rounds log p = s - logsumexp to float32.
+// An id that is nearly certain therefore counts as certain.
 float categorical_entropy(std::span<const float> scores) {
   const float largest = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
@@ -72,7 +72,7 @@ float categorical_entropy(std::span<const float> scores) {
   return entropy_of(softmax(log_probabilities), log_probabilities);
 }
 
-// Drops ids with p < threshold, but none of the `keep` largest.
+// Drops ids with p < threshold, except for the `keep` most probable.
 void drop_below(std::span<float> scores, float threshold, Index keep) {
   const std::vector<float> probabilities = softmax(scores);
   const float always = kth_largest(scores, keep);
@@ -109,9 +109,9 @@ SequenceBiasLogitsProcessor::SequenceBiasLogitsProcessor(std::vector<SequenceBia
     detail::require(!entry.sequence.empty(), argument, "made of sequences that are not empty",
                     "one of length 0");
     for (const std::int64_t id : entry.sequence) {
-      detail::require(id >= 0, argument, "made of ids from 0 up", std::to_string(id));
+      detail::require(id >= 0, argument, "made of ids that are 0 or more", std::to_string(id));
     }
-    // The reference keeps them in a dictionary: a sequence named again has its last bias.
+    // As in the reference's dictionary, the last bias of a repeated sequence counts.
     const auto known =
         std::find_if(sequence_bias_.begin(), sequence_bias_.end(),
                      [&](const SequenceBias& other) { return other.sequence == entry.sequence; });

@@ -10,7 +10,7 @@
 namespace instructblip::detail {
 namespace {
 
-// Ids [batch, any length]; `batch` of -1: of any number of prompts.
+// A copy of ids [batch, any length]. A `batch` of -1 stands for any number of prompts.
 Tensor checked_ids(const TensorView& view, std::string_view name, Index batch) {
   if (view.dtype != DType::Int64 || view.rank() != 2 || !view.is_contiguous()) {
     throw InputError("`" + std::string(name) + "`: expected a contiguous int64 tensor [batch, " +
@@ -31,8 +31,8 @@ Tensor bos_prompt(const ResolvedConfig& resolved) {
   return Tensor(std::vector<std::int64_t>{*resolved.bos_token_id}, {1, 1});
 }
 
-// Which ids are not padding. Without a mask, as in the reference, those that equal the padding id
-// are, unless that id also ends rows.
+// The positions of the ids that are not padding. As in the reference, ids that equal the padding id
+// are padding if there is no mask, unless the padding id is also an eos id.
 PaddedBatch batch_of_ids(const Tensor& ids, const TensorView& attention_mask,
                          const ResolvedConfig& resolved) {
   const std::vector<std::int64_t>& eos = resolved.eos_token_id;
@@ -45,7 +45,7 @@ PaddedBatch batch_of_ids(const Tensor& ids, const TensorView& attention_mask,
   return PaddedBatch(ids.dim(0), ids.dim(1), inferred);
 }
 
-// The start id and decoder_input_ids.
+// decoder_input_ids, after the start id unless a row begins with it.
 Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolved, Index batch) {
   if (!resolved.decoder_start_token_id || resolved.decoder_start_token_id->empty()) {
     throw InputError(
@@ -106,7 +106,7 @@ void check_batch(const PaddedBatch& batch) {
   }
 }
 
-// The ids in the prompts of a decoder-only model that is given embeddings: for the caller's eyes.
+// The ids of prompts that are given as embeddings. The model does not read them.
 Tensor ids_of_embeddings(const GenerateInputs& inputs) {
   if (!inputs.input_ids.has_value()) return Tensor(DType::Int64, {inputs.batch.batch, 0});
   Tensor ids = checked_ids(inputs.input_ids, "input_ids", inputs.batch.batch);
@@ -127,8 +127,9 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
   prompt.is_encoder_decoder = traits.is_encoder_decoder;
   if (inputs.decoder_input_ids.has_value() && !traits.is_encoder_decoder) {
     throw InputError(
-        "`decoder_input_ids` were given to a decoder-only model, which has no use for "
-        "them; the beginning of its answer belongs to input_ids");
+        "`decoder_input_ids` were given to a decoder-only model: append the beginning of the "
+        "answer "
+        "to `input_ids` instead");
   }
   if (inputs.inputs_embeds.data != nullptr || inputs.batch.batch > 0) {
     if (inputs.batch.batch == 0) {
@@ -144,7 +145,7 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
                                               : bos_prompt(resolved);
     prompt.batch = batch_of_ids(prompt.ids, inputs.attention_mask, resolved);
     check_batch(prompt.batch);
-    // An encoder-decoder's relative positions count padding.
+    // The relative positions of an encoder-decoder include padding.
     if (!traits.is_encoder_decoder) prompt.batch.use_compact_positions();
     prompt.embedded = model.embed_tokens(prompt.batch.gather_ids(prompt.ids));
     prompt.embeddings = prompt.embedded;

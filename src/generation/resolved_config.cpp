@@ -36,20 +36,21 @@ void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
   if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
   if (prompt.is_encoder_decoder || prompt.length() > 0) return;
   const auto partial = [](const std::string& name) {
-    log_warning("`" + name + "` without `input_ids` sees new ids only, not the prompt");
+    log_warning("`" + name +
+                "` ignores the prompt and considers only new ids, as `input_ids` are not given");
   };
   if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
   if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
 }
 
-// Those of sampling alone.
+// The processors of sampling.
 LogitsProcessorList make_warpers(const ResolvedConfig& resolved) {
   const GenerationConfig& config = resolved.config;
   LogitsProcessorList list;
   const auto add = [&list]<class P>(P warper) {
     list.push_back(std::make_shared<const P>(std::move(warper)));
   };
-  // Beams need a way on besides the ids that end them.
+  // Beams need at least one id that does not end them.
   const Index keep = resolved.num_beams > 1
                          ? std::max<Index>(static_cast<Index>(resolved.eos_token_id.size()), 1) + 1
                          : 1;
@@ -109,8 +110,8 @@ ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits
   }
   for (const std::int64_t id : resolved.eos_token_id) {
     if (id >= 0) continue;
-    log_warning("`eos_token_id` should be made of ids from 0 up, but holds " + std::to_string(id) +
-                "; no row ends at it");
+    log_warning("`eos_token_id` contains " + std::to_string(id) +
+                ", which is negative and ends no row");
   }
   if (resolved.do_sample) {
     std::random_device device;
@@ -132,7 +133,7 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
     if (config.max_length) {
       log_warning("`max_new_tokens` (" + std::to_string(*config.max_new_tokens) +
                   ") and `max_length` (" + std::to_string(*config.max_length) +
-                  ") are both set; `max_new_tokens` wins");
+                  ") are both set; `max_new_tokens` takes precedence");
     }
     resolved.max_length = length + *config.max_new_tokens;
   } else if (config.max_length) {
@@ -143,14 +144,14 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
     if (traits.max_position_embeddings) {
       resolved.max_length = std::min(resolved.max_length, *traits.max_position_embeddings);
     }
-    log_warning("generating " + std::to_string(resolved.max_length - length) +
-                " ids, the default; set `max_new_tokens` to say how many");
+    log_warning("generating at most " + std::to_string(resolved.max_length - length) +
+                " new ids, the default; set `max_new_tokens` to change the number");
   }
   if (config.min_new_tokens) {
     if (config.min_length) {
       log_warning("`min_new_tokens` (" + std::to_string(*config.min_new_tokens) +
                   ") and `min_length` (" + std::to_string(*config.min_length) +
-                  ") are both set; `min_new_tokens` wins");
+                  ") are both set; `min_new_tokens` takes precedence");
     }
     resolved.min_length = length + *config.min_new_tokens;
   } else {
@@ -209,7 +210,7 @@ LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt
   }
   if (!config.suppress_tokens.empty()) add(SuppressTokensLogitsProcessor(config.suppress_tokens));
   if (!config.begin_suppress_tokens.empty()) {
-    // A forced first id is not the one to suppress.
+    // If the first new id is forced, the second one is suppressed.
     const bool after_forced = prompt.length() <= 1 && config.forced_bos_token_id;
     add(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens,
                                              prompt.length() + (after_forced ? 1 : 0)));
@@ -229,7 +230,7 @@ StoppingCriteriaList make_criteria(const ResolvedConfig& resolved, const Tokeniz
                                    const StoppingCriteriaList& own) {
   const GenerationConfig& config = resolved.config;
   StoppingCriteriaList list;
-  // In order of precedence: the first that holds is the reason given.
+  // In order of precedence: the first criterion that is met gives the reason.
   if (!resolved.eos_token_id.empty()) {
     list.push_back(std::make_shared<const EosTokenCriteria>(resolved.eos_token_id));
   }
@@ -255,7 +256,7 @@ std::vector<std::optional<FinishReason>> evaluate(const StoppingCriteriaList& cr
   for (const auto& criterion : criteria) {
     const std::vector<bool> done = (*criterion)(rows);
     if (done.size() != rows.size()) {
-      throw InputError("a stopping criterion answered for " + std::to_string(done.size()) +
+      throw InputError("a stopping criterion returned results for " + std::to_string(done.size()) +
                        " rows, expected " + std::to_string(rows.size()));
     }
     for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -286,7 +287,7 @@ void check_finite(std::span<const float> logits, Index step, Index batch_index) 
                    ": the model's logit of id " + std::to_string(wrong - logits.begin()) + " is " +
                    std::to_string(*wrong) +
                    ", expected a finite number; the weights are damaged or their type overflows "
-                   "(remove_invalid_values = true generates all the same)");
+                   "(set `remove_invalid_values` to generate anyway)");
 }
 
 }  // namespace instructblip::detail

@@ -1,5 +1,5 @@
-// What a GenerationConfig means for one call: defaults, special ids and lengths filled in, and the
-// processors and criteria that follow from it. Used by generate; not meant for callers.
+// A GenerationConfig with the defaults, special ids and lengths of one call, and the processors and
+// criteria that follow from it. Internal to generation.
 #pragma once
 
 #include <cstdint>
@@ -34,19 +34,19 @@ struct ResolvedConfig {
   std::optional<Index> max_position_embeddings;
   RandomNumbers random;
 
-  /// Rows that decode together for each prompt.
+  /// Rows per prompt that are decoded together.
   Index expand_size() const { return std::max(num_beams, num_return_sequences); }
-  /// Whether tensors of every step are returned, so that rows that have ended must go on.
+  /// Whether tensors of every step are returned. If so, rows that have ended stay in the batch.
   bool records_steps() const { return output_scores || output_logits || records_states(); }
   bool records_states() const { return output_hidden_states || output_attentions; }
 };
 
-/// Defaults and special ids; checks what can be checked without the prompt.
+/// Fills in defaults and special ids. Makes all checks that do not need the prompt.
 ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits& traits);
-/// Fills in max_length and min_length; throws InputError if no id can be generated.
+/// Fills in max_length and min_length. Throws InputError if no id can be generated.
 void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                      const LanguageModelTraits& traits);
-/// In the reference's order; `own` come before those of sampling.
+/// The processors in the reference's order. `own`, the caller's, come before those of sampling.
 LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,
                                     const LogitsProcessorList& own,
                                     const PrefixAllowedTokens& prefix_allowed_tokens_fn);
@@ -54,13 +54,12 @@ StoppingCriteriaList make_criteria(const ResolvedConfig& resolved, const Tokeniz
                                    const std::atomic<bool>* cancelled,
                                    const StoppingCriteriaList& own);
 
-/// Why each row ends with this step; nothing for those that go on.
+/// The reason why each row ends in this step, or nothing if it continues.
 std::vector<std::optional<FinishReason>> evaluate(const StoppingCriteriaList& criteria,
                                                   std::span<const StoppingRow> rows);
-/// Runs the processors over the rows of one step; throws InputError where a score is not a number
-/// afterwards.
+/// Runs the processors on the rows of one step. Throws InputError if a score is NaN afterwards.
 void apply(const LogitsProcessorList& processors, std::span<const ScoreRow> rows, Index step);
-/// Throws InputError naming step, row and id of a logit that is not finite.
+/// Throws InputError with step, row and id if a logit is not finite.
 void check_finite(std::span<const float> logits, Index step, Index batch_index);
 
 }  // namespace instructblip::detail

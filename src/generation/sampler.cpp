@@ -24,14 +24,14 @@ std::int64_t feedable(std::int64_t id, Index vocab_size) {
 struct SampledRow {
   std::vector<std::int64_t> ids;
   Index batch_index = 0;
-  Index copy = 0;  // which of the returned sequences of its prompt
+  Index copy = 0;  // number of the returned sequence within its prompt
   Index new_tokens = 0;
   std::optional<FinishReason> reason;
 };
 
 /// Greedy search and sampling: one row per returned sequence. A row that has ended leaves the
-/// batch, unless tensors of every step are wanted or there is no eos id: then it goes on, fed with
-/// the padding id in the first case, with what it generates in the second, as in the reference.
+/// batch, with two exceptions, as in the reference. If tensors of every step are returned, it is
+/// fed the padding id. If there is no eos id, it continues to generate.
 class Sampler {
  public:
   explicit Sampler(const DecodingRun& run);
@@ -44,15 +44,15 @@ class Sampler {
   std::int64_t choose_from(std::span<const float> scores, const SampledRow& row) const;
   void end_rows();
   bool stream(BaseStreamer& streamer) const;
-  /// Feeds the new ids of the rows that go on.
+  /// Feeds the new ids of the rows that continue.
   Tensor step(Index vocab_size);
   void finish();
 
   const DecodingRun& run_;
   const ResolvedConfig& resolved_;
   std::vector<SampledRow> rows_;
-  std::vector<std::size_t> active_;         // rows that the state holds, in its order
-  std::vector<std::vector<float>> scores_;  // of the active rows, this step
+  std::vector<std::size_t> active_;         // rows in the decoder's state, in its order
+  std::vector<std::vector<float>> scores_;  // of the active rows in this step
   Index step_ = 0;
 };
 
@@ -79,7 +79,7 @@ std::int64_t Sampler::choose_from(std::span<const float> scores, const SampledRo
 void Sampler::choose(const Tensor& logits) {
   std::vector<ScoreRow> score_rows;
   scores_.assign(active_.size(), {});
-  const bool shared = logits.dim(0) != static_cast<Index>(active_.size());  // the prompts' logits
+  const bool shared = logits.dim(0) != static_cast<Index>(active_.size());  // logits per prompt
   for (std::size_t i = 0; i < active_.size(); ++i) {
     SampledRow& row = rows_[active_[i]];
     const Index source = shared ? row.batch_index : static_cast<Index>(i);
@@ -139,14 +139,14 @@ Tensor Sampler::step(Index vocab_size) {
 }
 
 void Sampler::run(BaseStreamer* streamer) {
-  bool goes_on =
+  bool continues =
       !streamer || streamer->put(run_.prompt.ids.repeat_interleave(resolved_.expand_size()));
   Tensor logits = run_.decoding.prefill(run_.prompt);
   while (true) {
     choose(logits);
     end_rows();
-    if (streamer) goes_on = stream(*streamer) && goes_on;
-    if (!goes_on) {
+    if (streamer) continues = stream(*streamer) && continues;
+    if (!continues) {
       for (SampledRow& row : rows_) row.reason = row.reason.value_or(FinishReason::Cancelled);
     }
     ++step_;

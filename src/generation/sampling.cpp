@@ -10,12 +10,12 @@
 namespace instructblip {
 namespace {
 
-// The `count` best of 0 ... size - 1 under `better`, best first; a total order, so that the result
-// does not depend on the algorithm.
+// The `count` best indices from 0 to size - 1, best first. `better` must be a total order, so that
+// the result does not depend on the algorithm.
 template <class Better>
 std::vector<Index> best_indices(Index size, Index count, Better better) {
   count = std::clamp<Index>(count, 0, size);
-  std::vector<Index> heap;  // the worst of the best so far is in front
+  std::vector<Index> heap;  // the worst of the best so far is at the front
   heap.reserve(static_cast<std::size_t>(count));
   for (Index i = 0; i < size && count > 0; ++i) {
     if (static_cast<Index>(heap.size()) < count) {
@@ -31,7 +31,7 @@ std::vector<Index> best_indices(Index size, Index count, Better better) {
   return heap;
 }
 
-// A total order even with NaN, which counts as the largest, as in the reference.
+// A total order in which NaN is the largest value, as in the reference.
 bool above(float x, float y) { return std::isnan(x) ? !std::isnan(y) : x > y; }
 
 }  // namespace
@@ -126,7 +126,7 @@ Index draw(std::span<const float> probabilities, double uniform) {
   const double whole = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
   if (!(whole > 0) || !std::isfinite(whole)) {
     throw InputError("sampling: the probabilities add up to " + std::to_string(whole) +
-                     ", so that no id can be drawn; the filters and suppressed ids leave nothing");
+                     ", so no id can be drawn: filters and suppressed ids leave none");
   }
   double sum = 0;
   Index last = 0;

@@ -20,8 +20,8 @@ class FunctionStoppingCriteria : public StoppingCriteria {
   std::function<bool(const StoppingRow&)> body_;
 };
 
-// How much of the end of `stop_string` the first `end` bytes of a token end with: all that fits,
-// or 0.
+// Length of the overlap if the first `end` bytes of a token end a part of the stop string: either
+// one contains the other at its end. Otherwise 0.
 std::size_t overlap(std::string_view token, std::size_t end, std::string_view stop_string) {
   const std::size_t most = std::min(end, stop_string.size());
   return token.substr(0, end).ends_with(stop_string.substr(stop_string.size() - most)) ? most : 0;
@@ -75,8 +75,8 @@ StopStringCriteria::StopStringCriteria(const Tokenizer& tokenizer,
   }
   if (!can_complete_any()) {
     throw InputError(
-        "no token of the vocabulary can complete any of the `stop_strings`; they hold characters "
-        "that the tokenizer does not know");
+        "no token of the vocabulary can complete any of the `stop_strings`; they contain "
+        "characters that the tokenizer does not know");
   }
 }
 
@@ -107,7 +107,7 @@ bool StopStringCriteria::completes(std::span<const std::int64_t> ids,
   for (std::size_t end = 1; end <= last.size(); ++end) {
     std::size_t matched = overlap(last, end, stop_string);
     if (matched == 0) continue;
-    // The rest must end the tokens before, the first of which may begin earlier than it.
+    // The tokens before must end with the rest of the stop string. The first of them may be longer.
     for (std::size_t i = ids.size() - 1; matched < stop_string.size() && i-- > 0;) {
       const std::optional<std::string> text = tokenizer_.token_text(ids[i]);
       const std::string_view rest(stop_string.data(), stop_string.size() - matched);

@@ -32,7 +32,7 @@ bool is_chinese(std::int32_t point) {
   });
 }
 
-// Python's str.isspace, or a category that begins with L, M or N.
+// True for Python's str.isspace and for the categories L, M and N.
 bool is_word_or_space(std::int32_t point) {
   if ((point >= 0x09 && point <= 0x0D) || (point >= 0x1C && point <= 0x1F) || point == 0x85) {
     return true;
@@ -80,8 +80,8 @@ bool TextStreamer::put(const Tensor& ids) {
 void TextStreamer::forget_printed() {
   constexpr std::size_t kMostTokens = 64;
   if (token_cache_.size() < kMostTokens) return;
-  // The last id stays as context, so that a space that begins the next one is kept. It has to be
-  // one that may stand first: all text that is seen, and none of it waiting.
+  // The last id remains as context, so that the next token keeps its leading space. This is only
+  // safe if the id alone decodes to its final text and all text so far was emitted.
   const auto last = std::span(token_cache_).last(1);
   const std::string text = tokenizer_.decode(last, decode_options_);
   if (text.empty() || tokenizer_.decode_settled(last, decode_options_) != text ||

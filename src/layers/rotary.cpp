@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-// base ** (2 i / dim), rounded where the reference rounds: exponents and powers are float32.
+// base ** (2 i / dim). As in the reference, exponents and powers are rounded to float32.
 std::vector<float> wave_lengths(double base, Index dim) {
   std::vector<float> lengths;
   for (Index i = 0; i < dim; i += 2) {
@@ -57,7 +57,7 @@ std::vector<float> yarn_frequencies(const RopeParameters& rope, Index head_dim,
     return dim * std::log(original_length / (rotations * 2 * kPi)) /
            (2 * std::log(rope.rope_theta));
   };
-  // 0 stands for the default, as in the reference.
+  // As in the reference, 0 means the default.
   const auto rotations = [](const std::optional<double>& value, double unset) {
     return value.value_or(0) == 0 ? unset : *value;
   };
@@ -102,7 +102,7 @@ std::vector<float> longrope_frequencies(const RopeParameters& rope, Index head_d
   return frequencies;
 }
 
-// The base grows with what `length` exceeds `original_length` by.
+// The base grows with the amount by which `length` exceeds `original_length`.
 std::vector<float> dynamic_frequencies(const RopeParameters& rope, Index head_dim, Index length,
                                        Index original_length) {
   const auto factor = static_cast<float>(*rope.factor);

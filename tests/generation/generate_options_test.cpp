@@ -39,7 +39,7 @@ class Options : public ::testing::Test {
  protected:
   Tensor prompt = ids({{4, 5, 6}});
   Tensor batch = ids({{0, 4, 5}, {7, 8, 9}, {0, 0, 3}});
-  TableLanguageModel model{decoder_only(), 3, 8.0f, -100.0f};  // never ends by itself
+  TableLanguageModel model{decoder_only(), 3, 8.0f, -100.0f};  // never generates its eos id
   TableLanguageModel ending{decoder_only(), 5, 8.0f, 3.0f};
 
   GenerateOutput run(const GenerationConfig& config, const GenerateCallbacks& callbacks = {}) {
@@ -47,7 +47,7 @@ class Options : public ::testing::Test {
   }
 };
 
-TEST_F(Options, WithoutALengthTwentyIdsAreGenerated) {
+TEST_F(Options, TheDefaultIsTwentyNewIds) {
   const LogCapture log;
   const GenerateOutput output = run({});
   EXPECT_EQ(output.sequences.shape(), (Shape{1, 23}));
@@ -57,7 +57,7 @@ TEST_F(Options, WithoutALengthTwentyIdsAreGenerated) {
   EXPECT_TRUE(log.contains("`max_new_tokens`"));
 }
 
-TEST_F(Options, TheDefaultLengthStopsAtTheModelsPositions) {
+TEST_F(Options, TheDefaultLengthIsLimitedByTheModelsPositions) {
   LanguageModelTraits traits = decoder_only();
   traits.max_position_embeddings = 10;
   const TableLanguageModel narrow(traits, 3, 8.0f, -100.0f);
@@ -65,24 +65,24 @@ TEST_F(Options, TheDefaultLengthStopsAtTheModelsPositions) {
   EXPECT_EQ(generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 12}).sequences.dim(1), 15);
 }
 
-TEST_F(Options, RowsBeyondTheModelsPositionsAreWarnedOf) {
+TEST_F(Options, RowsLongerThanTheModelsPositionsLogAWarning) {
   LanguageModelTraits traits = decoder_only();
   traits.max_position_embeddings = 10;
   const TableLanguageModel narrow(traits, 3, 8.0f, -100.0f);
   for (const Index beams : {1, 2}) {
     const LogCapture log;
     generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 8, .num_beams = beams});
-    EXPECT_FALSE(log.contains("maximum length"));  // the eleventh is not fed
+    EXPECT_FALSE(log.contains("maximum length"));  // the eleventh id is not fed
     generate(narrow, {.input_ids = prompt}, {.max_new_tokens = 9, .num_beams = beams});
     EXPECT_TRUE(log.contains("maximum length (10,"));
   }
 }
 
-TEST_F(Options, LengthsCountThePromptUnlessTheySayNew) {
+TEST_F(Options, LengthsIncludeThePromptUnlessCalledNew) {
   EXPECT_EQ(run({.max_length = 7}).sequences.dim(1), 7);
   const LogCapture log;
   EXPECT_EQ(run({.max_length = 7, .max_new_tokens = 9}).sequences.dim(1), 12);
-  EXPECT_TRUE(log.contains("`max_new_tokens` wins"));
+  EXPECT_TRUE(log.contains("`max_new_tokens` takes precedence"));
   for (const Index wrong : {3, 2, -1}) {
     EXPECT_NE(message_of([&] { run({.max_length = wrong}); })
                   .find("Input length of input_ids is 3, but `max_length` is set to " +
@@ -93,7 +93,7 @@ TEST_F(Options, LengthsCountThePromptUnlessTheySayNew) {
   EXPECT_TRUE(log.contains("`min_length` (8) is above the longest possible length (5)"));
 }
 
-TEST_F(Options, MinimumLengthsHoldTheEosBack) {
+TEST_F(Options, MinimumLengthsSuppressTheEosId) {
   const Tensor& rows = prompt;
   const auto length = [&](const GenerationConfig& config) {
     return generate(ending, {.input_ids = rows}, config).new_token_counts[0];
@@ -105,14 +105,14 @@ TEST_F(Options, MinimumLengthsHoldTheEosBack) {
   EXPECT_EQ(length({.max_new_tokens = 20, .min_length = 3}), natural);
 }
 
-TEST_F(Options, EndedRowsLeaveTheBatchAndAreFilled) {
+TEST_F(Options, FinishedRowsLeaveTheBatchAndAreFilled) {
   const GenerateOutput output = generate(ending, {.input_ids = batch}, {.max_new_tokens = 15});
   const Index longest = output.sequences.dim(1) - 3;
   Index fed = 0;
   for (const Index count : output.new_token_counts) fed += count;
   Index rows = 0;
   for (const Index count : ending.rows_per_call) rows += count;
-  EXPECT_EQ(rows, 2 + 3 + 1 + fed - 3);  // prompts without padding, then every id but the last
+  EXPECT_EQ(rows, 2 + 3 + 1 + fed - 3);  // prompts without padding, then every id except the last
   for (Index r = 0; r < 3; ++r) {
     const Index count = output.new_token_counts[static_cast<std::size_t>(r)];
     for (Index i = count; i < longest; ++i) {
@@ -139,7 +139,7 @@ TEST_F(Options, APaddingIdOfMinusOneIsNeverFed) {
   }
 }
 
-TEST_F(Options, ARowThatEndedLongAgoIsFedNoIdOutsideTheVocabulary) {
+TEST_F(Options, FinishedRowsAreFedValidIds) {
   const Tensor mask = ids({{0, 1, 1}, {1, 1, 1}, {0, 0, 1}});
   GenerateCallbacks callbacks;
   callbacks.logits_processor = {logits_processor([](const ScoreRow& row) {
@@ -155,7 +155,7 @@ TEST_F(Options, ARowThatEndedLongAgoIsFedNoIdOutsideTheVocabulary) {
   }
 }
 
-TEST_F(Options, BeamsThatAreSettledLeaveTheBatch) {
+TEST_F(Options, PromptsWithSettledAnswersLeaveTheBatch) {
   const GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
   const auto output = generate(ending, {.input_ids = batch}, config);
   EXPECT_EQ(ending.rows_per_call.front(), 6);  // each prompt is fed once
@@ -168,7 +168,7 @@ TEST_F(Options, BeamsThatAreSettledLeaveTheBatch) {
   expect_equal(recorded.sequences_scores, output.sequences_scores);
 }
 
-TEST_F(Options, RecordingStopsBeamsWhereTheyStopWithout) {
+TEST_F(Options, RecordingDoesNotChangeWhereBeamsStop) {
   GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
   for (std::uint32_t seed = 0; seed < 30; ++seed) {
     const TableLanguageModel any(decoder_only(), seed, 8.0f, 4.0f);
@@ -181,7 +181,7 @@ TEST_F(Options, RecordingStopsBeamsWhereTheyStopWithout) {
   }
 }
 
-TEST_F(Options, EosMayBeNoneOrSeveral) {
+TEST_F(Options, ThereMayBeNoEosIdOrSeveral) {
   const auto none = generate(ending, {.input_ids = prompt},
                              {.max_new_tokens = 15, .eos_token_id = TokenIds::none()});
   EXPECT_EQ(none.new_token_counts[0], 15);
@@ -192,7 +192,7 @@ TEST_F(Options, EosMayBeNoneOrSeveral) {
   EXPECT_EQ(several.finish_reasons[0], FinishReason::EosToken);
 }
 
-TEST_F(Options, OwnProcessorsAndCriteriaAreAsked) {
+TEST_F(Options, CallersProcessorsAndCriteriaAreCalled) {
   std::vector<std::size_t> lengths;
   GenerateCallbacks callbacks;
   callbacks.logits_processor = {logits_processor([&](const ScoreRow& row) {
@@ -211,7 +211,7 @@ TEST_F(Options, OwnProcessorsAndCriteriaAreAsked) {
   EXPECT_EQ(beams.new_token_counts[0], 3);
 }
 
-TEST_F(Options, OwnProcessorsAndCriteriaThatAreNullAreRefused) {
+TEST_F(Options, NullProcessorsAndCriteriaAreRejected) {
   const std::string processor = message_of([&] { run({}, {.logits_processor = {nullptr}}); });
   EXPECT_NE(processor.find("`logits_processor`"), std::string::npos) << processor;
   const std::string criterion = message_of([&] { run({}, {.stopping_criteria = {nullptr}}); });
@@ -259,7 +259,7 @@ class Recorder : public BaseStreamer {
   bool ended = false;
 };
 
-TEST_F(Options, AStreamerSeesThePromptThenEveryId) {
+TEST_F(Options, AStreamerReceivesThePromptThenEveryId) {
   Recorder recorder;
   const auto output = run({.max_new_tokens = 3}, {.streamer = &recorder});
   EXPECT_EQ(recorder.shapes, (std::vector<Shape>{{1, 3}, {1}, {1}, {1}}));
@@ -286,7 +286,7 @@ TEST_F(Options, AStreamerSeesThePromptThenEveryId) {
   }
 }
 
-TEST_F(Options, GenerationIsCalledOff) {
+TEST_F(Options, GenerationCanBeCancelled) {
   Recorder recorder;
   recorder.stop_after = 4;
   const auto streamed = run({.max_new_tokens = 9}, {.streamer = &recorder});
@@ -321,7 +321,7 @@ TEST_F(Options, GenerationIsCalledOff) {
   EXPECT_EQ(timed.finish_reasons[0], FinishReason::MaxTime);
 }
 
-TEST_F(Options, LogitsThatAreNotFiniteRaise) {
+TEST_F(Options, LogitsThatAreNotFiniteAreAnError) {
   const float bad[] = {std::nanf(""), HUGE_VALF, -HUGE_VALF};
   for (const float value : bad) {
     int step = 0;
@@ -364,7 +364,7 @@ TEST_F(Options, SuppressingEveryIdIsAnError) {
             std::string::npos);
 }
 
-TEST_F(Options, DrawsDependOnSeedStepAndRowAlone) {
+TEST_F(Options, DrawsDependOnlyOnSeedStepAndRow) {
   const GenerationConfig config{
       .max_new_tokens = 8, .do_sample = true, .temperature = 2.0, .seed = 11};
   const auto one = run(config);
@@ -373,7 +373,7 @@ TEST_F(Options, DrawsDependOnSeedStepAndRowAlone) {
   GenerationConfig other = config;
   other.seed = 12;
   EXPECT_NE(run(other).new_tokens(), one.new_tokens());
-  // The first row of a batch draws as if it were alone.
+  // The first row of a batch draws the same numbers as alone.
   const Tensor together = ids({{4, 5, 6}, {7, 8, 9}});
   const auto batched = generate(model, {.input_ids = together}, config);
   EXPECT_EQ(batched.new_tokens()[0], one.new_tokens()[0]);
@@ -421,7 +421,7 @@ TEST_F(Options, EncoderDecodersBeginWithTheStartId) {
             std::string::npos);
 }
 
-TEST_F(Options, TheEncodersPaddingIsNotTheDecoders) {
+TEST_F(Options, EncoderPaddingDoesNotAffectTheDecoder) {
   const TableLanguageModel t5(encoder_decoder(), 3, 8.0f, -100.0f);
   const GenerationConfig config{.max_new_tokens = 20, .repetition_penalty = 50.0};
   const Tensor alone = ids({{5}}), padded = ids({{0, 0, 0, 0, 5}}), mask = ids({{0, 0, 0, 0, 1}});
@@ -431,7 +431,7 @@ TEST_F(Options, TheEncodersPaddingIsNotTheDecoders) {
   EXPECT_NE(generate(t5, {.input_ids = alone}, {.max_new_tokens = 20}).new_tokens(), expected);
 }
 
-TEST_F(Options, WithoutInputsTheBosIdIsThePrompt) {
+TEST_F(Options, WithoutInputsThePromptIsTheBosId) {
   const auto output = generate(model, {}, {.max_new_tokens = 2});
   EXPECT_EQ(output.sequences.at<std::int64_t>({0, 0}), 1);
   EXPECT_EQ(output.sequences.dim(1), 3);
@@ -441,7 +441,7 @@ TEST_F(Options, WithoutInputsTheBosIdIsThePrompt) {
   EXPECT_NE(message_of([&] { generate(nameless, {}); }).find("`bos_token_id`"), std::string::npos);
 }
 
-TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
+TEST_F(Options, InconsistentInputsAreRejected) {
   const Matrix embeds = model.embed_tokens(Ids{4, 5, 6});
   const PaddedBatch batch(1, 3);
   const Tensor mask = ids({{1, 1}}), all = ids({{0, 0, 0}}), two = ids({{4, 5, 6}, {4, 5, 6}});
@@ -480,7 +480,7 @@ TEST_F(Options, InputsThatDoNotFitTogetherAreRefused) {
             std::string::npos);
 }
 
-// Captures a hidden state of fewer rows than it was fed.
+// Captures hidden states with too few rows.
 class WrongCapture : public TableLanguageModel {
  public:
   using TableLanguageModel::TableLanguageModel;
@@ -492,7 +492,7 @@ class WrongCapture : public TableLanguageModel {
   }
 };
 
-TEST_F(Options, CapturedStatesOfAnotherShapeAreRefused) {
+TEST_F(Options, CapturedStatesOfUnexpectedShapeAreRejected) {
   const WrongCapture wrong(decoder_only(), 3);
   const std::string message = message_of([&] {
     generate(wrong, {.input_ids = prompt}, {.max_new_tokens = 1, .output_hidden_states = true});
@@ -501,7 +501,7 @@ TEST_F(Options, CapturedStatesOfAnotherShapeAreRefused) {
   EXPECT_NO_THROW(generate(wrong, {.input_ids = prompt}, {.max_new_tokens = 1}));
 }
 
-TEST_F(Options, WhatEncodersCannotSeeIsIgnoredWithAWarning) {
+TEST_F(Options, EncoderIdPenaltiesAreIgnoredWithAWarning) {
   const LogCapture log;
   const auto plain = run({.max_new_tokens = 4});
   const auto output = run(

@@ -17,8 +17,8 @@ Tensor ids(const std::vector<std::vector<std::int64_t>>& rows) {
   return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
 }
 
-// generation/generations: random models, prompts and switches on which the reference's generate
-// ran; the last cases are those that it refused.
+// generation/generations: random models, prompts and options with the results of the reference's
+// generate. It rejected the last cases.
 class Generations {
  public:
   Generations() : file_("generation/generations"), configs_(file_.texts("config")) {}
@@ -139,13 +139,13 @@ TEST(Generate, EqualsTheReferenceInHundredsOfRandomCases) {
     const GenerateOutput recorded = cases.generate(i, config);
     expect_equal(recorded.sequences, output.sequences);
     const Tensor sums = cases.unpack("scores", i);
-    if (sums.size() == 0) continue;  // beams of probability 0: which of them goes on is chance
+    if (sums.size() == 0) continue;  // beams of probability 0: which of them continues is arbitrary
     expect_close(weighted_sums(recorded.scores), sums, 1e-5);
     expect_close(weighted_sums(recorded.logits), cases.unpack("logits", i), 1e-5);
   }
 }
 
-TEST(Generate, RefusesWhatTheReferenceRefuses) {
+TEST(Generate, RejectsWhatTheReferenceRejects) {
   Generations cases;
   ASSERT_GT(cases.count(), cases.answered());
   for (Index i = cases.answered(); i < cases.count(); ++i) {

@@ -17,7 +17,7 @@ std::string message_of(const std::function<void()>& action) {
   return "nothing was thrown";
 }
 
-TEST(GenerationConfig, IsWrittenWithDesignatedInitialisers) {
+TEST(GenerationConfig, CanBeWrittenWithDesignatedInitialisers) {
   const GenerationConfig config{.max_new_tokens = 64,
                                 .early_stopping = "never",
                                 .stop_strings = {"\n", "Question:"},
@@ -38,7 +38,7 @@ TEST(GenerationConfig, IsWrittenWithDesignatedInitialisers) {
   EXPECT_FALSE(other.forced_eos_token_id.has_value());
 }
 
-TEST(GenerationConfig, SurvivesItsOwnJson) {
+TEST(GenerationConfig, IsUnchangedByAJsonRoundTrip) {
   GenerationConfig config{.max_length = 256,
                           .min_length = 1,
                           .early_stopping = "never",
@@ -64,7 +64,7 @@ TEST(GenerationConfig, SurvivesItsOwnJson) {
             config);
 }
 
-TEST(GenerationConfig, ReadsWhatTheHubHolds) {
+TEST(GenerationConfig, ReadsFilesOfTheHub) {
   const auto config = GenerationConfig::from_json(R"({"_from_model_config": true, "bos_token_id": 1,
       "eos_token_id": [1, 2.0], "pad_token_id": 32000, "max_length": null, "early_stopping": false,
       "transformers_version": "4.31.0"})");
@@ -75,7 +75,7 @@ TEST(GenerationConfig, ReadsWhatTheHubHolds) {
   EXPECT_EQ(config.other.at("transformers_version"), "\"4.31.0\"");
 }
 
-TEST(GenerationConfig, SaysWhichKeyIsWrong) {
+TEST(GenerationConfig, ErrorsNameTheInvalidKey) {
   const auto expect_named = [](const std::string& json, const std::string& expected) {
     const std::string message = message_of<ConfigError>([&] { GenerationConfig::from_json(json); });
     EXPECT_NE(message.find(expected), std::string::npos) << json << ": " << message;
@@ -103,7 +103,7 @@ TEST(GenerationConfig, SaysWhichKeyIsWrong) {
   EXPECT_THROW(EarlyStopping("sometimes"), ConfigError);
 }
 
-TEST(GenerationConfig, UpdatedReplacesWhatIsSet) {
+TEST(GenerationConfig, UpdatedReplacesFieldsThatAreSet) {
   GenerationConfig base{.max_length = 256, .num_beams = 5, .eos_token_id = 1};
   base.other = {{"a", "1"}, {"b", "2"}};
   GenerationConfig changes{.num_beams = 3, .eos_token_id = {2}};
@@ -115,7 +115,7 @@ TEST(GenerationConfig, UpdatedReplacesWhatIsSet) {
   EXPECT_EQ(result.other, (std::map<std::string, std::string>{{"a", "1"}, {"b", "3"}}));
 }
 
-TEST(GenerationConfig, WhatCannotWorkIsRefusedByName) {
+TEST(GenerationConfig, InvalidFieldsAreRejectedByName) {
   const auto expect_named = [](const GenerationConfig& config, const std::string& expected) {
     const std::string message = message_of<InputError>([&] { config.validate(); });
     EXPECT_NE(message.find(expected), std::string::npos) << expected << ": " << message;
@@ -160,7 +160,7 @@ TEST(GenerationConfig, WhatCannotWorkIsRefusedByName) {
   EXPECT_TRUE(log.contains("`dola_layers`"));
 }
 
-TEST(GenerationConfig, FieldsWithoutEffectAreWarnedOf) {
+TEST(GenerationConfig, FieldsWithoutEffectLogAWarning) {
   const auto warning = [](const GenerationConfig& config) {
     const LogCapture log;
     config.validate();

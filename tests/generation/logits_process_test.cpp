@@ -88,7 +88,7 @@ TEST_F(Processors, EqualTheReference) {
   EXPECT_EQ(checked, 27);
 }
 
-TEST_F(Processors, ForcedFirstIdActsInARowOfOneId) {
+TEST_F(Processors, TheFirstIdIsForcedInRowsOfOneId) {
   Tensor scores(DType::Float32, {2, 40});
   const Tensor found = process(ForcedBOSTokenLogitsProcessor(4),
                                Tensor(std::vector<std::int64_t>{4, 9}, {2, 1}), scores);
@@ -133,7 +133,7 @@ TEST_F(Processors, WarpersKeepWhatTheReferenceKeeps) {
   EXPECT_EQ(checked, 4 * 28 + 16);
 }
 
-TEST(LogitsProcessor, WrongValuesAreRefusedByName) {
+TEST(LogitsProcessor, InvalidValuesAreRejectedByName) {
   const auto message = [](auto make) {
     try {
       make();
@@ -169,7 +169,7 @@ TEST(LogitsProcessor, WrongValuesAreRefusedByName) {
   expect_named("eos_token_id", [] { ExponentialDecayLengthPenalty({1, 1.2}, {}, 0); });
 }
 
-TEST(LogitsProcessor, IdsOutsideTheVocabularyNeverReachMemoryOutside) {
+TEST(LogitsProcessor, IdsOutsideTheVocabularyNeverCauseInvalidAccess) {
   const Tensor ids(std::vector<std::int64_t>{-1, 4, 1000000}, {1, 3});
   const Tensor scores(DType::Float32, {1, 8});
   EXPECT_NO_THROW(process(RepetitionPenaltyLogitsProcessor(1.2), ids, scores));
@@ -195,7 +195,7 @@ TEST(LogitsProcessor, AFunctionIsAProcessor) {
   expect_equal(found, Tensor(std::vector<float>{4, 0, 0, 10, 0, 0}, {2, 3}));
 }
 
-TEST(LogitsProcessor, ScoresThatAreNotNumbersDoNotBreakSorting) {
+TEST(LogitsProcessor, NanScoresDoNotBreakSorting) {
   std::vector<float> values(64, 1.0f);
   for (std::size_t i = 0; i < values.size(); i += 3) values[i] = std::nanf("");
   const Tensor scores(values, {1, 64});
@@ -205,7 +205,7 @@ TEST(LogitsProcessor, ScoresThatAreNotNumbersDoNotBreakSorting) {
   EXPECT_NO_THROW(process(TopKLogitsWarper(5), ids, scores));
 }
 
-TEST(Warpers, AProbabilityThatEqualsTheCutoffIsKept) {
+TEST(Warpers, ProbabilitiesEqualToTheCutoffAreKept) {
   std::vector<float> scores = {2.0f, 1.0f, 0.0f};
   const double p = softmax(scores)[1];
   EpsilonLogitsWarper(p).process_row({{}, scores});

@@ -14,7 +14,7 @@ std::vector<std::string> names() {
   return {typeid(Processors).name()...};
 }
 
-TEST(ResolvedConfig, ProcessorsStandInTheReferencesOrder) {
+TEST(ResolvedConfig, ProcessorsAreInTheReferencesOrder) {
   const LogCapture log;
   const GenerationConfig config{.max_new_tokens = 9,
                                 .min_new_tokens = 3,
@@ -73,7 +73,7 @@ TEST(ResolvedConfig, ProcessorsStandInTheReferencesOrder) {
   EXPECT_EQ(found, expected);
 }
 
-TEST(ResolvedConfig, TheFirstCriterionThatHoldsIsTheReason) {
+TEST(ResolvedConfig, TheFirstCriterionMetGivesTheReason) {
   detail::ResolvedConfig resolved;
   resolved.eos_token_id = {1};
   resolved.max_length = 2;

@@ -19,7 +19,7 @@ TEST(Philox, EqualsThePublishedValues) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-TEST(RandomNumbers, EveryPlaceHasItsOwn) {
+TEST(RandomNumbers, DifferForEverySeedStepRowAndIndex) {
   std::set<double> seen;
   for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 40}) {
     for (Index step = 0; step < 4; ++step) {
@@ -36,11 +36,11 @@ TEST(RandomNumbers, EveryPlaceHasItsOwn) {
   EXPECT_EQ(seen.size(), 3u * 64u);
 }
 
-TEST(RandomNumbers, LieHalfwayBetweenTheMultiplesOfTheSmallestStep) {
+TEST(RandomNumbers, AreOddMultiplesOfHalfTheSmallestStep) {
   int checked = 0;
   for (Index step = 0; step < 16; ++step) {
     const double n = RandomNumbers{9}.uniform(step, 1) * 0x1p53;
-    if (n >= 0x1p52) continue;  // there the half is rounded away
+    if (n >= 0x1p52) continue;  // the fraction is rounded away
     EXPECT_EQ(n - std::floor(n), 0.5);
     ++checked;
   }
@@ -63,14 +63,14 @@ TEST(Draw, FollowsTheDistribution) {
     ++counts[static_cast<std::size_t>(draw(p, RandomNumbers{42}.uniform(i, 0)))];
   }
   EXPECT_EQ(counts[1], 0);
-  // 3 degrees of freedom: above 16.3 in one of a thousand cases.
+  // 3 degrees of freedom: a value above 16.3 has probability 0.001.
   EXPECT_LT(chi_square({counts[0], counts[2], counts[3], counts[4]},
                        {kDraws * 0.5, kDraws * 0.25, kDraws * 0.05, kDraws * 0.2}),
             16.3);
 }
 
-TEST(Draw, TakesTheFirstWhoseRunningSumExceedsTheNumber) {
-  const std::vector<float> p = {0.0f, 1.0f, 2.0f, 1.0f, 0.0f};  // of any sum
+TEST(Draw, TakesTheFirstIndexWhoseRunningSumExceedsTheNumber) {
+  const std::vector<float> p = {0.0f, 1.0f, 2.0f, 1.0f, 0.0f};  // the sum is not 1
   EXPECT_EQ(draw(p, 1e-9), 1);
   EXPECT_EQ(draw(p, 0.2499), 1);
   EXPECT_EQ(draw(p, 0.25), 2);
@@ -79,13 +79,13 @@ TEST(Draw, TakesTheFirstWhoseRunningSumExceedsTheNumber) {
   EXPECT_EQ(draw(p, 1 - 1e-16), 3);
 }
 
-TEST(Draw, RefusesADistributionWithoutProbability) {
+TEST(Draw, RejectsADistributionWithoutProbability) {
   EXPECT_THROW(draw(std::vector<float>{0, 0}, 0.5), InputError);
   EXPECT_THROW(draw(std::vector<float>{}, 0.5), InputError);
   EXPECT_THROW(draw(std::vector<float>{1, std::nanf("")}, 0.5), InputError);
 }
 
-TEST(DrawWithoutReplacement, FollowsTheDistributionAndRepeatsNothing) {
+TEST(DrawWithoutReplacement, FollowsTheDistributionWithoutRepetition) {
   const std::vector<float> p = {0.6f, 0.0f, 0.3f, 0.1f};
   constexpr int kDraws = 20000;
   std::map<std::pair<Index, Index>, double> counts;
@@ -122,7 +122,7 @@ TEST(Scores, SoftmaxAndItsLogarithm) {
   EXPECT_EQ(logs[2], kNever);
 }
 
-TEST(Scores, OrderIsByIndexAmongEquals) {
+TEST(Scores, EqualScoresAreOrderedByIndex) {
   const std::vector<float> scores = {1, 3, 3, 0, 3, 1};
   EXPECT_EQ(argmax(scores), 1);
   EXPECT_EQ(top_k_indices(scores, 4), (std::vector<Index>{1, 2, 4, 0}));

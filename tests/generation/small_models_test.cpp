@@ -23,7 +23,7 @@ class SmallModels : public ::testing::TestWithParam<const char*> {
                                                {.dtype = DType::Float32});
   }
 
-  /// Generates for the rows [first, first + count), fed without their padding.
+  /// Generates for the rows [first, first + count), without their padding.
   GenerateOutput run(const GenerationConfig& config, Index first = 0, Index count = 3) const {
     const auto slice = [&](const Tensor& tensor) {
       const TensorView view = tensor;
@@ -122,7 +122,7 @@ TEST_P(SmallModels, EveryStepEqualsTheReference) {
   }
 }
 
-TEST_P(SmallModels, ThePromptsStatesAreThoseOfEveryBeam) {
+TEST_P(SmallModels, EveryBeamHasThePromptsStates) {
   const GenerateOutput one = run(config(1, true)), three = run(config(3, true));
   const bool encodes = model->traits().is_encoder_decoder;
   const auto expect_repeated = [&](const std::vector<Tensor>& layers,
@@ -143,7 +143,7 @@ TEST_P(SmallModels, ThePromptsStatesAreThoseOfEveryBeam) {
   expect_repeated(attentions[0], encodes ? three.decoder_attentions[0] : three.attentions[0]);
 }
 
-TEST_P(SmallModels, ARowIsTheSameBitsAloneAndInABatchWithAnyThreads) {
+TEST_P(SmallModels, ARowHasTheSameBitsAloneAndInABatchWithAnyNumberOfThreads) {
   const int threads = num_threads();
   for (const Index beams : {1, 3}) {
     set_num_threads(threads);
@@ -165,7 +165,7 @@ TEST_P(SmallModels, ARowIsTheSameBitsAloneAndInABatchWithAnyThreads) {
   set_num_threads(threads);
 }
 
-TEST_P(SmallModels, OnlyLearnedPositionsEnd) {
+TEST_P(SmallModels, OnlyLearnedPositionsLimitTheLength) {
   GenerationConfig config = SmallModels::config(1, false);
   config.max_new_tokens = 60;
   config.eos_token_id = TokenIds::none();

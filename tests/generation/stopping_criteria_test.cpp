@@ -27,7 +27,7 @@ TEST(StopStringCriteria, ATokenThatCompletesTheTextEndsTheRow) {
     const Ids ids = ids_of(tokenizer, tokens);
     return criterion.is_done({ids, {}, 0});
   };
-  // The examples of the reference's documentation.
+  // The examples in the reference's documentation.
   EXPECT_TRUE(ends({"st", "op"}));
   EXPECT_TRUE(ends({"stop"}));
   EXPECT_TRUE(ends({"st", "opera"}));
@@ -43,7 +43,7 @@ TEST(StopStringCriteria, ATokenThatCompletesTheTextEndsTheRow) {
   EXPECT_FALSE(ends({"op"}));
   EXPECT_FALSE(ends({"s", "to"}));
   EXPECT_FALSE(ends({}));
-  EXPECT_TRUE(ends({"st", "", "op"}));  // a token without text lets the match pass
+  EXPECT_TRUE(ends({"st", "", "op"}));  // a token without text does not interrupt the match
 }
 
 TEST(StopStringCriteria, AnyOfSeveralTextsEndsTheRow) {
@@ -58,7 +58,7 @@ TEST(StopStringCriteria, AnyOfSeveralTextsEndsTheRow) {
   EXPECT_TRUE(StopStringCriteria(tokenizer, {""}).is_done({Ids{1}, {}, 0}));
 }
 
-TEST(StopStringCriteria, BytesOfACharacterMayBeTokensOfTheirOwn) {
+TEST(StopStringCriteria, ACharacterMayConsistOfByteTokens) {
   const ToyTokenizer tokenizer({"abcdef", "<0x0A>", "<0xE2>", "<0x82>", "<0xAC>", "a"}, true);
   const StopStringCriteria criterion(tokenizer, {"a€", "\n\n"});
   const auto ends = [&](const Ids& ids) { return criterion.is_done({ids, {}, 0}); };
@@ -78,11 +78,11 @@ TEST(StopStringCriteria, IdsOutsideTheVocabularyMatchNothing) {
   EXPECT_TRUE(criterion.is_done({Ids{77, 1, 1}, {}, 0}));
 }
 
-TEST(StopStringCriteria, TextsThatNoTokenCanCompleteAreRefused) {
+TEST(StopStringCriteria, TextsThatNoTokenCanCompleteAreRejected) {
   const ToyTokenizer tokenizer({"abcdef", "a", "b", ""});
   EXPECT_THROW(StopStringCriteria(tokenizer, {"ax"}), InputError);
   EXPECT_THROW(StopStringCriteria(tokenizer, {"ax", "ac"}), InputError);
-  EXPECT_NO_THROW(StopStringCriteria(tokenizer, {"ax", "ba"}));  // as long as one can be
+  EXPECT_NO_THROW(StopStringCriteria(tokenizer, {"ax", "ba"}));  // one of them can be completed
   EXPECT_NO_THROW(StopStringCriteria(tokenizer, {""}));
 }
 
@@ -98,7 +98,7 @@ class CountingTokenizer : public ToyTokenizer {
   }
 };
 
-TEST(StopStringCriteria, TextsOfTokensAreFoundOncePerTokenizer) {
+TEST(StopStringCriteria, TextsOfTokensAreComputedOncePerTokenizer) {
   const CountingTokenizer tokenizer({"abcdef", "a", "b", "c", "d", "e", "stop"});
   const auto make = [&] { return StopStringCriteria(tokenizer, {"p"}); };
   const auto ends = [&](const Ids& ids) { return make().is_done({ids, {}, 0}); };
@@ -143,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerStops,
                          ::testing::Values("bert_hub", "opt_hub", "llama_hub", "llama_legacy_hub",
                                            "t5_hub"));
 
-TEST(MaxLengthCriteria, WarnsOnceOfARowBeyondTheModelsPositions) {
+TEST(MaxLengthCriteria, WarnsOnceAboutRowsLongerThanTheModelsPositions) {
   const LogCapture log;
   const MaxLengthCriteria criterion(9, 6);
   const Ids ids(9, 1);

@@ -36,11 +36,11 @@ class Streams : public ::testing::Test {
 TEST_F(Streams, NoPieceSplitsACharacter) {
   EXPECT_EQ(stream({4}, {4, 5, 0, 1, 2, 3, 7, 4}),
             (std::vector<std::string>{"A", " dog", "🐶 ", "A"}));
-  // The face is a symbol and waits for the next space or the end.
+  // The face is a symbol, so it is held back until the next space or the end.
   EXPECT_EQ(stream({4}, {5, 0, 1, 2, 3}), (std::vector<std::string>{" dog", "🐶"}));
 }
 
-TEST_F(Streams, AnUnfinishedCharacterComesAtTheEndAsTheReplacementCharacter) {
+TEST_F(Streams, AnIncompleteCharacterEndsAsTheReplacementCharacter) {
   EXPECT_EQ(stream({4}, {4, 0, 1}), (std::vector<std::string>{"A", "\xEF\xBF\xBD"}));
 }
 
@@ -49,7 +49,7 @@ TEST_F(Streams, PiecesEndWhereTheReferenceEndsThem) {
             (std::vector<std::string>{"A", ". ", "dogé", "犬", "犬", "!\n", " ", "A"}));
 }
 
-TEST_F(Streams, CombiningMarksAndDigitsDoNotWait) {
+TEST_F(Streams, CombiningMarksAndDigitsAreNotHeldBack) {
   tokenizer = ToyTokenizer({"e", "\u0301", "7"});
   EXPECT_EQ(stream({0}, {0, 1, 2, 0}), (std::vector<std::string>{"e", "\u0301", "7", "e"}));
 }
@@ -59,7 +59,7 @@ TEST_F(Streams, PromptIsShownUnlessSkipped) {
   EXPECT_EQ(stream({4, 5}, {4}, true), (std::vector<std::string>{"A"}));
 }
 
-TEST_F(Streams, MayBeUsedAgainAndSaysWhetherToGoOn) {
+TEST_F(Streams, CanBeReusedAndReturnsWhetherToContinue) {
   std::string text;
   TextStreamer streamer(
       tokenizer,
@@ -78,7 +78,7 @@ TEST_F(Streams, MayBeUsedAgainAndSaysWhetherToGoOn) {
   }
 }
 
-TEST_F(Streams, SeveralRowsAreRefused) {
+TEST_F(Streams, SeveralRowsAreRejected) {
   TextStreamer streamer(tokenizer, {});
   EXPECT_THROW(streamer.put(Tensor(std::vector<std::int64_t>{4, 5}, {2, 1})), InputError);
   TextStreamer another(tokenizer, {});
@@ -88,7 +88,7 @@ TEST_F(Streams, SeveralRowsAreRefused) {
 
 using Ids = std::vector<std::int64_t>;
 
-/// The pieces of ids that come one by one.
+/// The pieces of text if the ids arrive one by one.
 std::vector<std::string> stream(const Tokenizer& tokenizer, const Ids& ids,
                                 const DecodeOptions& options) {
   std::vector<std::string> pieces;
@@ -110,11 +110,11 @@ bool begins_inside_a_character(std::string_view piece) {
   return (static_cast<unsigned char>(piece.front()) & 0xC0) == 0x80;
 }
 
-/// A tokenizer of each kind, as the fixtures of tokenization/ have them.
+/// One tokenizer of each kind, from the fixtures in tokenization/.
 class TokenizerStreams : public ::testing::TestWithParam<const char*> {
  protected:
-  /// Whether there are bytes or spaces that may yet change: held back here, not in the reference.
-  bool waits(const Ids& ids, const DecodeOptions& options) const {
+  /// Whether bytes or spaces can still change. They are held back here, but not in the reference.
+  bool holds_back(const Ids& ids, const DecodeOptions& options) const {
     if (*options.clean_up_tokenization_spaces) return true;
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::string token = tokenizer->convert_ids_to_tokens(ids[i]).value_or("");
@@ -125,12 +125,12 @@ class TokenizerStreams : public ::testing::TestWithParam<const char*> {
   }
 
   const std::string name = GetParam();
-  const LogCapture log;  // "clean_up_tokenization_spaces is ignored", once a program
+  const LogCapture log;  // "clean_up_tokenization_spaces is ignored", once per program
   const std::unique_ptr<Tokenizer> tokenizer =
       AutoTokenizer::from_pretrained(fixtures_folder() / "tokenization" / name);
 };
 
-TEST_P(TokenizerStreams, PiecesAreTheReferencesWhereNothingWaits) {
+TEST_P(TokenizerStreams, PiecesEqualTheReferencesIfNothingIsHeldBack) {
   const Fixture fixture("generation/streamers");
   const auto sequences = fixture.lists(name + ".ids");
   const auto decoded = fixture.texts(name + ".decoded"), all = fixture.texts(name + ".pieces");
@@ -146,14 +146,15 @@ TEST_P(TokenizerStreams, PiecesAreTheReferencesWhereNothingWaits) {
     next += counts.at<std::int32_t>({i});
     const auto found = stream(*tokenizer, ids, options);
     EXPECT_EQ(join(found), decoded[static_cast<std::size_t>(i)]);
-    if (join(expected) != decoded[static_cast<std::size_t>(i)] || waits(ids, options)) continue;
+    if (join(expected) != decoded[static_cast<std::size_t>(i)] || holds_back(ids, options))
+      continue;
     EXPECT_EQ(found, expected);
     ++equal;
   }
   EXPECT_GE(equal, 3);
 }
 
-TEST_P(TokenizerStreams, PiecesAreTheTextWhateverTheIdsAndSwitches) {
+TEST_P(TokenizerStreams, PiecesFormTheTextForAllIdsAndOptions) {
   std::mt19937 random(31);
   const auto below = [&](Index n) {
     return static_cast<Index>(random() % static_cast<unsigned>(n));
@@ -197,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerStreams,
                          ::testing::Values("bert_hub", "opt_hub", "llama_hub", "llama_legacy_hub",
                                            "t5_hub"));
 
-TEST(CleanedUpStreams, WhatMayBeTheBeginningOfAContractionWaits) {
+TEST(CleanedUpStreams, PossibleContractionsAreHeldBack) {
   const auto tokenizer = AutoTokenizer::from_pretrained(fixtures_folder() / "tokenization/t5_hub");
   const auto pieces = [&](const std::string& text) {
     return stream(*tokenizer, tokenizer->encode(text, {.add_special_tokens = false}),

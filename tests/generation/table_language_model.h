@@ -1,6 +1,6 @@
-// A language model without weights: the logits are a hash of everything that a sequence was fed, so
-// that a wrong id, position, order or fork changes them. tests/reference/table_model.py has it
-// as a PreTrainedModel, on which the reference's own `generate` runs.
+// A language model without weights. Its logits are a hash of everything that a sequence was fed, so
+// that a wrong id, position, order or fork changes them. tests/reference/table_model.py is the same
+// model as a PreTrainedModel, which the reference's own `generate` runs.
 #pragma once
 
 #include <cmath>
@@ -33,7 +33,7 @@ inline LanguageModelTraits decoder_only() {
 }
 
 struct TableState : DecoderState {
-  std::vector<std::vector<std::uint32_t>> hashes;  // after each position; [0]: before the first
+  std::vector<std::vector<std::uint32_t>> hashes;  // one per position; [0] is before the first
   Tensor encoder_output;
 
   Index sequences() const override { return static_cast<Index>(hashes.size()); }
@@ -56,9 +56,9 @@ class TableLanguageModel : public LanguageModel {
     bonus_ids = traits_.eos_token_id;
   }
 
-  /// Ids whose logit is raised by the bonus (the eos ids, unless changed).
+  /// Ids whose logits get the bonus; the eos ids by default.
   std::vector<std::int64_t> bonus_ids;
-  mutable std::vector<Index> rows_per_call;  // of every decode
+  mutable std::vector<Index> rows_per_call;  // of each decode
   mutable std::vector<Index> sequences_per_call;
   /// Called on the logits of each step before they are returned.
   std::function<void(Tensor&)> spoil;

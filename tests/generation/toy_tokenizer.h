@@ -1,4 +1,4 @@
-// A tokenizer whose tokens are given: for streamers and stop strings.
+// A tokenizer with given tokens, for tests of streamers and stop strings.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +12,9 @@
 
 namespace instructblip::testing {
 
-/// Ids are positions in `tokens`. A text is encoded by the longest token that fits, decoded by
-/// putting the tokens together; what is not UTF-8 in the result becomes U+FFFD per maximal part, as
-/// in the reference's decoders. "<0x41>" is a byte if `byte_fallback`.
+/// Ids are indices into `tokens`. Encoding takes the longest token that fits; decoding concatenates
+/// the tokens. As in the reference's decoders, each maximal part of the result that is not UTF-8
+/// becomes U+FFFD. With `byte_fallback`, "<0x41>" is a byte.
 class ToyTokenizer : public Tokenizer {
  public:
   explicit ToyTokenizer(std::vector<std::string> tokens, bool byte_fallback = false)

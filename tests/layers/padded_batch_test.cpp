@@ -26,7 +26,7 @@ TEST(PaddedBatch, HoldsTheColumnsThatTheMaskKeeps) {
   EXPECT_EQ(PaddedBatch(2, 2).columns, (Indices{0, 1, 0, 1}));
 }
 
-TEST(PaddedBatch, RefusesMasksOfOtherShapesTypesAndValues) {
+TEST(PaddedBatch, RejectsMasksOfUnexpectedShapesTypesAndValues) {
   expect_error<InputError>(
       [] {
         PaddedBatch(2, 4, Tensor(Ids{1, 1}, {1, 2}), "decoder_mask");
@@ -71,7 +71,7 @@ TEST(PaddedBatch, ScattersAttentionsByQueriesAndKeys) {
                floats({1, 0, 2, 3, 0, 0, 4, 0}, {2, 1, 1, 4}));
 }
 
-TEST(PaddedBatch, RefusesToScatterValuesOfOtherShapes) {
+TEST(PaddedBatch, RejectsValuesOfUnexpectedShapes) {
   const PaddedBatch batch = example(), queries(2, 1);
   expect_error<InputError>([&] { batch.scatter(Matrix(3, 2)); }, {"[3, 2]", "[4, 2]"});
   expect_error<InputError>(

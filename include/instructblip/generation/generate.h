@@ -1,5 +1,6 @@
-// Generation: greedy, sampling, beam search and beam sampling over any LanguageModel. Mirrors
-// GenerationMixin.generate of transformers/generation/utils.py.
+// Greedy search, sampling, beam search and beam sampling with any LanguageModel. Mirrors
+// GenerationMixin.generate of transformers/generation/utils.py. In the comments of this folder, the
+// reference is transformers 5.24.
 #pragma once
 
 #include "instructblip/core/export.h"
@@ -10,15 +11,15 @@
 
 namespace instructblip {
 
-/// Continues every prompt. Deterministic: a sample's ids and scores are the same alone and in any
-/// batch of prompts padded alike, with any number of threads; draws depend on seed, step, row of
-/// the batch and returned sequence only.
+/// Continues every prompt. The result is deterministic: a sample has the same ids and scores alone
+/// and in any batch that pads it in the same way, with any number of threads. Random draws depend
+/// only on the seed, the step, the row of the batch and the returned sequence.
 ///
-/// Throws InputError, naming the argument or field: what does not fit together, a value out of
-/// range, a prompt as long as max_length, methods of the reference that are not supported
-/// (num_beam_groups, penalty_alpha, dola_layers, constraints, assisted generation, ...), logits
-/// that are not finite (naming step and row). Warnings go to the log, as in the reference. Safe to
-/// call from several threads on one model.
+/// Throws InputError, which names the argument or field, on inputs that do not fit each other, a
+/// value out of range, a prompt as long as max_length, a method of the reference that is not
+/// supported (num_beam_groups, penalty_alpha, dola_layers, constraints, assisted generation, ...)
+/// and logits that are not finite (with step and row). Warnings go to the log, as in the reference.
+/// Several threads may call it with one model at the same time.
 INSTRUCTBLIP_EXPORT GenerateOutput generate(const LanguageModel& model,
                                             const GenerateInputs& inputs,
                                             const GenerationConfig& config = {},

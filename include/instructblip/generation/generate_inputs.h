@@ -1,4 +1,4 @@
-// What `generate` is given besides the model and the configuration.
+// The arguments of `generate` besides the model and the configuration.
 #pragma once
 
 #include <atomic>
@@ -11,12 +11,9 @@
 #include "instructblip/tokenization/tokenizer.h"
 
 namespace instructblip {
-namespace detail {
-inline bool is_given(const TensorView& view) { return view.has_value(); }
-}  // namespace detail
 
-/// What to continue. Views: the caller keeps the memory until `generate` returns. A
-/// default-constructed view was not given.
+/// The prompts. The caller keeps the memory of the views until `generate` returns. A
+/// default-constructed view counts as not given.
 struct GenerateInputs {
   /// float32 [batch.rows.rows(), embedding_size]: the prompts' embeddings with the image features
   /// in place and without padding. A decoder-only model's decoder reads them, or an
@@ -39,19 +36,19 @@ struct GenerateInputs {
   TensorView decoder_input_ids = {};
 };
 
-/// What `generate` calls, and what calls it off. Pointers are not owned.
+/// Functions and objects that `generate` calls during a generation. Pointers are not owned.
 struct GenerateCallbacks {
-  /// Applied after the configuration's own processors and before those of sampling.
+  /// Run after the configuration's own processors and before those of sampling.
   LogitsProcessorList logits_processor = {};
-  /// Asked after each step, after the configuration's own.
+  /// Evaluated after each step, after the configuration's own criteria.
   StoppingCriteriaList stopping_criteria = {};
   /// Restricts each next id; see PrefixConstrainedLogitsProcessor.
   PrefixAllowedTokens prefix_allowed_tokens_fn = {};
-  /// Sees ids as they come. Not with beams: throws InputError.
+  /// Receives ids as they are generated. Throws InputError with beam search.
   BaseStreamer* streamer = nullptr;
   /// Needed for stop_strings.
   const Tokenizer* tokenizer = nullptr;
-  /// Set it (from any thread) and generation ends after the step that runs.
+  /// When any thread sets it, generation ends after the current step.
   const std::atomic<bool>* cancelled = nullptr;
 };
 

@@ -1,4 +1,4 @@
-// GenerationConfig: every switch of `generate`, with the reference's names and defaults.
+// GenerationConfig: all options of `generate`, with the reference's names and defaults.
 // Mirrors transformers/generation/configuration_utils.py.
 #pragma once
 
@@ -18,8 +18,8 @@
 
 namespace instructblip {
 
-/// One id or several: `= 2`, `= {2, 50118}`. Unset by default; `TokenIds::none()` is the
-/// reference's explicit None.
+/// One id or several: `= 2`, `= {2, 50118}`. Unset by default. `TokenIds::none()` is an explicit
+/// empty list.
 struct TokenIds {
   std::optional<std::vector<std::int64_t>> ids;
 
@@ -34,7 +34,7 @@ struct TokenIds {
   bool operator==(const TokenIds&) const = default;
 };
 
-/// When beam search stops: `= true`, `= false` or `= "never"`.
+/// Condition that ends beam search: `= true`, `= false` or `= "never"`.
 struct EarlyStopping {
   enum Value { False, True, Never } value = False;
 
@@ -45,7 +45,7 @@ struct EarlyStopping {
   bool operator==(const EarlyStopping&) const = default;
 };
 
-/// `bias` is added to the score of the last id wherever the ids before it match.
+/// Adds `bias` to the score of the last id of `sequence` if the row ends with the ids before it.
 struct SequenceBias {
   std::vector<std::int64_t> sequence;
   double bias = 0;
@@ -59,31 +59,31 @@ struct ExponentialDecay {
   bool operator==(const ExponentialDecay&) const = default;
 };
 
-/// How to generate. A plain struct for designated initialisers, in this order, which is frozen:
+/// Options of `generate`: a plain struct for designated initialisers, whose order is frozen:
 ///
 ///   {.max_new_tokens = 64, .num_beams = 5, .repetition_penalty = 1.5}
 ///
-/// A field that is not set has the default that its comment names; special ids come from the
-/// model's text_config. "Row" is one sequence: for decoder-only models prompt (image placeholders,
-/// padding, text) and new ids, for encoder-decoders the start id and the new ones. p is a
-/// probability, s a score (logits in greedy search and sampling, log-probabilities in beams).
-/// The checks of all values are made by `generate`, which throws InputError.
+/// An unset field has the default that its comment names; unset special ids come from the model's
+/// text_config. A row is one sequence: the prompt (image placeholders, padding, text) and the new
+/// ids of a decoder-only model, or the start id and the new ids of an encoder-decoder. p is the
+/// probability of an id and s its score: a logit in greedy search and sampling, a log-probability
+/// in beam search. `generate` checks all values and throws InputError.
 struct GenerationConfig {
   // Length of the output
-  /// Longest row, prompt included. Default: prompt + 20, at most the model's
+  /// Maximum length of a row, including the prompt. Default: prompt + 20, at most the model's
   /// max_position_embeddings.
   std::optional<Index> max_length{};
-  /// Most new ids: max_length = prompt + max_new_tokens; wins over max_length.
+  /// Maximum number of new ids: max_length = prompt + max_new_tokens. Overrides max_length.
   std::optional<Index> max_new_tokens{};
   /// s(eos) = -inf while the row is shorter. Default 0.
   std::optional<Index> min_length{};
-  /// s(eos) = -inf while there are fewer new ids; wins over min_length.
+  /// s(eos) = -inf while there are fewer new ids. Overrides min_length.
   std::optional<Index> min_new_tokens{};
-  /// Beams: true: stop once num_beams answers are complete; false: once the best running beam's
-  /// score / length^length_penalty is below the worst complete one; "never": as false, but with the
-  /// longest possible length if length_penalty > 0. Default false.
+  /// When beam search stops. true: when num_beams answers are complete. false: when score /
+  /// length^length_penalty of the best running beam is below that of the worst complete answer.
+  /// "never": like false, but with the maximum length if length_penalty > 0. Default false.
   std::optional<EarlyStopping> early_stopping{};
-  /// Seconds after which no further step begins.
+  /// No further step begins after this many seconds.
   std::optional<double> max_time{};
   /// A row ends with the token that completes one of these texts; the token is kept. Needs
   /// GenerateCallbacks::tokenizer.
@@ -100,13 +100,13 @@ struct GenerationConfig {
   std::optional<double> temperature{};
   /// Sampling: keeps ids whose s is not below the top_k-th largest; 0 keeps all. Default 50.
   std::optional<Index> top_k{};
-  /// Sampling: keeps the fewest most probable ids whose p add up to top_p or more. From 0
-  /// on; default 1: off.
+  /// Sampling: keeps the smallest set of most probable ids whose p add up to top_p or more. Not
+  /// below 0; default 1: off.
   std::optional<double> top_p{};
   /// Sampling: keeps ids with p >= min_p * largest p. In [0, 1].
   std::optional<double> min_p{};
   /// Sampling: keeps the most probable ids while the sum of their -p log p is at most top_h *
-  /// entropy, of the 100 most probable. In (0, 1].
+  /// entropy. Both consider only the 100 most probable ids. In (0, 1].
   std::optional<double> top_h{};
   /// Sampling: keeps the ids with the smallest |-log p - entropy| whose p add up to typical_p.
   /// Above 0; default 1: off.
@@ -123,18 +123,18 @@ struct GenerationConfig {
   /// Beams: an answer's score is (sum of s) / (new ids)^length_penalty. Above 0 favours long
   /// answers, below 0 short ones. Default 1.
   std::optional<double> length_penalty{};
-  /// s = -inf for an id that would repeat a run of so many ids of the row. Default 0: off.
+  /// s = -inf for an id that would repeat an n-gram of this size in the row. Default 0: off.
   std::optional<Index> no_repeat_ngram_size{};
-  /// s = -inf for the last id of each, where the ids before it match.
+  /// s = -inf for the last id of each sequence if the row ends with the ids before it.
   std::vector<std::vector<std::int64_t>> bad_words_ids{};
-  /// log_softmax over the processed scores, last of all. Default false.
+  /// Applies log_softmax to the scores after all other processors. Default false.
   std::optional<bool> renormalize_logits{};
-  /// The first new id of a row that is one id long: encoder-decoders.
+  /// Encoder-decoders: forces the first new id, if the row so far is one id long.
   std::optional<std::int64_t> forced_bos_token_id{};
-  /// One of these is forced at the last place before max_length.
+  /// Forces one of these as the last id of a row that reaches max_length.
   TokenIds forced_eos_token_id{};
-  /// NaN becomes 0, infinities the largest and smallest float; without it logits that are not
-  /// finite are an error. Default false.
+  /// NaN becomes 0, and infinities become the largest and smallest float. If false, logits that are
+  /// not finite are an error. Default false.
   std::optional<bool> remove_invalid_values{};
   /// s(eos) += |s(eos)| * (decay_factor^n - 1), n = new ids - start_index, once n > 0.
   std::optional<ExponentialDecay> exponential_decay_length_penalty{};
@@ -148,49 +148,52 @@ struct GenerationConfig {
   // What is returned
   /// Answers per prompt; beams: at most num_beams. Default 1.
   std::optional<Index> num_return_sequences{};
-  /// Attention weights of every step. Default false, as for the following.
+  /// Attention weights of every step. Default false, like the following.
   std::optional<bool> output_attentions{};
   std::optional<bool> output_hidden_states{};
-  /// Scores after all processors, and the answers' scores of beams.
+  /// Scores of every step after all processors.
   std::optional<bool> output_scores{};
-  /// Logits as the model gives them.
+  /// The model's logits of every step.
   std::optional<bool> output_logits{};
 
-  // Special ids; not set: the text_config's
-  /// Fills rows that ended early. Without one: the first eos id.
+  // Special ids; default: those of the text_config
+  /// Fills rows that ended early. If the text_config has none either: the first eos id.
   std::optional<std::int64_t> pad_token_id{};
   std::optional<std::int64_t> bos_token_id{};
-  /// Any of them ends a row; `TokenIds::none()`: none does.
+  /// Each of these ends a row. With `TokenIds::none()`, no id does.
   TokenIds eos_token_id{};
   /// Ignored with a warning: the encoder is fed embeddings, not ids.
   std::optional<Index> encoder_no_repeat_ngram_size{};
-  /// Encoder-decoders: first id, one for all rows or one per row. Without one: bos_token_id.
+  /// Encoder-decoders: the first id, one for all rows or one per row. If the text_config has none
+  /// either: bos_token_id.
   TokenIds decoder_start_token_id{};
 
   // Ours
-  /// Of the random numbers in sampling. Not set: a new one each call, named in the output.
+  /// Seed of sampling. If unset, every call draws a new one and returns it in
+  /// GenerateOutput::seed.
   std::optional<std::uint64_t> seed{};
-  /// Keys of a generation_config.json that have no field here, as JSON text. `generate` refuses
-  /// those that would change its answer (num_beam_groups, penalty_alpha, ...) and ignores the rest.
+  /// Keys of a generation_config.json that have no field here, as JSON text. `generate` throws
+  /// InputError for those that would change its answer (num_beam_groups, penalty_alpha, ...) and
+  /// ignores the rest.
   std::map<std::string, std::string> other{};
 
   bool operator==(const GenerationConfig&) const = default;
 
-  /// Reads generation_config.json in a folder, or the file itself. Throws ConfigError: no such
-  /// file, malformed JSON, a value of the wrong type.
+  /// Reads generation_config.json in a folder, or the file itself. Throws ConfigError if the file
+  /// is missing, its JSON is malformed or a value has the wrong type.
   INSTRUCTBLIP_EXPORT static GenerationConfig from_pretrained(const std::filesystem::path& path);
   /// `json`: an object with the keys of a generation_config.json; null leaves a field unset. Throws
-  /// ConfigError as from_pretrained.
+  /// ConfigError like from_pretrained.
   INSTRUCTBLIP_EXPORT static GenerationConfig from_json(std::string_view json);
-  /// The fields that are set, indented by two, keys in alphabetical order.
+  /// The fields that are set, in alphabetical order, indented by two spaces.
   INSTRUCTBLIP_EXPORT std::string to_json() const;
-  /// Writes generation_config.json into `folder`, which is made if it does not exist. Throws
-  /// ConfigError if it cannot.
+  /// Writes generation_config.json to `folder`, creating it if necessary. Throws ConfigError on
+  /// failure.
   INSTRUCTBLIP_EXPORT void save_pretrained(const std::filesystem::path& folder) const;
 
-  /// What `generate` checks first, prompt or model aside: throws InputError on values that cannot
-  /// work together and on methods that are not supported, logs a warning naming the fields that
-  /// have no effect.
+  /// The checks of `generate` that need neither prompt nor model. Throws InputError on invalid or
+  /// contradictory values and on methods that are not supported. Logs a warning that names the
+  /// fields without effect.
   INSTRUCTBLIP_EXPORT void validate() const;
 
   /// A copy in which every field that `changes` sets is replaced.

@@ -1,4 +1,4 @@
-// What `generate` returns. Field names are those of the reference's GenerateDecoderOnlyOutput,
+// The result of `generate`. Field names are those of the reference's GenerateDecoderOnlyOutput,
 // GenerateEncoderDecoderOutput and their beam variants.
 #pragma once
 
@@ -14,9 +14,9 @@ namespace instructblip {
 
 /// Wall-clock seconds.
 struct GenerationTimings {
-  /// Encoder (if there is one) and prompt, up to the first logits.
+  /// The encoder, if there is one, and the prompt, up to the first logits.
   double prompt_seconds = 0;
-  /// Each further step of all rows: choosing the ids before it and one forward pass.
+  /// One value per further step: choosing the ids of all rows and the forward pass that reads them.
   std::vector<double> step_seconds;
 
   double mean_step_seconds() const {
@@ -24,7 +24,7 @@ struct GenerationTimings {
     return std::accumulate(step_seconds.begin(), step_seconds.end(), 0.0) /
            static_cast<double>(step_seconds.size());
   }
-  /// Standard deviation of the steps as a whole population; 0 without any.
+  /// Population standard deviation of the steps; 0 if there are none.
   double stddev_step_seconds() const {
     double sum = 0;
     for (const double seconds : step_seconds) sum += std::pow(seconds - mean_step_seconds(), 2);
@@ -32,45 +32,46 @@ struct GenerationTimings {
   }
 };
 
-/// Rows are batch * num_return_sequences, those of one prompt together, best first for beams. Step
-/// tensors have batch * num_beams rows (beams) or as many as `sequences` has.
+/// There are batch * num_return_sequences rows. The rows of one prompt are adjacent; with beams the
+/// best comes first. The tensors of a step have as many rows as `sequences`, or batch * num_beams
+/// with beams.
 struct GenerateOutput {
   /// int64 [rows, length]. Decoder-only: the prompt's ids (image placeholders, padding, text), then
-  /// the new ones; encoder-decoder: the start id first. Rows that ended early are filled up: greedy
-  /// and sampling with pad_token_id; beams likewise, but a pad id of 0 counts as absent and the
-  /// first eos id fills, as in the reference.
+  /// the new ones; encoder-decoder: the start id, then the new ones. Rows that ended early are
+  /// filled with pad_token_id. As in the reference, beam search fills with the first eos id if
+  /// pad_token_id is 0.
   Tensor sequences;
-  /// Length of the part of each row of `sequences` that was given.
+  /// How many ids at the beginning of each row of `sequences` belong to the prompt.
   Index prompt_length = 0;
-  /// How many ids each row generated, its eos id included, filler excluded.
+  /// New ids per row, including its eos id but not the filler.
   std::vector<Index> new_token_counts;
   /// Why each row ended.
   std::vector<FinishReason> finish_reasons;
 
-  /// Beams: sum of scores / length^length_penalty, float32 [rows].
+  /// Beams: (sum of scores) / length^length_penalty, float32 [rows].
   Tensor sequences_scores;
-  /// Beams: which beam (row * num_beams + beam) each id came from, int32 [rows, most new ids], -1
-  /// after a row's end.
+  /// Beams: the beam (row * num_beams + beam) that each id continued, int32 [rows, new ids of the
+  /// longest row], -1 after a row's end.
   Tensor beam_indices;
-  /// output_scores: after all processors; beams: log-probabilities of each beam alone. One float32
-  /// [step rows, vocabulary] per step.
+  /// With output_scores: the scores after all processors, one float32 [step rows, vocabulary] per
+  /// step. Beams: log-probabilities of each beam alone, without the score of the beam so far.
   std::vector<Tensor> scores;
-  /// output_logits: as the model gives them.
+  /// With output_logits: the model's logits, in the same shapes.
   std::vector<Tensor> logits;
 
-  /// output_hidden_states, output_attentions: [step][layer] -> [step rows, positions, hidden_size]
-  /// and [step rows, heads, positions, keys]. The first step has the whole prompt's positions, with
-  /// padding (zeros there), the following one each. Decoder-only models:
+  /// With output_hidden_states and output_attentions: [step][layer] -> [step rows, positions,
+  /// hidden_size] and [step rows, heads, positions, keys]. The first step has all positions of the
+  /// padded prompt, with zeros for padding; each later step has one. Decoder-only models:
   std::vector<std::vector<Tensor>> hidden_states, attentions;
   /// Encoder-decoders; the encoder's are [layer] -> [batch, ...].
   std::vector<Tensor> encoder_hidden_states, encoder_attentions;
   std::vector<std::vector<Tensor>> decoder_hidden_states, decoder_attentions, cross_attentions;
 
-  /// Seed that the draws were made with (sampling).
+  /// Sampling: the seed of the random draws.
   std::uint64_t seed = 0;
   GenerationTimings timings;
 
-  /// What was generated, without prompt and filler.
+  /// The new ids of each row, without prompt and filler.
   std::vector<std::vector<std::int64_t>> new_tokens() const {
     std::vector<std::vector<std::int64_t>> rows;
     for (std::size_t r = 0; r < new_token_counts.size(); ++r) {

@@ -72,10 +72,11 @@ using LogitsProcessorList = std::vector<std::shared_ptr<const LogitsProcessor>>;
 INSTRUCTBLIP_EXPORT std::shared_ptr<const LogitsProcessor> logits_processor(
     std::function<void(const ScoreRow&)> body);
 
-// The reference's processors. Constructors throw InputError on values that the reference refuses.
+// The reference's processors. Their constructors throw InputError on values that the reference
+// rejects.
 
-/// Adds the bias of every sequence whose ids but the last end the row. Throws InputError on an
-/// empty list or sequence and on ids outside the vocabulary.
+/// Adds the bias of each sequence to the score of its last id if the row ends with the ids before
+/// it. Throws InputError on an empty list or sequence and on ids outside the vocabulary.
 class INSTRUCTBLIP_EXPORT SequenceBiasLogitsProcessor : public LogitsProcessor {
  public:
   explicit SequenceBiasLogitsProcessor(std::vector<SequenceBias> sequence_bias);
@@ -89,16 +90,16 @@ class INSTRUCTBLIP_EXPORT SequenceBiasLogitsProcessor : public LogitsProcessor {
   std::string_view argument_;
 };
 
-/// A bias of -inf; words that are a single eos id are left out.
+/// A bias of -inf for each word, except for words that consist of one eos id.
 class INSTRUCTBLIP_EXPORT NoBadWordsLogitsProcessor : public SequenceBiasLogitsProcessor {
  public:
   NoBadWordsLogitsProcessor(const std::vector<std::vector<std::int64_t>>& bad_words_ids,
                             const std::vector<std::int64_t>& eos_token_id);
 };
 
-/// s < 0 ? s * penalty : s / penalty for every id in the row, once. The first
-/// `prompt_ignore_length[r]` ids of row r (padding in front of the prompt) do not count; r =
-/// batch_index, empty: all count. Throws InputError unless penalty > 0.
+/// s < 0 ? s * penalty : s / penalty, once for every id that the row contains. The first
+/// `prompt_ignore_length[batch_index]` ids of a row, its padding, are ignored; if the list is
+/// empty, none are. Throws InputError unless penalty > 0.
 class INSTRUCTBLIP_EXPORT RepetitionPenaltyLogitsProcessor : public LogitsProcessor {
  public:
   explicit RepetitionPenaltyLogitsProcessor(double penalty,
@@ -114,7 +115,7 @@ class INSTRUCTBLIP_EXPORT RepetitionPenaltyLogitsProcessor : public LogitsProces
   std::vector<Index> prompt_ignore_length_;
 };
 
-/// -inf for ids that would complete a run of `ngram_size` ids that the row already has.
+/// -inf for ids that would complete an n-gram of `ngram_size` ids that the row already contains.
 class INSTRUCTBLIP_EXPORT NoRepeatNGramLogitsProcessor : public LogitsProcessor {
  public:
   explicit NoRepeatNGramLogitsProcessor(Index ngram_size) : ngram_size_(ngram_size) {
@@ -164,13 +165,13 @@ class INSTRUCTBLIP_EXPORT MinNewTokensLengthLogitsProcessor : public LogitsProce
   std::vector<std::int64_t> eos_token_id_;
 };
 
-/// Ids that may follow: prefix_allowed_tokens_fn(batch_index, input_ids).
+/// The ids allowed next: prefix_allowed_tokens_fn(batch_index, input_ids).
 using PrefixAllowedTokens =
     std::function<std::vector<std::int64_t>(Index, std::span<const std::int64_t>)>;
 
-/// -inf for ids that the function does not name. Where that leaves no beam of a batch row anything
-/// above -inf, the named ids get 0. Throws InputError if the function names none, or one outside
-/// the vocabulary.
+/// -inf for all ids that the function does not return. If every score of every beam of a batch row
+/// is then -inf, the returned ids get 0. Throws InputError if the function returns no id or an id
+/// outside the vocabulary.
 class INSTRUCTBLIP_EXPORT PrefixConstrainedLogitsProcessor : public LogitsProcessor {
  public:
   explicit PrefixConstrainedLogitsProcessor(PrefixAllowedTokens prefix_allowed_tokens_fn)
@@ -194,7 +195,7 @@ class INSTRUCTBLIP_EXPORT ForcedBOSTokenLogitsProcessor : public LogitsProcessor
   std::int64_t bos_token_id_;
 };
 
-/// At the last place before `max_length`: 0 for the eos ids, -inf for the others.
+/// In a row of max_length - 1 ids: 0 for the eos ids, -inf for the others.
 class INSTRUCTBLIP_EXPORT ForcedEOSTokenLogitsProcessor : public LogitsProcessor {
  public:
   ForcedEOSTokenLogitsProcessor(Index max_length, std::vector<std::int64_t> eos_token_id)
@@ -215,7 +216,8 @@ class INSTRUCTBLIP_EXPORT InfNanRemoveLogitsProcessor : public LogitsProcessor {
   void process_row(const ScoreRow& row) const override;
 };
 
-/// s(eos) += |s(eos)| * (decay_factor^n - 1), n = ids after the prompt - start_index, once n > 0.
+/// s(eos) += |s(eos)| * (decay_factor^n - 1) if n > 0, where n = ids after the prompt -
+/// start_index.
 class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor {
  public:
   ExponentialDecayLengthPenalty(ExponentialDecay decay, std::vector<std::int64_t> eos_token_id,
@@ -234,7 +236,7 @@ class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor
   std::vector<std::int64_t> eos_token_id_;
 };
 
-/// -inf, always.
+/// -inf at every step.
 class INSTRUCTBLIP_EXPORT SuppressTokensLogitsProcessor : public LogitsProcessor {
  public:
   explicit SuppressTokensLogitsProcessor(std::vector<std::int64_t> suppress_tokens)
@@ -247,7 +249,7 @@ class INSTRUCTBLIP_EXPORT SuppressTokensLogitsProcessor : public LogitsProcessor
   std::vector<std::int64_t> suppress_tokens_;
 };
 
-/// -inf where the row is `begin_index` long.
+/// -inf in rows of `begin_index` ids.
 class INSTRUCTBLIP_EXPORT SuppressTokensAtBeginLogitsProcessor : public LogitsProcessor {
  public:
   SuppressTokensAtBeginLogitsProcessor(std::vector<std::int64_t> begin_suppress_tokens,
@@ -277,11 +279,11 @@ class INSTRUCTBLIP_EXPORT TemperatureLogitsWarper : public LogitsProcessor {
   float temperature_;
 };
 
-// The warpers below set every id that they drop to -inf, and keep at least the best
-// `min_tokens_to_keep`.
+// The warpers below set the score of every dropped id to -inf and keep at least the best
+// `min_tokens_to_keep` ids.
 
-/// Keeps the most probable ids while the sum of their -p log p is at most top_h * entropy; of the
-/// 100 most probable ids. Keeps at least one.
+/// Keeps the most probable ids, at least one, while the sum of their -p log p is at most top_h *
+/// entropy. Both consider only the 100 most probable ids.
 class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
  public:
   explicit TopHLogitsWarper(double top_h) : top_h_(top_h) {
@@ -293,7 +295,7 @@ class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
   double top_h_;
 };
 
-/// Keeps all that are not below the k-th largest, k = max(top_k, min_tokens_to_keep).
+/// Keeps ids whose score is not below the k-th largest, k = max(top_k, min_tokens_to_keep).
 class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
  public:
   explicit TopKLogitsWarper(Index top_k, Index min_tokens_to_keep = 1)
@@ -306,7 +308,7 @@ class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
   Index top_k_;
 };
 
-/// Drops the least probable ids while their sum is at most 1 - top_p.
+/// Drops the least probable ids while their p add up to at most 1 - top_p.
 class INSTRUCTBLIP_EXPORT TopPLogitsWarper : public LogitsProcessor {
  public:
   explicit TopPLogitsWarper(double top_p, Index min_tokens_to_keep = 1)

@@ -1,4 +1,4 @@
-// What ends a row. Mirrors transformers/generation/stopping_criteria.py.
+// Criteria that end a row. Mirrors transformers/generation/stopping_criteria.py.
 #pragma once
 
 #include <atomic>
@@ -24,24 +24,24 @@ enum class FinishReason {
   StopString,  // a token that completes one of stop_strings
   MaxTime,     // max_time
   Criterion,   // a stopping criterion of the caller's own
-  Cancelled,   // GenerateCallbacks::cancelled, or the streamer said so
+  Cancelled,   // GenerateCallbacks::cancelled was set, or the streamer returned false
 };
 
-/// A row that has just got an id. Beam search asks for every candidate, before it is chosen.
+/// A row and its newest id. Beam search evaluates every candidate, before any is chosen.
 struct StoppingRow {
   /// Ids of the row, the new one last.
   std::span<const std::int64_t> input_ids;
-  /// Processed scores that the id was chosen from.
+  /// The processed scores from which the id was chosen.
   std::span<const float> scores;
   Index batch_index = 0;
 };
 
-/// Derive from it to write one's own; pass it in GenerateCallbacks::stopping_criteria. It is called
-/// on the thread that generates; one that several generations share is called by each.
+/// Derive from it to write a criterion; pass it in GenerateCallbacks::stopping_criteria. It runs on
+/// the thread that calls `generate`. If several threads generate with it, it must be thread-safe.
 class INSTRUCTBLIP_EXPORT StoppingCriteria {
  public:
   virtual ~StoppingCriteria() = default;
-  /// Which of a step's rows end here. By default each is asked alone.
+  /// Whether each row of a step ends. By default, calls is_done for each.
   virtual std::vector<bool> operator()(std::span<const StoppingRow> rows) const {
     std::vector<bool> done;
     for (const StoppingRow& row : rows) done.push_back(is_done(row));
@@ -53,12 +53,12 @@ class INSTRUCTBLIP_EXPORT StoppingCriteria {
 
 using StoppingCriteriaList = std::vector<std::shared_ptr<const StoppingCriteria>>;
 
-/// A criterion from a function that returns whether the row ends.
+/// Makes a criterion of a function that returns whether the row ends.
 INSTRUCTBLIP_EXPORT std::shared_ptr<const StoppingCriteria> stopping_criterion(
     std::function<bool(const StoppingRow&)> body);
 
-/// The row is `max_length` long. Logs a warning, once, when a row that goes on is longer than
-/// `max_position_embeddings`.
+/// Ends a row that is `max_length` long. Logs a warning once if a row that does not end is longer
+/// than `max_position_embeddings`.
 class INSTRUCTBLIP_EXPORT MaxLengthCriteria : public StoppingCriteria {
  public:
   explicit MaxLengthCriteria(Index max_length,
@@ -73,8 +73,8 @@ class INSTRUCTBLIP_EXPORT MaxLengthCriteria : public StoppingCriteria {
   mutable std::atomic<bool> warned_ = false;
 };
 
-/// More than `max_time` seconds have passed since the criterion was made. One look at the clock for
-/// all rows of a step.
+/// Ends all rows more than `max_time` seconds after the construction of the criterion. The clock is
+/// read once per step.
 class INSTRUCTBLIP_EXPORT MaxTimeCriteria : public StoppingCriteria {
  public:
   explicit MaxTimeCriteria(double max_time)
@@ -87,7 +87,7 @@ class INSTRUCTBLIP_EXPORT MaxTimeCriteria : public StoppingCriteria {
   std::chrono::steady_clock::time_point start_;
 };
 
-/// The last id is an eos id.
+/// Ends a row whose last id is an eos id.
 class INSTRUCTBLIP_EXPORT EosTokenCriteria : public StoppingCriteria {
  public:
   explicit EosTokenCriteria(std::vector<std::int64_t> eos_token_id)
@@ -99,7 +99,7 @@ class INSTRUCTBLIP_EXPORT EosTokenCriteria : public StoppingCriteria {
   std::vector<std::int64_t> eos_token_id_;
 };
 
-/// The flag is set.
+/// Ends all rows once the flag is set.
 class INSTRUCTBLIP_EXPORT CancellationCriteria : public StoppingCriteria {
  public:
   explicit CancellationCriteria(const std::atomic<bool>& cancelled) : cancelled_(cancelled) {}
@@ -110,11 +110,10 @@ class INSTRUCTBLIP_EXPORT CancellationCriteria : public StoppingCriteria {
   const std::atomic<bool>& cancelled_;
 };
 
-/// The text of the row's tokens holds a stop string whose end lies in the last token: "st" +
-/// "opera" ends a row at "stop", one more token after it would not. The string may begin in the
-/// prompt; no more tokens are looked at than the longest stop string has characters (bytes where
-/// the tokenizer's tokens are bytes). Throws InputError if no token of the vocabulary could
-/// complete any of the stop strings.
+/// Ends a row if a stop string ends in the text of its last token: the tokens "st" and "opera"
+/// complete "stop". The string may begin in the prompt, but the criterion reads only as many tokens
+/// as the longest stop string has characters (bytes, if the tokenizer's tokens are bytes). Throws
+/// InputError if no token of the vocabulary can complete any of the stop strings.
 class INSTRUCTBLIP_EXPORT StopStringCriteria : public StoppingCriteria {
  public:
   StopStringCriteria(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);

@@ -1,4 +1,4 @@
-// Who sees ids while they are generated. Mirrors transformers/generation/streamers.py.
+// Streamers receive ids while they are generated. Mirrors transformers/generation/streamers.py.
 #pragma once
 
 #include <cstdint>
@@ -13,29 +13,30 @@
 
 namespace instructblip {
 
-/// Derive from it to receive ids; pass it in GenerateCallbacks::streamer. It is called on the
-/// thread that generates, and belongs to one generation at a time.
+/// Derive from it to receive ids; pass it in GenerateCallbacks::streamer. It runs on the thread
+/// that calls `generate` and serves one generation at a time.
 class BaseStreamer {
  public:
   virtual ~BaseStreamer() = default;
-  /// First the prompt's ids, int64 [rows, length]; then after each step the new ones, [rows], with
-  /// the padding id for rows that have ended. Returns whether to go on; false ends the generation
-  /// after this step.
+  /// Receives the prompt's ids, int64 [rows, length], then after each step the new ids, [rows].
+  /// Rows that have ended get the padding id. Returns whether to continue; false ends the
+  /// generation after the current step.
   virtual bool put(const Tensor& ids) = 0;
-  /// The generation is over.
+  /// Called at the end of the generation.
   virtual void end() = 0;
 };
 
-/// Text as soon as it will not change any more (Tokenizer::decode_settled), for one row. Of that, a
-/// piece ends where the reference's TextStreamer ends one: after a line end, a Chinese character,
-/// or letters, digits and spaces; other characters wait for the next space. The pieces put together
-/// are the decoded text, whatever the ids and options, and none splits a character.
+/// Emits the text of one row as soon as later ids cannot change it (Tokenizer::decode_settled). A
+/// piece ends where the reference's TextStreamer ends one: after a line break, a Chinese character,
+/// or letters, digits and spaces. Other characters are held back until the next space. The
+/// concatenated pieces are the decoded text for all ids and options, and no piece splits a
+/// character.
 class INSTRUCTBLIP_EXPORT TextStreamer : public BaseStreamer {
  public:
-  /// Receives a piece, never an empty one; returns whether to go on.
+  /// Receives a piece, which is never empty. Returns whether to continue.
   using Callback = std::function<bool(std::string_view text)>;
 
-  /// The prompt's text comes first unless skip_prompt. The tokenizer must outlive the streamer.
+  /// Emits the prompt's text first, unless `skip_prompt`. The tokenizer must outlive the streamer.
   TextStreamer(const Tokenizer& tokenizer, Callback callback, bool skip_prompt = false,
                DecodeOptions decode_options = {});
 
@@ -45,7 +46,7 @@ class INSTRUCTBLIP_EXPORT TextStreamer : public BaseStreamer {
 
  private:
   bool emit(std::string_view piece);
-  /// Keeps the cost of a token the same however long the text is.
+  /// Drops ids whose text has been emitted, so that a token costs the same in a text of any length.
   void forget_printed();
 
   const Tokenizer& tokenizer_;

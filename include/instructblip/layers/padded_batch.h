@@ -1,4 +1,4 @@
-// Between the reference's padded batches and the ragged rows that layers compute.
+// Conversion between padded batches, as in the reference, and the ragged rows that layers compute.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,17 @@
 
 namespace instructblip {
 namespace detail {
-/// An integer tensor as int64, after a check of its shape.
+/// Converts an integer tensor to int64. Throws InputError if its shape or type is unexpected.
 Tensor as_ids(const TensorView& view, const Shape& expected, std::string_view argument);
 }  // namespace detail
 
-/// The positions of a padded batch [batch, length] that an attention mask keeps: `rows.positions`
-/// are their columns.
+/// The positions of a padded batch [batch, length] that the attention mask keeps. Each is a row of
+/// `rows`; rows.positions are the columns, unless changed.
 struct INSTRUCTBLIP_EXPORT PaddedBatch {
   Index batch = 0;
   Index length = 0;
   RowTable rows;
-  std::vector<Index> columns;  // of each row
+  std::vector<Index> columns;  // of each row, ascending within a sequence
 
   PaddedBatch() = default;
   /// `attention_mask` [batch, length] of an integer type or bool; if not given, every position is
@@ -32,26 +32,26 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
 
   Index column(Index row) const { return columns[static_cast<std::size_t>(row)]; }
 
-  /// Positions from a tensor [batch, length] or [1, length] instead of columns (`position_ids`).
+  /// Takes positions from `position_ids`, [batch, length] or [1, length].
   void use_positions(const TensorView& position_ids);
-  /// Positions 0, 1, ... over the kept positions of each sequence alone.
+  /// Counts positions 0, 1, ... over the kept columns of each sequence.
   void use_compact_positions();
-  /// Each sequence `copies` times, the copies next to each other.
+  /// A batch with `copies` adjacent copies of each sequence.
   PaddedBatch repeated(Index copies) const;
-  /// One more column, which every sequence keeps, at the position after its last one.
+  /// Adds a column at the end, which every sequence keeps. Its position follows the last one.
   void append_column();
 
   /// The kept elements of an int64 tensor [batch, length].
   std::vector<std::int64_t> gather_ids(const TensorView& ids) const;
   /// The kept rows of a float32 tensor [batch, length, width].
   Matrix gather(const TensorView& values) const;
-  /// [rows, width] -> [batch, length, width]; zeros where nothing was kept. Throws InputError, like
-  /// all that follow, if the values have another shape.
+  /// [rows, width] -> [batch, length, width], with zeros for padding. Like the functions below, it
+  /// throws InputError if the values have an unexpected shape.
   Tensor scatter(MatrixView values) const;
   /// Per sequence [heads, queries, keys] -> [batch, heads, length, keys.length].
   Tensor scatter_attentions(const std::vector<Tensor>& attentions, const PaddedBatch& keys) const;
 
-  /// Of several layers.
+  /// The same for several layers.
   std::vector<Tensor> scatter(const std::vector<Tensor>& layers) const;
   std::vector<Tensor> scatter_attentions(const std::vector<std::vector<Tensor>>& layers,
                                          const PaddedBatch& keys) const;
