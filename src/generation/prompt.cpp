@@ -145,13 +145,15 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
                                               : bos_prompt(resolved);
     prompt.batch = batch_of_ids(prompt.ids, inputs.attention_mask, resolved);
     check_batch(prompt.batch);
-    // The relative positions of an encoder-decoder include padding.
-    if (!traits.is_encoder_decoder) prompt.batch.use_compact_positions();
     prompt.embedded = model.embed_tokens(prompt.batch.gather_ids(prompt.ids));
     prompt.embeddings = prompt.embedded;
   }
   check_embeddings(prompt.batch, prompt.embeddings, traits.embedding_size);
-  if (traits.is_encoder_decoder) prompt.ids = decoder_prompt(inputs, resolved, prompt.size());
+  if (traits.is_encoder_decoder) {
+    prompt.ids = decoder_prompt(inputs, resolved, prompt.size());
+  } else {  // an encoder's relative positions include padding
+    prompt.batch.use_compact_positions();
+  }
   return prompt;
 }
 

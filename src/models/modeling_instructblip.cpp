@@ -275,9 +275,8 @@ GenerateOutput InstructBlipForConditionalGeneration::generate(
     complete.input_ids = bare;
   }
   const detail::ModernInputs inputs(complete, features, this->config(), language_model());
-  EmbeddedBatch prompt = detail::embed_prompt(inputs, features, language_model());
+  const EmbeddedBatch prompt = detail::embed_prompt(inputs, features, language_model());
   const bool decoder_only = !language_model().traits().is_encoder_decoder;
-  if (decoder_only) prompt.batch.use_compact_positions();
   GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
                          .batch = prompt.batch,
                          .decoder_input_ids = inputs.decoder_input_ids};

@@ -255,8 +255,7 @@ GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model
                                const PredictAnswersOptions& options, const TokenIds& eos_token_id) {
   const LanguageModel& language_model = model.language_model();
   const bool encoder_decoder = language_model.traits().is_encoder_decoder;
-  EmbeddedBatch prompt = model.embed_prompt(inputs);
-  if (!encoder_decoder) prompt.batch.use_compact_positions();
+  const EmbeddedBatch prompt = model.embed_prompt(inputs);
   GenerationConfig config;
   GenerateCallbacks callbacks;
   config.num_beams = options.num_beams;

@@ -19,9 +19,9 @@ struct GenerateInputs {
   /// in place and without padding. A decoder-only model's decoder reads them, or an
   /// encoder-decoder's encoder. Not given: input_ids are embedded.
   MatrixView inputs_embeds = {};
-  /// Where the rows of inputs_embeds lie in the padded prompts, and their positions: for a
-  /// decoder-only model as the reference's generate counts them, without padding
-  /// (PaddedBatch::use_compact_positions). Needed with inputs_embeds, not read otherwise.
+  /// Where the rows of inputs_embeds lie in the padded prompts. An encoder takes its positions; for
+  /// a decoder-only model `generate` counts positions without padding, like the reference. Needed
+  /// with inputs_embeds, not read otherwise.
   PaddedBatch batch = {};
   /// int64 [batch, length]: the prompts with image placeholders and padding, as in the reference.
   /// Decoder-only: `sequences` begins with them and the logits processors see them. Not given (with
