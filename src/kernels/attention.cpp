@@ -67,9 +67,9 @@ class Attention {
     for (std::size_t s = 0; s < sequences.size(); ++s) {
       visible_.emplace_back(sequences[s]);
       for (Index head = 0; head < shape.num_heads; ++head) {
-        for (Index i = 0; i < sequences[s].query_count; i += kTileRows) {
-          tiles_.push_back(
-              {static_cast<Index>(s), head, i, std::min(kTileRows, sequences[s].query_count - i)});
+        for (Index i = 0; i < sequences[s].query_count; i += kQueryBlock) {
+          tiles_.push_back({static_cast<Index>(s), head, i,
+                            std::min(kQueryBlock, sequences[s].query_count - i)});
         }
       }
       work_ +=
