@@ -1,18 +1,39 @@
-# instructblip_kernels(TARGET): which kernel levels the library gets, and their compiler flags. A
-# level that the compiler cannot make is left out; which one runs is decided on the user's machine
-# (src/kernels/dispatch.cpp).
+# instructblip_kernels(TARGET): the kernel levels of the library. A level is a version of the
+# kernels for one set of CPU instructions, src/kernels/kernels_<level>.cpp. A level that the compiler
+# cannot make is left out; src/kernels/dispatch.cpp chooses among the others at run time.
 include(CheckCXXCompilerFlag)
 
 function(instructblip_kernels target)
-  set(avx2 "${PROJECT_SOURCE_DIR}/src/kernels/kernels_avx2.cpp")
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-    check_cxx_compiler_flag("-mavx2 -mfma" INSTRUCTBLIP_COMPILER_HAS_AVX2)
-  endif()
-  if(INSTRUCTBLIP_COMPILER_HAS_AVX2)
-    set_source_files_properties("${avx2}" TARGET_DIRECTORY ${target}
-                                PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
-    target_compile_definitions(${target} PRIVATE INSTRUCTBLIP_HAVE_AVX2=1)
-  else()
-    set_source_files_properties("${avx2}" TARGET_DIRECTORY ${target} PROPERTIES HEADER_FILE_ONLY ON)
-  endif()
+  #                         level  processor                        compiler flags
+  instructblip_kernel_level(eigen  ".*")
+  instructblip_kernel_level(avx2   "^(x86_64|AMD64|amd64)$"         -mavx2 -mfma)
 endfunction()
+
+# Sets the flags of one level's file. The linker must not be able to choose a function compiled for
+# a level for the whole program: -O3 inlines those of the standard library, and Eigen's namespace
+# gets a name of the level's own (checked by tests/architecture/check_symbols.cmake).
+macro(instructblip_kernel_level level processor)
+  set(source "${PROJECT_SOURCE_DIR}/src/kernels/kernels_${level}.cpp")
+  set(flags ${ARGN})
+  string(TOUPPER ${level} name)
+  string(JOIN " " checked_flags ${flags})
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processor}")
+    set(INSTRUCTBLIP_COMPILER_HAS_${name} OFF)
+  elseif(flags)
+    check_cxx_compiler_flag("${checked_flags}" INSTRUCTBLIP_COMPILER_HAS_${name})
+  else()
+    set(INSTRUCTBLIP_COMPILER_HAS_${name} ON)
+  endif()
+  if(NOT INSTRUCTBLIP_SANITIZE)
+    list(APPEND flags -O3)
+  endif()
+  if(INSTRUCTBLIP_COMPILER_HAS_${name})
+    set_property(SOURCE "${PROJECT_SOURCE_DIR}/src/kernels/dispatch.cpp" TARGET_DIRECTORY ${target}
+                 APPEND PROPERTY COMPILE_DEFINITIONS INSTRUCTBLIP_HAVE_${name}=1)
+    set_source_files_properties("${source}" TARGET_DIRECTORY ${target} PROPERTIES
+                                COMPILE_OPTIONS "${flags}" COMPILE_DEFINITIONS Eigen=Eigen_${level})
+  else()
+    set_source_files_properties("${source}" TARGET_DIRECTORY ${target}
+                                PROPERTIES HEADER_FILE_ONLY ON)
+  endif()
+endmacro()

@@ -5,42 +5,33 @@
 
 #include "instructblip/core/error.h"
 #include "kernels/kernel_table.h"
-#include "kernels/kernels_avx2.h"
 
 namespace instructblip {
+
+// Each is defined in the level's file, kernels_<level>.cpp.
+const KernelTable& avx2_kernels();
+const KernelTable& eigen_kernels();
+
 namespace {
 
-#if defined(INSTRUCTBLIP_HAVE_AVX2)
-// The plain level with faster bodies where they pay.
-const KernelTable& avx2_kernels() {
-  static const KernelTable table = [] {
-    KernelTable t = eigen_kernels();
-    t.name = "avx2";
-    t.lanes = avx2::kLanes;
-    t.dots = avx2::dots;
-    t.dots_bf16 = avx2::dots_bf16;
-    t.widen_bf16 = avx2::widen_bf16;
-    t.weighted_sum = avx2::weighted_sum;
-    t.softmax = avx2::softmax;
-    t.gelu = avx2::gelu;
-    t.gelu_tanh = avx2::gelu_tanh;
-    t.quick_gelu = avx2::quick_gelu;
-    t.silu = avx2::silu;
-    return t;
-  }();
-  return table;
-}
-#endif
+struct Level {
+  const KernelTable& (*table)();
+  bool (*supported)();  // by this machine's CPU
+};
 
-// Best first; only what this machine can run.
+// The levels of this build (cmake/kernels.cmake), best first.
+const Level kLevels[] = {
+#if defined(INSTRUCTBLIP_HAVE_AVX2)
+    {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {eigen_kernels, [] { return true; }},
+};
+
 std::vector<const KernelTable*> available_tables() {
   std::vector<const KernelTable*> tables;
-#if defined(INSTRUCTBLIP_HAVE_AVX2)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    tables.push_back(&avx2_kernels());
+  for (const Level& level : kLevels) {
+    if (level.supported()) tables.push_back(&level.table());
   }
-#endif
-  tables.push_back(&eigen_kernels());
   return tables;
 }
 

@@ -1,6 +1,6 @@
-// What a kernel level supplies: small bodies without threads, checks or memory of their own. The
-// shared code around them (matmul.cpp, attention.cpp, rows.cpp) blocks, packs and divides the work.
-// Plain types only, as a level's file may include nothing that defines inline functions.
+// The functions of a kernel level: a version of the kernels for one set of CPU instructions. They
+// have no threads, checks or memory of their own; the shared code around them (matmul.cpp,
+// attention.cpp, rows.cpp) divides the work into blocks and packs the data.
 #pragma once
 
 #include <cstddef>
@@ -44,9 +44,6 @@ struct KernelTable {
   void (*relu)(float* x, std::ptrdiff_t count);
   void (*silu)(float* x, std::ptrdiff_t count);
 };
-
-// The plain level; complete, and the one that the others are tested against.
-const KernelTable& eigen_kernels();
 
 // The level in use.
 const KernelTable& kernels();

@@ -1,6 +1,7 @@
-# 1. An object compiled with a CPU level's flags (kernels_<level>.cpp, <level>_*.cpp) has no weak
-#    symbol outside the namespace of its level: the linker could choose it for the whole program,
-#    which then dies on an older CPU.
+# 1. The objects of a kernel level (kernels_<level>.cpp, <level>_*.cpp) are compiled for CPU
+#    instructions that other machines lack. The linker could choose a weak symbol of such an object
+#    for the whole program, so there may be none but those of the level's own Eigen_<level>
+#    namespace, whose names no other object has.
 # 2. A shared library exports nothing but this library's own names.
 function(symbols out)
   execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE result)
@@ -14,18 +15,27 @@ endfunction()
 
 set(faults "")
 string(REPLACE "|" ";" objects "${OBJECTS}")
+set(levels "")
 foreach(object IN LISTS objects)
-  get_filename_component(file "${object}" NAME)
-  if(NOT file MATCHES "(avx2|avx512|amx|neon)")
-    continue()
+  if(object MATCHES "/kernels_([a-z0-9]+)\\.cpp")
+    list(APPEND levels ${CMAKE_MATCH_1})
   endif()
-  string(REGEX MATCH "(avx2|avx512|amx|neon)" level "${file}")
-  symbols(lines ${NM} -C --defined-only "${object}")
-  foreach(line IN LISTS lines)
-    if(line MATCHES "^[0-9a-f]+ [WVu] (.*)$" AND
-       NOT CMAKE_MATCH_1 MATCHES "instructblip::${level}::")
-      list(APPEND faults "${file}: weak ${CMAKE_MATCH_1}")
+endforeach()
+if(NOT levels)
+  message(FATAL_ERROR "no kernels_<level>.cpp among the objects: ${objects}")
+endif()
+foreach(level IN LISTS levels)
+  foreach(object IN LISTS objects)
+    if(NOT object MATCHES "/(kernels_${level}\\.|${level}_)[^/]*$")
+      continue()
     endif()
+    get_filename_component(file "${object}" NAME)
+    symbols(lines ${NM} -C --defined-only "${object}")
+    foreach(line IN LISTS lines)
+      if(line MATCHES "^[0-9a-f]+ [WVu] " AND NOT line MATCHES "Eigen_${level}::")
+        list(APPEND faults "${file}: ${line}")
+      endif()
+    endforeach()
   endforeach()
 endforeach()
 

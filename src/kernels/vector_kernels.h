@@ -1,0 +1,342 @@
+// The kernels of every level, written once over Eigen's fixed-size arrays. A kernel level is this
+// source compiled for one set of CPU instructions (cmake/kernels.cmake). Its file
+// kernels_<level>.cpp derives a struct from VectorKernels, replaces what C++ cannot say, such as a
+// fused multiplication and addition, and defines the level's table.
+//
+// Code for one level must never run on a CPU without its instructions, so the linker must not be
+// able to use it elsewhere. Eigen's namespace therefore has another name in each level's file, the
+// struct is in an unnamed namespace, and everything else here is a member of the struct.
+//
+// An element's result does not depend on its position: the end of a row goes through a padded
+// vector. Only `multiply_add` can fuse a multiplication with an addition.
+#pragma once
+
+#include <Eigen/Core>
+#include <bit>
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/kernel_table.h"
+
+namespace instructblip {
+
+// `lanes` is the number of partial sums of a dot product. `Level` is the derived struct: functions
+// called as Level::f can be replaced there.
+template <class Level, int lanes>
+struct VectorKernels {
+  using Index = std::ptrdiff_t;
+  using Lanes = Eigen::Array<float, lanes, 1>;
+  // The norms add in 16 lanes on every level.
+  using WideLanes = Eigen::Array<float, 16, 1>;
+  static constexpr Index kLanes = lanes;
+
+  // a * b + c, rounded twice here.
+  static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) { return a * b + c; }
+  static float multiply_add(float a, float b, float c) { return a * b + c; }
+
+  template <class Vector = Lanes>
+  static Vector load(const float* p) {
+    return Eigen::Map<const Vector>(p);
+  }
+  static Lanes load(const std::uint16_t* p) { return Level::load_bf16(p); }
+  static Lanes load_bf16(const std::uint16_t* p) {
+    Lanes values;
+    for (Index lane = 0; lane < kLanes; ++lane) values[lane] = widen(p[lane]);
+    return values;
+  }
+  static float widen(std::uint16_t bits) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+  static void store(const Lanes& values, float* p) { Eigen::Map<Lanes>{p} = values; }
+
+  // The last `count` elements of a row in a vector, the rest of which is `fill`.
+  template <class Vector = Lanes>
+  static Vector load_last(const float* p, Index count, float fill = 0.0f) {
+    Vector values = Vector::Constant(fill);
+    for (Index i = 0; i < count; ++i) values[i] = p[i];
+    return values;
+  }
+
+  // Calls body with the number of rows, 1 to kTileRows, as a compile-time constant.
+  template <class Body>
+  static void with_rows(Index rows, const Body& body) {
+    static_assert(kTileRows == 4);
+    switch (rows) {
+      case 1: return body(std::integral_constant<int, 1>{});
+      case 2: return body(std::integral_constant<int, 2>{});
+      case 3: return body(std::integral_constant<int, 3>{});
+      default: return body(std::integral_constant<int, 4>{});
+    }
+  }
+
+  // Dot products.
+
+  template <int rows, int outs, class Weight>
+  static void dots_tile(const float* const* x, const Weight* const* w, Index k, float* out,
+                        Index out_stride) {
+    Lanes sums[rows][outs];
+    for (auto& row : sums) {
+      for (Lanes& sum : row) sum.setZero();
+    }
+    for (Index i = 0; i < k; i += kLanes) {
+      Lanes weight[outs];
+      for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
+      for (int r = 0; r < rows; ++r) {
+        const Lanes value = load(x[r] + i);
+        for (int o = 0; o < outs; ++o) {
+          sums[r][o] = Level::multiply_add(value, weight[o], sums[r][o]);
+        }
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      for (int o = 0; o < outs; ++o) out[r * out_stride + o] += sums[r][o].sum();
+    }
+  }
+
+  template <int rows, class Weight>
+  static void dots_rows(const float* const* x, const Weight* const* w, Index outs, Index k,
+                        float* out, Index out_stride) {
+    // 4 x 3 sums, 3 weights and a value fill 16 registers.
+    constexpr int kTileOutputs = rows == 1 ? 4 : 3;
+    Index o = 0;
+    for (; o + kTileOutputs <= outs; o += kTileOutputs) {
+      dots_tile<rows, kTileOutputs>(x, w + o, k, out + o, out_stride);
+    }
+    for (; o < outs; ++o) dots_tile<rows, 1>(x, w + o, k, out + o, out_stride);
+  }
+
+  template <class Weight>
+  static void dots(const float* const* x, Index rows, const Weight* const* w, Index outs, Index k,
+                   float* out, Index out_stride) {
+    with_rows(rows, [&](auto tile) { dots_rows<tile>(x, w, outs, k, out, out_stride); });
+  }
+
+  static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
+    for (Index i = 0; i < count; ++i) to[i] = widen(from[i]);
+  }
+
+  // Attention.
+
+  template <int rows, int vectors>
+  static void weighted_sum_tile(const float* p, Index p_stride, const float* const* v, Index keys,
+                                Index d, float* out, Index out_stride) {
+    Lanes sums[rows][vectors];
+    for (int r = 0; r < rows; ++r) {
+      for (int b = 0; b < vectors; ++b) sums[r][b] = load(out + r * out_stride + d + b * kLanes);
+    }
+    for (Index j = 0; j < keys; ++j) {
+      Lanes value[vectors];
+      for (int b = 0; b < vectors; ++b) value[b] = load(v[j] + d + b * kLanes);
+      for (int r = 0; r < rows; ++r) {
+        const Lanes weight = Lanes::Constant(p[r * p_stride + j]);
+        for (int b = 0; b < vectors; ++b) {
+          sums[r][b] = Level::multiply_add(weight, value[b], sums[r][b]);
+        }
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      for (int b = 0; b < vectors; ++b) store(sums[r][b], out + r * out_stride + d + b * kLanes);
+    }
+  }
+
+  template <int rows>
+  static void weighted_sum_rows(const float* p, Index p_stride, const float* const* v, Index keys,
+                                Index width, float* out, Index out_stride) {
+    constexpr int kVectors = rows == 1 ? 8 : 3;
+    Index d = 0;
+    for (; d + kVectors * kLanes <= width; d += kVectors * kLanes) {
+      weighted_sum_tile<rows, kVectors>(p, p_stride, v, keys, d, out, out_stride);
+    }
+    for (; d + 2 * kLanes <= width; d += 2 * kLanes) {
+      weighted_sum_tile<rows, 2>(p, p_stride, v, keys, d, out, out_stride);
+    }
+    for (; d + kLanes <= width; d += kLanes) {
+      weighted_sum_tile<rows, 1>(p, p_stride, v, keys, d, out, out_stride);
+    }
+    for (; d < width; ++d) {
+      for (int r = 0; r < rows; ++r) {
+        float sum = out[r * out_stride + d];
+        for (Index j = 0; j < keys; ++j) {
+          sum = Level::multiply_add(p[r * p_stride + j], v[j][d], sum);
+        }
+        out[r * out_stride + d] = sum;
+      }
+    }
+  }
+
+  static void weighted_sum(const float* p, Index p_stride, Index rows, const float* const* v,
+                           Index keys, Index d, float* out, Index out_stride) {
+    with_rows(rows, [&](auto tile) {
+      weighted_sum_rows<tile>(p, p_stride, v, keys, d, out, out_stride);
+    });
+  }
+
+  // Elementwise functions.
+
+  template <class Function>
+  static void for_each(float* x, Index count, const Function& function) {
+    Index i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(function(load(x + i)), x + i);
+    if (i == count) return;
+    const Lanes last = function(load_last(x + i, count - i));
+    for (Index lane = 0; i + lane < count; ++lane) x[i + lane] = last[lane];
+  }
+
+  // One step of Horner's rule: p * x + c.
+  static Lanes horner(const Lanes& p, const Lanes& x, float c) {
+    return Level::multiply_add(p, x, Lanes::Constant(c));
+  }
+
+  // x = n log(2) + r; exp(r) by its minimax polynomial (Cephes), times 2^n in two steps so that the
+  // result becomes infinity or a subnormal number by itself.
+  static Lanes exp(const Lanes& argument) {
+    constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    const Lanes x = argument.min(89.0f).max(-104.0f);  // NaN stays
+    const Lanes shifted = x * 1.44269504088896341f + kWhole;
+    const Lanes n = shifted - kWhole;
+    Lanes r = Level::multiply_add(n, Lanes::Constant(-0.693359375f), x);
+    r = Level::multiply_add(n, Lanes::Constant(2.12194440e-4f), r);
+    Lanes p = Lanes::Constant(1.9875691500e-4f);
+    p = horner(p, r, 1.3981999507e-3f);
+    p = horner(p, r, 8.3334519073e-3f);
+    p = horner(p, r, 4.1665795894e-2f);
+    p = horner(p, r, 1.6666665459e-1f);
+    p = horner(p, r, 5.0000001201e-1f);
+    p = Level::multiply_add(p * r, r, r + 1.0f);
+    Lanes first, second;  // 2^n = first * second
+    for (Index lane = 0; lane < kLanes; ++lane) {
+      const auto whole =
+          std::bit_cast<std::int32_t>(shifted[lane]) - std::bit_cast<std::int32_t>(kWhole);
+      const std::int32_t half = whole >> 1;
+      first[lane] = std::bit_cast<float>((half + 127) << 23);
+      second[lane] = std::bit_cast<float>((whole - half + 127) << 23);
+    }
+    return p * first * second;
+  }
+  // exp of a score minus the largest score of its row.
+  static Lanes softmax_exp(const Lanes& x) { return Level::exp(x); }
+
+  static Lanes sigmoid(const Lanes& x) { return 1.0f / (1.0f + Level::exp(-x)); }
+
+  // A rational function of x^2 up to where erf rounds to +-1 in float32; the coefficients are
+  // XLA's. The bounds of the result make it exactly +-1 there, so that gelu of a large negative
+  // number is 0.
+  static Lanes error_function(const Lanes& argument) {
+    const Lanes x = argument.max(-3.832506856900711f).min(3.832506856900711f);
+    const Lanes x2 = x * x;
+    Lanes p = Lanes::Constant(0.00022905065861350646f);
+    p = horner(p, x2, 0.0034082910107109506f);
+    p = horner(p, x2, 0.050955695062380861f);
+    p = horner(p, x2, 0.18520832239976145f);
+    p = horner(p, x2, 1.128379143519084f);
+    Lanes q = Lanes::Constant(-1.1791602954361697e-7f);
+    q = horner(q, x2, 0.000023547966471313185f);
+    q = horner(q, x2, 0.0010179625278914885f);
+    q = horner(q, x2, 0.014070470171167667f);
+    q = horner(q, x2, 0.11098505178285362f);
+    q = horner(q, x2, 0.49746925110067538f);
+    q = horner(q, x2, 1.0f);
+    return (x * p / q).max(-1.0f).min(1.0f);
+  }
+
+  static Lanes gelu(const Lanes& v) {
+    return 0.5f * v * (1.0f + error_function(v * 0.70710678118654752f));
+  }
+
+  // 1 + 0.044715 v^2.
+  static Lanes gelu_tanh_factor(const Lanes& v) {
+    return horner(v * v, Lanes::Constant(0.044715f), 1.0f);
+  }
+  // 0.5 (1 + tanh(u)) = sigmoid(2 u), without cancellation for negative u.
+  static Lanes gelu_tanh(const Lanes& v) {
+    return v * sigmoid(1.5957691216057308f * v * Level::gelu_tanh_factor(v));
+  }
+
+  static Lanes quick_gelu(const Lanes& v) { return v * sigmoid(1.702f * v); }
+  static Lanes relu(const Lanes& v) { return (v < 0.0f).select(Lanes::Zero(), v); }
+  static Lanes silu(const Lanes& v) { return v * sigmoid(v); }
+
+  template <Lanes (*function)(const Lanes&)>
+  static void apply(float* x, Index count) {
+    for_each(x, count, [](const Lanes& v) { return function(v); });
+  }
+
+  // Rows.
+
+  // Combines `value` with the vectors of a row, one after the other; `fill` pads the last one.
+  template <class Vector, class Combine>
+  static Vector fold(const float* x, Index count, float fill, Vector value,
+                     const Combine& combine) {
+    constexpr Index kSize = Vector::SizeAtCompileTime;
+    Index i = 0;
+    for (; i + kSize <= count; i += kSize) value = combine(value, load<Vector>(x + i));
+    if (i < count) value = combine(value, load_last<Vector>(x + i, count - i, fill));
+    return value;
+  }
+
+  static void softmax(float* x, Index count) {
+    const float max = fold<Lanes>(x, count, x[0], Lanes::Constant(x[0]),
+                                  [](const Lanes& a, const Lanes& b) -> Lanes { return a.max(b); })
+                          .maxCoeff();
+    for_each(x, count, [max](const Lanes& value) { return Level::softmax_exp(value - max); });
+    const float sum =
+        fold<Lanes>(x, count, 0.0f, Lanes::Zero(), [](const Lanes& a, const Lanes& b) -> Lanes {
+          return a + b;
+        }).sum();
+    for_each(x, count, [sum](const Lanes& value) -> Lanes { return value / sum; });
+  }
+
+  // The sum of term(x[i]); `fill` pads the last vector and must have the term 0.
+  template <class Term>
+  static float sum_of(const float* x, Index count, float fill, const Term& term) {
+    const WideLanes sums = fold<WideLanes>(
+        x, count, fill, WideLanes::Zero(),
+        [&](const WideLanes& sum, const WideLanes& v) -> WideLanes { return sum + term(v); });
+    // In this order on every level, whatever the size of its registers.
+    return ((sums.template segment<4>(0) + sums.template segment<4>(4)) +
+            (sums.template segment<4>(8) + sums.template segment<4>(12)))
+        .eval()
+        .sum();
+  }
+
+  static void layer_norm(const float* x, Index count, const float* weight, const float* bias,
+                         float eps, float* y) {
+    const auto n = static_cast<float>(count);
+    const float mean = sum_of(x, count, 0.0f, [](const WideLanes& v) { return v; }) / n;
+    const float variance =
+        sum_of(x, count, mean,
+               [mean](const WideLanes& v) -> WideLanes { return (v - mean).square(); }) /
+        n;
+    const float scale = 1.0f / std::sqrt(variance + eps);
+    for (Index i = 0; i < count; ++i) y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+  }
+
+  static void rms_norm(const float* x, Index count, const float* weight, float eps, float* y) {
+    const float mean =
+        sum_of(x, count, 0.0f, [](const WideLanes& v) -> WideLanes { return v.square(); }) /
+        static_cast<float>(count);
+    const float scale = 1.0f / std::sqrt(mean + eps);
+    for (Index i = 0; i < count; ++i) y[i] = x[i] * scale * weight[i];
+  }
+
+  static constexpr KernelTable table(const char* name) {
+    return {
+        .name = name,
+        .lanes = kLanes,
+        .dots = dots<float>,
+        .dots_bf16 = dots<std::uint16_t>,
+        .widen_bf16 = widen_bf16,
+        .weighted_sum = weighted_sum,
+        .softmax = softmax,
+        .layer_norm = layer_norm,
+        .rms_norm = rms_norm,
+        .gelu = apply<gelu>,
+        .gelu_tanh = apply<gelu_tanh>,
+        .quick_gelu = apply<quick_gelu>,
+        .relu = apply<relu>,
+        .silu = apply<silu>,
+    };
+  }
+};
+
+}  // namespace instructblip
