@@ -200,7 +200,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::from_tensors(std::map<std::string,
   contents->where = "tensors in memory";
   contents->in_memory = std::make_shared<const std::map<std::string, Tensor>>(std::move(tensors));
   for (const auto& [name, tensor] : *contents->in_memory) {
-    const auto bytes = static_cast<std::size_t>(tensor.size()) * size_of(tensor.dtype());
+    const auto bytes = to_size(tensor.size()) * size_of(tensor.dtype());
     contents->add(name,
                   {std::string(safetensors_name_of(tensor.dtype())), tensor.shape(), bytes, {}});
   }

@@ -74,7 +74,7 @@ const Json& member(const Json& object, const char* key, const std::string& where
 std::size_t expected_bytes(const SafetensorsEntry& entry, std::size_t element,
                            const std::string& where) {
   try {
-    const auto count = static_cast<std::size_t>(element_count(entry.shape));
+    const auto count = to_size(element_count(entry.shape));
     return count * element;  // element_count leaves room for 8-byte elements
   } catch (const InputError& error) {
     throw CheckpointError(where + ": " + error.what());
@@ -271,8 +271,7 @@ std::string make_header(const NamedTensors& tensors, const std::vector<std::size
       throw InputError("save_safetensors: the tensor name \"" + name + "\" is " +
                        (name == "__metadata__" ? "reserved" : "given twice"));
     }
-    const std::size_t end =
-        offset + static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype);
+    const std::size_t end = offset + to_size(element_count(view.shape)) * size_of(view.dtype);
     header[name] = {{"dtype", safetensors_name_of(view.dtype)},
                     {"shape", view.shape},
                     {"data_offsets", {offset, end}}};
@@ -288,7 +287,7 @@ std::string make_header(const NamedTensors& tensors, const std::vector<std::size
 }
 
 void write_elements(std::ofstream& stream, const TensorView& view) {
-  const auto bytes = static_cast<std::size_t>(element_count(view.shape)) * size_of(view.dtype);
+  const auto bytes = to_size(element_count(view.shape)) * size_of(view.dtype);
   if (bytes == 0) return;
   if (view.is_contiguous()) {
     stream.write(static_cast<const char*>(view.data), static_cast<std::streamsize>(bytes));

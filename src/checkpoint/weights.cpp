@@ -70,7 +70,7 @@ struct Weights::Context {
     constexpr std::size_t kAlways = std::size_t{1} << 24, kTimes = 64;
     std::size_t elements = std::numeric_limits<std::size_t>::max();
     try {
-      elements = static_cast<std::size_t>(element_count(expected));
+      elements = to_size(element_count(expected));
     } catch (const InputError&) {
     }
     const std::lock_guard lock(mutex);
@@ -232,7 +232,7 @@ bool same_elements(const TensorView& a, const TensorView& b) {
   if (a.shape != b.shape || a.data == nullptr || b.data == nullptr) return false;
   if (a.data == b.data && a.dtype == b.dtype && a.strides == b.strides) return true;
   if (a.dtype == b.dtype && a.is_contiguous() && b.is_contiguous()) {
-    const auto bytes = static_cast<std::size_t>(a.size()) * size_of(a.dtype);
+    const auto bytes = to_size(a.size()) * size_of(a.dtype);
     return bytes == 0 || std::memcmp(a.data, b.data, bytes) == 0;
   }
   const Tensor left = Tensor::copy_of(a).to(DType::Float32);

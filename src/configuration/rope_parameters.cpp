@@ -11,7 +11,7 @@ void check_factors(const std::string& place, const char* key, const std::vector<
   if (factors.empty()) {
     throw ConfigError(place + ": \"" + key + "\" is missing; rope_type \"longrope\" needs it");
   }
-  if (static_cast<Index>(factors.size()) != head_dim / 2) {
+  if (std::ssize(factors) != head_dim / 2) {
     throw ConfigError(place + ": \"" + key + "\" must have " + std::to_string(head_dim / 2) +
                       " numbers (head_dim / 2), found " + std::to_string(factors.size()));
   }

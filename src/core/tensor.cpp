@@ -60,7 +60,7 @@ void store(void* data, DType dtype, Index i, double value) {
 char* copy_strided(const TensorView& view, std::size_t d, const char* source, char* target) {
   const auto bytes = static_cast<Index>(size_of(view.dtype));
   if (d == view.shape.size()) {
-    std::memcpy(target, source, static_cast<std::size_t>(bytes));
+    std::memcpy(target, source, to_size(bytes));
     return target + bytes;
   }
   for (Index i = 0; i < view.shape[d]; ++i) {
@@ -177,12 +177,12 @@ void Tensor::Free::operator()(void* pointer) const { ::operator delete(pointer, 
 Tensor::Tensor() : shape_{0} {}
 
 Tensor::Tensor(DType dtype, Shape shape) : Tensor(uninitialized(dtype, std::move(shape))) {
-  if (size_ > 0) std::memset(data_.get(), 0, static_cast<std::size_t>(size_) * size_of(dtype_));
+  if (size_ > 0) std::memset(data_.get(), 0, to_size(size_) * size_of(dtype_));
 }
 
 Tensor::Tensor(const Tensor& other) : Tensor(uninitialized(other.dtype_, other.shape_)) {
   if (size_ > 0) {
-    std::memcpy(data_.get(), other.data_.get(), static_cast<std::size_t>(size_) * size_of(dtype_));
+    std::memcpy(data_.get(), other.data_.get(), to_size(size_) * size_of(dtype_));
   }
 }
 
@@ -208,8 +208,7 @@ Tensor Tensor::uninitialized(DType dtype, Shape shape) {
   tensor.size_ = element_count(shape);
   tensor.shape_ = std::move(shape);
   if (tensor.size_ > 0) {
-    tensor.data_.reset(
-        ::operator new(static_cast<std::size_t>(tensor.size_) * size_of(dtype), kAlignment));
+    tensor.data_.reset(::operator new(to_size(tensor.size_) * size_of(dtype), kAlignment));
   }
   return tensor;
 }
@@ -221,8 +220,7 @@ Tensor Tensor::copy_of(const TensorView& view) {
     throw InputError("a view of shape " + to_string(view.shape) + " was copied that has no data");
   }
   if (view.is_contiguous()) {
-    std::memcpy(tensor.raw(), view.data,
-                static_cast<std::size_t>(tensor.size_) * size_of(view.dtype));
+    std::memcpy(tensor.raw(), view.data, to_size(tensor.size_) * size_of(view.dtype));
   } else {
     copy_strided(view, 0, static_cast<const char*>(view.data), static_cast<char*>(tensor.raw()));
   }
@@ -235,7 +233,7 @@ Index Tensor::dim(Index i) const {
     throw InputError("dimension " + std::to_string(i) + " asked of a tensor of shape " +
                      to_string(shape_));
   }
-  return shape_[static_cast<std::size_t>(wanted)];
+  return shape_[to_size(wanted)];
 }
 
 Tensor Tensor::reshaped(Shape shape) const {
@@ -296,7 +294,7 @@ void Tensor::check_count(std::size_t found) const {
 }
 
 Index Tensor::offset_of(std::initializer_list<Index> index) const {
-  bool inside = static_cast<Index>(index.size()) == rank();
+  bool inside = std::ssize(index) == rank();
   Index offset = 0;
   std::size_t d = 0;
   for (Index i : index) {
@@ -320,8 +318,7 @@ Matrix::Matrix(Index rows, Index cols, DType dtype) {
   const Index stride = (cols + per_line - 1) / per_line * per_line;
   view_ = {nullptr, dtype, rows, cols, stride};
   if (rows == 0 || stride == 0) return;
-  bytes_ =
-      Arena::round_up(static_cast<std::size_t>(element_count({rows, stride})) * size_of(dtype));
+  bytes_ = Arena::round_up(to_size(element_count({rows, stride})) * size_of(dtype));
   view_.data = arena.allocate(bytes_);
 }
 
@@ -360,11 +357,9 @@ Matrix Matrix::copy_of(MatrixView view) {
   Matrix matrix(view.rows, view.cols, view.dtype);
   const std::size_t element = size_of(view.dtype);
   for (Index r = 0; r < view.rows && view.cols > 0; ++r) {
-    std::memcpy(
-        static_cast<char*>(matrix.view_.data) +
-            static_cast<std::size_t>(r * matrix.view_.stride) * element,
-        static_cast<const char*>(view.data) + static_cast<std::size_t>(r * view.stride) * element,
-        static_cast<std::size_t>(view.cols) * element);
+    std::memcpy(static_cast<char*>(matrix.view_.data) + to_size(r * matrix.view_.stride) * element,
+                static_cast<const char*>(view.data) + to_size(r * view.stride) * element,
+                to_size(view.cols) * element);
   }
   return matrix;
 }
@@ -391,7 +386,7 @@ Tensor Matrix::to_tensor(Shape shape) const {
   if (tensor.empty()) return tensor;
   auto* out = tensor.data<float>();
   for (Index r = 0; r < rows(); ++r) {
-    std::memcpy(out + r * cols(), row(r), static_cast<std::size_t>(cols()) * sizeof(float));
+    std::memcpy(out + r * cols(), row(r), to_size(cols()) * sizeof(float));
   }
   return tensor;
 }

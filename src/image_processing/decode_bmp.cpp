@@ -122,9 +122,9 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
   std::vector<std::uint8_t> indices;
   Reader reader(file, kFormatName);
   reader.seek(header.pixels_at);
-  const auto size = [&] { return static_cast<Index>(indices.size()); };
+  const auto size = [&] { return std::ssize(indices); };
   const auto append = [&](Index count, std::uint8_t value) {
-    indices.insert(indices.end(), static_cast<std::size_t>(std::min(count, total - size())), value);
+    indices.insert(indices.end(), to_size(std::min(count, total - size())), value);
   };
   Index x = 0;
   while (size() < total) {
@@ -146,10 +146,9 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
       x = size() % header.width;
     } else {
       const Index literal = std::min<Index>(value, total - size());
-      const Bytes bytes =
-          reader.take(static_cast<std::size_t>(nibbles ? (literal + 1) / 2 : literal));
+      const Bytes bytes = reader.take(to_size(nibbles ? (literal + 1) / 2 : literal));
       for (Index i = 0; i < literal; ++i) {
-        const std::uint8_t byte = bytes[static_cast<std::size_t>(nibbles ? i / 2 : i)];
+        const std::uint8_t byte = at(bytes, nibbles ? i / 2 : i);
         append(1, !nibbles ? byte : i % 2 == 0 ? byte >> 4 : byte & 15);
       }
       x += value;
@@ -206,8 +205,7 @@ Decoded decode_bmp(Bytes file, Index max_pixels) {
   Reader reader(runs ? Bytes(indices) : file, kFormatName);
   reader.seek(runs ? 0 : header.pixels_at);
   // The padding of the last row may be missing.
-  const Bytes data =
-      reader.take(static_cast<std::size_t>(stride * (header.height - 1) + row_bytes));
+  const Bytes data = reader.take(to_size(stride * (header.height - 1) + row_bytes));
   Decoded decoded{.image = Image(header.width, header.height)};
   for (Index y = 0; y < header.height; ++y) {
     const Index line = header.top_down ? y : header.height - 1 - y;

@@ -76,8 +76,8 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
   std::vector<Entry> table(kTableSize);
   const int clear = 1 << literal_bits, end = clear + 1;
   for (int i = 0; i < clear; ++i) {
-    table[static_cast<std::size_t>(i)].last = static_cast<std::uint8_t>(i);
-    table[static_cast<std::size_t>(i)].first = static_cast<std::uint8_t>(i);
+    at(table, i).last = static_cast<std::uint8_t>(i);
+    at(table, i).first = static_cast<std::uint8_t>(i);
   }
   // Each code that is read adds an entry, and a code is at least two bits long.
   if (count / kTableSize > data.size() * 4) fail_truncated(kFormatName);
@@ -95,23 +95,21 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
     if (code > next || (code == next && previous < 0) || (code > end && previous < 0)) {
       fail(kFormatName, "its compressed data is damaged");
     }
-    const Entry before = previous < 0 ? Entry{} : table[static_cast<std::size_t>(previous)];
+    const Entry before = previous < 0 ? Entry{} : at(table, previous);
     if (previous >= 0 && next < kTableSize) {
-      const std::uint8_t first =
-          code == next ? before.first : table[static_cast<std::size_t>(code)].first;
-      table[static_cast<std::size_t>(next)] = {static_cast<std::int16_t>(previous), first,
-                                               before.first,
-                                               static_cast<std::uint16_t>(before.length + 1)};
+      const std::uint8_t first = code == next ? before.first : at(table, code).first;
+      at(table, next) = {static_cast<std::int16_t>(previous), first, before.first,
+                         static_cast<std::uint16_t>(before.length + 1)};
       ++next;
       if (next == 1 << size && size < kLongestCode) ++size;
     } else if (code >= next) {
       fail(kFormatName, "its compressed data is damaged");
     }
     previous = code;
-    const std::size_t begin = out.size(), length = table[static_cast<std::size_t>(code)].length;
+    const std::size_t begin = out.size(), length = at(table, code).length;
     out.resize(begin + length);
-    for (std::size_t i = length; i-- > 0; code = table[static_cast<std::size_t>(code)].prefix) {
-      out[begin + i] = table[static_cast<std::size_t>(code)].last;
+    for (std::size_t i = length; i-- > 0; code = at(table, code).prefix) {
+      out[begin + i] = at(table, code).last;
     }
   }
   return out;
@@ -120,7 +118,7 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
 /// The rows of an interlaced frame in the order of the file.
 std::vector<Index> row_order(Index height, bool interlaced) {
   std::vector<Index> rows;
-  rows.reserve(static_cast<std::size_t>(height));
+  rows.reserve(to_size(height));
   constexpr Index kPasses[][2] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}};
   constexpr Index kPlain[][2] = {{0, 1}};
   const auto order =

@@ -57,12 +57,12 @@ boolean end_of_data(j_decompress_ptr decoder) {
 
 void skip_input(j_decompress_ptr decoder, long count) {
   if (count <= 0) return;
-  if (static_cast<std::size_t>(count) > decoder->src->bytes_in_buffer) {
+  if (to_size(count) > decoder->src->bytes_in_buffer) {
     end_of_data(decoder);
     return;
   }
   decoder->src->next_input_byte += count;
-  decoder->src->bytes_in_buffer -= static_cast<std::size_t>(count);
+  decoder->src->bytes_in_buffer -= to_size(count);
 }
 
 void nothing(j_decompress_ptr) {}

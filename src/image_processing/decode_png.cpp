@@ -138,7 +138,7 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
     const std::ptrdiff_t size =
         inflate({reinterpret_cast<const std::uint8_t*>(rest.data()), rest.size()}, text);
     if (size < 0) return;
-    rest = {reinterpret_cast<const char*>(text.data()), static_cast<std::size_t>(size)};
+    rest = {reinterpret_cast<const char*>(text.data()), to_size(size)};
   }
   if (is_xmp)
     chunks.xmp = xmp_orientation(rest);
@@ -292,10 +292,10 @@ Decoded decode_png(Bytes file, Index max_pixels) {
     if (columns(pass) > 0) expected += (header.row_bytes(columns(pass)) + 1) * lines(pass);
   }
   // Deflate packs at most 1032 to 1, so a stream that is too short is known before memory is taken.
-  if (expected / 1032 > static_cast<Index>(chunks.stream.size())) fail_truncated(kFormatName);
+  if (expected / 1032 > std::ssize(chunks.stream)) fail_truncated(kFormatName);
 
   constexpr Index kSpare = 4096;  // some writers append a few bytes; they are ignored
-  std::vector<std::uint8_t> raw(static_cast<std::size_t>(expected + kSpare));
+  std::vector<std::uint8_t> raw(to_size(expected + kSpare));
   const std::ptrdiff_t size = inflate(chunks.stream, raw);
   if (size < 0) fail(kFormatName, "its compressed data is damaged");
   if (size < expected) fail_truncated(kFormatName);
@@ -306,7 +306,7 @@ Decoded decode_png(Bytes file, Index max_pixels) {
   for (const Pass& pass : passes) {
     const Index count = columns(pass), row_bytes = header.row_bytes(count);
     if (count <= 0) continue;
-    const std::vector<std::uint8_t> zeros(static_cast<std::size_t>(row_bytes));
+    const std::vector<std::uint8_t> zeros(to_size(row_bytes));
     const std::uint8_t* above = zeros.data();
     for (Index y = pass.y0; y < header.height; y += pass.dy, row += row_bytes + 1) {
       unfilter(row[0], row + 1, above, row_bytes, step);

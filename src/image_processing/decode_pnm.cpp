@@ -97,7 +97,7 @@ void read_plain(Reader& reader, bool gray, const Scale& scale, Image& image) {
 void read_bits(Reader& reader, bool plain, Image& image) {
   const Index width = image.width(), row_bytes = (width + 7) / 8;
   for (Index y = 0; y < image.height(); ++y) {
-    const Bytes row = plain ? Bytes() : reader.take(static_cast<std::size_t>(row_bytes));
+    const Bytes row = plain ? Bytes() : reader.take(to_size(row_bytes));
     for (Index x = 0; x < width; ++x) {
       std::uint8_t bit = 0;
       if (plain) {
@@ -106,7 +106,7 @@ void read_bits(Reader& reader, bool plain, Image& image) {
           fail(kFormatName, "expected 0 or 1, found byte " + std::to_string(c));
         bit = c - '0';
       } else {
-        bit = row[static_cast<std::size_t>(x / 8)] >> (7 - x % 8) & 1;
+        bit = at(row, x / 8) >> (7 - x % 8) & 1;
       }
       put_gray(image.row(y) + 3 * x, bit ? 0 : 255);
     }

@@ -91,7 +91,7 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
     throw ImageError("cannot open the image " + path.string() + ": it is " + std::to_string(size) +
                      " bytes long, which is no image that this library decodes (2 GiB at most)");
   }
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size));
+  std::vector<std::uint8_t> bytes(to_size(size));
   stream.seekg(0);
   if (size > 0 && !stream.read(reinterpret_cast<char*>(bytes.data()), size)) {
     throw ImageError("cannot read the image " + path.string());
@@ -115,7 +115,7 @@ Image::Image(Index width, Index height, PixelFormat format)
     throw InputError("Image: width and height must be at least 1, found " + std::to_string(width) +
                      " x " + std::to_string(height));
   }
-  pixels_.resize(static_cast<std::size_t>(element_count({height, width, channels()})));
+  pixels_.resize(to_size(element_count({height, width, channels()})));
 }
 
 Image Image::open(const std::filesystem::path& path, const ImageOptions& options) {

@@ -110,7 +110,7 @@ double channel_value(const std::vector<double>& values, std::size_t channel) {
 }
 
 std::vector<Levels> levels_of(const Options& options, Index channels) {
-  std::vector<Levels> levels(static_cast<std::size_t>(channels));
+  std::vector<Levels> levels(to_size(channels));
   for (std::size_t c = 0; c < levels.size(); ++c) {
     for (std::size_t i = 0; i < 256; ++i) {
       auto value = static_cast<float>(i);
@@ -148,7 +148,7 @@ void check(const Options& options) {
 }
 
 void check_channels(const std::string& name, const std::vector<double>& values, Index channels) {
-  const auto found = static_cast<Index>(values.size());
+  const auto found = std::ssize(values);
   require(found == 1 || found == channels,
           name + " has " + std::to_string(found) + " values, but the images have " +
               std::to_string(channels) + " channels; expected as many, or one");
@@ -210,9 +210,9 @@ void write_planes(const std::vector<Image>& images, const Extent& extent, Tensor
                   Convert convert) {
   const Index channels = images[0].channels(), plane = extent.height * extent.width;
   T* base = out.data<T>();
-  parallel_for(static_cast<Index>(images.size()) * channels, 1, [&](Index begin, Index end) {
+  parallel_for(std::ssize(images) * channels, 1, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      const Image& image = images[static_cast<std::size_t>(i / channels)];
+      const Image& image = at(images, i / channels);
       const Index channel = i % channels;
       for (Index y = 0; y < image.height(); ++y) {
         const std::uint8_t* in = image.row(y) + channel;
@@ -256,7 +256,7 @@ Tensor BlipImageProcessor::preprocess(std::span<const Image> images,
   const Extent extent =
       options.do_pad ? padded_extent(ready, options.pad_size) : extent_of(ready[0]);
   const Index channels = ready[0].channels();
-  const Shape shape{static_cast<Index>(ready.size()), channels, extent.height, extent.width};
+  const Shape shape{std::ssize(ready), channels, extent.height, extent.width};
   if (!options.do_rescale && !options.do_normalize) {
     Tensor result(DType::UInt8, shape);
     write_planes<std::uint8_t>(ready, extent, result,
@@ -270,7 +270,7 @@ Tensor BlipImageProcessor::preprocess(std::span<const Image> images,
   const std::vector<Levels> levels = levels_of(options, channels);
   Tensor result(DType::Float32, shape);
   write_planes<float>(ready, extent, result, [&](Index channel, std::uint8_t value) {
-    return levels[static_cast<std::size_t>(channel)][value];
+    return at(levels, channel)[value];
   });
   return result;
 }

@@ -81,8 +81,8 @@ Coefficients coefficients(Index in_size, Index out_size, const Filter& filter) {
   Coefficients result;
   // More than the whole input never counts.
   result.width = std::min(static_cast<Index>(std::ceil(support)) * 2 + 1, in_size);
-  result.weights.resize(static_cast<std::size_t>(out_size * result.width));
-  std::vector<double> exact(static_cast<std::size_t>(result.width));
+  result.weights.resize(to_size(out_size * result.width));
+  std::vector<double> exact(to_size(result.width));
   for (Index output = 0; output < out_size; ++output) {
     const double center = (static_cast<double>(output) + 0.5) * scale;
     const double inverse = 1.0 / filter_scale;
@@ -92,12 +92,12 @@ Coefficients coefficients(Index in_size, Index out_size, const Filter& filter) {
     for (Index i = 0; i < count; ++i) {
       const double weight =
           filter.weight((static_cast<double>(i + first) - center + 0.5) * inverse);
-      exact[static_cast<std::size_t>(i)] = weight;
+      at(exact, i) = weight;
       sum += weight;
     }
     std::int32_t* weights = result.weights.data() + output * result.width;
     for (Index i = 0; i < count; ++i) {
-      double weight = exact[static_cast<std::size_t>(i)];
+      double weight = at(exact, i);
       if (sum != 0.0) weight /= sum;
       weight *= 1 << kPrecisionBits;
       weights[i] = static_cast<std::int32_t>(weight < 0 ? -0.5 + weight : 0.5 + weight);
@@ -118,10 +118,10 @@ template <Index channels>
 void resize_row(const std::uint8_t* in, std::uint8_t* out, Index out_width, const Coefficients& k) {
   for (Index x = 0; x < out_width; ++x, out += channels) {
     const std::int32_t* weights = k.of(x);
-    const std::uint8_t* pixel = in + k.first[static_cast<std::size_t>(x)] * channels;
+    const std::uint8_t* pixel = in + at(k.first, x) * channels;
     std::int32_t sums[channels];
     std::fill_n(sums, channels, kHalf);
-    for (Index i = 0; i < k.count[static_cast<std::size_t>(x)]; ++i, pixel += channels) {
+    for (Index i = 0; i < at(k.count, x); ++i, pixel += channels) {
       for (Index c = 0; c < channels; ++c) sums[c] += pixel[c] * weights[i];
     }
     for (Index c = 0; c < channels; ++c) out[c] = clip(sums[c]);
@@ -151,17 +151,17 @@ Image resize_vertically(const Image& image, Index height, const Filter& filter) 
   Image result(image.width(), height, image.format());
   const Index row_bytes = image.width() * image.channels();
   parallel_for(height, kRowsPerThread, [&](Index begin, Index end) {
-    std::vector<std::int32_t> sums(static_cast<std::size_t>(row_bytes));
+    std::vector<std::int32_t> sums(to_size(row_bytes));
     for (Index y = begin; y < end; ++y) {
-      const Index first = k.first[static_cast<std::size_t>(y)];
+      const Index first = at(k.first, y);
       std::fill(sums.begin(), sums.end(), kHalf);
-      for (Index i = 0; i < k.count[static_cast<std::size_t>(y)]; ++i) {
+      for (Index i = 0; i < at(k.count, y); ++i) {
         const std::uint8_t* in = image.row(first + i);
         const std::int32_t weight = k.of(y)[i];
-        for (Index x = 0; x < row_bytes; ++x) sums[static_cast<std::size_t>(x)] += in[x] * weight;
+        for (Index x = 0; x < row_bytes; ++x) at(sums, x) += in[x] * weight;
       }
       std::uint8_t* out = result.row(y);
-      for (Index x = 0; x < row_bytes; ++x) out[x] = clip(sums[static_cast<std::size_t>(x)]);
+      for (Index x = 0; x < row_bytes; ++x) out[x] = clip(at(sums, x));
     }
   });
   return result;
@@ -187,8 +187,8 @@ Image resize_nearest(const Image& image, Index width, Index height) {
   Image result(width, height, image.format());
   parallel_for(height, kRowsPerThread, [&](Index begin, Index end) {
     for (Index y = begin; y < end; ++y) {
-      if (lines[static_cast<std::size_t>(y)] < 0) continue;
-      const std::uint8_t* in = image.row(lines[static_cast<std::size_t>(y)]);
+      if (at(lines, y) < 0) continue;
+      const std::uint8_t* in = image.row(at(lines, y));
       std::uint8_t* out = result.row(y);
       for (const Index column : columns) {
         if (column >= 0) std::copy_n(in + column * channels, channels, out);

@@ -69,7 +69,7 @@ std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
 std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {
   std::vector<std::string> repeated;
   for (const std::string& text : texts) {
-    repeated.insert(repeated.end(), static_cast<std::size_t>(times), text);
+    repeated.insert(repeated.end(), to_size(times), text);
   }
   return repeated;
 }

@@ -165,8 +165,8 @@ class Strip : public Decoder {
  public:
   explicit Strip(const JsonSection& section)
       : content_(section.string("content")),
-        start_(static_cast<std::size_t>(section.at("start").id())),
-        stop_(static_cast<std::size_t>(section.at("stop").id())) {
+        start_(to_size(section.at("start").id())),
+        stop_(to_size(section.at("stop").id())) {
     if (unicode::length(content_) != 1) section.at("content").fail("expected one character");
   }
   Tokens decode(Tokens tokens) const override {

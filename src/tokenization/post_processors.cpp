@@ -49,7 +49,7 @@ void PostProcessor::read_template(const JsonSection& section) {
 std::vector<std::int64_t> PostProcessor::process(std::vector<std::int64_t> ids) const {
   for (const Template& step : steps_) {
     std::vector<std::int64_t> processed;
-    processed.reserve(ids.size() + static_cast<std::size_t>(added_));
+    processed.reserve(ids.size() + to_size(added_));
     for (const auto& item : step) {
       const std::vector<std::int64_t>& values = item ? *item : ids;
       processed.insert(processed.end(), values.begin(), values.end());

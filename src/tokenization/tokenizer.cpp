@@ -66,20 +66,19 @@ Strategy strategy_of(const Tokenizer& tokenizer, const EncodeOptions& options) {
 }
 
 void truncate(std::vector<std::int64_t>& ids, Index most, Side side) {
-  const auto size = static_cast<Index>(ids.size());
+  const auto size = std::ssize(ids);
   if (size <= most) return;
   if (side == Side::Left) {
     ids.erase(ids.begin(), ids.begin() + (size - most));
   } else {
-    ids.resize(static_cast<std::size_t>(most));
+    ids.resize(to_size(most));
   }
 }
 
 void pad(std::vector<std::int64_t>& row, Index length, std::int64_t value, Side side) {
-  const auto missing = length - static_cast<Index>(row.size());
+  const auto missing = length - std::ssize(row);
   if (missing <= 0) return;
-  row.insert(side == Side::Left ? row.begin() : row.end(), static_cast<std::size_t>(missing),
-             value);
+  row.insert(side == Side::Left ? row.begin() : row.end(), to_size(missing), value);
 }
 
 Index padded_length(const std::vector<std::vector<std::int64_t>>& rows, const Strategy& strategy,
@@ -138,8 +137,8 @@ std::vector<std::vector<std::int64_t>> rows_of(const TensorView& tensor) {
 
 Tensor to_tensor(const std::vector<std::vector<std::int64_t>>& rows) {
   const std::size_t columns = rows.empty() ? 0 : rows[0].size();
-  Tensor tensor = Tensor::uninitialized(
-      DType::Int64, {static_cast<Index>(rows.size()), static_cast<Index>(columns)});
+  Tensor tensor =
+      Tensor::uninitialized(DType::Int64, {std::ssize(rows), static_cast<Index>(columns)});
   std::int64_t* out = tensor.data<std::int64_t>();
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (rows[r].size() != columns) {

@@ -25,7 +25,7 @@ class Unigram : public Model {
  public:
   Unigram(ModelDescription description, const std::string& where) : Model(std::move(description)) {
     const ScoredTokens& pieces = description_.pieces;
-    if (description_.unk_id && static_cast<std::size_t>(*description_.unk_id) >= pieces.size()) {
+    if (description_.unk_id && to_size(*description_.unk_id) >= pieces.size()) {
       throw TokenizerError(where + ": unk_id is " + std::to_string(*description_.unk_id) +
                            ", but the vocabulary has " + std::to_string(pieces.size()) + " tokens");
     }
@@ -89,7 +89,7 @@ class Unigram : public Model {
           node = {id, score + so_far, begin};
       };
       trie_.prefixes(piece.substr(begin), [&](std::size_t length, std::int64_t id) {
-        reach(length, id, description_.pieces[static_cast<std::size_t>(id)].second);
+        reach(length, id, at(description_.pieces, id).second);
         has_character = has_character || length == character;
       });
       if (!has_character) reach(character, unknown(), unknown_score_);

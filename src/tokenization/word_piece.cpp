@@ -12,7 +12,7 @@ class WordPiece : public Model {
   explicit WordPiece(ModelDescription description) : Model(std::move(description)) {}
 
   void tokenize(std::string_view piece, std::vector<std::int64_t>& ids) const override {
-    const auto most = static_cast<std::size_t>(description_.max_input_chars_per_word);
+    const auto most = to_size(description_.max_input_chars_per_word);
     if (piece.size() > most && unicode::length(piece) > most) {
       ids.push_back(unknown());
       return;

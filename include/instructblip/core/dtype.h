@@ -6,12 +6,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include "instructblip/core/export.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip {
-
-/// Sizes, counts and indices.
-using Index = std::ptrdiff_t;
 
 enum class DType { Float32, BFloat16, Float16, Int64, Int32, UInt8, Bool };
 

@@ -36,8 +36,8 @@ struct TensorView {
   INSTRUCTBLIP_EXPORT TensorView(const void* data, DType dtype, Shape shape);
 
   /// Size of one dimension, which must exist; negative counts from the end.
-  Index dim(Index i) const { return shape[static_cast<std::size_t>(i < 0 ? i + rank() : i)]; }
-  Index rank() const { return static_cast<Index>(shape.size()); }
+  Index dim(Index i) const { return at(shape, i < 0 ? i + rank() : i); }
+  Index rank() const { return std::ssize(shape); }
   /// Whether it was given: a default-constructed view was not. A tensor without elements has no
   /// data, but a shape.
   bool has_value() const { return data != nullptr || rank() > 0; }
@@ -83,7 +83,7 @@ class INSTRUCTBLIP_EXPORT Tensor {
 
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
-  Index rank() const { return static_cast<Index>(shape_.size()); }
+  Index rank() const { return std::ssize(shape_); }
   /// Size of one dimension; negative counts from the end. Throws InputError if there is none.
   Index dim(Index i) const;
   /// Number of elements.
@@ -97,11 +97,11 @@ class INSTRUCTBLIP_EXPORT Tensor {
   const T* data() const;
   template <class T>
   std::span<T> span() {
-    return {data<T>(), static_cast<std::size_t>(size_)};
+    return {data<T>(), to_size(size_)};
   }
   template <class T>
   std::span<const T> span() const {
-    return {data<T>(), static_cast<std::size_t>(size_)};
+    return {data<T>(), to_size(size_)};
   }
   /// One element; throws InputError on a wrong type, number of indices or range.
   template <class T>
