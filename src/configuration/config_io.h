@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,22 +23,33 @@ namespace instructblip::detail {
 /// Reads the fields of one configuration.
 class ConfigReader {
  public:
-  explicit ConfigReader(JsonReader<ConfigError> json) : json_(std::move(json)) {}
+  explicit ConfigReader(JsonValue json) : json_(std::move(json)) { json_.require_object(); }
 
-  /// Reads, checks, and keeps what no field asked for.
+  /// Reads, checks, and keeps the keys that no field has.
   void run(PretrainedConfig& config);
 
-  JsonReader<ConfigError>& json() { return json_; }
+  const JsonValue& json() const { return json_; }
+
+  /// The value under a key, null included; nothing if it is absent. Counts as read.
+  std::optional<JsonValue> find(const char* key);
+  /// Absent or null: nothing.
+  template <class T>
+  std::optional<T> get(const char* key) {
+    const auto found = find(key);
+    return found && !found->is_null() ? std::optional<T>(found->as<T>()) : std::nullopt;
+  }
+  /// Keys that were not read, with their values as JSON text.
+  std::map<std::string, std::string> unread() const;
 
   /// A field with a default: absent leaves it, null is an error.
   template <class T>
   void operator()(const char* key, T& value) {
-    if (json_.find(key) != nullptr) value = json_.require<T>(key);
+    if (const auto found = find(key)) value = found->as<T>();
   }
   /// A field that may be null.
   template <class T>
   void operator()(const char* key, std::optional<T>& value) {
-    if (json_.find(key) != nullptr) value = json_.get<T>(key);
+    if (find(key)) value = get<T>(key);
   }
   /// A field that a file only has where it is not `usual`.
   template <class T>
@@ -50,7 +63,8 @@ class ConfigReader {
   void part(const char* key, TextConfigHolder& config);
 
  private:
-  JsonReader<ConfigError> json_;
+  JsonValue json_;
+  std::set<std::string, std::less<>> read_;
 };
 
 /// Writes the fields of one configuration.
@@ -94,14 +108,20 @@ void text_fields(Config& config, Visitor& visit) {
 }
 
 /// A text configuration, of the kind that its model_type names.
-TextConfigHolder read_text_config(JsonReader<ConfigError> json);
+TextConfigHolder read_text_config(const JsonValue& json);
 
 /// The object for a class in the file at `path` (a folder's config.json, or a file): the section
 /// `section` if there is one, else a section whose model_type is `model_type`, else the whole.
 struct ConfigSource {
-  Json json;
+  Json file;
   std::string where;
   std::string section;
+
+  JsonValue json() const {
+    const JsonReader<ConfigError> whole(file, where);
+    if (section.empty()) return whole;
+    return whole.at(section);
+  }
 };
 ConfigSource open_config(const std::filesystem::path& path, std::string_view section,
                          std::string_view model_type);
@@ -110,7 +130,7 @@ template <class Config>
 Config config_from_pretrained(const std::filesystem::path& path, std::string_view section) {
   Config config;
   const ConfigSource source = open_config(path, section, config.model_type());
-  ConfigReader(JsonReader<ConfigError>(source.json, source.where, source.section)).run(config);
+  ConfigReader(source.json()).run(config);
   return config;
 }
 

@@ -60,16 +60,16 @@ void fields(Config& config, Visitor& visit) {
 }
 
 // Pixels of a side; a pair of equal numbers is the same.
-void read_side(JsonReader<ConfigError>& json, const char* key, Index& value) {
-  const Json* found = json.find(key);
-  if (found == nullptr) return;
-  if (!found->is_array()) {
-    value = json.require<Index>(key);
+void read_side(detail::ConfigReader& reader, const char* key, Index& value) {
+  const auto found = reader.find(key);
+  if (!found) return;
+  if (!found->is_list()) {
+    value = found->as<Index>();
     return;
   }
-  const auto sides = json.require<std::vector<Index>>(key);
+  const auto sides = found->as<std::vector<Index>>();
   if (sides.size() != 2 || sides[0] != sides[1]) {
-    json.fail(key, "must be a number or a pair of equal numbers, found " + found->dump());
+    found->expected("a whole number or a pair of equal numbers");
   }
   value = sides[0];
 }
@@ -90,8 +90,8 @@ InstructBlipVisionConfig InstructBlipVisionConfig::from_json(std::string_view js
 
 void InstructBlipVisionConfig::read(detail::ConfigReader& reader) {
   vision_fields(*this, reader);
-  read_side(reader.json(), "image_size", image_size);
-  read_side(reader.json(), "patch_size", patch_size);
+  read_side(reader, "image_size", image_size);
+  read_side(reader, "patch_size", patch_size);
 }
 
 void InstructBlipVisionConfig::write(detail::ConfigWriter& writer) const {
@@ -158,15 +158,15 @@ InstructBlipConfig InstructBlipConfig::from_vision_qformer_text_configs(
 }
 
 void InstructBlipConfig::read(detail::ConfigReader& reader) {
-  JsonReader<ConfigError>& json = reader.json();
+  const JsonValue& json = reader.json();
   const std::string type = json.get_or<std::string>("model_type", std::string(model_type()));
   if (type != model_type() && !json.has("vision_config") && !json.has("qformer_config")) {
-    json.fail("model_type", "is \"" + type + "\", and there is neither \"vision_config\" nor " +
-                                "\"qformer_config\": this is no InstructBLIP checkpoint");
+    json.fail("\"model_type\" is \"" + type + "\", and there is neither \"vision_config\" nor " +
+              "\"qformer_config\": this is not an InstructBLIP checkpoint");
   }
   fields(*this, reader);
   reader("image_token_id", image_token_index);
-  json.find("use_decoder_only_language_model");
+  reader.find("use_decoder_only_language_model");
   qformer_config.encoder_hidden_size = vision_config.hidden_size;
 }
 

@@ -46,31 +46,28 @@ void rope_fields(Rope& rope, Visitor& visit) {
 
 // rope_scaling of an older file wins over rope_parameters, and rope_theta inside either over the
 // one beside it.
-RopeParameters read_rope(JsonReader<ConfigError>& json, Index max_position_embeddings) {
+RopeParameters read_rope(detail::ConfigReader& config, Index max_position_embeddings) {
   RopeParameters rope;
-  rope.rope_theta = json.get_or<double>("rope_theta", rope.rope_theta);
-  const std::optional<double> partial = json.get<double>("partial_rotary_factor");
-  const Json* scaling = json.find("rope_scaling");
-  const Json* parameters = json.find("rope_parameters");
-  const bool is_older = scaling != nullptr && !scaling->empty();
+  rope.rope_theta = config.get<double>("rope_theta").value_or(rope.rope_theta);
+  const std::optional<double> partial = config.get<double>("partial_rotary_factor");
+  const auto scaling = config.find("rope_scaling"), parameters = config.find("rope_parameters");
+  const bool is_older = scaling && !scaling->json().empty();
   bool null_factor = false;
-  if (is_older || (parameters != nullptr && !parameters->is_null())) {
-    JsonReader<ConfigError> inner = json.child(is_older ? "rope_scaling" : "rope_parameters");
-    const std::string older_type = inner.get_or<std::string>("type", rope.rope_type);
-    if (inner.has("type")) rope.other["type"] = Json(older_type).dump();
-    rope.rope_type = inner.get_or<std::string>("rope_type", older_type);
-    rope.rope_theta = inner.get_or<double>("rope_theta", rope.rope_theta);
-    detail::ConfigReader reader(inner);
+  if (is_older || (parameters && !parameters->is_null())) {
+    detail::ConfigReader reader(is_older ? *scaling : *parameters);
+    const auto older_type = reader.get<std::string>("type");
+    if (older_type) rope.other["type"] = Json(*older_type).dump();
+    rope.rope_type =
+        reader.get<std::string>("rope_type").value_or(older_type.value_or(rope.rope_type));
+    rope.rope_theta = reader.get<double>("rope_theta").value_or(rope.rope_theta);
     rope_fields(rope, reader);
-    null_factor = !rope.factor && inner.find("factor") != nullptr;
-    for (const std::string& key : reader.json().unread()) {
-      rope.other[key] = reader.json().json().at(key).dump();
-    }
+    null_factor = !rope.factor && reader.find("factor");
+    rope.other.merge(reader.unread());
   }
   if (partial) rope.other.emplace("partial_rotary_factor", Json(*partial).dump());
   if (detail::has_original_length(rope.rope_type)) {
-    if (json.has("original_max_position_embeddings")) {
-      rope.original_max_position_embeddings = json.get<Index>("original_max_position_embeddings");
+    if (config.json().has("original_max_position_embeddings")) {
+      rope.original_max_position_embeddings = config.get<Index>("original_max_position_embeddings");
     } else if (!rope.original_max_position_embeddings) {
       rope.original_max_position_embeddings = max_position_embeddings;
     }
@@ -108,7 +105,7 @@ std::unique_ptr<TextConfig> LlamaConfig::clone() const {
 
 void LlamaConfig::read(detail::ConfigReader& reader) {
   fields(*this, reader);
-  rope_parameters = read_rope(reader.json(), max_position_embeddings);
+  rope_parameters = read_rope(reader, max_position_embeddings);
 }
 
 void LlamaConfig::write(detail::ConfigWriter& writer) const {

@@ -64,9 +64,8 @@ bool T5Config::resolved_is_gated_act() const {
 }
 
 void T5Config::read(detail::ConfigReader& reader) {
-  JsonReader<ConfigError>& json = reader.json();
   // The head is tied unless the checkpoint holds one of its own, so the key says something else.
-  if (json.get<bool>("tie_word_embeddings") == false) scale_decoder_outputs = false;
+  if (reader.get<bool>("tie_word_embeddings") == false) scale_decoder_outputs = false;
   fields(*this, reader);
   if (!num_decoder_layers) num_decoder_layers = num_layers;
   // The names that other configurations use are understood too.

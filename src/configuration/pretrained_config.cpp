@@ -58,18 +58,16 @@ bool is_generation_key(std::string_view key) {
          std::end(kGenerationKeys);
 }
 
-std::optional<DType> read_dtype(JsonReader<ConfigError>& json) {
-  const std::optional<std::string> older = json.get<std::string>("torch_dtype");
-  std::optional<std::string> name = json.get<std::string>("dtype");
-  const char* key = name ? "dtype" : "torch_dtype";
-  if (!name) name = older;
-  if (!name) return std::nullopt;
-  std::string_view plain = *name;
-  if (plain.starts_with("torch.")) plain.remove_prefix(6);
+std::optional<DType> read_dtype(detail::ConfigReader& reader) {
+  const auto older = reader.find("torch_dtype"), newer = reader.find("dtype");
+  const auto& found = newer && !newer->is_null() ? newer : older;
+  if (!found || found->is_null()) return std::nullopt;
+  std::string name = found->as<std::string>();
+  if (name.starts_with("torch.")) name.erase(0, 6);
   for (const DType dtype : kSavedTypes) {
-    if (plain == name_of(dtype)) return dtype;
+    if (name == name_of(dtype)) return dtype;
   }
-  json.fail(key, "must be float32, bfloat16 or float16, found " + *name);
+  found->expected("\"float32\", \"bfloat16\" or \"float16\"");
 }
 
 }  // namespace
@@ -92,34 +90,44 @@ std::span<const std::string_view> activation_names() { return kActivations; }
 namespace detail {
 
 void ConfigReader::run(PretrainedConfig& config) {
-  const std::string where =
-      json_.where() + (json_.path().empty() ? "" : ": \"" + json_.path() + "\"");
-  json_.find("model_type");
-  json_.find("_commit_hash");
-  config.dtype = read_dtype(json_);
+  find("model_type");
+  find("_commit_hash");
+  config.dtype = read_dtype(*this);
   config.read(*this);
-  for (const std::string& key : json_.unread()) {
-    if (!is_generation_key(key)) config.other[key] = json_.find(key)->dump();
+  for (auto& [key, value] : unread()) {
+    if (!is_generation_key(key)) config.other[key] = std::move(value);
   }
-  config.check(where);
+  config.check(json_.where());
+}
+
+std::optional<JsonValue> ConfigReader::find(const char* key) {
+  read_.insert(key);
+  return json_.find(key) == nullptr ? std::nullopt : std::optional(json_.at(key));
+}
+
+std::map<std::string, std::string> ConfigReader::unread() const {
+  std::map<std::string, std::string> keys;
+  for (const auto& [key, value] : json_.items()) {
+    if (!read_.contains(key)) keys[key] = value.json().dump();
+  }
+  return keys;
 }
 
 void ConfigReader::ids(const char* key, std::vector<std::int64_t>& value) {
-  const Json* found = json_.find(key);
-  if (found == nullptr) return;
+  const auto found = find(key);
+  if (!found) return;
   if (found->is_null()) {
     value.clear();
-  } else if (found->is_array()) {
-    value = json_.require<std::vector<std::int64_t>>(key);
+  } else if (found->is_list()) {
+    value = found->as<std::vector<std::int64_t>>();
   } else {
-    value = {json_.require<std::int64_t>(key)};
+    value = {found->as<std::int64_t>()};
   }
 }
 
 void ConfigReader::part(const char* key, PretrainedConfig& config) {
-  const Json* found = json_.find(key);
-  if (found == nullptr || found->is_null()) return;
-  ConfigReader(json_.child(key)).run(config);
+  const auto found = find(key);
+  if (found && !found->is_null()) ConfigReader(*found).run(config);
 }
 
 Json ConfigWriter::run(const PretrainedConfig& config) {
@@ -153,24 +161,18 @@ ConfigSource open_config(const fs::path& path, std::string_view section,
   std::error_code ignored;
   const fs::path file = fs::is_directory(path, ignored) ? path / "config.json" : path;
   ConfigSource source{read_json_file<ConfigError>(file), file.string(), ""};
-  if (!source.json.is_object()) return source;  // the reader says so
-  const auto move_to = [&](const std::string& key) {
-    Json found = source.json[key];
-    source.json = std::move(found);
-    source.section = key;
+  const JsonValue whole = source.json();
+  const auto type_of = [](const JsonValue& json) -> std::string {
+    const auto found = json.is_object() ? json.get("model_type") : std::nullopt;
+    return found && found->is_string() ? found->as<std::string>() : "";
   };
-  const auto type_of = [](const Json& json) -> std::string {
-    const auto found = json.is_object() ? json.find("model_type") : json.end();
-    return json.is_object() && found != json.end() && found->is_string() ? found->get<std::string>()
-                                                                         : std::string();
-  };
-  if (!section.empty() && source.json.contains(section)) {
-    move_to(std::string(section));
-  } else if (const std::string found = type_of(source.json);
+  if (!section.empty() && whole.find(section) != nullptr) {
+    source.section = section;
+  } else if (const std::string found = type_of(whole);
              !found.empty() && !model_type.empty() && found != model_type) {
-    for (const auto& [key, value] : source.json.items()) {
+    for (const auto& [key, value] : whole.items()) {
       if (type_of(value) != model_type) continue;
-      move_to(std::string(key));
+      source.section = key;
       return source;
     }
     log_warning(source.where + ": a configuration of type \"" + found + "\", read as \"" +

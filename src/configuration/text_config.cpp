@@ -49,27 +49,24 @@ std::unique_ptr<TextConfig> make_text_config(std::string_view model_type) {
 }
 
 TextConfigHolder load_text_config(const std::filesystem::path& path) {
-  const detail::ConfigSource source = detail::open_config(path, "text_config", "");
-  return detail::read_text_config(
-      JsonReader<ConfigError>(source.json, source.where, source.section));
+  return detail::read_text_config(detail::open_config(path, "text_config", "").json());
 }
 
-TextConfigHolder detail::read_text_config(JsonReader<ConfigError> json) {
+TextConfigHolder detail::read_text_config(const JsonValue& json) {
   const std::string type = json.get_or<std::string>("model_type", "opt");
   std::unique_ptr<TextConfig> config;
   try {
     config = make_text_config(type);
   } catch (const ConfigError& error) {
-    json.fail("model_type", std::string("cannot be used: ") + error.what());
+    json.fail(error.what());
   }
-  ConfigReader(std::move(json)).run(*config);
+  ConfigReader(json).run(*config);
   return TextConfigHolder(std::move(config));
 }
 
 void detail::ConfigReader::part(const char* key, TextConfigHolder& config) {
-  const Json* found = json_.find(key);
-  if (found == nullptr || found->is_null()) return;
-  config = read_text_config(json_.child(key));
+  const auto found = find(key);
+  if (found && !found->is_null()) config = read_text_config(*found);
 }
 
 }  // namespace instructblip

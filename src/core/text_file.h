@@ -30,6 +30,12 @@ void require_folder(const std::filesystem::path& path) {
   throw E(path.string() + ": expected a folder, found a file");
 }
 
+/// Whether there is a file (not a folder) at `path`.
+inline bool is_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored);
+}
+
 /// The whole file. Throws E if it is absent, a folder, or cannot be read.
 template <class E = ConfigError>
 std::string read_text_file(const std::filesystem::path& path) {

@@ -13,102 +13,71 @@
 namespace instructblip {
 namespace {
 
-[[noreturn]] void wrong_type(const std::string& where, const std::string& expected,
-                             const Json& found) {
-  throw ConfigError(where + ": expected " + expected + ", found " + found.dump().substr(0, 200));
+template <class T>
+void read(const JsonValue& json, T& value) {
+  value = json.as<T>();
 }
 
-template <class T>
-void read(const Json& json, T& value, const std::string& where);
-template <class T>
-void read(const Json& json, std::vector<T>& value, const std::string& where);
-void read(const Json& json, SequenceBias& value, const std::string& where);
+void read(const JsonValue& json, std::int64_t& value) {
+  constexpr double kExact = 9007199254740992.0;
+  const double number = json.json().is_number_float() ? json.as<double>() : 0.5;
+  const bool is_whole = std::trunc(number) == number && std::fabs(number) < kExact;
+  value = is_whole ? static_cast<std::int64_t>(number)  // some files hold whole numbers as 20.0
+                   : json.as<std::int64_t>();
+}
 
-template <class T>
-void read_number(const Json& json, T& value, const std::string& where) {
-  if constexpr (std::is_same_v<T, bool>) {
-    if (!json.is_boolean()) wrong_type(where, "true or false", json);
-    value = json.get<bool>();
-  } else if constexpr (std::is_floating_point_v<T>) {
-    if (!json.is_number()) wrong_type(where, "a number", json);
-    value = json.get<T>();
+void read(const JsonValue& json, std::vector<std::string>& value) {
+  if (json.is_string()) {
+    value = {json.as<std::string>()};
   } else {
-    bool fits = false;
-    if (json.is_number_float()) {  // some files hold whole numbers as 20.0
-      constexpr double kExact = 9007199254740992.0;
-      const double number = json.get<double>();
-      fits = std::trunc(number) == number && std::fabs(number) < kExact &&
-             (std::is_signed_v<T> || number >= 0);
-    } else if (json.is_number_unsigned()) {
-      fits = std::in_range<T>(json.get<std::uint64_t>());
-    } else if (json.is_number_integer()) {
-      fits = std::in_range<T>(json.get<std::int64_t>());
-    }
-    if (!fits) wrong_type(where, "a whole number", json);
-    value = json.get<T>();
+    value = json.as<std::vector<std::string>>();
   }
 }
 
-void read(const Json& json, std::string& value, const std::string& where) {
-  if (!json.is_string()) wrong_type(where, "a text", json);
-  value = json.get<std::string>();
-}
-
-template <class T>
-void read(const Json& json, std::vector<T>& value, const std::string& where) {
-  value.clear();
-  if constexpr (std::is_same_v<T, std::string>) {
-    if (json.is_string()) {
-      value.push_back(json.get<std::string>());
-      return;
-    }
-  }
-  if (!json.is_array()) wrong_type(where, "a list", json);
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    read(json[i], value.emplace_back(), where + "[" + std::to_string(i) + "]");
-  }
-}
-
-void read(const Json& json, EarlyStopping& value, const std::string& where) {
-  if (json.is_boolean()) {
-    value = json.get<bool>();
-  } else if (json == "never") {
+void read(const JsonValue& json, EarlyStopping& value) {
+  if (json.json().is_boolean()) {
+    value = json.as<bool>();
+  } else if (json.json() == "never") {
     value = "never";
   } else {
-    wrong_type(where, "true, false or \"never\"", json);
+    json.expected("true, false or \"never\"");
   }
 }
 
-void read(const Json& json, TokenIds& value, const std::string& where) {
+template <class T>
+void read(const JsonValue& json, std::vector<T>& value);
+
+void read(const JsonValue& json, TokenIds& value) {
   std::vector<std::int64_t> ids;
-  if (json.is_array()) {
-    read(json, ids, where);
+  if (json.is_list()) {
+    read(json, ids);
   } else {
-    read_number(json, ids.emplace_back(), where);
+    read(json, ids.emplace_back());
   }
   value = std::move(ids);
 }
 
-void read(const Json& json, ExponentialDecay& value, const std::string& where) {
-  if (!json.is_array() || json.size() != 2) wrong_type(where, "[start index, decay factor]", json);
-  read_number(json[0], value.start_index, where + "[0]");
-  read_number(json[1], value.decay_factor, where + "[1]");
+void read(const JsonValue& json, ExponentialDecay& value) {
+  if (!json.is_list() || json.size() != 2) json.expected("[start index, decay factor]");
+  read(json.at(0), value.start_index);
+  read(json.at(1), value.decay_factor);
 }
 
-void read(const Json& json, SequenceBias& value, const std::string& where) {
-  if (!json.is_array() || json.size() != 2) wrong_type(where, "[list of ids, bias]", json);
-  read(json[0], value.sequence, where + "[0]");
-  read_number(json[1], value.bias, where + "[1]");
-}
-
-template <class T>
-void read(const Json& json, std::optional<T>& value, const std::string& where) {
-  read(json, value.emplace(), where);
+void read(const JsonValue& json, SequenceBias& value) {
+  if (!json.is_list() || json.size() != 2) json.expected("[list of ids, bias]");
+  read(json.at(0), value.sequence);
+  read(json.at(1), value.bias);
 }
 
 template <class T>
-void read(const Json& json, T& value, const std::string& where) {
-  read_number(json, value, where);
+void read(const JsonValue& json, std::vector<T>& value) {
+  value.clear();
+  for (const JsonValue& element : json.elements()) read(element, value.emplace_back());
+}
+
+template <class T>
+void read(const JsonValue& json, std::optional<T>& value) {
+  read(json, value.emplace());
 }
 
 Json write(const std::string& value) { return value; }
@@ -156,18 +125,15 @@ Json write_field(const TokenIds& field) {
   return *field;
 }
 
-GenerationConfig from_parsed(const Json& json, const std::string& where) {
-  if (!json.is_object()) wrong_type(where, "an object", json);
+GenerationConfig from_parsed(const JsonValue& json) {
   GenerationConfig config;
-  std::set<std::string> known;
+  std::set<std::string, std::less<>> known;
   visit_fields([&](const char* name, auto member) {
     known.insert(name);
-    const auto found = json.find(name);
-    if (found == json.end() || found->is_null()) return;
-    read(*found, config.*member, where + ": \"" + name + "\"");
+    if (const auto found = json.get(name)) read(*found, config.*member);
   });
   for (const auto& [key, value] : json.items()) {
-    if (!known.contains(key) && !value.is_null()) config.other[key] = value.dump();
+    if (!known.contains(key) && !value.is_null()) config.other[key] = value.json().dump();
   }
   return config;
 }
@@ -271,12 +237,14 @@ GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& 
   std::error_code ignored;
   const std::filesystem::path file =
       std::filesystem::is_directory(path, ignored) ? path / "generation_config.json" : path;
-  return from_parsed(read_json_file(file), file.string());
+  const Json json = read_json_file(file);
+  return from_parsed(JsonReader<ConfigError>(json, file.string()));
 }
 
-GenerationConfig GenerationConfig::from_json(std::string_view json) {
+GenerationConfig GenerationConfig::from_json(std::string_view text) {
   const std::string where = "generation configuration";
-  return from_parsed(parse_json(json, where), where);
+  const Json json = parse_json(text, where);
+  return from_parsed(JsonReader<ConfigError>(json, where));
 }
 
 std::string GenerationConfig::to_json() const {

@@ -15,42 +15,24 @@ namespace instructblip {
 
 struct BlipImageProcessor::Given {
   Json keys;
+
+  static BlipImageProcessor read(const JsonValue& given);
 };
 
 namespace {
 
 constexpr const char* kClassName = "BlipImageProcessor";
 
-[[noreturn]] void fail(const std::string& key, const std::string& expected, const Json& found) {
-  throw ConfigError(std::string(kClassName) + ": \"" + key + "\" must be " + expected + ", found " +
-                    found.dump(-1, ' ', true, Json::error_handler_t::replace));
-}
+bool read_bool(const JsonValue& value) { return !value.is_null() && value.as<bool>(); }
 
-bool read_bool(const std::string& key, const Json& value) {
-  if (value.is_null()) return false;
-  if (!value.is_boolean()) fail(key, "true, false or null", value);
-  return value.get<bool>();
-}
+Index read_length(const JsonValue& value) { return value.whole_number(1, Index{1} << 40); }
 
-Index read_length(const std::string& key, const Json& value) {
-  constexpr std::int64_t kLargest = std::int64_t{1} << 40;
-  if (!value.is_number_integer() || value < 1 || value > kLargest) {
-    fail(key, "a whole number of at least 1", value);
-  }
-  return value.get<Index>();
-}
+double read_number(const JsonValue& value) { return value.as<double>(); }
 
-double read_number(const std::string& key, const Json& value) {
-  if (!value.is_number() || !std::isfinite(value.get<double>())) fail(key, "a number", value);
-  return value.get<double>();
-}
-
-std::vector<double> read_numbers(const std::string& key, const Json& value) {
-  if (!value.is_array()) return {read_number(key, value)};
-  if (value.empty()) fail(key, "a number or a list of numbers, one per channel", value);
-  std::vector<double> numbers;
-  for (const Json& element : value) numbers.push_back(read_number(key, element));
-  return numbers;
+std::vector<double> read_numbers(const JsonValue& value) {
+  if (!value.is_list()) return {value.as<double>()};
+  if (value.size() == 0) value.expected("a number or a list of numbers, one per channel");
+  return value.as<std::vector<double>>();
 }
 
 struct SizeField {
@@ -76,34 +58,27 @@ bool is_known_combination(const SizeDict& s) {
                          (s.max_height && s.max_width) || (s.min_pixels && s.max_pixels));
 }
 
-SizeDict read_size(const std::string& key, const Json& value, bool default_to_square) {
-  if (value.is_number_integer()) {
-    const Index side = read_length(key, value);
+SizeDict read_size(const JsonValue& value, bool default_to_square) {
+  if (value.json().is_number_integer()) {
+    const Index side = read_length(value);
     if (default_to_square) return {.height = side, .width = side};
     return {.shortest_edge = side};
   }
-  if (value.is_array() && value.size() == 2) {
-    return {.height = read_length(key, value[0]), .width = read_length(key, value[1])};
+  if (value.is_list() && value.size() == 2) {
+    return {.height = read_length(value.at(0)), .width = read_length(value.at(1))};
   }
+  const char* kExpected =
+      "a whole number, [height, width], or an object with height and width, shortest_edge, "
+      "shortest_edge and longest_edge, or max_height and max_width";
+  if (!value.is_object()) value.expected(kExpected);
   SizeDict size;
-  bool known = value.is_object();
-  if (known) {
-    for (const auto& item : value.items()) {
-      const std::string& name = item.key();
-      const auto* field = std::find_if(std::begin(kSizeFields), std::end(kSizeFields),
-                                       [&](const SizeField& f) { return name == f.name; });
-      known = known && field != std::end(kSizeFields);
-      if (known && !item.value().is_null()) {
-        size.*field->field = read_length(key + "." + name, item.value());
-      }
-    }
+  for (const auto& [key, item] : value.items()) {
+    const auto* field = std::find_if(std::begin(kSizeFields), std::end(kSizeFields),
+                                     [&key = key](const SizeField& f) { return key == f.name; });
+    if (field == std::end(kSizeFields)) value.expected(kExpected);
+    if (!item.is_null()) size.*field->field = read_length(item);
   }
-  if (!known || !is_known_combination(size)) {
-    fail(key,
-         "a whole number, [height, width], or an object with height and width, shortest_edge, "
-         "shortest_edge and longest_edge, or max_height and max_width",
-         value);
-  }
+  if (!is_known_combination(size)) value.expected(kExpected);
   return size;
 }
 
@@ -115,54 +90,36 @@ Json write_size(const SizeDict& size) {
   return object;
 }
 
-Resampling read_resampling(const std::string& key, const Json& value) {
-  if (!value.is_number_integer() || value < 0 || value > 5) {
-    fail(key, "a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)", value);
+Resampling read_resampling(const JsonValue& value) {
+  if (!value.json().is_number_integer() || value.json() < 0 || value.json() > 5) {
+    value.expected("a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)");
   }
-  return static_cast<Resampling>(value.get<int>());
+  return static_cast<Resampling>(value.as<Index>());
 }
 
-/// Calls read(key, value) for a key that is there; null unsets the field.
+/// Reads a key that is there; null unsets the field.
 template <class T, class Read>
-void assign(const Json& object, const char* key, std::optional<T>& field, Read read) {
-  const auto found = object.find(key);
-  if (found == object.end()) return;
-  if (found->is_null())
+void assign(const JsonValue& object, const char* key, std::optional<T>& field, Read read) {
+  if (const auto found = object.get(key)) {
+    field = read(*found);
+  } else if (object.find(key) != nullptr) {
     field.reset();
-  else
-    field = read(key, *found);
-}
-
-void assign(const Json& object, const char* key, bool& field) {
-  if (const auto found = object.find(key); found != object.end()) field = read_bool(key, *found);
-}
-
-Json parse(std::string_view text) {
-  Json value = parse_json(text, kClassName);
-  if (!value.is_object()) {
-    throw ConfigError(std::string(kClassName) + ": expected a JSON object, found another value");
   }
-  return value;
 }
 
-bool is_file(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(path, ignored);
+void assign(const JsonValue& object, const char* key, bool& field) {
+  if (object.find(key) != nullptr) field = read_bool(object.at(key));
 }
 
 }  // namespace
 
-BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
+BlipImageProcessor BlipImageProcessor::Given::read(const JsonValue& given) {
   BlipImageProcessor processor;
-  Json given = parse(text);
-  const auto size = [&](const char* key, const Json& value) {
-    const auto square = given.find("default_to_square");
-    const bool default_to_square = square == given.end() || read_bool("default_to_square", *square);
-    return read_size(key, value, default_to_square);
+  const auto size = [&](const JsonValue& value) {
+    const bool names_square = given.find("default_to_square") != nullptr;
+    return read_size(value, !names_square || read_bool(given.at("default_to_square")));
   };
-  const auto square_size = [](const char* key, const Json& value) {
-    return read_size(key, value, true);
-  };
+  const auto square_size = [](const JsonValue& value) { return read_size(value, true); };
   assign(given, "do_convert_rgb", processor.do_convert_rgb);
   assign(given, "do_resize", processor.do_resize);
   assign(given, "size", processor.size, size);
@@ -176,17 +133,22 @@ BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
   assign(given, "image_std", processor.image_std, read_numbers);
   assign(given, "do_pad", processor.do_pad);
   assign(given, "pad_size", processor.pad_size, square_size);
-  const auto type = given.find("image_processor_type");
-  if (type != given.end() && type->is_string() &&
-      !type->get_ref<const std::string&>().starts_with(kClassName)) {
+  const auto type = given.get("image_processor_type");
+  if (type && type->is_string() && !type->as<std::string>().starts_with(kClassName)) {
     log_warning(
-        std::string(kClassName) + ": \"image_processor_type\" is " +
-        type->dump(-1, ' ', true, Json::error_handler_t::replace) +
+        given.where() + ": \"image_processor_type\" is " +
+        type->json().dump(-1, ' ', true, Json::error_handler_t::replace) +
         "; keys that the file lacks get this class's defaults, which may differ from that one's");
   }
-  for (const char* dropped : {"processor_class", "feature_extractor_type"}) given.erase(dropped);
-  processor.given_ = std::make_shared<const Given>(Given{std::move(given)});
+  Json keys = given.json();
+  for (const char* dropped : {"processor_class", "feature_extractor_type"}) keys.erase(dropped);
+  processor.given_ = std::make_shared<const Given>(Given{std::move(keys)});
   return processor;
+}
+
+BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
+  const Json json = parse_json(text, kClassName);
+  return Given::read(JsonReader<ConfigError>(json, kClassName));
 }
 
 std::string BlipImageProcessor::to_json() const {
@@ -197,7 +159,7 @@ std::string BlipImageProcessor::to_json() const {
     if (!values)
       object[key] = nullptr;
     else if (given.contains(key) && !given[key].is_null() &&
-             read_numbers(key, given[key]) == *values)
+             read_numbers(JsonReader<ConfigError>(given[key], key)) == *values)
       return;
     else if (values->size() == 1)
       object[key] = values->front();
@@ -239,25 +201,19 @@ std::string BlipImageProcessor::to_json() const {
 }
 
 BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::path& folder) {
-  const auto load = [](const std::filesystem::path& path, std::string_view key) {
-    try {
-      const std::string text = read_text_file(path);
-      if (key.empty()) return std::optional(from_json(text));
-      const Json object = parse(text);
-      const auto nested = object.find(key);
-      if (nested == object.end()) return std::optional<BlipImageProcessor>();
-      return std::optional(from_json(nested->dump()));
-    } catch (const ConfigError& error) {
-      throw ConfigError(path.string() + ": " + error.what());
-    }
+  const auto load = [](const std::filesystem::path& path) {
+    const Json json = read_json_file(path);
+    return Given::read(JsonReader<ConfigError>(json, path.string()));
   };
-  if (is_file(folder)) return *load(folder, "");
+  if (is_file(folder)) return load(folder);
   const std::filesystem::path newer = folder / "processor_config.json";
   const std::filesystem::path older = folder / "preprocessor_config.json";
   if (is_file(newer)) {
-    if (auto processor = load(newer, "image_processor")) return *std::move(processor);
+    const Json json = read_json_file(newer);
+    const JsonReader<ConfigError> reader(json, newer.string());
+    if (reader.find("image_processor") != nullptr) return Given::read(reader.at("image_processor"));
   }
-  if (is_file(older)) return *load(older, "");
+  if (is_file(older)) return load(older);
   throw ConfigError(folder.string() +
                     ": no image processor; expected preprocessor_config.json, or "
                     "processor_config.json with an \"image_processor\"");

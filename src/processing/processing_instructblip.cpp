@@ -1,6 +1,5 @@
 #include "instructblip/processing/processing_instructblip.h"
 
-#include <system_error>
 #include <utility>
 
 #include "core/json_reader.h"
@@ -11,36 +10,26 @@ namespace instructblip {
 namespace {
 
 // An empty object if the file does not exist.
-Json read_json(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return Json::object();
-  Json json = read_json_file(path);
-  if (!json.is_object()) throw ConfigError(path.string() + ": expected a JSON object");
-  return json;
+Json read_if_present(const std::filesystem::path& path) {
+  return is_file(path) ? read_json_file(path) : Json::object();
 }
 
-std::optional<Index> read_count(const Json& json, const char* key,
-                                const std::filesystem::path& path) {
-  const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) return std::nullopt;
-  if (!found->is_number_integer() || *found < 0) {
-    throw ConfigError(path.string() + ": " + key + " is " + found->dump() +
-                      ", expected a number that is not negative");
-  }
-  return found->get<Index>();
+std::optional<Index> read_count(const JsonValue& json, const char* key) {
+  const auto found = json.get(key);
+  return found ? std::optional<Index>(found->whole_number(0)) : std::nullopt;
 }
 
 // The processor's own number, or the model's where that expects placeholders.
 std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) {
-  const auto processor_path = folder / "processor_config.json";
-  if (auto own = read_count(read_json(processor_path), "num_query_tokens", processor_path)) {
-    return own;
-  }
-  const auto model_path = folder / "config.json";
-  const Json model = read_json(model_path);
-  const auto number = read_count(model, "num_query_tokens", model_path);
-  const bool has_image_token = read_count(model, "image_token_index", model_path) ||
-                               read_count(model, "image_token_id", model_path);
+  const auto processor_path = folder / "processor_config.json", model_path = folder / "config.json";
+  const Json processor = read_if_present(processor_path);
+  const JsonReader<ConfigError> own(processor, processor_path.string());
+  if (const auto number = read_count(own, "num_query_tokens")) return number;
+  const Json config = read_if_present(model_path);
+  const JsonReader<ConfigError> model(config, model_path.string());
+  const auto number = read_count(model, "num_query_tokens");
+  const bool has_image_token =
+      read_count(model, "image_token_index") || read_count(model, "image_token_id");
   if (!number || !has_image_token) {
     log_warning(folder.string() +
                 " names no num_query_tokens: no image placeholders are put into the text, the "
@@ -57,13 +46,12 @@ std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) 
 
 std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
   const auto path = folder / "tokenizer_config.json";
-  const Json json = read_json(path);
-  const auto side = json.find("padding_side");
-  if (side == json.end() || side->is_null()) return std::nullopt;
-  if (*side == "left") return Side::Left;
-  if (*side == "right") return Side::Right;
-  throw ConfigError(path.string() + ": padding_side is " + side->dump() +
-                    ", expected \"left\" or \"right\"");
+  const Json json = read_if_present(path);
+  const auto side = JsonReader<ConfigError>(json, path.string()).get("padding_side");
+  if (!side) return std::nullopt;
+  if (side->json() == "left") return Side::Left;
+  if (side->json() == "right") return Side::Right;
+  side->expected("\"left\" or \"right\"");
 }
 
 std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {

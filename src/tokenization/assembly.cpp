@@ -12,16 +12,16 @@ namespace {
 /// The reference's LARGE_INTEGER: from here on a length is no limit.
 constexpr double kLargeInteger = 1e18;
 
-Side read_side(const JsonSection& section) {
-  std::string side = section.string();
+Side read_side(const JsonValue& section) {
+  std::string side = section.as<std::string>();
   if (side == "left" || side == "Left") return Side::Left;
   if (side == "right" || side == "Right") return Side::Right;
   section.expected("\"left\" or \"right\"");
 }
 
-bool is_true(const JsonSection& section, std::string_view key) {
-  const auto found = section.find(key);
-  return found && found->boolean();
+bool is_true(const JsonValue& section, std::string_view key) {
+  const auto found = section.get(key);
+  return found && found->as<bool>();
 }
 
 bool has_content(const std::vector<AddedToken>& tokens, const std::string& content) {
@@ -41,7 +41,7 @@ const AddedToken* TokenizersBackend::State::find_special(std::string_view role) 
 ModelDescription TokenizerAssembly::read_model_of(const InitArguments& arguments,
                                                   ModelDescription::Kind kind,
                                                   const std::string& class_name) {
-  const JsonSection section = arguments.tokenizer_section().at("model");
+  const JsonValue section = arguments.tokenizer_section().at("model");
   ModelDescription description = read_model(section);
   if (description.kind != kind) {
     const char* names[] = {"WordPiece", "BPE", "Unigram"};
@@ -54,7 +54,7 @@ ModelDescription TokenizerAssembly::read_model_of(const InitArguments& arguments
 
 void TokenizerAssembly::set_post_processor(TokenizersBackend::State& state, Json json,
                                            const std::string& where) {
-  state.post_processor = PostProcessor(JsonSection(json, where));
+  state.post_processor = PostProcessor(JsonReader<TokenizerError>(json, where));
   state.post_processor_json = std::move(json);
 }
 
@@ -64,18 +64,21 @@ std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble(
   const std::string where = arguments.tokenizer_json
                                 ? arguments.tokenizer_section().where()
                                 : arguments.folder.string() + ": " + parts.class_name;
+  const auto part = [&](const Json& json, const char* name) {
+    return JsonReader<TokenizerError>(json, where + ": " + name);
+  };
   state->class_name = parts.class_name;
-  state->normalizer = make_normalizer({parts.normalizer, where + ": normalizer"});
-  state->pre_tokenizer = make_pre_tokenizer({parts.pre_tokenizer, where + ": pre_tokenizer"});
-  state->decoder = make_decoder({parts.decoder, where + ": decoder"});
+  state->normalizer = make_normalizer(part(parts.normalizer, "normalizer"));
+  state->pre_tokenizer = make_pre_tokenizer(part(parts.pre_tokenizer, "pre_tokenizer"));
+  state->decoder = make_decoder(part(parts.decoder, "decoder"));
   state->model = make_model(std::move(parts.model), where);
   state->normalizer_json = std::move(parts.normalizer);
   state->pre_tokenizer_json = std::move(parts.pre_tokenizer);
   state->decoder_json = std::move(parts.decoder);
   if (arguments.tokenizer_json) {
-    const JsonSection file = arguments.tokenizer_section();
+    const JsonValue file = arguments.tokenizer_section();
     const auto json_of = [&](const char* key) {
-      const auto found = file.find(key);
+      const auto found = file.get(key);
       return found ? found->json() : Json();
     };
     set_post_processor(*state, json_of("post_processor"), where + ": post_processor");
@@ -85,7 +88,7 @@ std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble(
   set_attributes(*state, arguments, parts.padding_side);
   set_special_tokens(*state, arguments);
   add_missing_tokens(*state, arguments);
-  const JsonSection kwargs = arguments.section();
+  const JsonValue kwargs = arguments.section();
   const bool is_explicit =
       arguments.kwargs.contains("add_bos_token") || arguments.kwargs.contains("add_eos_token");
   if (is_explicit || state->post_processor_json.is_null()) {
@@ -104,9 +107,9 @@ std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble_from_token
         "reads other files (BertTokenizer, GPT2Tokenizer, T5Tokenizer, "
         "LlamaTokenizer)");
   }
-  const JsonSection file = arguments.tokenizer_section();
+  const JsonValue file = arguments.tokenizer_section();
   const auto json_of = [&](const char* key) {
-    const auto found = file.find(key);
+    const auto found = file.get(key);
     return found ? found->json() : Json();
   };
   TokenizerParts parts;
@@ -120,29 +123,28 @@ std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble_from_token
 
 void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
                                        const InitArguments& arguments, Side padding_side) {
-  const JsonSection kwargs = arguments.section();
+  const JsonValue kwargs = arguments.section();
   state.kwargs = arguments.kwargs;
   state.padding_side = padding_side;
   if (!state.padding_json.is_null()) {
-    const JsonSection padding(state.padding_json,
-                              arguments.tokenizer_section().where() + ": padding");
-    if (const auto side = padding.find("direction")) state.padding_side = read_side(*side);
-    if (const auto token = padding.find("pad_token");
-        token && !state.kwargs.contains("pad_token")) {
-      state.kwargs["pad_token"] = token->string();
+    const JsonReader<TokenizerError> padding(state.padding_json,
+                                             arguments.tokenizer_section().where() + ": padding");
+    if (const auto side = padding.get("direction")) state.padding_side = read_side(*side);
+    if (const auto token = padding.get("pad_token"); token && !state.kwargs.contains("pad_token")) {
+      state.kwargs["pad_token"] = token->as<std::string>();
     }
   }
   if (!state.truncation_json.is_null()) {
-    const JsonSection truncation(state.truncation_json,
-                                 arguments.tokenizer_section().where() + ": truncation");
-    if (const auto side = truncation.find("direction")) state.truncation_side = read_side(*side);
+    const JsonReader<TokenizerError> truncation(
+        state.truncation_json, arguments.tokenizer_section().where() + ": truncation");
+    if (const auto side = truncation.get("direction")) state.truncation_side = read_side(*side);
   }
-  if (const auto side = kwargs.find("padding_side")) state.padding_side = read_side(*side);
-  if (const auto side = kwargs.find("truncation_side")) state.truncation_side = read_side(*side);
-  auto length = kwargs.find("model_max_length");
-  if (!length) length = kwargs.find("max_len");
+  if (const auto side = kwargs.get("padding_side")) state.padding_side = read_side(*side);
+  if (const auto side = kwargs.get("truncation_side")) state.truncation_side = read_side(*side);
+  auto length = kwargs.get("model_max_length");
+  if (!length) length = kwargs.get("max_len");
   if (length) {
-    const double value = length->number();
+    const double value = length->as<double>();
     if (value < 0 || std::isnan(value)) length->expected("a length");
     if (value < kLargeInteger) state.model_max_length = static_cast<Index>(value);
   }
@@ -154,9 +156,9 @@ void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
 
 void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
                                            const InitArguments& arguments) {
-  const JsonSection kwargs(state.kwargs, arguments.section().where());
+  const JsonReader<TokenizerError> kwargs(state.kwargs, arguments.section().where());
   for (const std::string_view role : kSpecialTokenRoles) {
-    if (const auto token = kwargs.find(role)) {
+    if (const auto token = kwargs.get(role)) {
       if (!is_token(token->json()))
         token->expected("a token (a text, or an object with \"content\")");
       state.special_tokens.emplace_back(role, read_added_token(*token));
@@ -171,9 +173,9 @@ void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
   }
   const char* key = state.kwargs.contains("extra_special_tokens") ? "extra_special_tokens"
                                                                   : "additional_special_tokens";
-  if (const auto extra = kwargs.find(key)) {
-    for (std::size_t i = 0; i < extra->size(); ++i) {
-      state.extra_special_tokens.push_back(read_added_token(extra->at(i)));
+  if (const auto extra = kwargs.get(key)) {
+    for (const JsonValue& token : extra->elements()) {
+      state.extra_special_tokens.push_back(read_added_token(token));
     }
   }
 }
@@ -184,8 +186,8 @@ void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
   std::vector<AddedToken> tokens;
   if (as_in_file) {
     std::vector<AddedToken> own;
-    if (const auto list = arguments.tokenizer_section().find("added_tokens")) {
-      for (std::size_t i = 0; i < list->size(); ++i) own.push_back(read_added_token(list->at(i)));
+    if (const auto list = arguments.tokenizer_section().get("added_tokens")) {
+      for (const JsonValue& token : list->elements()) own.push_back(read_added_token(token));
     }
     state.added.add(own, *state.model, state.normalizer.get());
   }

@@ -1,25 +1,17 @@
 // Which class a folder's tokenizer is. Mirrors `models/auto/tokenization_auto.py`.
 #include <filesystem>
 #include <string>
-#include <system_error>
 
+#include "core/json_reader.h"
 #include "instructblip/core/log.h"
 #include "instructblip/tokenization/tokenization_bert.h"
 #include "instructblip/tokenization/tokenization_gpt2.h"
 #include "instructblip/tokenization/tokenization_llama.h"
 #include "instructblip/tokenization/tokenization_t5.h"
-#include "tokenization/json_section.h"
 
 namespace instructblip {
 
-using namespace tokenization;
-
 namespace {
-
-bool is_file(const std::filesystem::path& file) {
-  std::error_code error;
-  return std::filesystem::is_regular_file(file, error);
-}
 
 std::string without_fast(std::string name) {
   if (name.ends_with("Fast") && name != "PreTrainedTokenizerFast") name.resize(name.size() - 4);
@@ -30,17 +22,18 @@ std::string without_fast(std::string name) {
 std::string class_in(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
   const Json json = read_json_file<TokenizerError>(file);
-  const auto name = JsonSection(json, file.string()).find("tokenizer_class");
-  return name ? without_fast(name->string()) : "";
+  const auto name = JsonReader<TokenizerError>(json, file.string()).get("tokenizer_class");
+  return name ? without_fast(name->as<std::string>()) : "";
 }
 
 /// By the language model that config.json tells of.
 std::string class_of_config(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
   const Json json = read_json_file<TokenizerError>(file);
-  const JsonSection config(json, file.string());
-  std::string type = config.string("model_type", "");
-  if (const auto text = config.find("text_config")) type = text->string("model_type", "opt");
+  const JsonReader<TokenizerError> config(json, file.string());
+  std::string type = config.get_or<std::string>("model_type", "");
+  if (const auto text = config.get("text_config"))
+    type = text->get_or<std::string>("model_type", "opt");
   if (type == "bert" || type == "blip" || type == "instructblip_qformer") return "BertTokenizer";
   if (type == "gpt2" || type == "opt") return "GPT2Tokenizer";
   if (type == "t5") return "T5Tokenizer";

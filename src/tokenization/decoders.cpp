@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "instructblip/core/index.h"
 #include "tokenization/byte_level.h"
 #include "tokenization/normalizers.h"
 #include "tokenization/pre_tokenizers.h"
@@ -39,8 +40,9 @@ constexpr std::pair<std::string_view, std::string_view> kCleanUps[] = {
 
 class WordPieceDecoder : public Decoder {
  public:
-  explicit WordPieceDecoder(const JsonSection& section)
-      : prefix_(section.string("prefix", "##")), cleanup_(section.boolean("cleanup", true)) {}
+  explicit WordPieceDecoder(const JsonValue& section)
+      : prefix_(section.get_or<std::string>("prefix", "##")),
+        cleanup_(section.get_or<bool>("cleanup", true)) {}
 
   Tokens decode(Tokens tokens) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -93,8 +95,9 @@ class ByteLevelDecoder : public Decoder {
 
 class MetaspaceDecoder : public Decoder {
  public:
-  explicit MetaspaceDecoder(const JsonSection& section)
-      : mark_(section.string("replacement")), prepends_(prepend_scheme(section) != "never") {
+  explicit MetaspaceDecoder(const JsonValue& section)
+      : mark_(section.require<std::string>("replacement")),
+        prepends_(prepend_scheme(section) != "never") {
     if (unicode::length(mark_) != 1) section.at("replacement").fail("expected one character");
   }
 
@@ -112,8 +115,8 @@ class MetaspaceDecoder : public Decoder {
 
 class ReplaceDecoder : public Decoder {
  public:
-  explicit ReplaceDecoder(const JsonSection& section)
-      : pattern_(section.at("pattern")), content_(section.string("content")) {}
+  explicit ReplaceDecoder(const JsonValue& section)
+      : pattern_(section.at("pattern")), content_(section.require<std::string>("content")) {}
   Tokens decode(Tokens tokens) const override {
     for (std::string& token : tokens) token = pattern_.replace(token, content_);
     return tokens;
@@ -163,10 +166,10 @@ class Fuse : public Decoder {
 
 class Strip : public Decoder {
  public:
-  explicit Strip(const JsonSection& section)
-      : content_(section.string("content")),
-        start_(to_size(section.at("start").id())),
-        stop_(to_size(section.at("stop").id())) {
+  explicit Strip(const JsonValue& section)
+      : content_(section.require<std::string>("content")),
+        start_(to_size(section.at("start").whole_number(0))),
+        stop_(to_size(section.at("stop").whole_number(0))) {
     if (unicode::length(content_) != 1) section.at("content").fail("expected one character");
   }
   Tokens decode(Tokens tokens) const override {
@@ -190,9 +193,9 @@ class Strip : public Decoder {
 
 class Sequence : public Decoder {
  public:
-  explicit Sequence(const JsonSection& section) {
-    for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_decoder(section.at(i))) parts_.push_back(std::move(part));
+  explicit Sequence(const JsonValue& section) {
+    for (const JsonValue& element : section.elements()) {
+      if (auto part = make_decoder(element)) parts_.push_back(std::move(part));
     }
   }
   Tokens decode(Tokens tokens) const override {
@@ -232,9 +235,9 @@ std::string settled_clean_up(std::string text) {
   return text;
 }
 
-std::unique_ptr<Decoder> make_decoder(const JsonSection& section) {
+std::unique_ptr<Decoder> make_decoder(const JsonValue& section) {
   if (section.is_null()) return nullptr;
-  const std::string type = section.string("type");
+  const std::string type = section.require<std::string>("type");
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
   if (type == "Fuse") return std::make_unique<Fuse>();

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
 
 namespace instructblip::tokenization {
 
@@ -23,7 +23,7 @@ class Decoder {
 
 /// From the "decoder" of a tokenizer.json; nothing if that is null: tokens are then joined by
 /// spaces. Throws TokenizerError naming a component that is not supported.
-std::unique_ptr<Decoder> make_decoder(const JsonSection& section);
+std::unique_ptr<Decoder> make_decoder(const JsonValue& section);
 
 /// The reference's clean_up_tokenization: no space before punctuation and contractions.
 std::string clean_up_tokenization(std::string text);

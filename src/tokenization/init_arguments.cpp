@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
-#include <system_error>
+
+#include "tokenization/models.h"
 
 namespace instructblip::tokenization {
 namespace {
-
-bool is_file(const std::filesystem::path& file) {
-  std::error_code error;
-  return std::filesystem::is_regular_file(file, error);
-}
 
 bool is_empty(const Json& json) { return json.is_null() || (json.is_structured() && json.empty()); }
 
@@ -50,7 +46,7 @@ std::set<std::string, std::less<>> keys_of(const TokenizerOptions& options) {
   return keys;
 }
 
-std::int64_t to_id(const std::string& text, const JsonSection& section) {
+std::int64_t to_id(const std::string& text, const JsonValue& section) {
   std::int64_t id = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc() || end != text.data() + text.size() || id < 0) {
@@ -59,11 +55,9 @@ std::int64_t to_id(const std::string& text, const JsonSection& section) {
   return id;
 }
 
-void read_added_tokens_decoder(const JsonSection& section, InitArguments& arguments) {
-  if (!section.json().is_object()) section.expected("an object of ids and tokens");
-  for (const auto& [key, value] : section.json().items()) {
-    const JsonSection token(value, section.where() + ": " + key);
-    if (!value.is_object()) token.expected("an object");
+void read_added_tokens_decoder(const JsonValue& section, InitArguments& arguments) {
+  for (const auto& [key, token] : section.items()) {
+    token.require_object();
     arguments.added_tokens_decoder[to_id(key, section)] = read_added_token(token);
   }
 }
@@ -71,13 +65,13 @@ void read_added_tokens_decoder(const JsonSection& section, InitArguments& argume
 void read_special_tokens_map(const std::filesystem::path& file, const TokenizerOptions& options,
                              Json& kwargs) {
   const Json map = read_json_file<TokenizerError>(file);
-  const JsonSection section(map, file.string());
-  if (!map.is_object()) section.expected("an object");
+  const JsonReader<TokenizerError> section(map, file.string());
   const auto given = keys_of(options);
-  for (const auto& [key, value] : map.items()) {
+  for (const auto& [key, item] : section.items()) {
     if (given.contains(key)) continue;
+    const Json& value = item.json();
     if (value.is_object() && key != "extra_special_tokens") {
-      AddedToken token = read_added_token(section.at(key));
+      AddedToken token = read_added_token(item);
       token.special = true;
       if (!value.contains("normalized")) token.normalized = false;
       kwargs[key] = added_token_json(token);
@@ -99,26 +93,26 @@ void read_added_tokens_file(const std::filesystem::path& file, InitArguments& ar
   for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = arguments.token(role)) special.insert(*token);
   }
-  const JsonSection kwargs = arguments.section();
-  if (const auto extra = kwargs.find("extra_special_tokens"); extra && extra->json().is_array()) {
-    for (std::size_t i = 0; i < extra->size(); ++i) {
-      special.insert(read_added_token(extra->at(i)).content);
+  const JsonValue kwargs = arguments.section();
+  if (const auto extra = kwargs.get("extra_special_tokens"); extra && extra->is_list()) {
+    for (const JsonValue& token : extra->elements()) {
+      special.insert(read_added_token(token).content);
     }
   }
   const Json map = read_json_file<TokenizerError>(file);
-  const JsonSection section(map, file.string());
-  if (!map.is_object()) section.expected("an object of tokens and ids");
-  for (const auto& [token, id] : map.items()) {
+  const JsonReader<TokenizerError> section(map, file.string());
+  for (const auto& [token, id] : section.items()) {
     const bool is_special = special.contains(token);
-    arguments.added_tokens_decoder[section.at(token).id()] = {
+    arguments.added_tokens_decoder[read_id(id)] = {
         .content = token, .normalized = !is_special, .special = is_special};
   }
 }
 
 void read_tokens_of_tokenizer_json(InitArguments& arguments) {
-  const auto tokens = arguments.tokenizer_section().find("added_tokens");
-  for (std::size_t i = 0; tokens && i < tokens->size(); ++i) {
-    arguments.added_tokens_decoder[tokens->at(i).at("id").id()] = read_added_token(tokens->at(i));
+  const auto tokens = arguments.tokenizer_section().get("added_tokens");
+  if (!tokens) return;
+  for (const JsonValue& token : tokens->elements()) {
+    arguments.added_tokens_decoder[read_id(token.at("id"))] = read_added_token(token);
   }
 }
 
@@ -140,17 +134,17 @@ bool is_token(const Json& json) {
   return json.is_string() || (json.is_object() && json.contains("content"));
 }
 
-AddedToken read_added_token(const JsonSection& section) {
-  if (section.json().is_string()) {
-    return {.content = section.string(), .normalized = false, .special = true};
+AddedToken read_added_token(const JsonValue& section) {
+  if (section.is_string()) {
+    return {.content = section.as<std::string>(), .normalized = false, .special = true};
   }
   AddedToken token;
-  token.content = section.string("content");
-  token.single_word = section.boolean("single_word", false);
-  token.lstrip = section.boolean("lstrip", false);
-  token.rstrip = section.boolean("rstrip", false);
-  token.special = section.boolean("special", false);
-  token.normalized = section.boolean("normalized", !token.special);
+  token.content = section.require<std::string>("content");
+  token.single_word = section.get_or<bool>("single_word", false);
+  token.lstrip = section.get_or<bool>("lstrip", false);
+  token.rstrip = section.get_or<bool>("rstrip", false);
+  token.special = section.get_or<bool>("special", false);
+  token.normalized = section.get_or<bool>("normalized", !token.special);
   return token;
 }
 
@@ -161,7 +155,7 @@ Json added_token_json(const AddedToken& token) {
 }
 
 std::optional<std::string> InitArguments::token(std::string_view key) const {
-  const auto found = section().find(key);
+  const auto found = section().get(key);
   if (!found) return std::nullopt;
   return read_added_token(*found).content;
 }
@@ -187,7 +181,7 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
   arguments.folder = folder;
   if (is_file(folder / "tokenizer_config.json")) {
     arguments.kwargs = read_json_file<TokenizerError>(folder / "tokenizer_config.json");
-    if (!arguments.kwargs.is_object()) arguments.section().expected("an object");
+    arguments.section().require_object();
   }
   Json& kwargs = arguments.kwargs;
   kwargs.erase("tokenizer_class");
@@ -203,7 +197,7 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
     kwargs["extra_special_tokens"] = kwargs["additional_special_tokens"];
     kwargs.erase("additional_special_tokens");
   }
-  if (const auto decoder = arguments.section().find("added_tokens_decoder")) {
+  if (const auto decoder = arguments.section().get("added_tokens_decoder")) {
     read_added_tokens_decoder(*decoder, arguments);
   } else {
     const auto map = folder / "special_tokens_map.json", added = folder / "added_tokens.json";

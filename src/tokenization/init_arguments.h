@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_reader.h"
 #include "instructblip/tokenization/tokenizer.h"
-#include "tokenization/json_section.h"
 
 namespace instructblip::tokenization {
 
@@ -25,8 +25,10 @@ struct InitArguments {
   std::optional<Json> tokenizer_json;  ///< the file, if it is there
   std::map<std::int64_t, AddedToken> added_tokens_decoder;
 
-  JsonSection section() const { return {kwargs, (folder / "tokenizer_config.json").string()}; }
-  JsonSection tokenizer_section() const {
+  JsonReader<TokenizerError> section() const {
+    return {kwargs, (folder / "tokenizer_config.json").string()};
+  }
+  JsonReader<TokenizerError> tokenizer_section() const {
     return {*tokenizer_json, (folder / "tokenizer.json").string()};
   }
   /// The text of a special token; nothing if it is missing or null.
@@ -40,7 +42,7 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
                                   const TokenizerOptions& options);
 
 /// A token as JSON files write it: a text, which is a special token, or an object.
-AddedToken read_added_token(const JsonSection& section);
+AddedToken read_added_token(const JsonValue& section);
 Json added_token_json(const AddedToken& token);
 bool is_token(const Json& json);
 

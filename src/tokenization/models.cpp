@@ -1,35 +1,33 @@
 #include "tokenization/models.h"
 
 #include <algorithm>
+#include <limits>
+
+#include "core/json_reader.h"
 
 namespace instructblip::tokenization {
 namespace {
 
-void read_vocabulary(const JsonSection& section, ModelDescription& description) {
-  if (section.json().is_array()) {
-    for (std::size_t i = 0; i < section.size(); ++i) {
-      const JsonSection entry = section.at(i);
-      description.vocabulary.add(
-          entry.json().is_array() && entry.size() > 0 ? entry.at(0).string() : entry.string(),
-          static_cast<std::int64_t>(i));
+void read_vocabulary(const JsonValue& section, ModelDescription& description) {
+  if (section.is_list()) {
+    std::int64_t id = 0;
+    for (const JsonValue& entry : section.elements()) {
+      const bool has_score = entry.is_list() && entry.size() > 0;
+      description.vocabulary.add((has_score ? entry.at(0) : entry).as<std::string>(), id++);
     }
     return;
   }
-  if (!section.json().is_object()) section.expected("an object of tokens and ids");
-  for (const auto& [token, id] : section.json().items()) {
-    description.vocabulary.add(token, JsonSection(id, section.where() + ": " + token).id());
-  }
+  for (const auto& [token, id] : section.items()) description.vocabulary.add(token, read_id(id));
 }
 
-void read_merges(const JsonSection& section, ModelDescription& description) {
-  for (std::size_t i = 0; i < section.size(); ++i) {
-    const JsonSection entry = section.at(i);
-    if (entry.json().is_array()) {
+void read_merges(const JsonValue& section, ModelDescription& description) {
+  for (const JsonValue& entry : section.elements()) {
+    if (entry.is_list()) {
       if (entry.size() != 2) entry.expected("two tokens");
-      description.merges.emplace_back(entry.at(0).string(), entry.at(1).string());
+      description.merges.emplace_back(entry.at(0).as<std::string>(), entry.at(1).as<std::string>());
       continue;
     }
-    const std::string pair = entry.string();
+    const std::string pair = entry.as<std::string>();
     const std::size_t space = pair.find(' ');
     if (space == std::string::npos || pair.find(' ', space + 1) != std::string::npos) {
       entry.expected("two tokens with a space between them");
@@ -38,18 +36,17 @@ void read_merges(const JsonSection& section, ModelDescription& description) {
   }
 }
 
-void read_pieces(const JsonSection& section, ModelDescription& description) {
-  for (std::size_t i = 0; i < section.size(); ++i) {
-    const JsonSection entry = section.at(i);
+void read_pieces(const JsonValue& section, ModelDescription& description) {
+  for (const JsonValue& entry : section.elements()) {
     if (entry.size() != 2) entry.expected("a token and its score");
-    description.pieces.emplace_back(entry.at(0).string(), entry.at(1).number());
+    description.pieces.emplace_back(entry.at(0).as<std::string>(), entry.at(1).as<double>());
   }
 }
 
-std::string model_type(const JsonSection& section) {
-  if (const auto type = section.find("type")) return type->string();
-  if (section.find("merges")) return "BPE";
-  return section.find("unk_id") ? "Unigram" : "WordPiece";
+std::string model_type(const JsonValue& section) {
+  if (const auto type = section.get("type")) return type->as<std::string>();
+  if (section.get("merges")) return "BPE";
+  return section.get("unk_id") ? "Unigram" : "WordPiece";
 }
 
 }  // namespace
@@ -79,38 +76,42 @@ std::vector<std::pair<std::int64_t, std::string>> Vocabulary::by_id() const {
   return sorted;
 }
 
-ModelDescription read_model(const JsonSection& section) {
+std::int64_t read_id(const JsonValue& value) {
+  return value.whole_number(0, std::numeric_limits<std::uint32_t>::max());
+}
+
+ModelDescription read_model(const JsonValue& section) {
   ModelDescription description;
   const std::string type = model_type(section);
   if (type == "Unigram") {
     description.kind = ModelDescription::Kind::Unigram;
     read_pieces(section.at("vocab"), description);
-    if (const auto id = section.find("unk_id")) description.unk_id = id->id();
+    if (const auto id = section.get("unk_id")) description.unk_id = read_id(*id);
   } else if (type == "BPE") {
     description.kind = ModelDescription::Kind::Bpe;
     read_vocabulary(section.at("vocab"), description);
-    if (const auto merges = section.find("merges")) read_merges(*merges, description);
-    if (const auto dropout = section.find("dropout"); dropout && dropout->number() != 0) {
+    if (const auto merges = section.get("merges")) read_merges(*merges, description);
+    if (const auto dropout = section.get("dropout"); dropout && dropout->as<double>() != 0) {
       dropout->fail("dropout, which makes ids random, is not supported; remove it");
     }
   } else if (type == "WordPiece") {
     description.kind = ModelDescription::Kind::WordPiece;
     read_vocabulary(section.at("vocab"), description);
-    if (const auto most = section.find("max_input_chars_per_word")) {
-      description.max_input_chars_per_word = most->id();
+    if (const auto most = section.get("max_input_chars_per_word")) {
+      description.max_input_chars_per_word = most->whole_number(0);
     }
   } else {
     section.fail("the model \"" + type + "\" is not supported; BPE, Unigram and WordPiece are");
   }
   const bool word_piece = description.kind == ModelDescription::Kind::WordPiece;
-  if (const auto token = section.find("unk_token")) description.unk_token = token->string();
+  if (const auto token = section.get("unk_token")) description.unk_token = token->as<std::string>();
   if (word_piece && !description.unk_token) description.unk_token = "[UNK]";
   description.continuing_subword_prefix =
-      section.string("continuing_subword_prefix", word_piece ? "##" : "");
-  description.end_of_word_suffix = section.string("end_of_word_suffix", "");
-  description.fuse_unk = section.boolean("fuse_unk", false);
-  description.byte_fallback = section.boolean("byte_fallback", false);
-  description.ignore_merges = section.boolean("ignore_merges", false);
+      section.get_or<std::string>("continuing_subword_prefix", word_piece ? "##" : "");
+  description.end_of_word_suffix = section.get_or<std::string>("end_of_word_suffix", "");
+  description.fuse_unk = section.get_or<bool>("fuse_unk", false);
+  description.byte_fallback = section.get_or<bool>("byte_fallback", false);
+  description.ignore_merges = section.get_or<bool>("ignore_merges", false);
   return description;
 }
 
@@ -131,6 +132,8 @@ std::string byte_token(unsigned char byte) {
 std::string json_text(std::string_view text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
+
+std::string json_text(double number) { return Json(number).dump(); }
 
 std::string vocabulary_json(const Vocabulary& vocabulary) {
   std::string json = "{";

@@ -12,7 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
+#include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip::tokenization {
 
@@ -59,8 +61,10 @@ struct ModelDescription {
   bool ignore_merges = false;                   ///< BPE
 };
 
+/// A token's id: 0 ... 2^32 - 1.
+std::int64_t read_id(const JsonValue& value);
 /// From the "model" of a tokenizer.json.
-ModelDescription read_model(const JsonSection& section);
+ModelDescription read_model(const JsonValue& section);
 
 /// Immutable.
 class Model {
@@ -92,6 +96,7 @@ std::shared_ptr<const Model> make_unigram(ModelDescription description, const st
 std::string byte_token(unsigned char byte);
 /// A text as JSON, quoted.
 std::string json_text(std::string_view text);
+std::string json_text(double number);
 /// {"token": id, ...} in the order of ids, one a line.
 std::string vocabulary_json(const Vocabulary& vocabulary);
 

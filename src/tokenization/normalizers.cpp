@@ -12,11 +12,11 @@ namespace {
 
 class BertNormalizer : public Normalizer {
  public:
-  explicit BertNormalizer(const JsonSection& section)
-      : clean_text_(section.boolean("clean_text", true)),
-        handle_chinese_chars_(section.boolean("handle_chinese_chars", true)),
-        lowercase_(section.boolean("lowercase", true)),
-        strip_accents_(section.boolean("strip_accents", lowercase_)) {}
+  explicit BertNormalizer(const JsonValue& section)
+      : clean_text_(section.get_or<bool>("clean_text", true)),
+        handle_chinese_chars_(section.get_or<bool>("handle_chinese_chars", true)),
+        lowercase_(section.get_or<bool>("lowercase", true)),
+        strip_accents_(section.get_or<bool>("strip_accents", lowercase_)) {}
 
   std::string normalize(std::string_view text) const override {
     std::string normalized = clean(text);
@@ -67,7 +67,7 @@ class Lowercase : public Normalizer {
 
 class Prepend : public Normalizer {
  public:
-  explicit Prepend(const JsonSection& section) : prefix_(section.string("prepend")) {}
+  explicit Prepend(const JsonValue& section) : prefix_(section.require<std::string>("prepend")) {}
   std::string normalize(std::string_view text) const override {
     return text.empty() ? std::string() : prefix_ + std::string(text);
   }
@@ -78,8 +78,8 @@ class Prepend : public Normalizer {
 
 class Replace : public Normalizer {
  public:
-  explicit Replace(const JsonSection& section)
-      : pattern_(section.at("pattern")), content_(section.string("content")) {}
+  explicit Replace(const JsonValue& section)
+      : pattern_(section.at("pattern")), content_(section.require<std::string>("content")) {}
   std::string normalize(std::string_view text) const override {
     return pattern_.replace(text, content_);
   }
@@ -91,9 +91,9 @@ class Replace : public Normalizer {
 
 class Sequence : public Normalizer {
  public:
-  explicit Sequence(const JsonSection& section) {
-    for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_normalizer(section.at(i))) parts_.push_back(std::move(part));
+  explicit Sequence(const JsonValue& section) {
+    for (const JsonValue& element : section.elements()) {
+      if (auto part = make_normalizer(element)) parts_.push_back(std::move(part));
     }
   }
   std::string normalize(std::string_view text) const override {
@@ -108,16 +108,16 @@ class Sequence : public Normalizer {
 
 }  // namespace
 
-std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section) {
+std::unique_ptr<Normalizer> make_normalizer(const JsonValue& section) {
   if (section.is_null()) return nullptr;
-  const std::string type = section.string("type");
+  const std::string type = section.require<std::string>("type");
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(section);
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "Prepend") return std::make_unique<Prepend>(section);
   if (type == "Replace") return std::make_unique<Replace>(section);
   if (type == "Sequence") return std::make_unique<Sequence>(section.at("normalizers"));
   if (type == "Precompiled") {
-    const auto charsmap = section.find("precompiled_charsmap");
+    const auto charsmap = section.get("precompiled_charsmap");
     if (!charsmap) return nullptr;
     return std::make_unique<Precompiled>(base64_decode(*charsmap), charsmap->where());
   }

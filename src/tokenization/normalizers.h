@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
 
 namespace instructblip::tokenization {
 
@@ -19,6 +19,6 @@ class Normalizer {
 
 /// From the "normalizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError naming
 /// a component that is not supported.
-std::unique_ptr<Normalizer> make_normalizer(const JsonSection& section);
+std::unique_ptr<Normalizer> make_normalizer(const JsonValue& section);
 
 }  // namespace instructblip::tokenization

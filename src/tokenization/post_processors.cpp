@@ -1,24 +1,26 @@
 #include "tokenization/post_processors.h"
 
+#include "core/json_reader.h"
+#include "tokenization/models.h"
+
 namespace instructblip::tokenization {
 
-PostProcessor::PostProcessor(const JsonSection& section) {
+PostProcessor::PostProcessor(const JsonValue& section) {
   if (!section.is_null()) read(section);
 }
 
-void PostProcessor::read(const JsonSection& section) {
-  const std::string type = section.string("type");
+void PostProcessor::read(const JsonValue& section) {
+  const std::string type = section.require<std::string>("type");
   if (type == "ByteLevel") return;  // changes only offsets
   if (type == "TemplateProcessing") return read_template(section);
   if (type == "BertProcessing" || type == "RobertaProcessing") {
-    steps_.push_back({std::vector{section.at("cls").at(1).id()}, std::nullopt,
-                      std::vector{section.at("sep").at(1).id()}});
+    steps_.push_back({std::vector{read_id(section.at("cls").at(1))}, std::nullopt,
+                      std::vector{read_id(section.at("sep").at(1))}});
     added_ += 2;
     return;
   }
   if (type == "Sequence") {
-    const JsonSection parts = section.at("processors");
-    for (std::size_t i = 0; i < parts.size(); ++i) read(parts.at(i));
+    for (const JsonValue& part : section.at("processors").elements()) read(part);
     return;
   }
   section.fail("the post-processor \"" + type +
@@ -26,20 +28,20 @@ void PostProcessor::read(const JsonSection& section) {
                "TemplateProcessing are");
 }
 
-void PostProcessor::read_template(const JsonSection& section) {
-  const JsonSection items = section.at("single");
+void PostProcessor::read_template(const JsonValue& section) {
   Template step;
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    const JsonSection item = items.at(i);
-    if (const auto sequence = item.find("Sequence")) {
-      if (sequence->string("id") != "A") sequence->at("id").expected("\"A\", the only text");
+  for (const JsonValue& item : section.at("single").elements()) {
+    if (const auto sequence = item.get("Sequence")) {
+      if (sequence->require<std::string>("id") != "A")
+        sequence->at("id").expected("\"A\", the only text");
       step.emplace_back(std::nullopt);
       continue;
     }
-    const std::string name = item.at("SpecialToken").string("id");
-    const JsonSection ids = section.at("special_tokens").at(name).at("ids");
+    const std::string name = item.at("SpecialToken").require<std::string>("id");
     std::vector<std::int64_t> values;
-    for (std::size_t j = 0; j < ids.size(); ++j) values.push_back(ids.at(j).id());
+    for (const JsonValue& id : section.at("special_tokens").at(name).at("ids").elements()) {
+      values.push_back(read_id(id));
+    }
     added_ += static_cast<std::int64_t>(values.size());
     step.emplace_back(std::move(values));
   }

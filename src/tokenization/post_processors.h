@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
 
 namespace instructblip::tokenization {
 
@@ -17,7 +17,7 @@ class PostProcessor {
   PostProcessor() = default;
   /// From the "post_processor" of a tokenizer.json. Throws TokenizerError naming a component that
   /// is not supported.
-  explicit PostProcessor(const JsonSection& section);
+  explicit PostProcessor(const JsonValue& section);
 
   /// A special token, or a text ("$A", "$B") if `id` is missing; `type` is its token type id.
   struct Item {
@@ -35,8 +35,8 @@ class PostProcessor {
   /// Ids of a special token, or nothing for the text.
   using Template = std::vector<std::optional<std::vector<std::int64_t>>>;
 
-  void read(const JsonSection& section);
-  void read_template(const JsonSection& section);
+  void read(const JsonValue& section);
+  void read_template(const JsonValue& section);
 
   std::vector<Template> steps_;
   std::int64_t added_ = 0;

@@ -55,9 +55,9 @@ class BertPreTokenizer : public PreTokenizer {
 
 class ByteLevel : public PreTokenizer {
  public:
-  explicit ByteLevel(const JsonSection& section)
-      : add_prefix_space_(section.boolean("add_prefix_space", true)),
-        use_regex_(section.boolean("use_regex", true)) {}
+  explicit ByteLevel(const JsonValue& section)
+      : add_prefix_space_(section.get_or<bool>("add_prefix_space", true)),
+        use_regex_(section.get_or<bool>("use_regex", true)) {}
 
   std::vector<Piece> split(Piece piece) const override {
     if (add_prefix_space_ && !piece.text.starts_with(' ')) piece.text.insert(0, 1, ' ');
@@ -78,10 +78,10 @@ class ByteLevel : public PreTokenizer {
 
 class Metaspace : public PreTokenizer {
  public:
-  explicit Metaspace(const JsonSection& section)
-      : mark_(section.string("replacement")),
+  explicit Metaspace(const JsonValue& section)
+      : mark_(section.require<std::string>("replacement")),
         scheme_(prepend_scheme(section)),
-        split_(section.boolean("split", true)) {
+        split_(section.get_or<bool>("split", true)) {
     if (mark_.empty() || unicode::length(mark_) != 1) {
       section.at("replacement").fail("expected one character");
     }
@@ -119,9 +119,9 @@ class Metaspace : public PreTokenizer {
 
 class Sequence : public PreTokenizer {
  public:
-  explicit Sequence(const JsonSection& section) {
-    for (std::size_t i = 0; i < section.size(); ++i) {
-      if (auto part = make_pre_tokenizer(section.at(i))) parts_.push_back(std::move(part));
+  explicit Sequence(const JsonValue& section) {
+    for (const JsonValue& element : section.elements()) {
+      if (auto part = make_pre_tokenizer(element)) parts_.push_back(std::move(part));
     }
   }
   std::vector<Piece> split(Piece piece) const override {
@@ -143,13 +143,13 @@ class Sequence : public PreTokenizer {
 
 }  // namespace
 
-std::string prepend_scheme(const JsonSection& metaspace) {
-  std::string scheme = metaspace.string("prepend_scheme", "always");
+std::string prepend_scheme(const JsonValue& metaspace) {
+  std::string scheme = metaspace.get_or<std::string>("prepend_scheme", "always");
   if (scheme != "always" && scheme != "first" && scheme != "never") {
     metaspace.at("prepend_scheme").expected("\"always\", \"first\" or \"never\"");
   }
-  if (!metaspace.boolean("add_prefix_space", true)) {
-    if (metaspace.find("prepend_scheme") && scheme != "never") {
+  if (!metaspace.get_or<bool>("add_prefix_space", true)) {
+    if (metaspace.get("prepend_scheme") && scheme != "never") {
       metaspace.fail("add_prefix_space false contradicts prepend_scheme \"" + scheme + "\"");
     }
     scheme = "never";
@@ -157,9 +157,9 @@ std::string prepend_scheme(const JsonSection& metaspace) {
   return scheme;
 }
 
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section) {
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonValue& section) {
   if (section.is_null()) return nullptr;
-  const std::string type = section.string("type");
+  const std::string type = section.require<std::string>("type");
   if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(section);
   if (type == "Metaspace") return std::make_unique<Metaspace>(section);

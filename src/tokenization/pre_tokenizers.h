@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
 
 namespace instructblip::tokenization {
 
@@ -24,9 +24,9 @@ class PreTokenizer {
 
 /// From the "pre_tokenizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError
 /// naming a component that is not supported.
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonSection& section);
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonValue& section);
 
 /// "prepend_scheme" of a Metaspace, also where an older file says "add_prefix_space".
-std::string prepend_scheme(const JsonSection& metaspace);
+std::string prepend_scheme(const JsonValue& metaspace);
 
 }  // namespace instructblip::tokenization

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "instructblip/core/error.h"
 #include "tokenization/unicode.h"
 
 namespace instructblip::tokenization {
@@ -79,8 +80,8 @@ std::string Precompiled::normalize(std::string_view text) const {
   return normalized;
 }
 
-std::string base64_decode(const JsonSection& section) {
-  const std::string digits = section.string();
+std::string base64_decode(const JsonValue& section) {
+  const std::string digits = section.as<std::string>();
   if (digits.size() % 4 != 0) section.fail("not base64: its length is not a multiple of 4");
   std::array<std::uint32_t, 256> value;
   value.fill(64);

@@ -27,7 +27,7 @@ class Precompiled : public Normalizer {
   std::string texts_;
 };
 
-std::string base64_decode(const JsonSection& section);
+std::string base64_decode(const JsonValue& section);
 std::string base64_encode(std::string_view bytes);
 
 }  // namespace instructblip::tokenization

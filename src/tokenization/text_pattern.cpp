@@ -5,14 +5,14 @@
 
 namespace instructblip::tokenization {
 
-TextPattern::TextPattern(const JsonSection& section) {
-  if (const auto text = section.find("String")) {
-    text_ = text->string();
+TextPattern::TextPattern(const JsonValue& section) {
+  if (const auto text = section.get("String")) {
+    text_ = text->as<std::string>();
     if (text_.empty()) text->fail("expected a text that is not empty");
     return;
   }
-  const JsonSection regex = section.at("Regex");
-  const std::string pattern = regex.string();
+  const JsonValue regex = section.at("Regex");
+  const std::string pattern = regex.as<std::string>();
   const bool plain = pattern.size() == 5 && pattern[1] == '{' && pattern.substr(3) == ",}" &&
                      pattern[2] >= '1' && pattern[2] <= '9' &&
                      (pattern[0] == ' ' || std::isalnum(static_cast<unsigned char>(pattern[0])));

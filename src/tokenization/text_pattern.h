@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "tokenization/json_section.h"
+#include "core/json_value.h"
 
 namespace instructblip::tokenization {
 
@@ -13,7 +13,7 @@ namespace instructblip::tokenization {
 class TextPattern {
  public:
   /// Throws TokenizerError naming a pattern that is not supported.
-  explicit TextPattern(const JsonSection& section);
+  explicit TextPattern(const JsonValue& section);
 
   std::string replace(std::string_view text, std::string_view content) const;
 

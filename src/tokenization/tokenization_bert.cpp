@@ -42,15 +42,15 @@ BertTokenizer BertTokenizer::from_pretrained(const std::filesystem::path& folder
   arguments.set_default("pad_token", "[PAD]");
   arguments.set_default("cls_token", "[CLS]");
   arguments.set_default("mask_token", "[MASK]");
-  const JsonSection kwargs = arguments.section();
+  const JsonValue kwargs = arguments.section();
   TokenizerParts parts;
   parts.class_name = "BertTokenizer";
-  const auto strip_accents = kwargs.find("strip_accents");
+  const auto strip_accents = kwargs.get("strip_accents");
   parts.normalizer = {{"type", "BertNormalizer"},
                       {"clean_text", true},
-                      {"handle_chinese_chars", kwargs.boolean("tokenize_chinese_chars", true)},
-                      {"strip_accents", strip_accents ? Json(strip_accents->boolean()) : Json()},
-                      {"lowercase", kwargs.boolean("do_lower_case", true)}};
+                      {"handle_chinese_chars", kwargs.get_or<bool>("tokenize_chinese_chars", true)},
+                      {"strip_accents", strip_accents ? Json(strip_accents->as<bool>()) : Json()},
+                      {"lowercase", kwargs.get_or<bool>("do_lower_case", true)}};
   parts.pre_tokenizer = {{"type", "BertPreTokenizer"}};
   parts.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
   if (arguments.tokenizer_json) {

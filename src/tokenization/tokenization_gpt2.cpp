@@ -34,9 +34,8 @@ Merges read_merges_txt(const std::filesystem::path& file) {
 
 void read_vocab_json(const std::filesystem::path& file, Vocabulary& vocabulary) {
   const Json json = read_json_file<TokenizerError>(file);
-  const JsonSection section(json, file.string());
-  if (!json.is_object()) section.expected("an object of tokens and ids");
-  for (const auto& [token, id] : json.items()) vocabulary.add(token, section.at(token).id());
+  const JsonReader<TokenizerError> section(json, file.string());
+  for (const auto& [token, id] : section.items()) vocabulary.add(token, read_id(id));
 }
 
 }  // namespace
@@ -51,7 +50,7 @@ GPT2Tokenizer GPT2Tokenizer::from_pretrained(const std::filesystem::path& folder
   parts.class_name = "GPT2Tokenizer";
   parts.pre_tokenizer = {
       {"type", "ByteLevel"},
-      {"add_prefix_space", arguments.section().boolean("add_prefix_space", false)},
+      {"add_prefix_space", arguments.section().get_or<bool>("add_prefix_space", false)},
       {"trim_offsets", true},
       {"use_regex", true}};
   parts.decoder = {{"type", "ByteLevel"},

@@ -13,9 +13,9 @@ LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& fold
   arguments.set_default("unk_token", "<unk>");
   arguments.set_default("bos_token", "<s>");
   arguments.set_default("eos_token", "</s>");
-  const JsonSection kwargs = arguments.section();
-  const bool add_prefix_space = kwargs.boolean("add_prefix_space", true);
-  const bool legacy = kwargs.boolean("legacy", false);
+  const JsonValue kwargs = arguments.section();
+  const bool add_prefix_space = kwargs.get_or<bool>("add_prefix_space", true);
+  const bool legacy = kwargs.get_or<bool>("legacy", false);
   TokenizerParts parts;
   parts.class_name = "LlamaTokenizer";
   parts.padding_side = Side::Left;

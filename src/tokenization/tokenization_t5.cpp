@@ -12,11 +12,9 @@ namespace {
 
 constexpr std::int64_t kMostExtraIds = 100000;
 
-std::int64_t extra_ids_of(const JsonSection& kwargs) {
-  const auto count = kwargs.find("extra_ids");
-  if (!count) return 100;
-  if (count->id() > kMostExtraIds) count->expected("at most 100000 extra ids");
-  return count->id();
+std::int64_t extra_ids_of(const JsonValue& kwargs) {
+  const auto count = kwargs.get("extra_ids");
+  return count ? count->whole_number(0, kMostExtraIds) : 100;
 }
 
 std::string extra_id(std::int64_t i) { return "<extra_id_" + std::to_string(i) + ">"; }
@@ -30,10 +28,10 @@ void add_extra_ids(InitArguments& arguments, std::int64_t extra_ids) {
     tokens = sentinels;
     return;
   }
-  const JsonSection section = arguments.section().at("additional_special_tokens");
+  const JsonValue section = arguments.section().at("additional_special_tokens");
   std::int64_t found = 0;
-  for (std::size_t i = 0; i < section.size(); ++i) {
-    const std::string content = read_added_token(section.at(i)).content;
+  for (const JsonValue& token : section.elements()) {
+    const std::string content = read_added_token(token).content;
     if (content.find("<extra_id_") != std::string::npos) ++found;
   }
   if (found == 0) {

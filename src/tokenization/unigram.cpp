@@ -68,8 +68,8 @@ class Unigram : public Model {
     json += ",\n    \"vocab\": [";
     for (std::size_t i = 0; i < description_.pieces.size(); ++i) {
       const auto& [token, score] = description_.pieces[i];
-      json += (i == 0 ? "\n" : ",\n") + ("      [" + json_text(token)) + ", " + Json(score).dump() +
-              "]";
+      json +=
+          (i == 0 ? "\n" : ",\n") + ("      [" + json_text(token)) + ", " + json_text(score) + "]";
     }
     return json +
            "\n    ],\n    \"byte_fallback\": " + (description_.byte_fallback ? "true" : "false") +

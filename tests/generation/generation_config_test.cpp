@@ -89,12 +89,12 @@ TEST(GenerationConfig, ErrorsNameTheInvalidKey) {
   expect_named(R"({"temperature": []})", "\"temperature\": expected a number, found []");
   expect_named(R"({"early_stopping": "always"})", "\"early_stopping\"");
   expect_named(R"({"eos_token_id": "2"})", "\"eos_token_id\"");
-  expect_named(R"({"eos_token_id": [2, null]})", "\"eos_token_id\"[1]");
-  expect_named(R"({"bad_words_ids": [[1], 2]})", "\"bad_words_ids\"[1]: expected a list");
-  expect_named(R"({"sequence_bias": [[[1]]]})", "\"sequence_bias\"[0]");
+  expect_named(R"({"eos_token_id": [2, null]})", "\"eos_token_id[1]\"");
+  expect_named(R"({"bad_words_ids": [[1], 2]})", "\"bad_words_ids[1]\": expected a list");
+  expect_named(R"({"sequence_bias": [[[1]]]})", "\"sequence_bias[0]\"");
   expect_named(R"({"exponential_decay_length_penalty": 3})", "[start index, decay factor]");
-  expect_named(R"({"stop_strings": [1]})", "\"stop_strings\"[0]: expected a text");
-  expect_named("[]", "expected an object");
+  expect_named(R"({"stop_strings": [1]})", "\"stop_strings[0]\": expected a string");
+  expect_named("[]", "expected a JSON object, found []");
   expect_named("{", "not valid JSON");
   EXPECT_NE(message_of<ConfigError>([] {
               GenerationConfig::from_pretrained("/nowhere/at/all");

@@ -163,7 +163,7 @@ TEST(TokenizersBackend, AnUnsupportedComponentIsNamed) {
   expect_contains(error_with("\"post_processor\": null", "\"post_processor\": {\"type\": \"X\"}"),
                   "post-processor \"X\"");
   expect_contains(error_with("\"clean_text\": true", "\"clean_text\": 3"),
-                  "clean_text: expected true or false, found number 3");
+                  "clean_text\": expected true or false, found 3");
   std::string nested = "{\"type\": \"BertPreTokenizer\"}";
   for (int i = 0; i < 100; ++i) {
     nested = "{\"type\": \"Sequence\", \"pretokenizers\": [" + nested + "]}";
