@@ -126,23 +126,6 @@ struct ConfigSource {
 ConfigSource open_config(const std::filesystem::path& path, std::string_view section,
                          std::string_view model_type);
 
-template <class Config>
-Config config_from_pretrained(const std::filesystem::path& path, std::string_view section) {
-  Config config;
-  const ConfigSource source = open_config(path, section, config.model_type());
-  ConfigReader(source.json()).run(config);
-  return config;
-}
-
-template <class Config>
-Config config_from_json(std::string_view text) {
-  Config config;
-  const std::string where = std::string(config.model_type()) + " configuration";
-  const Json json = parse_json<ConfigError>(text, where);
-  ConfigReader(JsonReader<ConfigError>(json, where)).run(config);
-  return config;
-}
-
 /// Checks a configuration inside another.
 void check_part(const std::string& where, const PretrainedConfig& config);
 /// Throws ConfigError unless least <= value <= most.

@@ -76,18 +76,6 @@ void read_side(detail::ConfigReader& reader, const char* key, Index& value) {
 
 }  // namespace
 
-InstructBlipVisionConfig::InstructBlipVisionConfig() = default;
-InstructBlipVisionConfig::~InstructBlipVisionConfig() = default;
-
-InstructBlipVisionConfig InstructBlipVisionConfig::from_pretrained(
-    const std::filesystem::path& path) {
-  return detail::config_from_pretrained<InstructBlipVisionConfig>(path, "vision_config");
-}
-
-InstructBlipVisionConfig InstructBlipVisionConfig::from_json(std::string_view json) {
-  return detail::config_from_json<InstructBlipVisionConfig>(json);
-}
-
 void InstructBlipVisionConfig::read(detail::ConfigReader& reader) {
   vision_fields(*this, reader);
   read_side(reader, "image_size", image_size);
@@ -106,18 +94,6 @@ void InstructBlipVisionConfig::check(const std::string& where) const {
   detail::check_range(where, "patch_size", patch_size, 1, image_size);
 }
 
-InstructBlipQFormerConfig::InstructBlipQFormerConfig() = default;
-InstructBlipQFormerConfig::~InstructBlipQFormerConfig() = default;
-
-InstructBlipQFormerConfig InstructBlipQFormerConfig::from_pretrained(
-    const std::filesystem::path& path) {
-  return detail::config_from_pretrained<InstructBlipQFormerConfig>(path, "qformer_config");
-}
-
-InstructBlipQFormerConfig InstructBlipQFormerConfig::from_json(std::string_view json) {
-  return detail::config_from_json<InstructBlipQFormerConfig>(json);
-}
-
 void InstructBlipQFormerConfig::read(detail::ConfigReader& reader) {
   qformer_fields(*this, reader);
 }
@@ -132,17 +108,6 @@ void InstructBlipQFormerConfig::check(const std::string& where) const {
   detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
   detail::check_size(where, "cross_attention_frequency", cross_attention_frequency);
   detail::check_size(where, "encoder_hidden_size", encoder_hidden_size);
-}
-
-InstructBlipConfig::InstructBlipConfig() = default;
-InstructBlipConfig::~InstructBlipConfig() = default;
-
-InstructBlipConfig InstructBlipConfig::from_pretrained(const std::filesystem::path& path) {
-  return detail::config_from_pretrained<InstructBlipConfig>(path, "");
-}
-
-InstructBlipConfig InstructBlipConfig::from_json(std::string_view json) {
-  return detail::config_from_json<InstructBlipConfig>(json);
 }
 
 InstructBlipConfig InstructBlipConfig::from_vision_qformer_text_configs(

@@ -82,27 +82,6 @@ RopeParameters read_rope(detail::ConfigReader& config, Index max_position_embedd
 
 }  // namespace
 
-LlamaConfig::LlamaConfig() {
-  vocab_size = 32000;
-  bos_token_id = 1;
-  eos_token_id = {2};
-  tie_word_embeddings = false;
-}
-
-LlamaConfig::~LlamaConfig() = default;
-
-LlamaConfig LlamaConfig::from_pretrained(const std::filesystem::path& path) {
-  return detail::config_from_pretrained<LlamaConfig>(path, "");
-}
-
-LlamaConfig LlamaConfig::from_json(std::string_view json) {
-  return detail::config_from_json<LlamaConfig>(json);
-}
-
-std::unique_ptr<TextConfig> LlamaConfig::clone() const {
-  return std::make_unique<LlamaConfig>(*this);
-}
-
 void LlamaConfig::read(detail::ConfigReader& reader) {
   fields(*this, reader);
   rope_parameters = read_rope(reader, max_position_embeddings);

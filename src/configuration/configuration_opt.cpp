@@ -31,25 +31,6 @@ void fields(Config& config, Visitor& visit) {
 
 }  // namespace
 
-OPTConfig::OPTConfig() {
-  vocab_size = 50272;
-  bos_token_id = 2;
-  eos_token_id = {2};
-  pad_token_id = 1;
-}
-
-OPTConfig::~OPTConfig() = default;
-
-OPTConfig OPTConfig::from_pretrained(const std::filesystem::path& path) {
-  return detail::config_from_pretrained<OPTConfig>(path, "");
-}
-
-OPTConfig OPTConfig::from_json(std::string_view json) {
-  return detail::config_from_json<OPTConfig>(json);
-}
-
-std::unique_ptr<TextConfig> OPTConfig::clone() const { return std::make_unique<OPTConfig>(*this); }
-
 void OPTConfig::read(detail::ConfigReader& reader) { fields(*this, reader); }
 
 void OPTConfig::write(detail::ConfigWriter& writer) const {

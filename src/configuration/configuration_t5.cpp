@@ -34,25 +34,6 @@ void fields(Config& config, Visitor& visit) {
 
 }  // namespace
 
-T5Config::T5Config() {
-  vocab_size = 32128;
-  eos_token_id = {1};
-  pad_token_id = 0;
-  is_encoder_decoder = true;
-}
-
-T5Config::~T5Config() = default;
-
-T5Config T5Config::from_pretrained(const std::filesystem::path& path) {
-  return detail::config_from_pretrained<T5Config>(path, "");
-}
-
-T5Config T5Config::from_json(std::string_view json) {
-  return detail::config_from_json<T5Config>(json);
-}
-
-std::unique_ptr<TextConfig> T5Config::clone() const { return std::make_unique<T5Config>(*this); }
-
 std::string T5Config::resolved_dense_act_fn() const {
   if (dense_act_fn) return *dense_act_fn;
   if (feed_forward_proj == "gated-gelu") return "gelu_new";

@@ -81,6 +81,17 @@ std::string PretrainedConfig::to_json() const { return detail::ConfigWriter::run
 
 void PretrainedConfig::validate() const { check(std::string(model_type())); }
 
+void PretrainedConfig::read_file(const fs::path& path, std::string_view section) {
+  const detail::ConfigSource source = detail::open_config(path, section, model_type());
+  detail::ConfigReader(source.json()).run(*this);
+}
+
+void PretrainedConfig::read_text(std::string_view text) {
+  const std::string where = std::string(model_type()) + " configuration";
+  const Json json = parse_json(text, where);
+  detail::ConfigReader(JsonReader<ConfigError>(json, where)).run(*this);
+}
+
 void PretrainedConfig::save_pretrained(const fs::path& folder) const {
   write_text_file(folder / "config.json", to_json() + "\n");
 }

@@ -8,21 +8,22 @@
 namespace instructblip {
 namespace {
 
-struct Kind {
-  std::string_view model_type;
+struct TextConfigType {
+  std::string_view name;
   std::unique_ptr<TextConfig> (*make)();
 };
 
 template <class Config>
-std::unique_ptr<TextConfig> make() {
-  return std::make_unique<Config>();
+constexpr TextConfigType type_of() {
+  return {Config::kModelType,
+          []() -> std::unique_ptr<TextConfig> { return std::make_unique<Config>(); }};
 }
 
-// One line for each kind of language model.
-constexpr Kind kKinds[] = {
-    {"llama", make<LlamaConfig>},
-    {"opt", make<OPTConfig>},
-    {"t5", make<T5Config>},
+// One line per language model.
+constexpr TextConfigType kTypes[] = {
+    type_of<LlamaConfig>(),
+    type_of<OPTConfig>(),
+    type_of<T5Config>(),
 };
 
 }  // namespace
@@ -34,15 +35,15 @@ TextConfig::~TextConfig() = default;
 
 std::vector<std::string> text_config_types() {
   std::vector<std::string> types;
-  for (const Kind& kind : kKinds) types.emplace_back(kind.model_type);
+  for (const TextConfigType& type : kTypes) types.emplace_back(type.name);
   return types;
 }
 
 std::unique_ptr<TextConfig> make_text_config(std::string_view model_type) {
   std::string known;
-  for (const Kind& kind : kKinds) {
-    if (kind.model_type == model_type) return kind.make();
-    known += (known.empty() ? "" : ", ") + std::string(kind.model_type);
+  for (const TextConfigType& type : kTypes) {
+    if (type.name == model_type) return type.make();
+    known += (known.empty() ? "" : ", ") + std::string(type.name);
   }
   throw ConfigError("language models of model_type \"" + std::string(model_type) +
                     "\" are not supported; supported are " + known);
@@ -53,7 +54,8 @@ TextConfigHolder load_text_config(const std::filesystem::path& path) {
 }
 
 TextConfigHolder detail::read_text_config(const JsonValue& json) {
-  const std::string type = json.get_or<std::string>("model_type", "opt");
+  const std::string type =
+      json.get_or<std::string>("model_type", std::string(OPTConfig::kModelType));
   std::unique_ptr<TextConfig> config;
   try {
     config = make_text_config(type);

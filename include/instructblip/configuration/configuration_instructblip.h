@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,8 +13,11 @@
 namespace instructblip {
 
 /// The vision tower, a ViT. Defaults: that of Salesforce/instructblip-flan-t5-xl.
-class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public PretrainedConfig {
+class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public ConfigOf<InstructBlipVisionConfig> {
  public:
+  static constexpr std::string_view kModelType = "instructblip_vision_model";
+  static constexpr std::string_view kSection = "vision_config";
+
   Index hidden_size = 1408;
   /// Width inside the feed-forward layers.
   Index intermediate_size = 6144;
@@ -33,12 +35,6 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public PretrainedConfig {
   double attention_dropout = 0.0;
   double initializer_range = 1e-10;
 
-  InstructBlipVisionConfig();
-  ~InstructBlipVisionConfig() override;
-  static InstructBlipVisionConfig from_pretrained(const std::filesystem::path& path);
-  static InstructBlipVisionConfig from_json(std::string_view json);
-  std::string_view model_type() const override { return "instructblip_vision_model"; }
-
  private:
   void read(detail::ConfigReader& reader) override;
   void write(detail::ConfigWriter& writer) const override;
@@ -47,8 +43,11 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public PretrainedConfig {
 
 /// The Q-Former: a BERT whose queries look at the picture, given the instruction. Defaults: the
 /// reference's.
-class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
+class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public ConfigOf<InstructBlipQFormerConfig> {
  public:
+  static constexpr std::string_view kModelType = "instructblip_qformer";
+  static constexpr std::string_view kSection = "qformer_config";
+
   /// Words of the Q-Former's own tokenizer.
   Index vocab_size = 30522;
   Index hidden_size = 768;
@@ -70,12 +69,6 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
   double attention_probs_dropout_prob = 0.1;
   double initializer_range = 0.02;
 
-  InstructBlipQFormerConfig();
-  ~InstructBlipQFormerConfig() override;
-  static InstructBlipQFormerConfig from_pretrained(const std::filesystem::path& path);
-  static InstructBlipQFormerConfig from_json(std::string_view json);
-  std::string_view model_type() const override { return "instructblip_qformer"; }
-
  private:
   void read(detail::ConfigReader& reader) override;
   void write(detail::ConfigWriter& writer) const override;
@@ -83,8 +76,10 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public PretrainedConfig {
 };
 
 /// The whole model. Defaults: the reference's, with default parts.
-class INSTRUCTBLIP_EXPORT InstructBlipConfig : public PretrainedConfig {
+class INSTRUCTBLIP_EXPORT InstructBlipConfig : public ConfigOf<InstructBlipConfig> {
  public:
+  static constexpr std::string_view kModelType = "instructblip";
+
   InstructBlipVisionConfig vision_config;
   InstructBlipQFormerConfig qformer_config;
   /// OPT where a file does not say.
@@ -98,10 +93,6 @@ class INSTRUCTBLIP_EXPORT InstructBlipConfig : public PretrainedConfig {
   double initializer_factor = 1.0;
   double initializer_range = 0.02;
 
-  InstructBlipConfig();
-  ~InstructBlipConfig() override;
-  static InstructBlipConfig from_pretrained(const std::filesystem::path& path);
-  static InstructBlipConfig from_json(std::string_view json);
   /// The parts put together; the Q-Former's encoder_hidden_size follows the vision tower.
   static InstructBlipConfig from_vision_qformer_text_configs(
       const InstructBlipVisionConfig& vision_config,
@@ -109,7 +100,6 @@ class INSTRUCTBLIP_EXPORT InstructBlipConfig : public PretrainedConfig {
 
   /// Follows from the kind of language model, whatever a file says.
   bool use_decoder_only_language_model() const { return text_config->is_decoder_only(); }
-  std::string_view model_type() const override { return "instructblip"; }
 
  private:
   void read(detail::ConfigReader& reader) override;

@@ -1,8 +1,6 @@
 // LlamaConfig: the language model LLaMA (Vicuna). Mirrors transformers' configuration_llama.py.
 #pragma once
 
-#include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,8 +11,10 @@
 namespace instructblip {
 
 /// Defaults: the reference's (LLaMA-7B).
-class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
+class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfigOf<LlamaConfig> {
  public:
+  static constexpr std::string_view kModelType = "llama";
+
   Index hidden_size = 4096;
   /// Width inside the feed-forward layers.
   Index intermediate_size = 11008;
@@ -39,10 +39,12 @@ class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
   std::optional<Index> pretraining_tp = 1;
   bool use_cache = true;
 
-  LlamaConfig();
-  ~LlamaConfig() override;
-  static LlamaConfig from_pretrained(const std::filesystem::path& path);
-  static LlamaConfig from_json(std::string_view json);
+  LlamaConfig() {
+    vocab_size = 32000;
+    bos_token_id = 1;
+    eos_token_id = {2};
+    tie_word_embeddings = false;
+  }
 
   Index resolved_num_key_value_heads() const {
     return num_key_value_heads.value_or(num_attention_heads);
@@ -51,13 +53,11 @@ class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfig {
     return head_dim.value_or(num_attention_heads > 0 ? hidden_size / num_attention_heads : 0);
   }
 
-  std::string_view model_type() const override { return "llama"; }
   Index get_hidden_size() const override { return hidden_size; }
   std::optional<Index> get_max_position_embeddings() const override {
     return max_position_embeddings;
   }
   bool is_decoder_only() const override { return true; }
-  std::unique_ptr<TextConfig> clone() const override;
 
  private:
   void read(detail::ConfigReader& reader) override;

@@ -1,8 +1,6 @@
 // OPTConfig: the language model OPT. Mirrors transformers' configuration_opt.py.
 #pragma once
 
-#include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +10,10 @@
 namespace instructblip {
 
 /// Defaults: the reference's (facebook/opt-125m).
-class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfig {
+class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfigOf<OPTConfig> {
  public:
+  static constexpr std::string_view kModelType = "opt";
+
   Index hidden_size = 768;
   Index num_hidden_layers = 12;
   /// Width inside the feed-forward layers.
@@ -39,20 +39,20 @@ class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfig {
   double init_std = 0.02;
   bool use_cache = true;
 
-  OPTConfig();
-  ~OPTConfig() override;
-  static OPTConfig from_pretrained(const std::filesystem::path& path);
-  static OPTConfig from_json(std::string_view json);
+  OPTConfig() {
+    vocab_size = 50272;
+    bos_token_id = 2;
+    eos_token_id = {2};
+    pad_token_id = 1;
+  }
 
   Index resolved_word_embed_proj_dim() const { return word_embed_proj_dim.value_or(hidden_size); }
 
-  std::string_view model_type() const override { return "opt"; }
   Index get_hidden_size() const override { return hidden_size; }
   std::optional<Index> get_max_position_embeddings() const override {
     return max_position_embeddings;
   }
   bool is_decoder_only() const override { return true; }
-  std::unique_ptr<TextConfig> clone() const override;
 
  private:
   void read(detail::ConfigReader& reader) override;

@@ -1,8 +1,6 @@
 // T5Config: the language model T5 (v1.0, v1.1 and Flan). Mirrors transformers' configuration_t5.py.
 #pragma once
 
-#include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +10,10 @@
 namespace instructblip {
 
 /// Defaults: the reference's (google-t5/t5-small).
-class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
+class INSTRUCTBLIP_EXPORT T5Config : public TextConfigOf<T5Config> {
  public:
+  static constexpr std::string_view kModelType = "t5";
+
   /// Width of the hidden states (`hidden_size` in other configurations).
   Index d_model = 512;
   /// Width of one head; heads * d_kv may differ from d_model.
@@ -45,21 +45,21 @@ class INSTRUCTBLIP_EXPORT T5Config : public TextConfig {
   double classifier_dropout = 0.0;
   bool use_cache = true;
 
-  T5Config();
-  ~T5Config() override;
-  static T5Config from_pretrained(const std::filesystem::path& path);
-  static T5Config from_json(std::string_view json);
+  T5Config() {
+    vocab_size = 32128;
+    eos_token_id = {1};
+    pad_token_id = 0;
+    is_encoder_decoder = true;
+  }
 
   Index resolved_num_decoder_layers() const { return num_decoder_layers.value_or(num_layers); }
   /// "gated-gelu" means gelu_new.
   std::string resolved_dense_act_fn() const;
   bool resolved_is_gated_act() const;
 
-  std::string_view model_type() const override { return "t5"; }
   Index get_hidden_size() const override { return d_model; }
   std::optional<Index> get_max_position_embeddings() const override { return std::nullopt; }
   bool is_decoder_only() const override { return false; }
-  std::unique_ptr<TextConfig> clone() const override;
 
  private:
   void read(detail::ConfigReader& reader) override;

@@ -19,12 +19,7 @@ class ConfigReader;
 class ConfigWriter;
 }  // namespace detail
 
-/// Base of every configuration. A class T that derives from it has
-///   T::from_pretrained(path)  reads config.json of a folder, or a file; a part of a model finds
-///                             its own section in a whole checkpoint's file
-///   T::from_json(text)        reads the text of such a file
-/// Both throw ConfigError, naming file, key, what was expected and what was found. A part's file
-/// that names another model_type is read with a warning. Generation settings of old files
+/// Base of every configuration; see ConfigOf for how one is read. Generation settings of old files
 /// (`num_beams`, `max_length`, ...) are dropped, as in the reference.
 class INSTRUCTBLIP_EXPORT PretrainedConfig {
  public:
@@ -41,14 +36,21 @@ class INSTRUCTBLIP_EXPORT PretrainedConfig {
   std::string to_json() const;
   /// Writes `folder`/config.json; makes the folder if need be. Throws ConfigError if it cannot.
   void save_pretrained(const std::filesystem::path& folder) const;
-  /// Throws ConfigError if a value cannot be: a size that is not positive, heads that do not divide
-  /// the hidden size, an unknown activation. Reading a file and building a model do this.
+  /// Throws ConfigError if the configuration is invalid: a size that is not positive, heads that do
+  /// not divide the hidden size, an unknown activation. Reading a file and building a model call
+  /// it.
   void validate() const;
 
  protected:
   PretrainedConfig();
   PretrainedConfig(const PretrainedConfig&);
   PretrainedConfig& operator=(const PretrainedConfig&);
+
+  /// The key of a whole checkpoint's config.json that holds the configuration; "": found by its
+  /// model_type.
+  static constexpr std::string_view kSection = "";
+  void read_file(const std::filesystem::path& path, std::string_view section);
+  void read_text(std::string_view json);
 
  private:
   friend class detail::ConfigReader;
@@ -59,9 +61,30 @@ class INSTRUCTBLIP_EXPORT PretrainedConfig {
   virtual void check(const std::string& where) const = 0;
 };
 
-/// The configuration, after `validate()`: for a model's initialiser list. Throws ConfigError.
+/// What every configuration class has. T names its `kModelType`, and its `kSection` if it has one.
+template <class T, class Base = PretrainedConfig>
+class INSTRUCTBLIP_EXPORT ConfigOf : public Base {
+ public:
+  /// Reads config.json of a folder, or a file; a part of a model finds its own section in a whole
+  /// checkpoint's file. A part's file that names another model_type is read with a warning. Throws
+  /// ConfigError, naming file, key, what was expected and what was found.
+  static T from_pretrained(const std::filesystem::path& path) {
+    T config;
+    config.read_file(path, T::kSection);
+    return config;
+  }
+  /// Reads the text of such a file.
+  static T from_json(std::string_view json) {
+    T config;
+    config.read_text(json);
+    return config;
+  }
+  std::string_view model_type() const override { return T::kModelType; }
+};
+
+/// The configuration itself, once it has passed `validate`: for initialisers of members.
 template <class Config>
-Config validated(Config config) {
+const Config& validated(const Config& config) {
   config.validate();
   return config;
 }

@@ -51,6 +51,15 @@ class INSTRUCTBLIP_EXPORT TextConfig : public PretrainedConfig {
   TextConfig& operator=(const TextConfig&);
 };
 
+/// What every text configuration has besides.
+template <class T>
+class INSTRUCTBLIP_EXPORT TextConfigOf : public ConfigOf<T, TextConfig> {
+ public:
+  std::unique_ptr<TextConfig> clone() const override {
+    return std::make_unique<T>(static_cast<const T&>(*this));
+  }
+};
+
 /// Holds a text configuration of any kind; never empty. A copy copies it.
 ///   config.text_config = LlamaConfig();
 ///   config.text_config->eos_token_id = {2};
@@ -83,7 +92,7 @@ class TextConfigHolder {
   template <class T>
   const T& as() const {
     if (const T* config = get_if<T>()) return *config;
-    throw ConfigError("text_config: expected model_type \"" + std::string(T().model_type()) +
+    throw ConfigError("text_config: expected model_type \"" + std::string(T::kModelType) +
                       "\", found \"" + std::string(config_->model_type()) + "\"");
   }
   template <class T>
