@@ -1,5 +1,6 @@
 #include "instructblip/configuration/pretrained_config.h"
 
+#include <array>
 #include <cmath>
 #include <system_error>
 
@@ -47,9 +48,27 @@ constexpr std::string_view kGenerationKeys[] = {"assistant_confidence_threshold"
                                                 "typical_p",
                                                 "use_cache"};
 
-constexpr std::string_view kActivations[] = {
-    "gelu", "gelu_python",       "gelu_new", "gelu_fast",        "gelu_accurate", "quick_gelu",
-    "relu", "gelu_pytorch_tanh", "silu",     "gelu_python_tanh", "swish",         "linear"};
+// Names, each with the one that stands for its function.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kActivations{{
+    {"gelu", "gelu"},
+    {"gelu_python", "gelu"},
+    {"gelu_new", "gelu_new"},
+    {"gelu_fast", "gelu_new"},
+    {"gelu_accurate", "gelu_new"},
+    {"quick_gelu", "quick_gelu"},
+    {"relu", "relu"},
+    {"gelu_pytorch_tanh", "gelu_new"},
+    {"silu", "silu"},
+    {"gelu_python_tanh", "gelu_new"},
+    {"swish", "silu"},
+    {"linear", "linear"},
+}};
+
+constexpr auto kActivationNames = [] {
+  std::array<std::string_view, kActivations.size()> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kActivations[i].first;
+  return names;
+}();
 
 constexpr DType kSavedTypes[] = {DType::Float32, DType::BFloat16, DType::Float16};
 
@@ -96,7 +115,17 @@ void PretrainedConfig::save_pretrained(const fs::path& folder) const {
   write_text_file(folder / "config.json", to_json() + "\n");
 }
 
-std::span<const std::string_view> activation_names() { return kActivations; }
+std::span<const std::string_view> activation_names() { return kActivationNames; }
+
+std::string_view activation_function(std::string_view name, std::string_view key) {
+  std::string known;
+  for (const auto& [candidate, function] : kActivations) {
+    if (candidate == name) return function;
+    known += (known.empty() ? "" : ", ") + std::string(candidate);
+  }
+  throw ConfigError(std::string(key) + " is \"" + std::string(name) + "\", expected one of " +
+                    known);
+}
 
 namespace detail {
 
@@ -232,14 +261,11 @@ void check_divides(const std::string& where, const char* divisor_key, Index divi
 }
 
 void check_activation(const std::string& where, const char* key, const std::string& name) {
-  if (std::find(std::begin(kActivations), std::end(kActivations), name) != std::end(kActivations)) {
-    return;
+  try {
+    activation_function(name, key);
+  } catch (const ConfigError& error) {
+    throw ConfigError(where + ": " + error.what());
   }
-  std::string known;
-  for (const std::string_view activation : kActivations) {
-    known += (known.empty() ? "" : ", ") + std::string(activation);
-  }
-  fail(where, key, "must be one of " + known + "; found \"" + name + "\"");
 }
 
 void check_positive(const std::string& where, const char* key, double value) {

@@ -13,6 +13,16 @@ namespace instructblip {
 
 namespace {
 
+// The class of a model_type, as TOKENIZER_MAPPING_NAMES in the reference.
+constexpr std::pair<std::string_view, const char*> kClasses[] = {
+    {"bert", "BertTokenizer"},
+    {"blip", "BertTokenizer"},
+    {"instructblip_qformer", "BertTokenizer"},
+    {"gpt2", "GPT2Tokenizer"},
+    {"opt", "GPT2Tokenizer"},
+    {"t5", "T5Tokenizer"},
+    {"llama", "LlamaTokenizer"}};
+
 std::string without_fast(std::string name) {
   if (name.ends_with("Fast") && name != "PreTrainedTokenizerFast") name.resize(name.size() - 4);
   return name;
@@ -34,10 +44,10 @@ std::string class_of_config(const std::filesystem::path& file) {
   std::string type = config.get_or<std::string>("model_type", "");
   if (const auto text = config.get("text_config"))
     type = text->get_or<std::string>("model_type", "opt");
-  if (type == "bert" || type == "blip" || type == "instructblip_qformer") return "BertTokenizer";
-  if (type == "gpt2" || type == "opt") return "GPT2Tokenizer";
-  if (type == "t5") return "T5Tokenizer";
-  return type == "llama" ? "LlamaTokenizer" : "";
+  for (const auto& [model_type, class_name] : kClasses) {
+    if (type == model_type) return class_name;
+  }
+  return "";
 }
 
 std::string class_of_files(const std::filesystem::path& folder) {

@@ -279,7 +279,8 @@ TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
   expect_error<T5Config>(R"({"feed_forward_proj":"gated-a-b"})", "\"gated-NAME\"");
   expect_error<T5Config>(R"({"relative_attention_num_buckets":2})", "must be from 4");
   expect_error<T5Config>(R"({"relative_attention_max_distance":16})", "must be from 17");
-  expect_error<OPTConfig>(R"({"activation_function":"gelu_9"})", "found \"gelu_9\"");
+  expect_error<OPTConfig>(R"({"activation_function":"gelu_9"})",
+                          "activation_function is \"gelu_9\", expected one of gelu, ");
   expect_error<InstructBlipConfig>(R"({"num_query_tokens":0})", "must be from 1");
 }
 

@@ -91,5 +91,9 @@ const Config& validated(const Config& config) {
 
 /// The activation functions that a configuration may name ("gelu", "relu", "silu", ...).
 INSTRUCTBLIP_EXPORT std::span<const std::string_view> activation_names();
+/// The one name of an activation function that has several: "gelu_fast" and "gelu_new" give
+/// "gelu_new". `key` is the configuration's key. Throws ConfigError that lists the known names.
+INSTRUCTBLIP_EXPORT std::string_view activation_function(std::string_view name,
+                                                         std::string_view key);
 
 }  // namespace instructblip

@@ -1,7 +1,6 @@
 // The reference's names of activation functions (transformers' ACT2FN).
 #pragma once
 
-#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,29 +14,16 @@ namespace instructblip {
 /// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names; `key` is the
 /// configuration's key, for the message.
 inline Activation activation_from_name(std::string_view name, std::string_view key = "hidden_act") {
-  static constexpr std::array<std::pair<std::string_view, Activation>, 12> kKnown{{
-      {"gelu", Activation::Gelu},
-      {"gelu_python", Activation::Gelu},
-      {"gelu_new", Activation::GeluTanh},
-      {"gelu_fast", Activation::GeluTanh},
-      {"gelu_accurate", Activation::GeluTanh},
-      {"gelu_pytorch_tanh", Activation::GeluTanh},
-      {"gelu_python_tanh", Activation::GeluTanh},
-      {"quick_gelu", Activation::QuickGelu},
-      {"relu", Activation::Relu},
-      {"silu", Activation::Silu},
-      {"swish", Activation::Silu},
-      {"linear", Activation::None},
-  }};
-  for (const auto& [candidate, activation] : kKnown) {
-    if (candidate == name) return activation;
+  static constexpr std::pair<std::string_view, Activation> kFunctions[] = {
+      {"gelu", Activation::Gelu}, {"gelu_new", Activation::GeluTanh},
+      {"relu", Activation::Relu}, {"quick_gelu", Activation::QuickGelu},
+      {"silu", Activation::Silu}, {"linear", Activation::None},
+  };
+  const std::string_view function = activation_function(name, key);
+  for (const auto& [candidate, activation] : kFunctions) {
+    if (candidate == function) return activation;
   }
-  std::string names;
-  for (const std::string_view candidate : activation_names()) {
-    names += (names.empty() ? "" : ", ") + std::string(candidate);
-  }
-  throw ConfigError(std::string(key) + " is \"" + std::string(name) + "\", expected one of " +
-                    names);
+  throw ConfigError("no kernel computes the activation " + std::string(function));
 }
 
 }  // namespace instructblip
