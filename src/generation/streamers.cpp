@@ -1,48 +1,12 @@
 #include "instructblip/generation/streamers.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "tokenization/unicode.h"
 
 namespace instructblip {
-namespace {
-
-std::vector<std::int32_t> code_points(std::string_view text) {
-  std::vector<std::int32_t> points;
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  for (std::size_t at = 0; at < text.size();) {
-    utf8proc_int32_t point = -1;
-    const auto length =
-        utf8proc_iterate(bytes + at, static_cast<utf8proc_ssize_t>(text.size() - at), &point);
-    points.push_back(length > 0 ? point : 0xFFFD);
-    at += length > 0 ? static_cast<std::size_t>(length) : 1;
-  }
-  return points;
-}
-
-bool is_chinese(std::int32_t point) {
-  constexpr std::pair<std::int32_t, std::int32_t> kBlocks[] = {
-      {0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF}, {0x2A700, 0x2B73F},
-      {0x2B740, 0x2B81F}, {0x2B820, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F}};
-  return std::any_of(std::begin(kBlocks), std::end(kBlocks), [&](const auto& block) {
-    return point >= block.first && point <= block.second;
-  });
-}
-
-// True for Python's str.isspace and for the categories L, M and N.
-bool is_word_or_space(std::int32_t point) {
-  if ((point >= 0x09 && point <= 0x0D) || (point >= 0x1C && point <= 0x1F) || point == 0x85) {
-    return true;
-  }
-  const std::string_view category = utf8proc_category_string(point);
-  return category == "Zs" || category == "Zl" || category == "Zp" || category[0] == 'L' ||
-         category[0] == 'M' || category[0] == 'N';
-}
-
-}  // namespace
 
 TextStreamer::TextStreamer(const Tokenizer& tokenizer, Callback callback, bool skip_prompt,
                            DecodeOptions decode_options)
@@ -67,9 +31,9 @@ bool TextStreamer::put(const Tensor& ids) {
   const std::string text = tokenizer_.decode_settled(token_cache_, decode_options_);
   if (text.size() <= printed_) return true;
   std::string_view piece = std::string_view(text).substr(printed_);
-  const std::vector<std::int32_t> points = code_points(piece);
-  if (points.back() != '\n' && !is_chinese(points.back()) &&
-      !std::all_of(points.begin(), points.end(), is_word_or_space)) {
+  const std::vector<char32_t> characters = unicode::code_points(piece);
+  if (characters.back() != '\n' && !unicode::is_chinese(characters.back()) &&
+      !std::all_of(characters.begin(), characters.end(), unicode::is_word_or_space)) {
     piece = piece.substr(0, piece.rfind(' ') + 1);  // nothing if there is none
   }
   printed_ += piece.size();

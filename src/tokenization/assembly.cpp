@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace instructblip {
-
-using namespace tokenization;
-
+namespace instructblip::tokenization {
 namespace {
 
 /// The reference's LARGE_INTEGER: from here on a length is no limit.
@@ -19,9 +16,9 @@ Side read_side(const JsonValue& section) {
   section.expected("\"left\" or \"right\"");
 }
 
-bool is_true(const JsonValue& section, std::string_view key) {
-  const auto found = section.get(key);
-  return found && found->as<bool>();
+Json json_of(const JsonValue& file, std::string_view key) {
+  const auto found = file.get(key);
+  return found ? found->json() : Json();
 }
 
 bool has_content(const std::vector<AddedToken>& tokens, const std::string& content) {
@@ -29,100 +26,7 @@ bool has_content(const std::vector<AddedToken>& tokens, const std::string& conte
                      [&](const AddedToken& token) { return token.content == content; });
 }
 
-}  // namespace
-
-const AddedToken* TokenizersBackend::State::find_special(std::string_view role) const {
-  for (const auto& [name, token] : special_tokens) {
-    if (name == role) return &token;
-  }
-  return nullptr;
-}
-
-ModelDescription TokenizerAssembly::read_model_of(const InitArguments& arguments,
-                                                  ModelDescription::Kind kind,
-                                                  const std::string& class_name) {
-  const JsonValue section = arguments.tokenizer_section().at("model");
-  ModelDescription description = read_model(section);
-  if (description.kind != kind) {
-    const char* names[] = {"WordPiece", "BPE", "Unigram"};
-    section.fail(std::string("is ") + names[static_cast<int>(description.kind)] + ", but a " +
-                 class_name + " has " + names[static_cast<int>(kind)] +
-                 "; correct tokenizer_class in tokenizer_config.json");
-  }
-  return description;
-}
-
-void TokenizerAssembly::set_post_processor(TokenizersBackend::State& state, Json json,
-                                           const std::string& where) {
-  state.post_processor = PostProcessor(JsonReader<TokenizerError>(json, where));
-  state.post_processor_json = std::move(json);
-}
-
-std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble(
-    const InitArguments& arguments, TokenizerParts parts) {
-  auto state = std::make_unique<TokenizersBackend::State>();
-  const std::string where = arguments.tokenizer_json
-                                ? arguments.tokenizer_section().where()
-                                : arguments.folder.string() + ": " + parts.class_name;
-  const auto part = [&](const Json& json, const char* name) {
-    return JsonReader<TokenizerError>(json, where + ": " + name);
-  };
-  state->class_name = parts.class_name;
-  state->normalizer = make_normalizer(part(parts.normalizer, "normalizer"));
-  state->pre_tokenizer = make_pre_tokenizer(part(parts.pre_tokenizer, "pre_tokenizer"));
-  state->decoder = make_decoder(part(parts.decoder, "decoder"));
-  state->model = make_model(std::move(parts.model), where);
-  state->normalizer_json = std::move(parts.normalizer);
-  state->pre_tokenizer_json = std::move(parts.pre_tokenizer);
-  state->decoder_json = std::move(parts.decoder);
-  if (arguments.tokenizer_json) {
-    const JsonValue file = arguments.tokenizer_section();
-    const auto json_of = [&](const char* key) {
-      const auto found = file.get(key);
-      return found ? found->json() : Json();
-    };
-    set_post_processor(*state, json_of("post_processor"), where + ": post_processor");
-    state->truncation_json = json_of("truncation");
-    state->padding_json = json_of("padding");
-  }
-  set_attributes(*state, arguments, parts.padding_side);
-  set_special_tokens(*state, arguments);
-  add_missing_tokens(*state, arguments);
-  const JsonValue kwargs = arguments.section();
-  const bool is_explicit =
-      arguments.kwargs.contains("add_bos_token") || arguments.kwargs.contains("add_eos_token");
-  if (is_explicit || state->post_processor_json.is_null()) {
-    update_post_processor(*state, is_true(kwargs, "add_bos_token"),
-                          is_true(kwargs, "add_eos_token"), where);
-  }
-  return state;
-}
-
-std::unique_ptr<TokenizersBackend::State> TokenizerAssembly::assemble_from_tokenizer_json(
-    const InitArguments& arguments) {
-  if (!arguments.tokenizer_json) {
-    throw TokenizerError(
-        arguments.folder.string() +
-        ": has no tokenizer.json, and its tokenizer_config.json names no class that "
-        "reads other files (BertTokenizer, GPT2Tokenizer, T5Tokenizer, "
-        "LlamaTokenizer)");
-  }
-  const JsonValue file = arguments.tokenizer_section();
-  const auto json_of = [&](const char* key) {
-    const auto found = file.get(key);
-    return found ? found->json() : Json();
-  };
-  TokenizerParts parts;
-  parts.class_name = "TokenizersBackend";
-  parts.normalizer = json_of("normalizer");
-  parts.pre_tokenizer = json_of("pre_tokenizer");
-  parts.decoder = json_of("decoder");
-  parts.model = read_model(file.at("model"));
-  return assemble(arguments, std::move(parts));
-}
-
-void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
-                                       const InitArguments& arguments, Side padding_side) {
+void set_attributes(TokenizerState& state, const InitArguments& arguments, Side padding_side) {
   const JsonValue kwargs = arguments.section();
   state.kwargs = arguments.kwargs;
   state.padding_side = padding_side;
@@ -148,14 +52,13 @@ void TokenizerAssembly::set_attributes(TokenizersBackend::State& state,
     if (value < 0 || std::isnan(value)) length->expected("a length");
     if (value < kLargeInteger) state.model_max_length = static_cast<Index>(value);
   }
-  state.clean_up_tokenization_spaces = is_true(kwargs, "clean_up_tokenization_spaces");
-  state.clean_up_bpe =
-      is_true(kwargs, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output");
-  state.split_special_tokens = is_true(kwargs, "split_special_tokens");
+  state.clean_up_tokenization_spaces = kwargs.get_or<bool>("clean_up_tokenization_spaces", false);
+  state.clean_up_bpe = kwargs.get_or<bool>(
+      "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", false);
+  state.split_special_tokens = kwargs.get_or<bool>("split_special_tokens", false);
 }
 
-void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
-                                           const InitArguments& arguments) {
+void set_special_tokens(TokenizerState& state, const InitArguments& arguments) {
   const JsonReader<TokenizerError> kwargs(state.kwargs, arguments.section().where());
   for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = kwargs.get(role)) {
@@ -164,11 +67,11 @@ void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
       state.special_tokens.emplace_back(role, read_added_token(*token));
     }
   }
-  for (const auto& [key, value] : state.kwargs.items()) {
+  for (const auto& [key, value] : kwargs.items()) {
     const bool named = std::find(kSpecialTokenRoles.begin(), kSpecialTokenRoles.end(), key) !=
                        kSpecialTokenRoles.end();
-    if (!named && key.ends_with("_token") && is_token(value)) {
-      state.special_tokens.emplace_back(key, read_added_token(kwargs.at(key)));
+    if (!named && key.ends_with("_token") && is_token(value.json())) {
+      state.special_tokens.emplace_back(key, read_added_token(value));
     }
   }
   const char* key = state.kwargs.contains("extra_special_tokens") ? "extra_special_tokens"
@@ -180,8 +83,7 @@ void TokenizerAssembly::set_special_tokens(TokenizersBackend::State& state,
   }
 }
 
-void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
-                                           const InitArguments& arguments) {
+void add_missing_tokens(TokenizerState& state, const InitArguments& arguments) {
   const bool as_in_file = state.class_name == "TokenizersBackend";
   std::vector<AddedToken> tokens;
   if (as_in_file) {
@@ -220,8 +122,8 @@ void TokenizerAssembly::add_missing_tokens(TokenizersBackend::State& state,
   state.added.add(tokens, *state.model, state.normalizer.get());
 }
 
-void TokenizerAssembly::update_post_processor(TokenizersBackend::State& state, bool add_bos,
-                                              bool add_eos, const std::string& where) {
+void update_post_processor(TokenizerState& state, bool add_bos, bool add_eos,
+                           const std::string& where) {
   using Item = PostProcessor::Item;
   const auto item_of = [&](const char* role, bool wanted, int type) -> std::optional<Item> {
     const AddedToken* token = wanted ? state.find_special(role) : nullptr;
@@ -242,4 +144,84 @@ void TokenizerAssembly::update_post_processor(TokenizersBackend::State& state, b
                      where + ": post_processor");
 }
 
-}  // namespace instructblip
+}  // namespace
+
+const AddedToken* TokenizerState::find_special(std::string_view role) const {
+  for (const auto& [name, token] : special_tokens) {
+    if (name == role) return &token;
+  }
+  return nullptr;
+}
+
+ModelDescription read_model_of(const InitArguments& arguments, ModelDescription::Kind kind,
+                               const std::string& class_name) {
+  const JsonValue section = arguments.tokenizer_section().at("model");
+  ModelDescription description = read_model(section);
+  if (description.kind != kind) {
+    const char* names[] = {"WordPiece", "BPE", "Unigram"};
+    section.fail(std::string("is ") + names[static_cast<int>(description.kind)] + ", but a " +
+                 class_name + " has " + names[static_cast<int>(kind)] +
+                 "; correct tokenizer_class in tokenizer_config.json");
+  }
+  return description;
+}
+
+void set_post_processor(TokenizerState& state, Json json, const std::string& where) {
+  state.post_processor = PostProcessor(JsonReader<TokenizerError>(json, where));
+  state.post_processor_json = std::move(json);
+}
+
+std::unique_ptr<TokenizerState> assemble(const InitArguments& arguments, TokenizerParts parts) {
+  auto state = std::make_unique<TokenizerState>();
+  const std::string where = arguments.tokenizer_json
+                                ? arguments.tokenizer_section().where()
+                                : arguments.folder.string() + ": " + parts.class_name;
+  const auto part = [&](const Json& json, const char* name) {
+    return JsonReader<TokenizerError>(json, where + ": " + name);
+  };
+  state->class_name = parts.class_name;
+  state->normalizer = make_normalizer(part(parts.normalizer, "normalizer"));
+  state->pre_tokenizer = make_pre_tokenizer(part(parts.pre_tokenizer, "pre_tokenizer"));
+  state->decoder = make_decoder(part(parts.decoder, "decoder"));
+  state->model = make_model(std::move(parts.model), where);
+  state->normalizer_json = std::move(parts.normalizer);
+  state->pre_tokenizer_json = std::move(parts.pre_tokenizer);
+  state->decoder_json = std::move(parts.decoder);
+  if (arguments.tokenizer_json) {
+    const JsonValue file = arguments.tokenizer_section();
+    set_post_processor(*state, json_of(file, "post_processor"), where + ": post_processor");
+    state->truncation_json = json_of(file, "truncation");
+    state->padding_json = json_of(file, "padding");
+  }
+  set_attributes(*state, arguments, parts.padding_side);
+  set_special_tokens(*state, arguments);
+  add_missing_tokens(*state, arguments);
+  const JsonValue kwargs = arguments.section();
+  const bool is_explicit =
+      arguments.kwargs.contains("add_bos_token") || arguments.kwargs.contains("add_eos_token");
+  if (is_explicit || state->post_processor_json.is_null()) {
+    update_post_processor(*state, kwargs.get_or<bool>("add_bos_token", false),
+                          kwargs.get_or<bool>("add_eos_token", false), where);
+  }
+  return state;
+}
+
+std::unique_ptr<TokenizerState> assemble_from_tokenizer_json(const InitArguments& arguments) {
+  if (!arguments.tokenizer_json) {
+    throw TokenizerError(
+        arguments.folder.string() +
+        ": has no tokenizer.json, and its tokenizer_config.json names no class that "
+        "reads other files (BertTokenizer, GPT2Tokenizer, T5Tokenizer, "
+        "LlamaTokenizer)");
+  }
+  const JsonValue file = arguments.tokenizer_section();
+  TokenizerParts parts;
+  parts.class_name = "TokenizersBackend";
+  parts.normalizer = json_of(file, "normalizer");
+  parts.pre_tokenizer = json_of(file, "pre_tokenizer");
+  parts.decoder = json_of(file, "decoder");
+  parts.model = read_model(file.at("model"));
+  return assemble(arguments, std::move(parts));
+}
+
+}  // namespace instructblip::tokenization

@@ -16,18 +16,18 @@
 #include "tokenization/post_processors.h"
 #include "tokenization/pre_tokenizers.h"
 
-namespace instructblip {
+namespace instructblip::tokenization {
 
-struct TokenizersBackend::State {
+struct TokenizerState {
   std::string class_name;
   Json normalizer_json, pre_tokenizer_json, post_processor_json, decoder_json;
   Json truncation_json, padding_json;
-  std::shared_ptr<const tokenization::Normalizer> normalizer;
-  std::shared_ptr<const tokenization::PreTokenizer> pre_tokenizer;
-  std::shared_ptr<const tokenization::Model> model;
-  tokenization::PostProcessor post_processor;
-  std::shared_ptr<const tokenization::Decoder> decoder;
-  tokenization::AddedVocabulary added;
+  std::shared_ptr<const Normalizer> normalizer;
+  std::shared_ptr<const PreTokenizer> pre_tokenizer;
+  std::shared_ptr<const Model> model;
+  PostProcessor post_processor;
+  std::shared_ptr<const Decoder> decoder;
+  AddedVocabulary added;
 
   /// Role and token, in the reference's order.
   std::vector<std::pair<std::string, AddedToken>> special_tokens;
@@ -48,37 +48,20 @@ struct TokenizerParts {
   std::string class_name;
   Side padding_side = Side::Right;
   Json normalizer, pre_tokenizer, decoder;
-  tokenization::ModelDescription model;
+  ModelDescription model;
 };
 
-class TokenizerAssembly {
- public:
-  /// The common part: post-processor of the file, special tokens, added tokens.
-  static std::unique_ptr<TokenizersBackend::State> assemble(
-      const tokenization::InitArguments& arguments, TokenizerParts parts);
-  static std::unique_ptr<TokenizersBackend::State> assemble_from_tokenizer_json(
-      const tokenization::InitArguments& arguments);
+/// What all classes share: post-processor of the file, special tokens, added tokens.
+std::unique_ptr<TokenizerState> assemble(const InitArguments& arguments, TokenizerParts parts);
+std::unique_ptr<TokenizerState> assemble_from_tokenizer_json(const InitArguments& arguments);
 
-  /// Puts the templates of a class in place of what the file says.
-  static void set_post_processor(TokenizersBackend::State& state, Json json,
-                                 const std::string& where);
+/// Puts the templates of a class in place of what the file says.
+void set_post_processor(TokenizerState& state, Json json, const std::string& where);
 
-  /// The "model" of tokenizer.json, which must be of the kind that the class needs.
-  static tokenization::ModelDescription read_model_of(const tokenization::InitArguments& arguments,
-                                                      tokenization::ModelDescription::Kind kind,
-                                                      const std::string& class_name);
+/// The "model" of tokenizer.json, which must be of the kind that the class needs.
+ModelDescription read_model_of(const InitArguments& arguments, ModelDescription::Kind kind,
+                               const std::string& class_name);
 
-  static std::string tokenizer_json(const TokenizersBackend::State& state);
+std::string tokenizer_json(const TokenizerState& state);
 
- private:
-  static void set_attributes(TokenizersBackend::State& state,
-                             const tokenization::InitArguments& arguments, Side padding_side);
-  static void set_special_tokens(TokenizersBackend::State& state,
-                                 const tokenization::InitArguments& arguments);
-  static void add_missing_tokens(TokenizersBackend::State& state,
-                                 const tokenization::InitArguments& arguments);
-  static void update_post_processor(TokenizersBackend::State& state, bool add_bos, bool add_eos,
-                                    const std::string& where);
-};
-
-}  // namespace instructblip
+}  // namespace instructblip::tokenization

@@ -54,29 +54,13 @@ class WordPieceDecoder : public Decoder {
           token.insert(0, 1, ' ');
         }
       }
-      if (cleanup_) token = clean_up(std::move(token));
+      if (cleanup_)
+        token = replace_all(clean_up_tokenization(std::move(token)), " do not", " don't");
     }
     return tokens;
   }
 
  private:
-  static std::string clean_up(std::string token) {
-    for (const auto& [from, to] : {std::pair{" .", "."},
-                                   {" ?", "?"},
-                                   {" !", "!"},
-                                   {" ,", ","},
-                                   {" ' ", "'"},
-                                   {" n't", "n't"},
-                                   {" 'm", "'m"},
-                                   {" do not", " don't"},
-                                   {" 's", "'s"},
-                                   {" 've", "'ve"},
-                                   {" 're", "'re"}}) {
-      if (token.find(from) != std::string::npos) token = replace_all(token, from, to);
-    }
-    return token;
-  }
-
   std::string prefix_;
   bool cleanup_;
 };
@@ -91,6 +75,7 @@ class ByteLevelDecoder : public Decoder {
     }
     return {unicode::lossy(bytes)};
   }
+  bool is_byte_level() const override { return true; }
 };
 
 class MetaspaceDecoder : public Decoder {
@@ -202,6 +187,10 @@ class Sequence : public Decoder {
     for (const auto& part : parts_) tokens = part->decode(std::move(tokens));
     return tokens;
   }
+  bool is_byte_level() const override {
+    return std::any_of(parts_.begin(), parts_.end(),
+                       [](const auto& part) { return part->is_byte_level(); });
+  }
 
  private:
   std::vector<std::unique_ptr<Decoder>> parts_;
@@ -217,7 +206,9 @@ std::optional<char> byte_of_token(std::string_view token) {
 }
 
 std::string clean_up_tokenization(std::string text) {
-  for (const auto& [from, to] : kCleanUps) text = replace_all(text, from, to);
+  for (const auto& [from, to] : kCleanUps) {
+    if (text.find(from) != std::string::npos) text = replace_all(text, from, to);
+  }
   return text;
 }
 

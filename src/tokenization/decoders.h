@@ -19,6 +19,8 @@ class Decoder {
   virtual ~Decoder() = default;
   /// Turns tokens into parts of the text, which are then joined.
   virtual std::vector<std::string> decode(std::vector<std::string> tokens) const = 0;
+  /// Whether tokens are written in GPT-2's alphabet of bytes.
+  virtual bool is_byte_level() const { return false; }
 };
 
 /// From the "decoder" of a tokenizer.json; nothing if that is null: tokens are then joined by

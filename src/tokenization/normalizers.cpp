@@ -36,7 +36,7 @@ class BertNormalizer : public Normalizer {
         if (c == 0 || c == 0xfffd || (!line && unicode::is_bert_control(c))) continue;
         if (unicode::is_whitespace(c)) c = ' ';
       }
-      const bool apart = handle_chinese_chars_ && unicode::is_chinese(c);
+      const bool apart = handle_chinese_chars_ && unicode::is_bert_chinese(c);
       if (apart) cleaned.push_back(' ');
       unicode::append(cleaned, c);
       if (apart) cleaned.push_back(' ');

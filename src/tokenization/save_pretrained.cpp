@@ -24,7 +24,7 @@ std::string added_tokens_json(const AddedVocabulary& added) {
 
 }  // namespace
 
-std::string TokenizerAssembly::tokenizer_json(const TokenizersBackend::State& state) {
+std::string tokenization::tokenizer_json(const TokenizerState& state) {
   return "{\n  \"version\": \"1.0\",\n  \"truncation\": " + state.truncation_json.dump() +
          ",\n  \"padding\": " + state.padding_json.dump() +
          ",\n  \"added_tokens\": " + added_tokens_json(state.added) +
@@ -61,8 +61,7 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
       "\"model_max_length\": " +
           (length == unlimited_length ? std::string(kVeryLargeInteger) : std::to_string(length)));
   write_text_file<TokenizerError>(folder / "tokenizer_config.json", text + "\n");
-  write_text_file<TokenizerError>(folder / "tokenizer.json",
-                                  TokenizerAssembly::tokenizer_json(*state_));
+  write_text_file<TokenizerError>(folder / "tokenizer.json", tokenizer_json(*state_));
 }
 
 }  // namespace instructblip

@@ -55,16 +55,15 @@ BertTokenizer BertTokenizer::from_pretrained(const std::filesystem::path& folder
   parts.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
   if (arguments.tokenizer_json) {
     // The class makes its own model of the file's vocabulary, with the model's defaults.
-    parts.model.vocabulary = TokenizerAssembly::read_model_of(
-                                 arguments, ModelDescription::Kind::WordPiece, parts.class_name)
-                                 .vocabulary;
+    parts.model.vocabulary =
+        read_model_of(arguments, ModelDescription::Kind::WordPiece, parts.class_name).vocabulary;
   } else {
     parts.model.vocabulary = read_vocab_txt(arguments.file("vocab.txt", parts.class_name));
   }
   parts.model.kind = ModelDescription::Kind::WordPiece;
   parts.model.continuing_subword_prefix = "##";
   parts.model.unk_token = arguments.token("unk_token");
-  auto state = TokenizerAssembly::assemble(arguments, std::move(parts));
+  auto state = assemble(arguments, std::move(parts));
 
   using Item = PostProcessor::Item;
   BertTokenizer tokenizer(std::move(state));
@@ -76,9 +75,8 @@ BertTokenizer BertTokenizer::from_pretrained(const std::filesystem::path& folder
   std::vector<Item> pair = single;
   pair.push_back({"$B", std::nullopt, 1});
   pair.push_back({sep, sep_id, 1});
-  TokenizerAssembly::set_post_processor(*tokenizer.state_,
-                                        PostProcessor::template_processing(single, pair),
-                                        folder.string() + ": post_processor");
+  set_post_processor(*tokenizer.state_, PostProcessor::template_processing(single, pair),
+                     folder.string() + ": post_processor");
   return tokenizer;
 }
 

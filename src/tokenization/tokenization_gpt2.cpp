@@ -58,15 +58,14 @@ GPT2Tokenizer GPT2Tokenizer::from_pretrained(const std::filesystem::path& folder
                    {"trim_offsets", true},
                    {"use_regex", true}};
   if (arguments.tokenizer_json) {
-    ModelDescription file =
-        TokenizerAssembly::read_model_of(arguments, ModelDescription::Kind::Bpe, parts.class_name);
+    ModelDescription file = read_model_of(arguments, ModelDescription::Kind::Bpe, parts.class_name);
     parts.model.vocabulary = std::move(file.vocabulary);
     parts.model.merges = std::move(file.merges);
   } else {
     read_vocab_json(arguments.file("vocab.json", parts.class_name), parts.model.vocabulary);
     parts.model.merges = read_merges_txt(arguments.file("merges.txt", parts.class_name));
   }
-  return GPT2Tokenizer(TokenizerAssembly::assemble(arguments, std::move(parts)));
+  return GPT2Tokenizer(assemble(arguments, std::move(parts)));
 }
 
 std::unique_ptr<Tokenizer> GPT2Tokenizer::clone() const {

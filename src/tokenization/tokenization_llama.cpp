@@ -34,8 +34,7 @@ LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& fold
   }
   parts.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
   if (arguments.tokenizer_json) {
-    ModelDescription file =
-        TokenizerAssembly::read_model_of(arguments, ModelDescription::Kind::Bpe, parts.class_name);
+    ModelDescription file = read_model_of(arguments, ModelDescription::Kind::Bpe, parts.class_name);
     parts.model.vocabulary = std::move(file.vocabulary);
     parts.model.merges = std::move(file.merges);
   } else {
@@ -46,7 +45,7 @@ LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& fold
   }
   parts.model.fuse_unk = true;
   parts.model.byte_fallback = true;
-  return LlamaTokenizer(TokenizerAssembly::assemble(arguments, std::move(parts)));
+  return LlamaTokenizer(assemble(arguments, std::move(parts)));
 }
 
 std::unique_ptr<Tokenizer> LlamaTokenizer::clone() const {

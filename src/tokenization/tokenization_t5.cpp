@@ -80,9 +80,8 @@ T5Tokenizer T5Tokenizer::from_pretrained(const std::filesystem::path& folder,
       {"pretokenizers", Json::array({Json{{"type", "WhitespaceSplit"}}, metaspace})}};
   parts.decoder = metaspace;
   if (arguments.tokenizer_json) {
-    parts.model.pieces = TokenizerAssembly::read_model_of(
-                             arguments, ModelDescription::Kind::Unigram, parts.class_name)
-                             .pieces;
+    parts.model.pieces =
+        read_model_of(arguments, ModelDescription::Kind::Unigram, parts.class_name).pieces;
     parts.normalizer = find_precompiled(*arguments.tokenizer_json);
   } else {
     std::filesystem::path file = folder / "spiece.model";
@@ -104,15 +103,15 @@ T5Tokenizer T5Tokenizer::from_pretrained(const std::filesystem::path& folder,
   parts.model.kind = ModelDescription::Kind::Unigram;
   parts.model.unk_id = 2;
   add_extra_ids(arguments, extra_ids);
-  T5Tokenizer tokenizer(TokenizerAssembly::assemble(arguments, std::move(parts)));
+  T5Tokenizer tokenizer(assemble(arguments, std::move(parts)));
 
   using Item = PostProcessor::Item;
   const auto eos_id = tokenizer.eos_token_id();
   if (!eos_id) throw TokenizerError(folder.string() + ": a T5Tokenizer needs an eos_token");
   const Item eos = {"</s>", eos_id, 0}, a = {"$A", std::nullopt, 0}, b = {"$B", std::nullopt, 0};
-  TokenizerAssembly::set_post_processor(
-      *tokenizer.state_, PostProcessor::template_processing({a, eos}, {a, eos, b, eos}),
-      folder.string() + ": post_processor");
+  set_post_processor(*tokenizer.state_,
+                     PostProcessor::template_processing({a, eos}, {a, eos, b, eos}),
+                     folder.string() + ": post_processor");
   return tokenizer;
 }
 

@@ -10,6 +10,7 @@
 #include "instructblip/core/log.h"
 #include "tokenization/byte_level.h"
 #include "tokenization/decoders.h"
+#include "tokenization/models.h"
 #include "tokenization/unicode.h"
 
 namespace instructblip {
@@ -110,13 +111,6 @@ void warn_of_clean_up(std::string_view class_name) {
   log_warning("clean_up_tokenization_spaces is ignored by " + std::string(class_name) +
               ", a byte-pair encoding, from whose text it would take spaces that belong there; set "
               "it to false to be rid of this warning");
-}
-
-enum class ByteTokens { None, ByteLevel, ByteFallback };
-
-ByteTokens byte_tokens_of(const Tokenizer& tokenizer) {
-  if (tokenizer.class_name().starts_with("GPT2")) return ByteTokens::ByteLevel;
-  return tokenizer.token_to_id("<0x0A>") ? ByteTokens::ByteFallback : ByteTokens::None;
 }
 
 std::vector<std::vector<std::int64_t>> rows_of(const TensorView& tensor) {
@@ -258,7 +252,9 @@ std::vector<std::string> Tokenizer::batch_decode(const TensorView& sequences,
   return batch_decode(rows_of(sequences), options);
 }
 
-bool Tokenizer::has_byte_tokens() const { return byte_tokens_of(*this) != ByteTokens::None; }
+bool Tokenizer::has_byte_tokens() const {
+  return has_byte_level_tokens() || token_to_id(tokenization::byte_token('\n')).has_value();
+}
 
 std::optional<std::string> Tokenizer::token_text(std::int64_t id) const {
   const std::lock_guard lock(token_texts_->mutex);
@@ -272,10 +268,9 @@ std::optional<std::string> Tokenizer::token_text(std::int64_t id) const {
 std::optional<std::string> Tokenizer::find_token_text(std::int64_t id) const {
   const auto token = id >= 0 ? convert_ids_to_tokens(id) : std::nullopt;
   if (!token) return std::nullopt;
-  const ByteTokens kind = byte_tokens_of(*this);
-  if (kind == ByteTokens::ByteLevel) {
+  if (has_byte_level_tokens()) {
     if (auto bytes = tokenization::from_byte_characters(*token)) return bytes;
-  } else if (kind == ByteTokens::ByteFallback) {
+  } else if (has_byte_tokens()) {
     if (const auto byte = tokenization::byte_of_token(*token)) return std::string(1, *byte);
   }
   // Decoded after a word, so that a leading space shows and no prefix is dropped.

@@ -8,9 +8,10 @@ namespace instructblip {
 
 using namespace tokenization;
 
-TokenizersBackend::TokenizersBackend(std::unique_ptr<State> state) : state_(std::move(state)) {}
+TokenizersBackend::TokenizersBackend(std::unique_ptr<TokenizerState> state)
+    : state_(std::move(state)) {}
 TokenizersBackend::TokenizersBackend(const TokenizersBackend& other)
-    : Tokenizer(other), state_(std::make_unique<State>(*other.state_)) {}
+    : Tokenizer(other), state_(std::make_unique<TokenizerState>(*other.state_)) {}
 TokenizersBackend::TokenizersBackend(TokenizersBackend&& other) noexcept = default;
 TokenizersBackend& TokenizersBackend::operator=(TokenizersBackend other) noexcept {
   Tokenizer::operator=(other);
@@ -21,8 +22,7 @@ TokenizersBackend::~TokenizersBackend() = default;
 
 TokenizersBackend TokenizersBackend::from_pretrained(const std::filesystem::path& folder,
                                                      const TokenizerOptions& options) {
-  return TokenizersBackend(
-      TokenizerAssembly::assemble_from_tokenizer_json(read_init_arguments(folder, options)));
+  return TokenizersBackend(assemble_from_tokenizer_json(read_init_arguments(folder, options)));
 }
 
 std::unique_ptr<Tokenizer> TokenizersBackend::clone() const {
@@ -85,6 +85,10 @@ bool TokenizersBackend::clean_up_tokenization_spaces() const {
 
 bool TokenizersBackend::may_clean_up_spaces() const {
   return state_->clean_up_bpe || state_->model->description().kind != ModelDescription::Kind::Bpe;
+}
+
+bool TokenizersBackend::has_byte_level_tokens() const {
+  return state_->decoder != nullptr && state_->decoder->is_byte_level();
 }
 
 Index TokenizersBackend::num_special_tokens_to_add() const {

@@ -165,6 +165,13 @@ void append(std::string& text, char32_t c) {
   }
 }
 
+std::vector<char32_t> code_points(std::string_view bytes) {
+  const std::string text = lossy(bytes);
+  std::vector<char32_t> characters;
+  for (std::size_t offset = 0; offset < text.size();) characters.push_back(next(text, offset));
+  return characters;
+}
+
 std::string from_code_points(const std::vector<char32_t>& characters) {
   std::string text;
   text.reserve(characters.size());
@@ -201,9 +208,13 @@ bool is_bert_punctuation(char32_t c) { return contains(kBertPunctuation, c); }
 bool is_chinese(char32_t c) {
   return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) ||
          (c >= 0x20000 && c <= 0x2a6df) || (c >= 0x2a700 && c <= 0x2b73f) ||
-         (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
+         (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b820 && c <= 0x2ceaf) ||
          (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
+
+// The table of tokenizers has a typo, 0x2b920 for 0x2b820, so that 256 characters are not split
+// off.
+bool is_bert_chinese(char32_t c) { return is_chinese(c) && !(c >= 0x2b820 && c < 0x2b920); }
 
 bool is_letter(char32_t c) {
   if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
@@ -212,6 +223,13 @@ bool is_letter(char32_t c) {
 
 bool is_number(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(kNumber, c); }
 bool is_word(char32_t c) { return contains(kWord, c); }
+
+bool is_word_or_space(char32_t c) {
+  if ((c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f) || c == 0x85) return true;
+  const std::string_view category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
+  return category == "Zs" || category == "Zl" || category == "Zp" || category[0] == 'L' ||
+         category[0] == 'M' || category[0] == 'N';
+}
 
 std::string decompose(std::string_view text) {
   if (std::all_of(text.begin(), text.end(), [](char b) { return (b & 0x80) == 0; })) {

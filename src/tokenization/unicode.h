@@ -25,6 +25,8 @@ char32_t next(std::string_view text, std::size_t& offset);
 std::size_t previous(std::string_view text, std::size_t offset);
 std::size_t length(std::string_view text);
 void append(std::string& text, char32_t character);
+/// The characters of any bytes; what is not UTF-8 becomes U+FFFD, as in `lossy`.
+std::vector<char32_t> code_points(std::string_view bytes);
 std::string from_code_points(const std::vector<char32_t>& characters);
 /// Bytes as text: each maximal part of a broken sequence becomes U+FFFD, as Rust's from_utf8_lossy.
 std::string lossy(std::string_view bytes);
@@ -33,10 +35,15 @@ bool is_whitespace(char32_t c);
 bool is_bert_control(char32_t c);
 bool is_bert_nonspacing_mark(char32_t c);
 bool is_bert_punctuation(char32_t c);
+/// The blocks of Chinese characters, as transformers' TextStreamer has them.
 bool is_chinese(char32_t c);
+/// As tokenizers' BertNormalizer has them.
+bool is_bert_chinese(char32_t c);
 bool is_letter(char32_t c);
 bool is_number(char32_t c);
 bool is_word(char32_t c);
+/// Python's str.isspace, or a category that begins with L, M or N.
+bool is_word_or_space(char32_t c);
 
 /// Canonical decomposition (NFD) of valid text.
 std::string decompose(std::string_view text);

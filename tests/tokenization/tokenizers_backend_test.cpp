@@ -87,6 +87,16 @@ TEST(TokenizersBackend, TextsOfTokensAreBytesWhereTokensAre) {
   EXPECT_FALSE(AutoTokenizer::from_pretrained(folder_of("bert_hub"))->has_byte_tokens());
 }
 
+TEST(TokenizersBackend, ByteTokensDependOnTheDecoderNotOnTheClass) {
+  const TemporaryFolder folder;
+  AutoTokenizer::from_pretrained(folder_of("opt_hub"))->save_pretrained(folder.path());
+  folder.write("tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
+  const auto tokenizer = AutoTokenizer::from_pretrained(folder.path());
+  EXPECT_EQ(tokenizer->class_name(), "TokenizersBackend");
+  EXPECT_TRUE(tokenizer->has_byte_tokens());
+  EXPECT_EQ(tokenizer->token_text(*tokenizer->token_to_id("\u00E9")), "\xE9");
+}
+
 TEST(TokenizersBackend, ATokenIsAByteIfItHasTwoHexadecimalDigits) {
   const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("llama_hub"));
   EXPECT_EQ(tokenizer->decode({*tokenizer->token_to_id("<0x0A>")}), "\n");

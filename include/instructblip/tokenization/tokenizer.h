@@ -221,6 +221,8 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual bool split_special_tokens() const = 0;
   /// False where cleaning up spaces is ignored with a warning (BPE).
   virtual bool may_clean_up_spaces() const = 0;
+  /// Whether tokens are written in GPT-2's alphabet of bytes.
+  virtual bool has_byte_level_tokens() const { return false; }
   /// To be called by what changes tokens.
   void forget_token_texts();
 

@@ -14,6 +14,10 @@
 
 namespace instructblip {
 
+namespace tokenization {
+struct TokenizerState;
+}
+
 /// Used directly for a folder whose tokenizer.json is taken as it is ("PreTrainedTokenizerFast").
 /// Supported components: normalizers BertNormalizer, Lowercase, Precompiled, Prepend, Replace;
 /// pre-tokenizers BertPreTokenizer, ByteLevel, Metaspace, WhitespaceSplit; models BPE, Unigram,
@@ -51,8 +55,7 @@ class INSTRUCTBLIP_EXPORT TokenizersBackend : public Tokenizer {
   void save_pretrained(const std::filesystem::path& folder) const override;
 
  protected:
-  struct State;
-  explicit TokenizersBackend(std::unique_ptr<State> state);
+  explicit TokenizersBackend(std::unique_ptr<tokenization::TokenizerState> state);
 
   std::vector<std::int64_t> encode_text(std::string_view text,
                                         bool split_special_tokens) const override;
@@ -61,9 +64,9 @@ class INSTRUCTBLIP_EXPORT TokenizersBackend : public Tokenizer {
                          bool skip_special_tokens) const override;
   bool split_special_tokens() const override;
   bool may_clean_up_spaces() const override;
+  bool has_byte_level_tokens() const override;
 
-  friend class TokenizerAssembly;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<tokenization::TokenizerState> state_;
 };
 
 }  // namespace instructblip
