@@ -20,8 +20,8 @@ struct LanguageModelKind {
 };
 
 template <class Model>
-constexpr LanguageModelKind kind(std::string_view model_type) {
-  return {model_type,
+constexpr LanguageModelKind kind() {
+  return {Model::Config::kModelType,
           [](const Weights& weights, const TextConfig& config,
              bool with_head) -> std::unique_ptr<LanguageModel> {
             const auto* own = dynamic_cast<const typename Model::Config*>(&config);
@@ -41,9 +41,9 @@ constexpr LanguageModelKind kind(std::string_view model_type) {
 
 // One line per language model.
 constexpr LanguageModelKind kKinds[] = {
-    kind<LlamaForCausalLM>("llama"),
-    kind<OPTForCausalLM>("opt"),
-    kind<T5ForConditionalGeneration>("t5"),
+    kind<LlamaForCausalLM>(),
+    kind<OPTForCausalLM>(),
+    kind<T5ForConditionalGeneration>(),
 };
 
 const LanguageModelKind& find_kind(std::string_view model_type) {
