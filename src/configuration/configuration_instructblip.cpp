@@ -49,7 +49,7 @@ void qformer_fields(Config& config, Visitor& visit) {
 }
 
 template <class Config, class Visitor>
-void fields(Config& config, Visitor& visit) {
+void instructblip_fields(Config& config, Visitor& visit) {
   visit.part("vision_config", config.vision_config);
   visit.part("qformer_config", config.qformer_config);
   visit.part("text_config", config.text_config);
@@ -129,14 +129,14 @@ void InstructBlipConfig::read(detail::ConfigReader& reader) {
     json.fail("\"model_type\" is \"" + type + "\", and there is neither \"vision_config\" nor " +
               "\"qformer_config\": this is not an InstructBLIP checkpoint");
   }
-  fields(*this, reader);
+  instructblip_fields(*this, reader);
   reader("image_token_id", image_token_index);
   reader.find("use_decoder_only_language_model");
   qformer_config.encoder_hidden_size = vision_config.hidden_size;
 }
 
 void InstructBlipConfig::write(detail::ConfigWriter& writer) const {
-  fields(*this, writer);
+  instructblip_fields(*this, writer);
   writer("use_decoder_only_language_model", use_decoder_only_language_model());
 }
 

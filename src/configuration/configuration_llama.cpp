@@ -6,7 +6,7 @@ namespace instructblip {
 namespace {
 
 template <class Config, class Visitor>
-void fields(Config& config, Visitor& visit) {
+void llama_fields(Config& config, Visitor& visit) {
   detail::text_fields(config, visit);
   visit("bos_token_id", config.bos_token_id);
   visit.unusual("is_encoder_decoder", config.is_encoder_decoder, false);
@@ -83,12 +83,12 @@ RopeParameters read_rope(detail::ConfigReader& config, Index max_position_embedd
 }  // namespace
 
 void LlamaConfig::read(detail::ConfigReader& reader) {
-  fields(*this, reader);
+  llama_fields(*this, reader);
   rope_parameters = read_rope(reader, max_position_embeddings);
 }
 
 void LlamaConfig::write(detail::ConfigWriter& writer) const {
-  fields(*this, writer);
+  llama_fields(*this, writer);
   writer("head_dim", resolved_head_dim());
   writer("num_key_value_heads", resolved_num_key_value_heads());
   detail::ConfigWriter rope;

@@ -6,7 +6,7 @@ namespace instructblip {
 namespace {
 
 template <class Config, class Visitor>
-void fields(Config& config, Visitor& visit) {
+void opt_fields(Config& config, Visitor& visit) {
   detail::text_fields(config, visit);
   visit("bos_token_id", config.bos_token_id);
   visit.unusual("is_encoder_decoder", config.is_encoder_decoder, false);
@@ -31,10 +31,10 @@ void fields(Config& config, Visitor& visit) {
 
 }  // namespace
 
-void OPTConfig::read(detail::ConfigReader& reader) { fields(*this, reader); }
+void OPTConfig::read(detail::ConfigReader& reader) { opt_fields(*this, reader); }
 
 void OPTConfig::write(detail::ConfigWriter& writer) const {
-  fields(*this, writer);
+  opt_fields(*this, writer);
   writer("word_embed_proj_dim", resolved_word_embed_proj_dim());
 }
 

@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kGated = "gated-";
 
 template <class Config, class Visitor>
-void fields(Config& config, Visitor& visit) {
+void t5_fields(Config& config, Visitor& visit) {
   detail::text_fields(config, visit);
   visit.unusual("bos_token_id", config.bos_token_id, {});
   visit("is_encoder_decoder", config.is_encoder_decoder);
@@ -47,7 +47,7 @@ bool T5Config::resolved_is_gated_act() const {
 void T5Config::read(detail::ConfigReader& reader) {
   // The head is tied unless the checkpoint holds one of its own, so the key says something else.
   if (reader.get<bool>("tie_word_embeddings") == false) scale_decoder_outputs = false;
-  fields(*this, reader);
+  t5_fields(*this, reader);
   if (!num_decoder_layers) num_decoder_layers = num_layers;
   // The names that other configurations use are understood too.
   reader("hidden_size", d_model);
@@ -57,7 +57,7 @@ void T5Config::read(detail::ConfigReader& reader) {
 }
 
 void T5Config::write(detail::ConfigWriter& writer) const {
-  fields(*this, writer);
+  t5_fields(*this, writer);
   writer("num_decoder_layers", resolved_num_decoder_layers());
   writer("dense_act_fn", resolved_dense_act_fn());
   writer("is_gated_act", resolved_is_gated_act());

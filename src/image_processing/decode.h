@@ -20,6 +20,9 @@ struct Decoded {
   int orientation = 1;
 };
 
+/// The format's name in messages.
+inline constexpr std::string_view kJpegName = "JPEG";
+
 Decoded decode_jpeg(Bytes file, Index max_pixels);
 Decoded decode_png(Bytes file, Index max_pixels);
 Decoded decode_bmp(Bytes file, Index max_pixels);

@@ -11,11 +11,11 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view kFormatName = "BMP";
+constexpr std::string_view kBmpName = "BMP";
 
 enum Compression : std::uint32_t { raw = 0, rle8 = 1, rle4 = 2, bitfields = 3 };
 
-struct Header {
+struct BmpHeader {
   Index width = 0, height = 0;
   bool top_down = false;
   std::uint32_t bits = 0, compression = raw, colors = 0;
@@ -25,11 +25,11 @@ struct Header {
   std::size_t end = 0;  // of the headers
 };
 
-Header read_header(Bytes file, Index max_pixels) {
+BmpHeader read_bmp_header(Bytes file, Index max_pixels) {
   constexpr std::size_t kFileHeader = 14, kOffsetField = 10;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kBmpName);
   reader.seek(kOffsetField);
-  Header header;
+  BmpHeader header;
   header.pixels_at = reader.u32_le();
   const std::uint32_t size = reader.u32_le();
   std::uint32_t width = 0, height = 0;
@@ -49,25 +49,24 @@ Header read_header(Bytes file, Index max_pixels) {
     header.colors = reader.u32_le();
     reader.take(4);
   } else {
-    fail(kFormatName,
-         "its header is " + std::to_string(size) + " bytes long, which no known kind is");
+    fail(kBmpName, "its header is " + std::to_string(size) + " bytes long, which no known kind is");
   }
   // With a header of 40 bytes the masks follow it; in longer ones they are its next fields.
   if (header.compression == bitfields) {
     for (int i = 0; i < (size >= 56 ? 4 : 3); ++i) header.masks[i] = reader.u32_le();
   }
   header.end = std::max(kFileHeader + size, reader.position());
-  check_size(kFormatName, width, height, max_pixels);
+  check_size(kBmpName, width, height, max_pixels);
   header.width = width;
   header.height = height;
   return header;
 }
 
-Palette read_palette(Bytes file, Header& header) {
+Palette read_palette(Bytes file, BmpHeader& header) {
   const std::uint32_t count = header.colors == 0 ? 1u << header.bits : header.colors;
-  if (count > 65536) fail(kFormatName, "its palette has " + std::to_string(count) + " colours");
+  if (count > 65536) fail(kBmpName, "its palette has " + std::to_string(count) + " colours");
   Palette palette;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kBmpName);
   reader.seek(header.end);
   // Some files name more colours than they hold; the pixels begin where the header says.
   const std::size_t held =
@@ -93,7 +92,7 @@ struct Channel {
   }
 };
 
-std::array<Channel, 3> read_masks(const Header& header) {
+std::array<Channel, 3> read_masks(const BmpHeader& header) {
   using Masks = std::array<std::uint32_t, 3>;
   constexpr Masks kBgr888{0xff0000, 0xff00, 0xff}, kBgr555{0x7c00, 0x3e0, 0x1f},
       kBgr565{0xf800, 0x7e0, 0x1f};
@@ -110,17 +109,17 @@ std::array<Channel, 3> read_masks(const Header& header) {
     if (none)
       masks = usual;
     else if (!known)
-      fail(kFormatName, "its bit masks are of no usual layout");
+      fail(kBmpName, "its bit masks are of no usual layout");
   }
   return {Channel(masks[0]), Channel(masks[1]), Channel(masks[2])};
 }
 
 /// Run-length coded rows, in the order of the file: one palette index a pixel.
-std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
+std::vector<std::uint8_t> read_runs(Bytes file, const BmpHeader& header) {
   const bool nibbles = header.compression == rle4;
   const Index total = header.width * header.height;
   std::vector<std::uint8_t> indices;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kBmpName);
   reader.seek(header.pixels_at);
   const auto size = [&] { return std::ssize(indices); };
   const auto append = [&](Index count, std::uint8_t value) {
@@ -139,7 +138,7 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
       append((header.width - size() % header.width) % header.width, 0);
       x = 0;
     } else if (value == 1) {
-      fail(kFormatName, "its run-length data ends before the last row");
+      fail(kBmpName, "its run-length data ends before the last row");
     } else if (value == 2) {
       const Index right = reader.u8(), up = reader.u8();
       append(right + up * header.width, 0);
@@ -158,8 +157,8 @@ std::vector<std::uint8_t> read_runs(Bytes file, const Header& header) {
   return indices;
 }
 
-void put_row(const Header& header, const Palette& palette, const std::array<Channel, 3>& channels,
-             const std::uint8_t* in, std::uint8_t* out) {
+void put_row(const BmpHeader& header, const Palette& palette,
+             const std::array<Channel, 3>& channels, const std::uint8_t* in, std::uint8_t* out) {
   for (Index x = 0; x < header.width; ++x, out += 3) {
     if (header.bits <= 8) {
       const Index bit = x * header.bits;
@@ -179,17 +178,17 @@ void put_row(const Header& header, const Palette& palette, const std::array<Chan
 }  // namespace
 
 Decoded decode_bmp(Bytes file, Index max_pixels) {
-  Header header = read_header(file, max_pixels);
+  BmpHeader header = read_bmp_header(file, max_pixels);
   const std::uint32_t bits = header.bits;
   const bool indexed = bits == 1 || bits == 4 || bits == 8;
   if (!indexed && bits != 16 && bits != 24 && bits != 32) {
-    fail(kFormatName, std::to_string(bits) + " bits a pixel are not supported");
+    fail(kBmpName, std::to_string(bits) + " bits a pixel are not supported");
   }
   const bool runs = header.compression == rle8 || header.compression == rle4;
   if (header.compression > bitfields || (runs && bits != (header.compression == rle8 ? 8 : 4)) ||
       (header.compression == bitfields && indexed)) {
-    fail(kFormatName, "compression " + std::to_string(header.compression) + " of " +
-                          std::to_string(bits) + " bits a pixel is not supported");
+    fail(kBmpName, "compression " + std::to_string(header.compression) + " of " +
+                       std::to_string(bits) + " bits a pixel is not supported");
   }
   const Palette palette = indexed ? read_palette(file, header) : Palette{};
   const std::array<Channel, 3> channels = read_masks(header);
@@ -202,7 +201,7 @@ Decoded decode_bmp(Bytes file, Index max_pixels) {
   }
   const Index row_bytes = (header.width * header.bits + 7) / 8;
   const Index stride = runs ? row_bytes : (row_bytes + 3) / 4 * 4;
-  Reader reader(runs ? Bytes(indices) : file, kFormatName);
+  Reader reader(runs ? Bytes(indices) : file, kBmpName);
   reader.seek(runs ? 0 : header.pixels_at);
   // The padding of the last row may be missing.
   const Bytes data = reader.take(to_size(stride * (header.height - 1) + row_bytes));

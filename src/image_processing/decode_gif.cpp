@@ -12,7 +12,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view kFormatName = "GIF";
+constexpr std::string_view kGifName = "GIF";
 
 /// Colours of a palette and whether it is one, not just each index as grey.
 struct Colors {
@@ -48,7 +48,7 @@ class CodeReader {
 
   int next(int size) {
     while (held_ < size) {
-      if (position_ == bytes_.size()) fail_truncated(kFormatName);
+      if (position_ == bytes_.size()) fail_truncated(kGifName);
       bits_ |= static_cast<std::uint32_t>(bytes_[position_++]) << held_;
       held_ += 8;
     }
@@ -80,20 +80,20 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
     at(table, i).first = static_cast<std::uint8_t>(i);
   }
   // Each code that is read adds an entry, and a code is at least two bits long.
-  if (count / kTableSize > data.size() * 4) fail_truncated(kFormatName);
+  if (count / kTableSize > data.size() * 4) fail_truncated(kGifName);
   std::vector<std::uint8_t> out;
   out.reserve(count);
   CodeReader codes(data);
   int size = literal_bits + 1, next = clear + 2, previous = -1;
   while (out.size() < count) {
     int code = codes.next(size);
-    if (code == end) fail_truncated(kFormatName);
+    if (code == end) fail_truncated(kGifName);
     if (code == clear) {
       size = literal_bits + 1, next = clear + 2, previous = -1;
       continue;
     }
     if (code > next || (code == next && previous < 0) || (code > end && previous < 0)) {
-      fail(kFormatName, "its compressed data is damaged");
+      fail(kGifName, "its compressed data is damaged");
     }
     const Entry before = previous < 0 ? Entry{} : at(table, previous);
     if (previous >= 0 && next < kTableSize) {
@@ -103,7 +103,7 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
       ++next;
       if (next == 1 << size && size < kLongestCode) ++size;
     } else if (code >= next) {
-      fail(kFormatName, "its compressed data is damaged");
+      fail(kGifName, "its compressed data is damaged");
     }
     previous = code;
     const std::size_t begin = out.size(), length = at(table, code).length;
@@ -135,7 +135,7 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
   constexpr std::size_t kSignatureSize = 6;
   constexpr int kExtension = '!', kImage = ',', kEnd = ';', kGraphicControl = 0xf9,
                 kHasPalette = 0x80;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kGifName);
   reader.seek(kSignatureSize);
   std::uint32_t width = reader.u16_le(), height = reader.u16_le();
   const int screen_flags = reader.u8();
@@ -145,7 +145,7 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
 
   std::optional<std::uint8_t> transparent;
   for (int block = 0; (block = reader.u8()) != kImage;) {
-    if (block == kEnd) fail(kFormatName, "it holds no frame");
+    if (block == kEnd) fail(kGifName, "it holds no frame");
     if (block != kExtension) continue;
     const int label = reader.u8();
     const std::vector<std::uint8_t> data = read_blocks(reader);
@@ -161,13 +161,13 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
     else
       colors.needed = false;
   }
-  check_size(kFormatName, frame_width, frame_height, max_pixels);
+  check_size(kGifName, frame_width, frame_height, max_pixels);
   width = std::max(width, left + frame_width);
   height = std::max(height, top + frame_height);
-  check_size(kFormatName, width, height, max_pixels);
+  check_size(kGifName, width, height, max_pixels);
 
   const int literal_bits = reader.u8();
-  if (literal_bits > 11) fail(kFormatName, "its compressed data is damaged");
+  if (literal_bits > 11) fail(kGifName, "its compressed data is damaged");
   const std::vector<std::uint8_t> data = read_blocks(reader);
   const std::vector<std::uint8_t> indices =
       expand(data, literal_bits, std::size_t{frame_width} * frame_height);

@@ -17,8 +17,6 @@ namespace instructblip::image_decoding {
 #if defined(INSTRUCTBLIP_HAVE_JPEG)
 namespace {
 
-constexpr std::string_view kFormatName = "JPEG";
-
 /// Pillow's CMYK to RGB, of samples stored inverted (Adobe's custom, which it assumes of all): 4
 /// bytes a pixel.
 void inverted_cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, Index count) {
@@ -135,13 +133,13 @@ bool read_rows(Decompressor& d, std::uint8_t* line, Image& image) {
 
 Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
   Decompressor d(file);
-  if (!start(d)) fail(kFormatName, d.errors.message);
+  if (!start(d)) fail(kJpegName, d.errors.message);
   if (d.decoder.output_width != markers.width || d.decoder.output_height != markers.height) {
-    fail(kFormatName, "its headers contradict each other");
+    fail(kJpegName, "its headers contradict each other");
   }
   Image image(static_cast<Index>(markers.width), static_cast<Index>(markers.height));
   std::vector<std::uint8_t> line(4 * std::size_t{markers.width});
-  if (!read_rows(d, line.data(), image)) fail(kFormatName, d.errors.message);
+  if (!read_rows(d, line.data(), image)) fail(kJpegName, d.errors.message);
   return image;
 }
 

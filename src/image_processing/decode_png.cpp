@@ -14,11 +14,11 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view kFormatName = "PNG";
+constexpr std::string_view kPngName = "PNG";
 
 enum ColorType : std::uint8_t { gray = 0, rgb = 2, palette = 3, gray_alpha = 4, rgb_alpha = 6 };
 
-struct Header {
+struct PngHeader {
   Index width = 0, height = 0;
   int depth = 0;
   int color_type = 0;
@@ -50,9 +50,9 @@ std::uint32_t crc32(Bytes bytes) {
   return ~crc;
 }
 
-Header read_header(Bytes data, Index max_pixels) {
-  Reader reader(data, kFormatName);
-  Header header;
+PngHeader read_png_header(Bytes data, Index max_pixels) {
+  Reader reader(data, kPngName);
+  PngHeader header;
   const std::uint32_t width = reader.u32_be(), height = reader.u32_be();
   header.depth = reader.u8();
   header.color_type = reader.u8();
@@ -61,13 +61,13 @@ Header read_header(Bytes data, Index max_pixels) {
   const bool small = d == 1 || d == 2 || d == 4;
   const bool known = c == gray || c == rgb || c == palette || c == gray_alpha || c == rgb_alpha;
   if (!known || !(d == 8 || (d == 16 && c != palette) || (small && (c == gray || c == palette)))) {
-    fail(kFormatName, "bit depth " + std::to_string(d) + " with colour type " + std::to_string(c) +
-                          " does not exist");
+    fail(kPngName, "bit depth " + std::to_string(d) + " with colour type " + std::to_string(c) +
+                       " does not exist");
   }
   if (compression != 0 || filter != 0 || interlace > 1) {
-    fail(kFormatName, "unknown compression, filter or interlace method in its header");
+    fail(kPngName, "unknown compression, filter or interlace method in its header");
   }
-  check_size(kFormatName, width, height, max_pixels);
+  check_size(kPngName, width, height, max_pixels);
   header.width = width;
   header.height = height;
   header.interlaced = interlace == 1;
@@ -76,7 +76,7 @@ Header read_header(Bytes data, Index max_pixels) {
 
 /// What is read from the chunks.
 struct Chunks {
-  Header header;
+  PngHeader header;
   Palette colors;
   std::vector<std::uint8_t> stream;  // all IDAT chunks
   Bytes transparency;                // tRNS
@@ -148,7 +148,7 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
 
 void read_palette(Bytes data, Chunks& chunks) {
   if (data.size() > sizeof(Palette)) {
-    fail(kFormatName,
+    fail(kPngName,
          "its palette has " + std::to_string(data.size() / 3) + " colours, at most 256 can be");
   }
   std::copy_n(data.data(), data.size() / 3 * 3, &chunks.colors.colors[0][0]);
@@ -156,7 +156,7 @@ void read_palette(Bytes data, Chunks& chunks) {
 
 Chunks read_chunks(Bytes file, Index max_pixels) {
   constexpr std::size_t kSignatureSize = 8, kIhdrSize = 13;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kPngName);
   reader.seek(kSignatureSize);
   Chunks chunks;
   bool have_header = false, data_ended = false;
@@ -174,13 +174,13 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     // Some writers leave the last checksum out; one that is there must be right.
     if (reader.remaining() >= 4 && reader.u32_be() != crc32(checked)) {
       if (data_ended) break;
-      fail(kFormatName,
+      fail(kPngName,
            "the checksum of chunk " + std::string(type) + " is wrong; the file is damaged");
     }
     if (!have_header && (type != "IHDR" || length < kIhdrSize)) {
-      fail(kFormatName, "it does not begin with an IHDR chunk");
+      fail(kPngName, "it does not begin with an IHDR chunk");
     }
-    if (type == "IHDR" && !have_header) chunks.header = read_header(data, max_pixels);
+    if (type == "IHDR" && !have_header) chunks.header = read_png_header(data, max_pixels);
     have_header = true;
     if (type == "PLTE" && chunks.header.color_type == palette) read_palette(data, chunks);
     if (type == "tRNS") chunks.transparency = data;
@@ -189,7 +189,7 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, data, chunks);
     if (type == "IEND") break;
   }
-  if (chunks.stream.empty()) fail_truncated(kFormatName);
+  if (chunks.stream.empty()) fail_truncated(kPngName);
   return chunks;
 }
 
@@ -212,7 +212,7 @@ void unfilter(int filter, std::uint8_t* row, const std::uint8_t* above, Index si
       case 2: predicted = above[i]; break;
       case 3: predicted = (left + above[i]) / 2; break;
       case 4: predicted = paeth(left, above[i], i >= step ? above[i - step] : 0); break;
-      default: fail(kFormatName, "filter " + std::to_string(filter) + " of a row does not exist");
+      default: fail(kPngName, "filter " + std::to_string(filter) + " of a row does not exist");
     }
     row[i] = static_cast<std::uint8_t>(row[i] + predicted);
   }
@@ -220,7 +220,7 @@ void unfilter(int filter, std::uint8_t* row, const std::uint8_t* above, Index si
 
 /// Pixel `x` of an unfiltered row.
 void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint8_t* out) {
-  const Header& header = chunks.header;
+  const PngHeader& header = chunks.header;
   if (header.depth < 8) {
     const Index bit = x * header.depth;
     const int largest = (1 << header.depth) - 1;
@@ -246,7 +246,7 @@ void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint
 /// The colour that tRNS names, as Pillow reads it: numbers beyond a byte lose their upper part, and
 /// grey of 1 or 16 bits is taken for a red. Several transparent entries of a palette are none.
 std::optional<std::array<std::uint8_t, 3>> transparent_color(const Chunks& chunks) {
-  const Header& header = chunks.header;
+  const PngHeader& header = chunks.header;
   const Bytes data = chunks.transparency;
   const auto number = [&](std::size_t i) { return data[2 * i] << 8 | data[2 * i + 1]; };
   const auto byte = [](int value) { return static_cast<std::uint8_t>(value & 0xff); };
@@ -282,7 +282,7 @@ constexpr Pass kAdam7[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4
 
 Decoded decode_png(Bytes file, Index max_pixels) {
   const Chunks chunks = read_chunks(file, max_pixels);
-  const Header& header = chunks.header;
+  const PngHeader& header = chunks.header;
   const std::span<const Pass> passes =
       header.interlaced ? std::span<const Pass>(kAdam7) : std::span<const Pass>(kWhole);
   const auto columns = [&](const Pass& p) { return (header.width - p.x0 + p.dx - 1) / p.dx; };
@@ -292,13 +292,13 @@ Decoded decode_png(Bytes file, Index max_pixels) {
     if (columns(pass) > 0) expected += (header.row_bytes(columns(pass)) + 1) * lines(pass);
   }
   // Deflate packs at most 1032 to 1, so a stream that is too short is known before memory is taken.
-  if (expected / 1032 > std::ssize(chunks.stream)) fail_truncated(kFormatName);
+  if (expected / 1032 > std::ssize(chunks.stream)) fail_truncated(kPngName);
 
   constexpr Index kSpare = 4096;  // some writers append a few bytes; they are ignored
   std::vector<std::uint8_t> raw(to_size(expected + kSpare));
   const std::ptrdiff_t size = inflate(chunks.stream, raw);
-  if (size < 0) fail(kFormatName, "its compressed data is damaged");
-  if (size < expected) fail_truncated(kFormatName);
+  if (size < 0) fail(kPngName, "its compressed data is damaged");
+  if (size < expected) fail_truncated(kPngName);
 
   Decoded decoded{.image = Image(header.width, header.height)};
   const Index step = std::max(1, header.channels() * header.depth / 8);

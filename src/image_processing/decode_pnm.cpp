@@ -10,7 +10,7 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view kFormatName = "PNM";
+constexpr std::string_view kPnmName = "PNM";
 
 bool is_space(std::uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(std::uint8_t c) { return c >= '0' && c <= '9'; }
@@ -37,9 +37,9 @@ std::uint32_t read_number(Reader& reader) {
       break;
     }
     if (!is_digit(c)) {
-      fail(kFormatName, "expected a number, found byte " + std::to_string(c));
+      fail(kPnmName, "expected a number, found byte " + std::to_string(c));
     }
-    if (++digits > 10) fail(kFormatName, "a number has more than 10 digits");
+    if (++digits > 10) fail(kPnmName, "a number has more than 10 digits");
     value = value * 10 + (c - '0');
     if (reader.remaining() == 0) break;
   }
@@ -82,8 +82,8 @@ void read_plain(Reader& reader, bool gray, const Scale& scale, Image& image) {
   for (std::size_t i = 0; i < samples; ++i) {
     const std::uint32_t sample = read_number(reader);
     if (sample > scale.largest) {
-      fail(kFormatName, "a sample is " + std::to_string(sample) +
-                            ", but the largest is said to be " + std::to_string(scale.largest));
+      fail(kPnmName, "a sample is " + std::to_string(sample) + ", but the largest is said to be " +
+                         std::to_string(scale.largest));
     }
     if (gray) {
       put_gray(out, scale.of(sample));
@@ -103,7 +103,7 @@ void read_bits(Reader& reader, bool plain, Image& image) {
       if (plain) {
         const std::uint8_t c = first_of_token(reader);
         if (c != '0' && c != '1')
-          fail(kFormatName, "expected 0 or 1, found byte " + std::to_string(c));
+          fail(kPnmName, "expected 0 or 1, found byte " + std::to_string(c));
         bit = c - '0';
       } else {
         bit = at(row, x / 8) >> (7 - x % 8) & 1;
@@ -116,25 +116,25 @@ void read_bits(Reader& reader, bool plain, Image& image) {
 }  // namespace
 
 Decoded decode_pnm(Bytes file, Index max_pixels) {
-  Reader reader(file, kFormatName);
+  Reader reader(file, kPnmName);
   const int kind = reader.take(2)[1] - '0';
-  if (!is_space(reader.u8())) fail(kFormatName, "no white space follows P" + std::to_string(kind));
+  if (!is_space(reader.u8())) fail(kPnmName, "no white space follows P" + std::to_string(kind));
   const std::uint32_t width = read_number(reader), height = read_number(reader);
-  check_size(kFormatName, width, height, max_pixels);
+  check_size(kPnmName, width, height, max_pixels);
   const bool bits = kind == 1 || kind == 4, gray = kind == 2 || kind == 5, plain = kind <= 3;
   Scale scale;
   if (!bits) {
     scale.largest = read_number(reader);
     if (scale.largest < 1 || scale.largest > 65535) {
-      fail(kFormatName, "its largest sample is said to be " + std::to_string(scale.largest) +
-                            ", expected 1 to 65535");
+      fail(kPnmName, "its largest sample is said to be " + std::to_string(scale.largest) +
+                         ", expected 1 to 65535");
     }
     scale.wide_gray = gray && scale.largest > 255;
   }
   // A sample takes at least a bit, a byte, or a digit: too short a file is known before memory is
   // taken.
   const std::uint64_t samples = std::uint64_t{width} * height * (bits || gray ? 1 : 3);
-  if ((kind == 4 ? samples / 8 : samples) > reader.remaining()) fail_truncated(kFormatName);
+  if ((kind == 4 ? samples / 8 : samples) > reader.remaining()) fail_truncated(kPnmName);
   Decoded decoded{.image = Image(width, height)};
   if (bits)
     read_bits(reader, plain, decoded.image);

@@ -10,8 +10,6 @@
 namespace instructblip::image_decoding {
 namespace {
 
-constexpr std::string_view kFormatName = "JPEG";
-
 enum Marker : int {
   sof0 = 0xc0,
   dht = 0xc4,
@@ -33,43 +31,43 @@ bool is_frame(int marker) {
 }
 
 void check_huffman_tables(Bytes segment) {
-  Reader reader(segment, kFormatName);
+  Reader reader(segment, kJpegName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
-    if (id >> 4 > 1 || (id & 15) > 3) fail(kFormatName, "a Huffman table has an impossible number");
+    if (id >> 4 > 1 || (id & 15) > 3) fail(kJpegName, "a Huffman table has an impossible number");
     std::uint32_t values = 0, code = 0;
     for (int length = 1; length <= 16; ++length) {
       const std::uint32_t count = reader.u8();
       values += count;
       code = (code << 1) + count;
-      if (code > 1u << length) fail(kFormatName, "a Huffman table has more codes than fit");
+      if (code > 1u << length) fail(kJpegName, "a Huffman table has more codes than fit");
     }
-    if (values > 256) fail(kFormatName, "a Huffman table has more than 256 values");
+    if (values > 256) fail(kJpegName, "a Huffman table has more than 256 values");
     reader.take(values);
   }
 }
 
 void check_quantization_tables(Bytes segment) {
-  Reader reader(segment, kFormatName);
+  Reader reader(segment, kJpegName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
     if (id >> 4 > 1 || (id & 15) > 3)
-      fail(kFormatName, "a quantisation table has an impossible number");
+      fail(kJpegName, "a quantisation table has an impossible number");
     reader.take(id >> 4 ? 128 : 64);
   }
 }
 
 void read_frame(Bytes segment, JpegMarkers& markers) {
-  Reader reader(segment, kFormatName);
+  Reader reader(segment, kJpegName);
   const int precision = reader.u8();
   const std::uint32_t height = reader.u16_be(), width = reader.u16_be();
   const int components = reader.u8();
   if (precision != 8)
-    fail(kFormatName, std::to_string(precision) + " bits a sample are not supported");
+    fail(kJpegName, std::to_string(precision) + " bits a sample are not supported");
   if (components != 1 && components != 3 && components != 4) {
-    fail(kFormatName, std::to_string(components) + " components are not supported");
+    fail(kJpegName, std::to_string(components) + " components are not supported");
   }
-  if (markers.components != 0) fail(kFormatName, "it has two frame headers");
+  if (markers.components != 0) fail(kJpegName, "it has two frame headers");
   markers.width = width, markers.height = height, markers.components = components;
 }
 
@@ -92,7 +90,7 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
   std::vector<std::uint8_t> exif;
   int xmp = 0;
   bool scanned = false;
-  Reader reader(file, kFormatName);
+  Reader reader(file, kJpegName);
   reader.seek(2);
   while (!scanned || reader.remaining() >= 2) {
     if (reader.u8() != 0xff) continue;  // junk between segments is skipped, as other decoders do
@@ -101,7 +99,7 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
     if (marker == eoi) break;
     if (marker == 0 || marker == 1 || marker == soi || (marker >= rst0 && marker <= rst7)) continue;
     const std::uint32_t length = reader.u16_be();
-    if (length < 2) fail(kFormatName, "a segment has a length below 2");
+    if (length < 2) fail(kJpegName, "a segment has a length below 2");
     const Bytes segment = reader.take(length - 2);
     const std::string_view text(reinterpret_cast<const char*>(segment.data()), segment.size());
     if (marker == dht) check_huffman_tables(segment);
@@ -114,12 +112,12 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
       xmp = xmp_orientation(text.substr(kXmpName.size()));
     }
     if (marker == sos) {
-      if (markers.components == 0) fail(kFormatName, "a scan begins before the frame header");
+      if (markers.components == 0) fail(kJpegName, "a scan begins before the frame header");
       scanned = true;
       skip_coded_data(file, reader);
     }
   }
-  if (!scanned) fail_truncated(kFormatName);
+  if (!scanned) fail_truncated(kJpegName);
   markers.orientation = exif_orientation(exif);
   if (markers.orientation == 0) markers.orientation = xmp;
   return markers;

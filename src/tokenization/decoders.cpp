@@ -176,9 +176,9 @@ class Strip : public Decoder {
   std::size_t start_, stop_;
 };
 
-class Sequence : public Decoder {
+class DecoderSequence : public Decoder {
  public:
-  explicit Sequence(const JsonValue& section) {
+  explicit DecoderSequence(const JsonValue& section) {
     for (const JsonValue& element : section.elements()) {
       if (auto part = make_decoder(element)) parts_.push_back(std::move(part));
     }
@@ -234,7 +234,7 @@ std::unique_ptr<Decoder> make_decoder(const JsonValue& section) {
   if (type == "Fuse") return std::make_unique<Fuse>();
   if (type == "Metaspace") return std::make_unique<MetaspaceDecoder>(section);
   if (type == "Replace") return std::make_unique<ReplaceDecoder>(section);
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("decoders"));
+  if (type == "Sequence") return std::make_unique<DecoderSequence>(section.at("decoders"));
   if (type == "Strip") return std::make_unique<Strip>(section);
   if (type == "WordPiece") return std::make_unique<WordPieceDecoder>(section);
   section.fail("the decoder \"" + type +

@@ -89,9 +89,9 @@ class Replace : public Normalizer {
   std::string content_;
 };
 
-class Sequence : public Normalizer {
+class NormalizerSequence : public Normalizer {
  public:
-  explicit Sequence(const JsonValue& section) {
+  explicit NormalizerSequence(const JsonValue& section) {
     for (const JsonValue& element : section.elements()) {
       if (auto part = make_normalizer(element)) parts_.push_back(std::move(part));
     }
@@ -115,7 +115,7 @@ std::unique_ptr<Normalizer> make_normalizer(const JsonValue& section) {
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "Prepend") return std::make_unique<Prepend>(section);
   if (type == "Replace") return std::make_unique<Replace>(section);
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("normalizers"));
+  if (type == "Sequence") return std::make_unique<NormalizerSequence>(section.at("normalizers"));
   if (type == "Precompiled") {
     const auto charsmap = section.get("precompiled_charsmap");
     if (!charsmap) return nullptr;

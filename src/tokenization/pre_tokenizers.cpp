@@ -117,9 +117,9 @@ class Metaspace : public PreTokenizer {
   bool split_;
 };
 
-class Sequence : public PreTokenizer {
+class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit Sequence(const JsonValue& section) {
+  explicit PreTokenizerSequence(const JsonValue& section) {
     for (const JsonValue& element : section.elements()) {
       if (auto part = make_pre_tokenizer(element)) parts_.push_back(std::move(part));
     }
@@ -164,7 +164,8 @@ std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonValue& section) {
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(section);
   if (type == "Metaspace") return std::make_unique<Metaspace>(section);
   if (type == "WhitespaceSplit") return std::make_unique<WhitespaceSplit>();
-  if (type == "Sequence") return std::make_unique<Sequence>(section.at("pretokenizers"));
+  if (type == "Sequence")
+    return std::make_unique<PreTokenizerSequence>(section.at("pretokenizers"));
   section.fail("the pre-tokenizer \"" + type +
                "\" is not supported; BertPreTokenizer, ByteLevel, Metaspace, Sequence and "
                "WhitespaceSplit are");
