@@ -1,6 +1,6 @@
 # instructblip_kernels(TARGET): the kernel levels of the library. A level is a version of the
-# kernels for one set of CPU instructions, src/kernels/kernels_<level>.cpp. A level that the compiler
-# cannot make is left out; src/kernels/dispatch.cpp chooses among the others at run time.
+# kernels for one set of CPU instructions, src/kernels/kernels_<level>.cpp. A level that the
+# compiler cannot make is left out; src/kernels/dispatch.cpp chooses among the others at run time.
 include(CheckCXXCompilerFlag)
 
 function(instructblip_kernels target)

@@ -1,36 +1,35 @@
 // matmul: blocking, packing, threads and epilogue around a level's `dots`.
 #include <algorithm>
-#include <cstring>
 
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
 #include "kernels/activations.h"
 #include "kernels/checks.h"
 #include "kernels/kernel_table.h"
-#include "kernels/prepared_matrix_impl.h"
+#include "kernels/weight_format.h"
 
 namespace instructblip {
 namespace {
 
-// k is summed in blocks of this many: lanes are reduced once a block, and the blocks are added
-// ascending. Part of the order of sums, so the same for all shapes.
+// k is summed in blocks of this many: the lanes are added once per block, and the blocks are added
+// in ascending order. Part of the order of sums, so the same for all shapes.
 constexpr Index kBlockK = 1024;
 // Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
-// all rows pass over them. Multiples of the 3 or 4 outputs of a level's tile, as kUnit is.
+// all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kUnit is.
 constexpr Index kBlockOutputs = 48;
 // With so few rows the packed weights are used only a few times: keep them in the first level.
 constexpr Index kFewRows = 16;
 constexpr Index kFewRowsOutputs = 6;
-// As long as widening bfloat16 once for each tile of rows costs less than keeping it.
-constexpr Index kDirectRows = 8;
 // A single row reads each weight once: as few streams of memory as a tile has rows.
 constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
 constexpr Index kUnit = 12;
 // Bounds the memory of partial results.
 constexpr Index kBlockRows = 1024;
-// Work below this many multiplications a thread is not worth waking one.
+// A thread is not worth waking for fewer multiplications than this.
 constexpr Index kGrain = 1 << 17;
+
+static_assert(kFewRowsOutputs <= kMaxDirectOutputs && kOneRowOutputs <= kMaxDirectOutputs);
 
 Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -70,60 +69,48 @@ class Matmul {
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
     for (Index k = 0; k < x_.cols; k += kBlockK) {
-      const Index depth = std::min(kBlockK, x_.cols - k);
-      if (weight_.dtype == DType::BFloat16) {
-        bf16_depth(r, rows, o, outs, k, depth, packed, sums);
+      const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, x_.cols - k)};
+      const bool whole_lanes = part.depth % table_.lanes == 0;
+      if (whole_lanes && rows <= std::min(kFewRows, weight_.format->direct_rows)) {
+        add_direct(r, rows, part, sums);
       } else {
-        float_depth(r, rows, o, outs, k, depth, packed, sums);
+        add_packed(r, rows, part, packed, sums);
       }
     }
     for (Index i = 0; i < rows; ++i) finish(r + i, o, outs, sums.row(i));
   }
 
-  // Weights of a few rows are read where they lie; of many, from a packed copy without the cache
-  // conflicts that rows of a large power of two apart have.
-  void float_depth(Index r, Index rows, Index o, Index outs, Index k, Index depth, Matrix& packed,
-                   Matrix& sums) const {
-    const float* w[kBlockOutputs];
-    const Index padded = round_up(depth, table_.lanes);
-    const bool pack = padded != depth || rows > kFewRows;
-    for (Index i = 0; i < outs; ++i) {
-      w[i] = weight_.row<float>(o + i) + k;
-      if (!pack) continue;
-      std::copy_n(w[i], depth, packed.row(i));
-      std::fill(packed.row(i) + depth, packed.row(i) + padded, 0.0f);
-      w[i] = packed.row(i);
-    }
-    rows_over(table_.dots, r, rows, k, padded, w, outs, sums);
+  // The weights are read where they lie.
+  void add_direct(Index r, Index rows, const WeightBlock& part, Matrix& sums) const {
+    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
+      weight_.format->dots(table_, part, x, tile, sums.row(i), sums.view().stride);
+    });
   }
 
-  void bf16_depth(Index r, Index rows, Index o, Index outs, Index k, Index depth, Matrix& packed,
+  // The weights are widened into a packed block, which also has no cache conflicts between rows
+  // that lie a large power of two apart.
+  void add_packed(Index r, Index rows, const WeightBlock& part, Matrix& packed,
                   Matrix& sums) const {
-    const Index padded = round_up(depth, table_.lanes);
-    if (rows <= kDirectRows && padded == depth) {
-      const std::uint16_t* w[kFewRowsOutputs];
-      for (Index i = 0; i < outs; ++i) w[i] = weight_.row<std::uint16_t>(o + i) + k;
-      rows_over(table_.dots_bf16, r, rows, k, depth, w, outs, sums);
-      return;
-    }
     const float* w[kBlockOutputs];
-    for (Index i = 0; i < outs; ++i) {
-      const std::uint16_t* stored = weight_.row<std::uint16_t>(o + i) + k;
-      table_.widen_bf16(stored, depth, packed.row(i));
-      std::fill(packed.row(i) + depth, packed.row(i) + padded, 0.0f);
+    const Index padded = round_up(part.depth, table_.lanes);
+    for (Index i = 0; i < part.outs; ++i) {
+      weight_.format->widen_row(table_, weight_, part.o + i, part.k, part.depth, packed.row(i));
+      std::fill(packed.row(i) + part.depth, packed.row(i) + padded, 0.0f);
       w[i] = packed.row(i);
     }
-    rows_over(table_.dots, r, rows, k, padded, w, outs, sums);
+    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
+      table_.dots(x, tile, w, part.outs, padded, sums.row(i), sums.view().stride);
+    });
   }
 
-  template <class Dots, class Weight>
-  void rows_over(Dots dots, Index r, Index rows, Index k, Index depth, const Weight* const* w,
-                 Index outs, Matrix& sums) const {
+  // Calls body(i, x, tile) for rows [r + i, r + i + tile) of x from column k on.
+  template <class Body>
+  void for_tiles(Index r, Index rows, Index k, const Body& body) const {
     for (Index i = 0; i < rows; i += kTileRows) {
       const Index tile = std::min(kTileRows, rows - i);
       const float* x[kTileRows];
       for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + k;
-      dots(x, tile, w, outs, depth, sums.row(i), sums.view().stride);
+      body(i, x, tile);
     }
   }
 
@@ -186,12 +173,8 @@ void embedding_rows(const PreparedMatrix& table, std::span<const std::int64_t> i
   }
   const PreparedMatrix::Impl& impl = *table.impl();
   for (std::size_t r = 0; r < ids.size(); ++r) {
-    float* out = y.row(static_cast<Index>(r));
-    if (impl.dtype == DType::BFloat16) {
-      kernels().widen_bf16(impl.row<std::uint16_t>(ids[r]), impl.in_features, out);
-    } else {
-      std::copy_n(impl.row<float>(ids[r]), impl.in_features, out);
-    }
+    impl.format->widen_row(kernels(), impl, ids[r], 0, impl.in_features,
+                           y.row(static_cast<Index>(r)));
   }
 }
 

@@ -1,4 +1,4 @@
-// What matmul and embedding_rows see of a PreparedMatrix.
+// The contents of a PreparedMatrix.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,10 @@
 
 namespace instructblip {
 
+struct WeightFormat;
+
 struct PreparedMatrix::Impl {
-  // Rows [begin, end) of the whole, row-major and contiguous, aligned to their element.
+  // Rows [begin, end), contiguous and aligned to their elements.
   struct Part {
     const void* data = nullptr;
     Index begin = 0, end = 0;
@@ -18,11 +20,11 @@ struct PreparedMatrix::Impl {
 
   Index out_features = 0;
   Index in_features = 0;
-  DType dtype = DType::Float32;  // Float32 or BFloat16
+  const WeightFormat* format = nullptr;
   std::size_t owned_bytes = 0;
   std::vector<Part> parts;
 
-  // Row `o` as stored.
+  // Row `o`, whose elements are stored as T.
   template <class T>
   const T* row(Index o) const {
     std::size_t p = 0;

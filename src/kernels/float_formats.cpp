@@ -1,0 +1,83 @@
+// The formats of floating-point weights, float32 and bfloat16: rows one after the other.
+#include <algorithm>
+#include <cstring>
+
+#include "instructblip/core/threads.h"
+#include "kernels/weight_format.h"
+
+namespace instructblip {
+namespace {
+
+constexpr Index kElementsPerThread = 1 << 18;
+
+template <class From, class To>
+void convert_elements(const void* from, To* to, Index count) {
+  const auto* bytes = static_cast<const unsigned char*>(from);
+  parallel_for(count, kElementsPerThread, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      From value;  // the source may be misaligned
+      std::memcpy(&value, bytes + i * static_cast<Index>(sizeof(From)), sizeof(From));
+      to[i] = To(static_cast<float>(value));
+    }
+  });
+}
+
+template <class To>
+std::shared_ptr<const Tensor> convert(const SharedTensor& source) {
+  const std::shared_ptr<Tensor> copy =
+      std::make_shared<Tensor>(Tensor::uninitialized(dtype_of<To>::value, source.shape));
+  To* to = copy->data<To>();
+  switch (source.dtype) {
+    case DType::BFloat16: convert_elements<bfloat16>(source.data, to, copy->size()); break;
+    case DType::Float16: convert_elements<float16>(source.data, to, copy->size()); break;
+    default: convert_elements<float>(source.data, to, copy->size());
+  }
+  return copy;
+}
+
+// Which of a level's functions read elements of type T.
+void dots_of(const KernelTable& table, const float* const* x, Index rows, const float* const* w,
+             const WeightBlock& block, float* out, Index out_stride) {
+  table.dots(x, rows, w, block.outs, block.depth, out, out_stride);
+}
+void dots_of(const KernelTable& table, const float* const* x, Index rows,
+             const std::uint16_t* const* w, const WeightBlock& block, float* out,
+             Index out_stride) {
+  table.dots_bf16(x, rows, w, block.outs, block.depth, out, out_stride);
+}
+void widen(const KernelTable&, const float* from, Index count, float* to) {
+  std::copy_n(from, count, to);
+}
+void widen(const KernelTable& table, const std::uint16_t* from, Index count, float* to) {
+  table.widen_bf16(from, count, to);
+}
+
+template <class T>
+void dots(const KernelTable& table, const WeightBlock& block, const float* const* x, Index rows,
+          float* out, Index out_stride) {
+  const T* w[kMaxDirectOutputs];
+  for (Index i = 0; i < block.outs; ++i) w[i] = block.weight.row<T>(block.o + i) + block.k;
+  dots_of(table, x, rows, w, block, out, out_stride);
+}
+
+template <class T>
+void widen_row(const KernelTable& table, const PreparedMatrix::Impl& weight, Index o, Index k,
+               Index count, float* to) {
+  widen(table, weight.row<T>(o) + k, count, to);
+}
+
+}  // namespace
+
+const WeightFormat kFloat32Format{.dtype = DType::Float32,
+                                  .direct_rows = 16,
+                                  .dots = dots<float>,
+                                  .widen_row = widen_row<float>,
+                                  .convert = convert<float>};
+
+const WeightFormat kBFloat16Format{.dtype = DType::BFloat16,
+                                   .direct_rows = 8,
+                                   .dots = dots<std::uint16_t>,
+                                   .widen_row = widen_row<std::uint16_t>,
+                                   .convert = convert<bfloat16>};
+
+}  // namespace instructblip

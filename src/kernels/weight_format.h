@@ -1,0 +1,41 @@
+// How matmul and embedding_rows read a weight. A format is one file that defines such an object,
+// with the vector functions it needs from a level (kernel_table.h); PreparedMatrix::prepare chooses
+// it.
+#pragma once
+
+#include <memory>
+
+#include "kernels/kernel_table.h"
+#include "kernels/prepared_matrix_impl.h"
+
+namespace instructblip {
+
+// Outputs [o, o + outs) and inputs [k, k + depth) of a weight.
+struct WeightBlock {
+  const PreparedMatrix::Impl& weight;
+  Index o, outs, k, depth;
+};
+
+struct WeightFormat {
+  DType dtype;
+  // Up to this many rows of x, `dots` on the stored weights is faster than widening a block of them
+  // to float32 once for all rows.
+  Index direct_rows;
+
+  // As KernelTable::dots: adds the products of `rows` rows of x, which begin at input k, with a
+  // block of at most kMaxDirectOutputs outputs; block.depth is a multiple of table.lanes.
+  void (*dots)(const KernelTable& table, const WeightBlock& block, const float* const* x,
+               Index rows, float* out, Index out_stride);
+  // Elements [k, k + count) of row o in float32.
+  void (*widen_row)(const KernelTable& table, const PreparedMatrix::Impl& weight, Index o, Index k,
+                    Index count, float* to);
+  // A copy of a floating-point tensor in this format.
+  std::shared_ptr<const Tensor> (*convert)(const SharedTensor& source);
+};
+
+constexpr Index kMaxDirectOutputs = 6;
+
+extern const WeightFormat kFloat32Format;
+extern const WeightFormat kBFloat16Format;
+
+}  // namespace instructblip
