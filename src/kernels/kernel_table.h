@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "instructblip/kernels/kernels.h"
+
 namespace instructblip {
 
 // Rows of one call of `dots` and `weighted_sum`.
@@ -37,12 +39,8 @@ struct KernelTable {
                      float eps, float* y);
   void (*rms_norm)(const float* x, std::ptrdiff_t count, const float* weight, float eps, float* y);
 
-  // In place, each element alone: its result does not depend on where in x it stands.
-  void (*gelu)(float* x, std::ptrdiff_t count);
-  void (*gelu_tanh)(float* x, std::ptrdiff_t count);
-  void (*quick_gelu)(float* x, std::ptrdiff_t count);
-  void (*relu)(float* x, std::ptrdiff_t count);
-  void (*silu)(float* x, std::ptrdiff_t count);
+  // In place. An element's result does not depend on its position in x.
+  void (*activate)(Activation activation, float* x, std::ptrdiff_t count);
 };
 
 // The level in use.

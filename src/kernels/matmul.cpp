@@ -3,7 +3,6 @@
 
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
-#include "kernels/activations.h"
 #include "kernels/checks.h"
 #include "kernels/kernel_table.h"
 #include "kernels/weight_format.h"
@@ -118,7 +117,7 @@ class Matmul {
     if (epilogue_.bias != nullptr) {
       for (Index i = 0; i < outs; ++i) sums[i] += epilogue_.bias[o + i];
     }
-    activate_row(table_, epilogue_.activation, sums, outs);
+    table_.activate(epilogue_.activation, sums, outs);
     if (epilogue_.scale != 1.0f) {
       for (Index i = 0; i < outs; ++i) sums[i] *= epilogue_.scale;
     }

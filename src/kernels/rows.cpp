@@ -3,7 +3,6 @@
 
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
-#include "kernels/activations.h"
 #include "kernels/checks.h"
 #include "kernels/kernel_table.h"
 
@@ -88,12 +87,6 @@ void scatter_rows(MatrixView x, std::span<const Index> rows, MutableMatrixView y
   for (Index r = 0; r < count; ++r) {
     std::copy_n(x.row(r), x.cols, y.row(rows[static_cast<std::size_t>(r)]));
   }
-}
-
-void activate(MutableMatrixView x, Activation activation) {
-  check_matrix("activate: x", x, x.rows, x.cols);
-  const KernelTable& table = kernels();
-  for_rows(x.rows, x.cols, [&](Index r) { activate_row(table, activation, x.row(r), x.cols); });
 }
 
 }  // namespace instructblip

@@ -261,6 +261,17 @@ struct VectorKernels {
     for_each(x, count, [](const Lanes& v) { return function(v); });
   }
 
+  static void activate(Activation activation, float* x, Index count) {
+    switch (activation) {
+      case Activation::None: return;
+      case Activation::Gelu: return apply<gelu>(x, count);
+      case Activation::GeluTanh: return apply<gelu_tanh>(x, count);
+      case Activation::QuickGelu: return apply<quick_gelu>(x, count);
+      case Activation::Relu: return apply<relu>(x, count);
+      case Activation::Silu: return apply<silu>(x, count);
+    }
+  }
+
   // Rows.
 
   // Combines `value` with the vectors of a row, one after the other; `fill` pads the last one.
@@ -330,11 +341,7 @@ struct VectorKernels {
         .softmax = softmax,
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,
-        .gelu = apply<gelu>,
-        .gelu_tanh = apply<gelu_tanh>,
-        .quick_gelu = apply<quick_gelu>,
-        .relu = apply<relu>,
-        .silu = apply<silu>,
+        .activate = activate,
     };
   }
 };

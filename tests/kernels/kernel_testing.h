@@ -38,6 +38,18 @@ inline std::vector<double> doubles(const TensorView& tensor) {
   return {values.span<float>().begin(), values.span<float>().end()};
 }
 
+// activation(values[0, i]) in every one of `rows` rows, as matmul computes it: the values are the
+// bias of a product that is zero. With many rows matmul applies the function to whole vectors, with
+// one row to a few elements at a time.
+inline Matrix activated(MatrixView values, Activation activation, Index rows) {
+  const auto zeros = std::make_shared<Tensor>(DType::Float32, Shape{values.cols, 1});
+  const SharedTensor weight{zeros->view(), zeros};
+  Matrix y(rows, values.cols);
+  matmul(Matrix::from(Tensor(DType::Float32, {rows, 1})), PreparedMatrix::prepare(weight), y,
+         {.bias = values.row(0), .activation = activation});
+  return y;
+}
+
 inline bool same_bits(MatrixView a, MatrixView b) {
   if (a.rows != b.rows || a.cols != b.cols) return false;
   for (Index r = 0; r < a.rows; ++r) {

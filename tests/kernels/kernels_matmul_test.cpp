@@ -206,6 +206,8 @@ TEST_P(MatmulTest, WrongShapesAreErrorsThatShowThem) {
             "matmul: the weight is empty (its tensor was missing)");
   EXPECT_EQ(message_of([&] { matmul(Matrix(2, 4, DType::BFloat16), weight, y); }),
             "matmul: x is bfloat16, expected float32");
+  EXPECT_EQ(message_of([&] { matmul(x, weight, Matrix(2, 3, DType::BFloat16).view()); }),
+            "matmul: y is bfloat16, expected float32");
 }
 
 }  // namespace

@@ -51,9 +51,6 @@ INSTRUCTBLIP_EXPORT void layer_norm(MatrixView x, const float* weight, const flo
 INSTRUCTBLIP_EXPORT void rms_norm(MatrixView x, const float* weight, float eps,
                                   MutableMatrixView y);
 
-/// x = activation(x), in place. Throws InputError unless x is float32.
-INSTRUCTBLIP_EXPORT void activate(MutableMatrixView x, Activation activation);
-
 /// y += x, element by element. x, y [rows, cols]. Throws InputError if the shapes do not fit.
 INSTRUCTBLIP_EXPORT void add_rows(MatrixView x, MutableMatrixView y);
 
