@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   }
   try {
     std::set<std::string> logged;
-    set_log_callback([&](LogLevel, std::string_view message) { logged.emplace(message); });
+    set_log_callback([&](std::string_view message) { logged.emplace(message); });
     const FolderReport report = check_folder(folder);
     set_log_callback({});
     std::cout << "folder           " << folder.string() << "\n";

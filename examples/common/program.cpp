@@ -37,7 +37,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   if (!flags.quiet) {
     // Shared, as the library copies its callback.
     const auto shown = std::make_shared<std::set<std::string, std::less<>>>();
-    set_log_callback([shown](LogLevel, std::string_view message) {
+    set_log_callback([shown](std::string_view message) {
       if (shown->emplace(message).second) std::cerr << "warning: " << message << '\n';
     });
   }

@@ -18,7 +18,6 @@
 #include "instructblip/core/progress.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/core/threads.h"
-#include "instructblip/core/timings.h"
 #include "instructblip/generation/generate.h"
 #include "instructblip/image_processing/image.h"
 #include "instructblip/image_processing/image_processing_blip.h"

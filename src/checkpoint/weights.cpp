@@ -85,11 +85,10 @@ struct Weights::Context {
                           joined(collapse_names(faults)));
   }
 
-  bool is_unexpected(const std::string& name, const FinishOptions& options) const {
+  bool is_unexpected(const std::string& name) const {
     if (asked.contains(name)) return false;
     const auto fits = [&](std::string_view pattern) { return matches(pattern, name); };
     return std::none_of(std::begin(kLeftovers), std::end(kLeftovers), fits) &&
-           std::none_of(options.ignored.begin(), options.ignored.end(), fits) &&
            std::none_of(ignored.begin(), ignored.end(),
                         [&](const std::string& place) { return is_below(name, place); });
   }
@@ -131,19 +130,6 @@ Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixe
 }
 
 bool Weights::exists() const { return context_->checkpoint->tensors().contains(name_); }
-
-bool Weights::has_prefix() const {
-  const auto& tensors = context_->checkpoint->tensors();
-  if (name_.empty()) return !tensors.empty();
-  const auto first = tensors.lower_bound(name_ + ".");
-  return first != tensors.end() && first->first.starts_with(name_ + ".");
-}
-
-std::optional<Shape> Weights::shape() const {
-  const auto found = context_->checkpoint->tensors().find(name_);
-  if (found == context_->checkpoint->tensors().end()) return std::nullopt;
-  return found->second.shape;
-}
 
 DType Weights::dtype() const { return context_->dtype; }
 const std::string& Weights::where() const { return context_->checkpoint->where(); }
@@ -188,29 +174,20 @@ void Weights::ignore() const {
   context_->ignored.push_back(name_);
 }
 
-void Weights::report_fault(const std::string& text) const {
-  context_->note(name_.empty() ? text : name_ + ": " + text);
-}
-
-bool Weights::has_faults() const {
-  const std::lock_guard lock(context_->mutex);
-  return !context_->faults.empty();
-}
-
-WeightsReport Weights::report(const FinishOptions& options) const {
+WeightsReport Weights::report() const {
   const std::lock_guard lock(context_->mutex);
   WeightsReport report;
   report.faults = context_->faults;
   for (const auto& [name, tensor] : context_->checkpoint->tensors()) {
-    if (is_below(name, name_) && context_->is_unexpected(name, options)) {
+    if (is_below(name, name_) && context_->is_unexpected(name)) {
       report.unexpected.push_back(name);
     }
   }
   return report;
 }
 
-void Weights::finish(const FinishOptions& options) const {
-  const auto [faults, unexpected] = report(options);
+void Weights::finish() const {
+  const auto [faults, unexpected] = report();
   if (!faults.empty()) {
     std::string text = where() + ": " + std::to_string(faults.size()) +
                        (faults.size() == 1 ? " tensor does" : " tensors do") +

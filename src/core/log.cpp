@@ -6,27 +6,24 @@
 namespace instructblip {
 namespace {
 
-std::mutex mutex;
+std::mutex log_mutex;
 LogCallback current_callback;
-LogLevel current_minimum = LogLevel::Warning;
 
 }  // namespace
 
-LogCallback set_log_callback(LogCallback callback, LogLevel minimum) {
-  std::lock_guard lock(mutex);
-  current_minimum = minimum;
+LogCallback set_log_callback(LogCallback callback) {
+  std::lock_guard lock(log_mutex);
   return std::exchange(current_callback, std::move(callback));
 }
 
-void log(LogLevel level, std::string_view message) {
+void log_warning(std::string_view message) {
   LogCallback callback;
   {
     // The callback runs outside the lock, so that it may itself log or be replaced.
-    std::lock_guard lock(mutex);
-    if (!current_callback || level < current_minimum) return;
+    std::lock_guard lock(log_mutex);
     callback = current_callback;
   }
-  callback(level, message);
+  if (callback) callback(message);
 }
 
 }  // namespace instructblip

@@ -12,10 +12,9 @@ namespace instructblip::testing {
 
 class LogCapture {
  public:
-  explicit LogCapture(LogLevel minimum = LogLevel::Warning)
+  LogCapture()
       : previous_(set_log_callback(
-            [this](LogLevel, std::string_view message) { messages_.emplace_back(message); },
-            minimum)) {}
+            [this](std::string_view message) { messages_.emplace_back(message); })) {}
   LogCapture(const LogCapture&) = delete;
   LogCapture& operator=(const LogCapture&) = delete;
   ~LogCapture() { set_log_callback(previous_); }

@@ -24,14 +24,6 @@
 
 namespace instructblip {
 
-/// What `Weights::finish` lets pass.
-struct FinishOptions {
-  /// Full names of tensors that may be left unread without a warning; `*` stands for any text:
-  /// "language_model.*". Leftovers of old versions (`*rotary_emb.inv_freq`, `*position_ids`) always
-  /// pass.
-  std::vector<std::string> ignored;
-};
-
 /// How a checkpoint fits the model that was built from it.
 struct WeightsReport {
   /// One line a fault: "NAME: missing, expected [2, 3]".
@@ -64,10 +56,6 @@ class INSTRUCTBLIP_EXPORT Weights {
   const std::string& name() const { return name_; }
   /// Whether a tensor has exactly this name.
   bool exists() const;
-  /// Whether any tensor lies below this place.
-  bool has_prefix() const;
-  /// The shape in the file of the tensor of this name, where a configuration leaves it open.
-  std::optional<Shape> shape() const;
   /// The type that matrices are to be computed in.
   DType dtype() const;
   /// Names the checkpoint in messages.
@@ -83,16 +71,12 @@ class INSTRUCTBLIP_EXPORT Weights {
   std::optional<SharedTensor> find(const Shape& expected) const;
   /// The tensor of this name and all below it may stay unread: copies of tied weights.
   void ignore() const;
-  /// Notes a fault for `finish`; `text` says what is wrong with this place.
-  void report_fault(const std::string& text) const;
-  /// Whether a fault was noted so far.
-  bool has_faults() const;
 
   /// What `finish` would complain about.
-  WeightsReport report(const FinishOptions& options = {}) const;
+  WeightsReport report() const;
   /// At the end of loading. Throws one CheckpointError that names all faults with expected and
   /// found shapes. Logs one warning that names the tensors below this place that nobody asked for.
-  void finish(const FinishOptions& options = {}) const;
+  void finish() const;
 
  private:
   struct Context;

@@ -1,4 +1,4 @@
-// Messages to the program: the library never writes to stdout or stderr.
+// Warnings to the program: the library never writes to stdout or stderr.
 #pragma once
 
 #include <functional>
@@ -8,21 +8,14 @@
 
 namespace instructblip {
 
-/// From the least to the most important. The library itself sends warnings alone: what does not
-/// stop a call is a warning, what does is an exception.
-enum class LogLevel { Debug, Info, Warning, Error };
+/// Receives a warning: something that does not stop a call. What does is an exception.
+using LogCallback = std::function<void(std::string_view message)>;
 
-using LogCallback = std::function<void(LogLevel, std::string_view message)>;
+/// Sets the receiver of warnings; an empty callback silences the library (the default). Returns the
+/// previous callback. Thread-safe; the callback runs on the thread that logs.
+INSTRUCTBLIP_EXPORT LogCallback set_log_callback(LogCallback callback);
 
-/// Sets who receives messages at `minimum` or above; an empty callback silences the library (the
-/// default). Returns the callback that was set before. Thread-safe; the callback runs on the thread
-/// that logs.
-INSTRUCTBLIP_EXPORT LogCallback set_log_callback(LogCallback callback,
-                                                 LogLevel minimum = LogLevel::Warning);
-
-/// Sends one message to the callback, if its level is wanted. Thread-safe.
-INSTRUCTBLIP_EXPORT void log(LogLevel level, std::string_view message);
-
-inline void log_warning(std::string_view message) { log(LogLevel::Warning, message); }
+/// Sends one warning to the callback. Thread-safe.
+INSTRUCTBLIP_EXPORT void log_warning(std::string_view message);
 
 }  // namespace instructblip
