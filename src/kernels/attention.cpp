@@ -1,7 +1,6 @@
-// scaled_dot_product_attention: which keys each query sees, and the division of work, around a
-// level's `dots`, `softmax` and `weighted_sum`.
+// scaled_dot_product_attention: finds the keys of each query and divides the work among threads.
+// The arithmetic is a level's `dots`, `softmax` and `weighted_sum` (kernel_table.h).
 #include <algorithm>
-#include <array>
 
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
@@ -13,45 +12,59 @@ namespace {
 
 // A multiple of the outputs of a level's tile.
 constexpr Index kKeyBlock = 48;
-// Queries that a block of keys serves while it is in the first-level cache.
+// Queries that use a block of keys while it is in the first-level cache.
 constexpr Index kQueryBlock = 4 * kTileRows;
-// Multiplications that are worth waking a thread.
+// A thread is not worth waking for fewer multiplications than this.
 constexpr Index kGrain = 1 << 17;
 
-// The keys of one sequence that anybody sees, in order.
-struct VisibleKeys {
-  std::vector<const float*> keys, values;  // of head 0
-  std::vector<Index> index;                // among all keys
-  Index all = 0;                           // with the invalid ones
-
-  explicit VisibleKeys(const AttentionSequence& sequence) {
-    for (const KeyValueSpan& span : sequence.keys) all += span.count;
-    keys.reserve(static_cast<std::size_t>(all));
-    values.reserve(static_cast<std::size_t>(all));
-    index.reserve(static_cast<std::size_t>(all));
+// The valid keys of one sequence, in order.
+class ValidKeys {
+ public:
+  explicit ValidKeys(const AttentionSequence& sequence) {
+    for (const KeyValueSpan& span : sequence.keys) total_ += span.count;
+    keys_.reserve(static_cast<std::size_t>(total_));
     Index position = 0;
     for (const KeyValueSpan& span : sequence.keys) {
       for (Index i = 0; i < span.count; ++i, ++position) {
         if (sequence.key_valid != nullptr && sequence.key_valid[position] == 0) continue;
-        keys.push_back(span.keys + i * span.stride);
-        values.push_back(span.values + i * span.stride);
-        index.push_back(position);
+        keys_.push_back({span.keys + i * span.stride, span.values + i * span.stride, position});
       }
     }
   }
 
-  Index count() const { return static_cast<Index>(index.size()); }
+  Index count() const { return static_cast<Index>(keys_.size()); }
+  // The number of keys with the invalid ones.
+  Index total() const { return total_; }
 
-  // How many of them query i sees: they are the first ones.
-  Index seen_by(Index query, Index causal_offset) const {
+  // Key and value of head 0.
+  const float* key(Index j) const { return keys_.data()[j].key; }
+  const float* value(Index j) const { return keys_.data()[j].value; }
+  // The index of valid key j among all keys.
+  Index position(Index j) const { return keys_.data()[j].position; }
+
+  // A query attends to the first valid keys only; returns how many.
+  Index count_for(Index query, Index causal_offset) const {
     if (causal_offset < 0) return count();
-    return std::upper_bound(index.begin(), index.end(), causal_offset + query) - index.begin();
+    const auto is_later = [](Index last, const Key& key) { return last < key.position; };
+    return std::upper_bound(keys_.begin(), keys_.end(), causal_offset + query, is_later) -
+           keys_.begin();
   }
+
+ private:
+  struct Key {
+    const float* key;
+    const float* value;
+    Index position;
+  };
+  std::vector<Key> keys_;
+  Index total_ = 0;
 };
 
 // Up to kQueryBlock queries of one sequence and head.
 struct Tile {
-  Index sequence, head, query, queries;
+  const AttentionSequence& sequence;
+  const ValidKeys& keys;
+  Index head, query, queries;
 };
 
 class Attention {
@@ -62,18 +75,17 @@ class Attention {
         q_(q),
         shape_(shape),
         padded_dim_((shape.head_dim + table_.lanes - 1) / table_.lanes * table_.lanes),
-        sequences_(sequences),
         output_(output) {
-    for (std::size_t s = 0; s < sequences.size(); ++s) {
-      visible_.emplace_back(sequences[s]);
+    keys_.reserve(sequences.size());  // the tiles refer to its elements
+    for (const AttentionSequence& sequence : sequences) {
+      const ValidKeys& keys = keys_.emplace_back(sequence);
       for (Index head = 0; head < shape.num_heads; ++head) {
-        for (Index i = 0; i < sequences[s].query_count; i += kQueryBlock) {
-          tiles_.push_back({static_cast<Index>(s), head, i,
-                            std::min(kQueryBlock, sequences[s].query_count - i)});
+        for (Index i = 0; i < sequence.query_count; i += kQueryBlock) {
+          tiles_.push_back(
+              {sequence, keys, head, i, std::min(kQueryBlock, sequence.query_count - i)});
         }
       }
-      work_ +=
-          shape.num_heads * sequences[s].query_count * visible_.back().count() * shape.head_dim;
+      work_ += shape.num_heads * sequence.query_count * keys.count() * shape.head_dim;
     }
   }
 
@@ -82,30 +94,25 @@ class Attention {
     if (tiles == 0) return;
     const Index grain = kGrain / std::max<Index>(1, work_ / tiles) + 1;
     parallel_for(tiles, grain, [&](Index begin, Index end) {
-      for (Index t = begin; t < end; ++t) tile(tiles_[static_cast<std::size_t>(t)]);
+      for (Index t = begin; t < end; ++t) tile(tiles_.data()[t]);
     });
   }
 
  private:
   void tile(const Tile& t) const {
-    const AttentionSequence& sequence = sequences_[static_cast<std::size_t>(t.sequence)];
-    const VisibleKeys& visible = visible_[static_cast<std::size_t>(t.sequence)];
-    std::array<Index, kQueryBlock> seen{};
+    Index counts[kQueryBlock];  // keys of each query
     for (Index i = 0; i < t.queries; ++i) {
-      seen[static_cast<std::size_t>(i)] = visible.seen_by(t.query + i, sequence.causal_offset);
+      counts[i] = t.keys.count_for(t.query + i, t.sequence.causal_offset);
     }
-    const Index most = seen[static_cast<std::size_t>(t.queries - 1)];
+    const Index most = counts[t.queries - 1];
     Matrix scores(t.queries, std::max<Index>(1, most));
-    score(t, visible, most, scores);
-    for (Index i = 0; i < t.queries; ++i) {
-      probabilities(t, i, visible, seen[static_cast<std::size_t>(i)], scores.row(i));
-    }
-    const Index row = sequence.query_begin + t.query;
-    const MutableMatrixView out =
-        output_.middle_rows(row, t.queries).middle_cols(t.head * shape_.head_dim, shape_.head_dim);
+    score(t, most, scores);
+    for (Index i = 0; i < t.queries; ++i) probabilities(t, i, counts[i], scores.row(i));
+    const MutableMatrixView out = output_.middle_rows(t.sequence.query_begin + t.query, t.queries)
+                                      .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
     for (Index i = 0; i < t.queries; ++i) std::fill_n(out.row(i), shape_.head_dim, 0.0f);
     for (Index j = 0; j < most; j += kKeyBlock) {
-      sum_values(t, visible, j, std::min(j + kKeyBlock, most), seen, scores, out);
+      sum_values(t, j, std::min(j + kKeyBlock, most), counts, scores, out);
     }
   }
 
@@ -113,8 +120,9 @@ class Attention {
     return t.head / (shape_.num_heads / shape_.num_key_value_heads) * shape_.head_dim;
   }
 
-  void score(const Tile& t, const VisibleKeys& visible, Index count, Matrix& scores) const {
-    const Index row = sequences_[static_cast<std::size_t>(t.sequence)].query_begin + t.query;
+  // The dot products of all queries with the first `count` keys.
+  void score(const Tile& t, Index count, Matrix& scores) const {
+    const Index row = t.sequence.query_begin + t.query;
     const bool pad = padded_dim_ != shape_.head_dim;
     Matrix padded(pad ? kQueryBlock + kKeyBlock : 0, padded_dim_);
     const float* q[kQueryBlock];
@@ -127,7 +135,7 @@ class Attention {
       const Index block = std::min(kKeyBlock, count - j);
       const float* k[kKeyBlock];
       for (Index b = 0; b < block; ++b) {
-        k[b] = visible.keys[static_cast<std::size_t>(j + b)] + key_offset(t);
+        k[b] = t.keys.key(j + b) + key_offset(t);
         if (pad) k[b] = padded_copy(k[b], padded.row(kQueryBlock + b));
       }
       for (Index i = 0; i < t.queries; i += kTileRows) {
@@ -143,32 +151,31 @@ class Attention {
     return to;
   }
 
-  void probabilities(const Tile& t, Index i, const VisibleKeys& visible, Index seen,
-                     float* scores) const {
-    const AttentionSequence& sequence = sequences_[static_cast<std::size_t>(t.sequence)];
-    for (Index j = 0; j < seen; ++j) scores[j] *= shape_.scale;
+  // Scores of query i for its `count` keys -> probabilities, in place.
+  void probabilities(const Tile& t, Index i, Index count, float* scores) const {
+    const AttentionSequence& sequence = t.sequence;
+    for (Index j = 0; j < count; ++j) scores[j] *= shape_.scale;
     if (sequence.bias != nullptr) {
       const float* bias = sequence.bias + t.head * sequence.bias_head_stride +
                           (t.query + i) * sequence.bias_query_stride;
-      for (Index j = 0; j < seen; ++j)
-        scores[j] += bias[visible.index[static_cast<std::size_t>(j)]];
+      for (Index j = 0; j < count; ++j) scores[j] += bias[t.keys.position(j)];
     }
-    if (seen > 0) table_.softmax(scores, seen);
+    if (count > 0) table_.softmax(scores, count);
     if (sequence.probabilities == nullptr) return;
-    float* out =
-        sequence.probabilities + (t.head * sequence.query_count + t.query + i) * visible.all;
-    std::fill_n(out, visible.all, 0.0f);
-    for (Index j = 0; j < seen; ++j) out[visible.index[static_cast<std::size_t>(j)]] = scores[j];
+    const Index total = t.keys.total();
+    float* out = sequence.probabilities + (t.head * sequence.query_count + t.query + i) * total;
+    std::fill_n(out, total, 0.0f);
+    for (Index j = 0; j < count; ++j) out[t.keys.position(j)] = scores[j];
   }
 
-  // The keys [begin, end) of one block. What the first query of a few sees, all of them see; the
-  // later keys are taken row by row, so that a key that a query does not see never touches its sum.
-  void sum_values(const Tile& t, const VisibleKeys& visible, Index begin, Index end,
-                  const std::array<Index, kQueryBlock>& seen, const Matrix& scores,
+  // Adds the values of the keys [begin, end). The keys of the first of kTileRows queries are keys
+  // of all of them. Later keys are added query by query, so that a query's sum never contains a key
+  // that is masked out, not even with the factor 0.
+  void sum_values(const Tile& t, Index begin, Index end, const Index* counts, const Matrix& scores,
                   MutableMatrixView out) const {
     const float* v[kKeyBlock];
     for (Index j = begin; j < end; ++j) {
-      v[j - begin] = visible.values[static_cast<std::size_t>(j)] + key_offset(t);
+      v[j - begin] = t.keys.value(j) + key_offset(t);
     }
     const auto sum = [&](Index row, Index rows, Index from, Index to) {
       if (from >= to) return;
@@ -177,10 +184,10 @@ class Attention {
     };
     for (Index i = 0; i < t.queries; i += kTileRows) {
       const Index rows = std::min(kTileRows, t.queries - i);
-      const Index common = std::clamp(seen[static_cast<std::size_t>(i)], begin, end);
+      const Index common = std::clamp(counts[i], begin, end);
       sum(i, rows, begin, common);
       for (Index r = i + 1; r < i + rows; ++r) {
-        sum(r, 1, common, std::min(seen[static_cast<std::size_t>(r)], end));
+        sum(r, 1, common, std::min(counts[r], end));
       }
     }
   }
@@ -189,9 +196,8 @@ class Attention {
   MatrixView q_;
   const AttentionShape& shape_;
   Index padded_dim_;
-  std::span<const AttentionSequence> sequences_;
   MutableMatrixView output_;
-  std::vector<VisibleKeys> visible_;
+  std::vector<ValidKeys> keys_;  // of each sequence
   std::vector<Tile> tiles_;
   Index work_ = 0;
 };
@@ -199,10 +205,12 @@ class Attention {
 void check_shape(const AttentionShape& shape) {
   if (shape.num_heads < 1 || shape.head_dim < 1 || shape.num_key_value_heads < 1 ||
       shape.num_heads % shape.num_key_value_heads != 0) {
-    throw InputError("scaled_dot_product_attention: " + std::to_string(shape.num_heads) +
-                     " heads of " + std::to_string(shape.head_dim) + " over " +
-                     std::to_string(shape.num_key_value_heads) +
-                     " key heads: expected positive numbers, heads a multiple of key heads");
+    throw InputError("scaled_dot_product_attention: num_heads is " +
+                     std::to_string(shape.num_heads) + ", num_key_value_heads is " +
+                     std::to_string(shape.num_key_value_heads) + ", head_dim is " +
+                     std::to_string(shape.head_dim) +
+                     "; expected positive numbers, and num_heads a multiple of "
+                     "num_key_value_heads");
   }
 }
 
@@ -211,9 +219,9 @@ void check_sequence(const AttentionSequence& sequence, std::size_t s, Index rows
   const std::string where = "scaled_dot_product_attention: sequence " + std::to_string(s);
   if (sequence.query_begin < 0 || sequence.query_count < 0 ||
       sequence.query_begin + sequence.query_count > rows) {
-    throw InputError(where + " has the query rows [" + std::to_string(sequence.query_begin) + ", " +
-                     std::to_string(sequence.query_begin + sequence.query_count) + ") of " +
-                     std::to_string(rows));
+    throw InputError(where + " has query rows [" + std::to_string(sequence.query_begin) + ", " +
+                     std::to_string(sequence.query_begin + sequence.query_count) + "), but q has " +
+                     std::to_string(rows) + " rows");
   }
   const Index width = shape.num_key_value_heads * shape.head_dim;
   for (const KeyValueSpan& span : sequence.keys) {
