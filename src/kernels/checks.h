@@ -1,4 +1,4 @@
-// Shape checks that the kernels share.
+// Checks of arguments, shared by the kernels.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ inline std::string shape_text(MatrixView m) {
   return "[" + std::to_string(m.rows) + ", " + std::to_string(m.cols) + "]";
 }
 
-// `what` names call and argument: "matmul: x".
+// `what` names the call and the argument: "matmul: x".
 inline void check_matrix(const char* what, MatrixView m, Index rows, Index cols) {
   if (m.rows != rows || m.cols != cols) {
     throw InputError(std::string(what) + " is " + shape_text(m) + ", expected [" +

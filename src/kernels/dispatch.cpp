@@ -42,7 +42,7 @@ const KernelTable& find_table(const std::string& level, const std::string& asked
     known += (known.empty() ? "" : ", ") + std::string(table->name);
   }
   throw InputError(asked_by + ": kernel level \"" + level +
-                   "\" is unknown, or this machine or build lacks it; available: " + known);
+                   "\" is not available on this machine; available: " + known);
 }
 
 const KernelTable& initial_table() {

@@ -10,25 +10,26 @@
 
 namespace instructblip {
 
-// Rows of one call of `dots` and `weighted_sum`.
+// The most rows in one call of `dots` and `weighted_sum`.
 constexpr std::ptrdiff_t kTileRows = 4;
 
 struct KernelTable {
   const char* name;
-  // Partial sums along k. A row that is not a multiple of it long is copied and padded with zeros.
+  // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
   std::ptrdiff_t lanes;
 
-  // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k], `rows` <= kTileRows, k a multiple
-  // of `lanes`. Lane i sums k = i, i + lanes, ... ascending; then the lanes are added in one fixed
-  // tree.
+  // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k]; `rows` <= kTileRows, k a multiple
+  // of `lanes`. Lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
+  // added in a fixed tree.
   void (*dots)(const float* const* x, std::ptrdiff_t rows, const float* const* w,
                std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
-  // As dots with weights in bfloat16; the same bits as widening them first.
+  // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const float* const* x, std::ptrdiff_t rows, const std::uint16_t* const* w,
                     std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
 
-  // out[r * out_stride + d] += p[r * p_stride + j] * v[j][d], j ascending; `rows` <= kTileRows.
+  // out[r * out_stride + d] += p[r * p_stride + j] * v[j][d] for all d and for j = 0, 1, ... in
+  // this order; `rows` <= kTileRows.
   void (*weighted_sum)(const float* p, std::ptrdiff_t p_stride, std::ptrdiff_t rows,
                        const float* const* v, std::ptrdiff_t keys, std::ptrdiff_t d, float* out,
                        std::ptrdiff_t out_stride);

@@ -1,4 +1,5 @@
-// matmul: blocking, packing, threads and epilogue around a level's `dots`.
+// matmul: divides the work into blocks and among threads, packs weights, and applies the epilogue.
+// The arithmetic is a level's `dots` (kernel_table.h).
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
@@ -16,14 +17,15 @@ constexpr Index kBlockK = 1024;
 // Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
 // all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kUnit is.
 constexpr Index kBlockOutputs = 48;
-// With so few rows the packed weights are used only a few times: keep them in the first level.
+// With this many rows or fewer, packed weights are used only a few times; so few outputs at a time
+// keep them in the first-level cache.
 constexpr Index kFewRows = 16;
 constexpr Index kFewRowsOutputs = 6;
-// A single row reads each weight once: as few streams of memory as a tile has rows.
+// A single row reads each weight once: this many rows of weights are read side by side.
 constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
 constexpr Index kUnit = 12;
-// Bounds the memory of partial results.
+// Rows whose partial sums are in memory at the same time.
 constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kGrain = 1 << 17;

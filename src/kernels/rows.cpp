@@ -1,4 +1,4 @@
-// Operations on each row alone.
+// The operations on single rows.
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
@@ -9,7 +9,7 @@
 namespace instructblip {
 namespace {
 
-// Elements that are worth a thread of their own.
+// A thread is not worth waking for fewer elements than this.
 constexpr Index kGrain = 1 << 14;
 
 template <class Body>

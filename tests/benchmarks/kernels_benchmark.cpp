@@ -1,7 +1,7 @@
-// How fast the kernels are at the shapes of the real models, and what part of this machine's own
-// limit that is. The limits are measured in the same run: multiplications and additions on
-// registers, and reading memory. The counters are per core: GFLOP/s, GB/s of weights or keys, and
-// their ratios to the limits.
+// The speed of the kernels with the shapes of the real models, and its ratio to the limits of this
+// machine. The limits are measured in the same run: multiplications and additions in registers, and
+// reading from memory. The counters are per core: GFLOP/s, GB/s of weights or keys, and their
+// ratios to the limits.
 //
 //   instructblip_benchmarks --benchmark_filter=Matmul
 #include <benchmark/benchmark.h>
@@ -19,8 +19,8 @@
 namespace instructblip {
 namespace {
 
-// Processor seconds of this process, all its threads together: other programs on the machine change
-// them little.
+// CPU seconds of this process, summed over its threads. Other programs on the machine hardly affect
+// them.
 double processor_seconds() {
   timespec time{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -38,8 +38,8 @@ double best_seconds(const Body& body) {
   return best;
 }
 
-// Operations a second of independent multiply-adds on one core, in the instruction set that this
-// file is compiled for.
+// Operations per second of independent multiplications and additions on one core, with the
+// instructions that this file is compiled for.
 double peak_flops() {
   static const double peak = [] {
     constexpr int kChains = 48;
@@ -56,8 +56,8 @@ double peak_flops() {
   return peak;
 }
 
-// Bytes a second that one core reads from an array much larger than the caches, in eight streams as
-// the rows of a weight are.
+// Bytes per second that one core reads from an array much larger than the caches, in eight streams,
+// as it reads the rows of a weight.
 double peak_bandwidth() {
   static const double peak = [] {
     constexpr std::size_t kStreams = 8, kLength = std::size_t{1} << 21;
@@ -76,7 +76,7 @@ double peak_bandwidth() {
   return peak;
 }
 
-// Sets counters from what the iterations cost, per processor second.
+// Sets the counters from the CPU seconds of the iterations.
 class Cost {
  public:
   explicit Cost(benchmark::State& state) : state_(state), start_(processor_seconds()) {}
@@ -108,8 +108,8 @@ Matrix filled(Index rows, Index cols) {
   return m;
 }
 
-// Arguments: rows, outputs, inputs, bfloat16. So many copies of the weight take turns that none
-// stays in the caches, as in a model.
+// Arguments: rows, outputs, inputs, bfloat16. As in a model, the weight is not in the caches: the
+// iterations use many copies of it in turn.
 void Matmul(benchmark::State& state) {
   const Index rows = state.range(0), outs = state.range(1), ins = state.range(2);
   const DType dtype = state.range(3) != 0 ? DType::BFloat16 : DType::Float32;
@@ -173,8 +173,8 @@ BENCHMARK(Attention)
     ->Unit(benchmark::kMillisecond)
     ->MeasureProcessCPUTime();
 
-// An activation in matmul's epilogue, with few inputs; activation 0 is none: what matmul itself
-// costs.
+// An activation in the epilogue of a matmul with few inputs. Activation 0 is none: the cost of the
+// matmul itself.
 void Activate(benchmark::State& state) {
   const auto tensor = std::make_shared<Tensor>(filled(6144, 8).to_tensor());
   const PreparedMatrix weight = PreparedMatrix::prepare(SharedTensor{tensor->view(), tensor});

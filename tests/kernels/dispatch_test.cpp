@@ -8,7 +8,7 @@
 namespace instructblip {
 namespace {
 
-TEST(DispatchTest, AnUnknownLevelIsAnErrorThatListsTheLevels) {
+TEST(DispatchTest, UnknownLevelIsRejectedWithAListOfAvailableLevels) {
   const std::string before = kernel_level();
   try {
     force_kernel_level("mmx");
@@ -22,7 +22,8 @@ TEST(DispatchTest, AnUnknownLevelIsAnErrorThatListsTheLevels) {
   EXPECT_EQ(available_kernel_levels().back(), "eigen");
 }
 
-// What a fresh process makes of INSTRUCTBLIP_KERNELS, on stderr.
+// Prints the level that a new process selects with this value of INSTRUCTBLIP_KERNELS, or the error
+// message.
 void print_level(const char* variable) {
   setenv("INSTRUCTBLIP_KERNELS", variable, 1);
   try {
@@ -33,7 +34,7 @@ void print_level(const char* variable) {
   std::exit(0);
 }
 
-TEST(DispatchDeathTest, TheEnvironmentVariableChoosesTheLevel) {
+TEST(DispatchDeathTest, EnvironmentVariableSelectsTheLevel) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   const auto done = testing::ExitedWithCode(0);
   EXPECT_EXIT(print_level(""), done, "level " + available_kernel_levels().front());
@@ -46,13 +47,12 @@ TEST(DispatchDeathTest, TheEnvironmentVariableChoosesTheLevel) {
     if (available.find(level) != std::string::npos) continue;
     EXPECT_EXIT(print_level(level.c_str()), done,
                 "environment variable INSTRUCTBLIP_KERNELS: kernel level \"" + level +
-                    "\" is unknown, or this machine or build lacks it; available: " + available +
-                    "\n");
+                    "\" is not available on this machine; available: " + available + "\n");
   }
 }
 
 #if defined(__x86_64__)
-TEST(DispatchTest, AMachineWithAvx2RunsItsLevel) {
+TEST(DispatchTest, Avx2IsAvailableOnACpuThatSupportsIt) {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     GTEST_SKIP() << "this machine has no AVX2";
   }

@@ -1,5 +1,5 @@
-// What the kernels' tests share: random data, values as double, comparison of bits, and a fixture
-// that runs a test over every level of this machine.
+// Shared by the kernels' tests: random data, values as double, comparison of bits, and a fixture
+// that runs a test with every kernel level of this machine.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -56,7 +56,7 @@ void expect_attention(MatrixView q, const AttentionShape& shape, const Attention
   }
 }
 
-TEST_P(AttentionKernelTest, EqualsADoubleLoopOverOddShapes) {
+TEST_P(AttentionKernelTest, MatchesADoublePrecisionLoopForOddShapes) {
   for (Index head_dim : {1, 3, 8, 17, 64, 88}) {
     for (Index keys : {1, 2, 5, 63, 64, 65, 130}) {
       for (Index queries : {1, 2, 5, 7}) {
@@ -76,7 +76,7 @@ TEST_P(AttentionKernelTest, EqualsADoubleLoopOverOddShapes) {
   }
 }
 
-TEST_P(AttentionKernelTest, HolesBiasAndProbabilities) {
+TEST_P(AttentionKernelTest, MaskBiasAndProbabilitiesMatchADoublePrecisionLoop) {
   const AttentionShape shape{2, 2, 8, 0.3f};
   constexpr Index kKeys = 71, kQueries = 6;
   const Matrix q = random_matrix(kQueries, 16, 1);
@@ -97,10 +97,9 @@ TEST_P(AttentionKernelTest, HolesBiasAndProbabilities) {
   for (Index row = 0; row < 2 * kQueries; ++row) {
     float sum = 0;
     for (Index j = 0; j < kKeys; ++j) {
-      const float p = probabilities[static_cast<std::size_t>(row * kKeys + j)];
-      const bool seen =
-          valid[static_cast<std::size_t>(j)] != 0 && j <= kKeys - kQueries + row % kQueries;
-      EXPECT_EQ(p > 0, seen) << row << " " << j;
+      const float p = probabilities.data()[row * kKeys + j];
+      const bool attended = valid.data()[j] != 0 && j <= kKeys - kQueries + row % kQueries;
+      EXPECT_EQ(p > 0, attended) << row << " " << j;
       sum += p;
     }
     EXPECT_NEAR(sum, 1.0f, 1e-5f);
@@ -113,7 +112,7 @@ Matrix attend_one(MatrixView q, const AttentionShape& shape, const AttentionSequ
   return output;
 }
 
-TEST_P(AttentionKernelTest, APromptGivesTheSameBitsHoweverItIsSplit) {
+TEST_P(AttentionKernelTest, PromptHasTheSameBitsHoweverItIsSplit) {
   for (Index head_dim : {5, 16}) {
     const AttentionShape shape{2, 1, head_dim, 0.4f};
     constexpr Index kLength = 70;
@@ -135,7 +134,7 @@ TEST_P(AttentionKernelTest, APromptGivesTheSameBitsHoweverItIsSplit) {
   }
 }
 
-TEST_P(AttentionKernelTest, KeysThatNobodySeesChangeNoBit) {
+TEST_P(AttentionKernelTest, MaskedKeysDoNotChangeTheBits) {
   const AttentionShape shape{2, 2, 8, 0.4f};
   constexpr Index kLength = 70, kHole = 9;
   const Matrix q = random_matrix(kLength, 16, 1);
@@ -146,7 +145,7 @@ TEST_P(AttentionKernelTest, KeysThatNobodySeesChangeNoBit) {
     std::vector<std::uint8_t> valid(static_cast<std::size_t>(kLength + kHole), 1);
     for (Index j = 0; j < kLength + kHole; ++j) {
       const bool hole = j >= begin && j < begin + kHole;
-      if (hole) valid[static_cast<std::size_t>(j)] = 0;
+      if (hole) valid.data()[j] = 0;
       for (Index c = 0; c < 16; ++c) {
         const float nan = std::numeric_limits<float>::quiet_NaN();
         wide_k.row(j)[c] = hole ? nan : k.row(j < begin ? j : j - kHole)[c];
@@ -159,7 +158,7 @@ TEST_P(AttentionKernelTest, KeysThatNobodySeesChangeNoBit) {
   }
 }
 
-TEST_P(AttentionKernelTest, ALaterKeyNeverTouchesAnEarlierQuery) {
+TEST_P(AttentionKernelTest, LaterKeysDoNotAffectEarlierQueries) {
   const AttentionShape shape{1, 1, 8, 0.4f};
   const Matrix q = random_matrix(9, 8, 1);
   Matrix k = random_matrix(9, 8, 2), v = random_matrix(9, 8, 3);
@@ -170,7 +169,7 @@ TEST_P(AttentionKernelTest, ALaterKeyNeverTouchesAnEarlierQuery) {
   for (Index i = 5; i < 9; ++i) EXPECT_TRUE(std::isnan(after.row(i)[0])) << i;
 }
 
-TEST_P(AttentionKernelTest, SequencesTogetherGiveTheBitsOfEachAloneWithAnyNumberOfThreads) {
+TEST_P(AttentionKernelTest, SequenceHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
   const AttentionShape shape{4, 2, 24, 0.2f};
   const std::vector<Index> lengths{3, 1, 40, 0, 17};
   const Matrix q = random_matrix(61, 96, 1), k = random_matrix(61, 48, 2);
@@ -197,7 +196,7 @@ TEST_P(AttentionKernelTest, SequencesTogetherGiveTheBitsOfEachAloneWithAnyNumber
   }
 }
 
-TEST_P(AttentionKernelTest, AQueryThatSeesNothingGetsZeros) {
+TEST_P(AttentionKernelTest, QueryWithoutValidKeysGivesZeros) {
   const AttentionShape shape{1, 1, 4, 1.0f};
   const Matrix q = random_matrix(6, 4, 1), k = random_matrix(6, 4, 2), v = random_matrix(6, 4, 3);
   std::vector<std::uint8_t> valid{0, 0, 0, 1, 1, 1};
@@ -208,7 +207,7 @@ TEST_P(AttentionKernelTest, AQueryThatSeesNothingGetsZeros) {
   const Matrix y = attend_one(q, shape, sequence);
   for (Index i = 0; i < 3; ++i) {
     for (Index c = 0; c < 4; ++c) EXPECT_EQ(y.row(i)[c], 0.0f);
-    for (Index j = 0; j < 6; ++j) EXPECT_EQ(probabilities[static_cast<std::size_t>(6 * i + j)], 0);
+    for (Index j = 0; j < 6; ++j) EXPECT_EQ(probabilities.data()[6 * i + j], 0);
   }
   EXPECT_EQ(y.row(3)[0], v.row(3)[0]);
   sequence.keys.clear();
@@ -226,7 +225,7 @@ TEST_P(AttentionKernelTest, LargeScoresDoNotOverflow) {
   for (Index c = 0; c < 4; ++c) EXPECT_NEAR(y.row(0)[c], v.row(2)[c], 1e-6f);
 }
 
-TEST_P(AttentionKernelTest, WrongArgumentsAreErrors) {
+TEST_P(AttentionKernelTest, InvalidArgumentsAreRejected) {
   const Matrix q = random_matrix(2, 8, 1), k = random_matrix(5, 8, 2);
   const AttentionSequence good = sequence_of(k, k, 2, -1);
   EXPECT_THROW(attend_one(q, {3, 2, 4, 1.0f}, good), InputError);

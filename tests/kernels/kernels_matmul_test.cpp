@@ -15,8 +15,7 @@ void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
     for (Index o = 0; o < y.cols; ++o) {
       double sum = 0, magnitude = 0;
       for (Index k = 0; k < x.cols; ++k) {
-        const double term =
-            static_cast<double>(x.row(r)[k]) * w[static_cast<std::size_t>(o * x.cols + k)];
+        const double term = static_cast<double>(x.row(r)[k]) * w.data()[o * x.cols + k];
         sum += term;
         magnitude += std::abs(term);
       }
@@ -27,7 +26,7 @@ void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
   }
 }
 
-TEST_P(MatmulTest, EqualsADoubleLoopOverOddShapesAndTypes) {
+TEST_P(MatmulTest, MatchesADoublePrecisionLoopForOddShapesAndAllTypes) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     for (Index rows : {1, 2, 3, 5, 17, 65}) {
       for (Index outs : {1, 3, 7, 17, 65}) {
@@ -49,7 +48,7 @@ Matrix product(MatrixView x, const PreparedMatrix& weight, const Epilogue& epilo
   return y;
 }
 
-TEST_P(MatmulTest, ARowHasTheSameBitsAloneAndAmongOthersWithAnyNumberOfThreads) {
+TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     for (Index ins : {5, 64, 257, 1408}) {
       for (Index outs : {7, 67, 200}) {
@@ -73,7 +72,7 @@ TEST_P(MatmulTest, ARowHasTheSameBitsAloneAndAmongOthersWithAnyNumberOfThreads) 
   }
 }
 
-TEST_P(MatmulTest, AnOutputHasTheSameBitsAloneAndAmongOthers) {
+TEST_P(MatmulTest, OutputHasTheSameBitsAloneAndWithOtherOutputs) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     const SharedTensor all = random_weight(75, 130, dtype, 1);
     for (Index rows : {1, 6, 20}) {
@@ -90,7 +89,7 @@ TEST_P(MatmulTest, AnOutputHasTheSameBitsAloneAndAmongOthers) {
   }
 }
 
-TEST_P(MatmulTest, MoreRowsThanOneBlockHolds) {
+TEST_P(MatmulTest, MoreRowsThanOneBlockGiveTheSameBits) {
   const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(5, 16, DType::BFloat16, 1));
   const Matrix x = random_matrix(2500, 16, 2);
   const Matrix y = product(x, weight);
@@ -99,7 +98,7 @@ TEST_P(MatmulTest, MoreRowsThanOneBlockHolds) {
   }
 }
 
-TEST_P(MatmulTest, EpilogueInItsOrderWithStridedViews) {
+TEST_P(MatmulTest, EpilogueAppliesItsStepsInOrderToStridedViews) {
   for (Index rows : {1, 5, 33}) {
     constexpr Index kOuts = 70, kIns = 33;
     const SharedTensor tensor = random_weight(kOuts, kIns, DType::Float32, 1);
@@ -135,7 +134,7 @@ TEST_P(MatmulTest, EpilogueInItsOrderWithStridedViews) {
   }
 }
 
-TEST_P(MatmulTest, StackedSourcesGiveTheirProductsSideBySide) {
+TEST_P(MatmulTest, StackedSourcesGiveTheConcatenatedProducts) {
   for (DType compute : {DType::Float32, DType::BFloat16}) {
     const std::vector<SharedTensor> sources{random_weight(20, 40, DType::Float32, 1),
                                             random_weight(1, 40, DType::BFloat16, 2),
@@ -157,7 +156,7 @@ TEST_P(MatmulTest, StackedSourcesGiveTheirProductsSideBySide) {
   }
 }
 
-TEST_P(MatmulTest, ANanStaysInItsRowAndInfinitiesAddUp) {
+TEST_P(MatmulTest, NanStaysInItsRowAndInfinityPropagates) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
   for (DType dtype : {DType::Float32, DType::BFloat16}) {
@@ -177,7 +176,7 @@ TEST_P(MatmulTest, ANanStaysInItsRowAndInfinitiesAddUp) {
   }
 }
 
-TEST_P(MatmulTest, NoRowsGiveNoRows) {
+TEST_P(MatmulTest, EmptyInputGivesEmptyOutput) {
   const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(3, 4, DType::Float32, 1));
   EXPECT_EQ(product(Matrix(0, 4), weight).rows(), 0);
 }
@@ -192,7 +191,7 @@ std::string message_of(const Call& call) {
   return "no error";
 }
 
-TEST_P(MatmulTest, WrongShapesAreErrorsThatShowThem) {
+TEST_P(MatmulTest, WrongShapesAreReportedWithTheExpectedOnes) {
   const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(3, 4, DType::Float32, 1));
   Matrix x(2, 4), y(2, 3);
   EXPECT_EQ(message_of([&] { matmul(Matrix(2, 5), weight, y); }),

@@ -29,7 +29,7 @@ double expected_activation(double x, Activation activation) {
 // One row, and enough rows for matmul to apply an activation to whole vectors.
 const std::vector<Index> kActivationRows{1, 17};
 
-TEST_P(RowKernelsTest, ActivationsEqualTheirFormulasFromMinusFiftyToFifty) {
+TEST_P(RowKernelsTest, ActivationsMatchTheirFormulasFromMinusFiftyToFifty) {
   constexpr Index kCount = 20001;
   Matrix x(1, kCount);
   for (Index i = 0; i < kCount; ++i) x.row(0)[i] = static_cast<float>(i - kCount / 2) * 0.005f;
@@ -46,7 +46,7 @@ TEST_P(RowKernelsTest, ActivationsEqualTheirFormulasFromMinusFiftyToFifty) {
   }
 }
 
-TEST_P(RowKernelsTest, NormsEqualADoubleLoop) {
+TEST_P(RowKernelsTest, NormsMatchADoublePrecisionLoop) {
   for (Index cols : {1, 2, 3, 5, 7, 17, 63, 64, 65, 257, 1408}) {
     Matrix x = random_matrix(3, cols, 1);
     for (Index c = 0; c < cols; ++c) x.row(1)[c] = x.row(1)[c] * 0.1f + 20.0f;
@@ -74,7 +74,7 @@ TEST_P(RowKernelsTest, NormsEqualADoubleLoop) {
   }
 }
 
-TEST_P(RowKernelsTest, ARowHasTheSameBitsAloneInPlaceAndWithAnyNumberOfThreads) {
+TEST_P(RowKernelsTest, NormOfARowHasTheSameBitsAloneInPlaceAndWithAnyThreadCount) {
   for (Index cols : {1, 5, 64, 257, 1408}) {
     const Matrix x = random_matrix(200, cols, 1), weight = random_matrix(2, cols, 2);
     set_num_threads(1);
@@ -149,7 +149,7 @@ TEST_P(RowKernelsTest, NormsOfConstantHugeAndNanRows) {
   EXPECT_TRUE(std::isnan(y.row(2)[0]));
 }
 
-TEST_P(RowKernelsTest, WrongArgumentsAreErrors) {
+TEST_P(RowKernelsTest, InvalidArgumentsAreRejected) {
   Matrix x(2, 4), y(2, 5);
   const std::vector<float> ones(4, 1.0f);
   EXPECT_THROW(layer_norm(x, ones.data(), ones.data(), 1e-5f, y), InputError);
@@ -157,7 +157,7 @@ TEST_P(RowKernelsTest, WrongArgumentsAreErrors) {
   EXPECT_THROW(rms_norm(x, nullptr, 1e-5f, x), InputError);
 }
 
-TEST_P(RowKernelsTest, AnIdOutsideTheTableIsNamedWithItsRow) {
+TEST_P(RowKernelsTest, EmbeddingErrorNamesTheRowAndTheId) {
   const PreparedMatrix table = PreparedMatrix::prepare(random_weight(5, 4, DType::Float32, 1));
   Matrix y(3, 4);
   for (const std::vector<std::int64_t>& ids :

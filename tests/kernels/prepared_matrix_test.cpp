@@ -11,7 +11,7 @@
 namespace instructblip {
 namespace {
 
-TEST(PreparedMatrixTest, ReadsAStoredTypeWhereItLiesAndConvertsAnother) {
+TEST(PreparedMatrixTest, OnlyTypesThatCannotBeReadAsStoredAreConverted) {
   const SharedTensor f32 = random_weight(3, 4, DType::Float32, 1);
   const SharedTensor bf16 = random_weight(3, 4, DType::BFloat16, 1);
   const SharedTensor f16 = random_weight(3, 4, DType::Float16, 1);
@@ -26,7 +26,7 @@ TEST(PreparedMatrixTest, ReadsAStoredTypeWhereItLiesAndConvertsAnother) {
   EXPECT_EQ(PreparedMatrix::prepare(f16, half).dtype(), DType::BFloat16);
 }
 
-TEST(PreparedMatrixTest, ConvertedElementsAreRoundedAsTensorsAre) {
+TEST(PreparedMatrixTest, ConversionRoundsLikeTensorConversion) {
   // The second is large enough for several threads.
   for (const auto& [rows, cols] : {std::pair<Index, Index>{7, 19}, {701, 801}}) {
     std::vector<std::int64_t> ids(static_cast<std::size_t>(rows));
@@ -44,7 +44,7 @@ TEST(PreparedMatrixTest, ConvertedElementsAreRoundedAsTensorsAre) {
   }
 }
 
-TEST(PreparedMatrixTest, ATensorAtAnOddAddressIsCopied) {
+TEST(PreparedMatrixTest, MisalignedTensorsAreCopied) {
   for (DType stored : {DType::Float32, DType::BFloat16, DType::Float16}) {
     const SharedTensor aligned = random_weight(3, 20, stored, 1);
     const auto bytes = static_cast<std::size_t>(60) * size_of(stored);
@@ -71,7 +71,7 @@ TEST(PreparedMatrixTest, KeepsItsSourceAlive) {
   EXPECT_TRUE(owner.expired());
 }
 
-TEST(PreparedMatrixTest, ASourceWithoutDataGivesAnEmptyMatrix) {
+TEST(PreparedMatrixTest, SourceWithoutDataGivesAnEmptyMatrix) {
   const std::vector<SharedTensor> sources{random_weight(3, 4, DType::Float32, 1), SharedTensor{}};
   EXPECT_TRUE(PreparedMatrix::prepare(sources).empty());
   EXPECT_TRUE(PreparedMatrix::prepare(std::span<const SharedTensor>{}).empty());
@@ -88,7 +88,7 @@ void expect_error(const std::vector<SharedTensor>& sources, const std::string& t
   }
 }
 
-TEST(PreparedMatrixTest, WrongSourcesAreErrorsThatShowThem) {
+TEST(PreparedMatrixTest, InvalidSourcesAreReportedWithShapeAndType) {
   const SharedTensor good = random_weight(3, 4, DType::Float32, 1);
   SharedTensor flat = good;
   flat.shape = {12};

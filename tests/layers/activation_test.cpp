@@ -9,7 +9,7 @@
 namespace instructblip {
 namespace {
 
-TEST(ActivationTest, EveryNameEqualsTheReference) {
+TEST(ActivationTest, EveryNameMatchesTransformers) {
   const testing::Fixture fixture("layers/activations");
   for (const std::string& name : fixture.names()) {
     if (name == "x") continue;
@@ -23,7 +23,7 @@ TEST(ActivationTest, EveryNameEqualsTheReference) {
   }
 }
 
-TEST(ActivationTest, EveryNameThatAConfigurationMayHoldIsKnown) {
+TEST(ActivationTest, EveryNameAcceptedInAConfigurationIsKnown) {
   const testing::Fixture fixture("layers/activations");
   const std::vector<std::string> compared = fixture.names();
   for (const std::string_view name : activation_names()) {
@@ -32,7 +32,7 @@ TEST(ActivationTest, EveryNameThatAConfigurationMayHoldIsKnown) {
   }
 }
 
-TEST(ActivationTest, AnUnknownNameIsAnErrorThatListsTheKnownOnes) {
+TEST(ActivationTest, UnknownNameIsRejectedWithAListOfKnownNames) {
   try {
     activation_from_name("mish", "feed_forward_proj");
     FAIL();

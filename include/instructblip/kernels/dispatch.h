@@ -1,4 +1,5 @@
-// Which body of the kernels runs on this machine.
+// The choice of a kernel level. A level is a version of the kernels for one set of CPU
+// instructions.
 #pragma once
 
 #include <string>
@@ -8,16 +9,17 @@
 
 namespace instructblip {
 
-/// The kernel level in use: "eigen" (the plain one), or a faster one that this machine can run.
-/// Chosen once: the environment variable INSTRUCTBLIP_KERNELS, else the best. An unknown or
-/// unsupported name throws InputError that lists the levels.
+/// The kernel level in use: "eigen", which runs everywhere, or a faster one such as "avx2". It is
+/// chosen once: the level named by the environment variable INSTRUCTBLIP_KERNELS if that is set,
+/// otherwise the fastest one available. Throws InputError that lists the available levels if the
+/// variable names another.
 INSTRUCTBLIP_EXPORT std::string kernel_level();
 
-/// The levels that this build has and this machine can run, best first.
+/// The levels that this build contains and this machine can run, fastest first.
 INSTRUCTBLIP_EXPORT std::vector<std::string> available_kernel_levels();
 
-/// Switches the whole process to one of them, for tests and comparisons; must not be called while
-/// another thread is inside the library.
+/// Switches the whole process to an available level, for tests and comparisons. Throws InputError
+/// if it is not available. Must not be called while another thread is inside the library.
 INSTRUCTBLIP_EXPORT void force_kernel_level(const std::string& level);
 
 }  // namespace instructblip

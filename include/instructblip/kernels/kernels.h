@@ -1,8 +1,9 @@
-// The operations that layers are built of. All are deterministic: a row's result has the same bits
-// alone or among others, with any number of threads ("one order of sums": k runs ascending in fixed
-// blocks, only rows and outputs are divided over threads, attention goes over keys counted from the
-// sequence's own start, norms are per row). Activations are float32. Thread-safe; threads come from
-// core/threads.h.
+// The operations that layers are built from. The result of a row has the same bits whether it is
+// computed alone or with other rows, and with any number of threads ("one order of sums"): inputs
+// are added in ascending order in fixed blocks, only rows and outputs are divided among threads,
+// attention visits keys in the order of their sequence, and norms are computed per row. Inputs and
+// results are float32; weights have the type of their PreparedMatrix. All functions are thread-safe
+// and use the threads of core/threads.h.
 #pragma once
 
 #include <cstdint>
@@ -25,29 +26,29 @@ enum class Activation {
   Silu,  // x * sigmoid(x)
 };
 
-/// What matmul does with a sum before it is stored, in this order:
+/// What matmul applies to its sums before it stores them:
 ///   y = activation(x W^T + bias) * scale * gate + residual
 struct Epilogue {
   const float* bias = nullptr;  // [out_features]
   Activation activation = Activation::None;
   float scale = 1.0f;
-  MatrixView gate{};      // [rows, out_features]; absent: 1
-  MatrixView residual{};  // [rows, out_features]; absent: 0; may be y itself
+  MatrixView gate{};      // [rows, out_features]; 1 if empty
+  MatrixView residual{};  // [rows, out_features]; 0 if empty; may be y itself
 };
 
 /// y[r, o] = epilogue(sum over k of x[r, k] * weight[o, k]). x [rows, in], y [rows, out], float32.
-/// Throws InputError if the shapes do not fit or `weight` is empty. y must not overlap x or gate.
+/// y must not overlap x or gate. Throws InputError if the shapes do not match or `weight` is empty.
 INSTRUCTBLIP_EXPORT void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
                                 const Epilogue& epilogue = {});
 
-/// y[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, mean and variance (biased) per row.
-/// x, y [rows, cols], y may be x; weight and bias [cols]. Throws InputError if the shapes do not
-/// fit.
+/// y[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, with the mean and the biased
+/// variance of row r. x, y [rows, cols]; y may be x; weight and bias [cols]. Throws InputError if
+/// the shapes do not match.
 INSTRUCTBLIP_EXPORT void layer_norm(MatrixView x, const float* weight, const float* bias, float eps,
                                     MutableMatrixView y);
 
-/// y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, y [rows, cols], y may be x; weight [cols].
-/// Throws InputError if the shapes do not fit.
+/// y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, y [rows, cols]; y may be x; weight [cols].
+/// Throws InputError if the shapes do not match.
 INSTRUCTBLIP_EXPORT void rms_norm(MatrixView x, const float* weight, float eps,
                                   MutableMatrixView y);
 
@@ -64,8 +65,8 @@ INSTRUCTBLIP_EXPORT void gather_rows(MatrixView x, std::span<const Index> rows,
 INSTRUCTBLIP_EXPORT void scatter_rows(MatrixView x, std::span<const Index> rows,
                                       MutableMatrixView y);
 
-/// y[r] = table[ids[r]] as float32, y [ids, in_features]. Throws InputError naming the row and the
-/// id if one is outside the table.
+/// y[r] = table[ids[r]] in float32, y [ids, in_features]. Throws InputError that names the row and
+/// the id if an id is not in the table.
 INSTRUCTBLIP_EXPORT void embedding_rows(const PreparedMatrix& table,
                                         std::span<const std::int64_t> ids, MutableMatrixView y);
 
@@ -78,26 +79,26 @@ struct KeyValueSpan {
   Index stride = 0;
 };
 
-/// One sequence of an attention call: which rows of the query matrix are its own, and what they
-/// see.
+/// One sequence of an attention call: its rows of the query matrix and its keys.
 struct AttentionSequence {
   Index query_begin = 0;
   Index query_count = 0;
-  /// All keys of the sequence in order; what a row sees does not depend on where the spans are cut.
+  /// All keys of the sequence in order. The results do not depend on how the keys are divided into
+  /// spans.
   std::vector<KeyValueSpan> keys;
-  /// Causal if >= 0: query i sees the keys [0, causal_offset + i] only (causal_offset: the keys
-  /// before the first query's own). -1: every query sees every key.
+  /// -1: every query attends to every key. Otherwise attention is causal: query i attends to the
+  /// keys [0, causal_offset + i], so causal_offset is the number of keys before that of query 0.
   Index causal_offset = -1;
-  /// Validity of each key (0: nobody sees it), or nullptr for all valid. A query that sees no key
-  /// gets zeros.
+  /// One value per key, 0 = masked out; nullptr if all keys are valid. The output of a query whose
+  /// keys are all masked out is 0.
   const std::uint8_t* key_valid = nullptr;
-  /// Added to scores (T5's relative position): element (h, i, j) at
-  /// bias + h * bias_head_stride + i * bias_query_stride + j; nullptr for none.
+  /// Added to the scores (T5's relative positions): element (h, i, j) is at
+  /// bias + h * bias_head_stride + i * bias_query_stride + j. nullptr for none.
   const float* bias = nullptr;
   Index bias_head_stride = 0;
   Index bias_query_stride = 0;
-  /// Where the attention probabilities [num_heads, query_count, keys] go, or nullptr. Unseen keys
-  /// get 0.
+  /// If not nullptr, receives the attention probabilities [num_heads, query_count, keys], 0 for
+  /// keys that are masked out.
   float* probabilities = nullptr;
 };
 
@@ -107,12 +108,12 @@ struct AttentionShape {
   /// Query head h reads key head h / (num_heads / num_key_value_heads).
   Index num_key_value_heads = 1;
   Index head_dim = 1;
-  float scale = 1.0f;  // of the scores, before the bias
+  float scale = 1.0f;  // factor of the scores, before the bias is added
 };
 
-/// output[r, head h] = softmax(scale * q . k + bias) v, softmax in float32 over the keys that the
-/// row sees, keys taken in ascending order. q and output [rows, num_heads * head_dim]. Throws
-/// InputError if the shapes do not fit.
+/// output[r, head h] = softmax(scale * q . k + bias) v, over the keys to which row r attends, in
+/// ascending order; softmax is in float32. q and output [rows, num_heads * head_dim]. Throws
+/// InputError if the shapes do not match.
 INSTRUCTBLIP_EXPORT void scaled_dot_product_attention(MatrixView q, const AttentionShape& shape,
                                                       std::span<const AttentionSequence> sequences,
                                                       MutableMatrixView output);

@@ -12,26 +12,26 @@ namespace instructblip {
 
 /// How a weight is prepared.
 struct PreparePolicy {
-  /// The type that the weight is read in: Float32 or BFloat16, else `prepare` throws InputError. A
-  /// tensor that a file holds in this type stays in the mapped file, and so does bfloat16 where
-  /// Float32 is asked for (widening is exact); what else there is is converted, tensor by tensor.
+  /// The type of the weight in memory, Float32 or BFloat16; `prepare` throws InputError for others.
+  /// A tensor stored in this type is not copied and stays in the mapped file. The same holds for
+  /// stored bfloat16 if Float32 is requested, because widening is exact. Other tensors are
+  /// converted one at a time.
   DType dtype = DType::Float32;
 };
 
-/// A weight [out_features, in_features] in a form of the kernels' own: mapped as stored, or
-/// converted. Only `matmul` and `embedding_rows` look inside. Immutable and cheap to copy (copies
-/// share the weight).
+/// A weight [out_features, in_features], either mapped as stored or converted. Its form is private
+/// to `matmul` and `embedding_rows`. Immutable and cheap to copy: copies share the weight.
 class INSTRUCTBLIP_EXPORT PreparedMatrix {
  public:
   struct Impl;
 
-  /// Empty: stands for a weight whose tensor is missing, until loading reports it.
+  /// An empty matrix: the placeholder for a missing tensor until loading reports it.
   PreparedMatrix();
 
-  /// Prepares one tensor [out, in], or several [out_i, in] that are stacked along the output (q, k,
-  /// v; gate, up) without a copy. Sources without data give an empty matrix. Throws InputError if a
-  /// source is not two-dimensional and contiguous, if the inputs differ, or if its type is no
-  /// floating-point type.
+  /// Prepares one tensor [out, in], or several [out_i, in] stacked along the output without a copy
+  /// (q, k, v; gate, up). The result is empty if a source has no data. Throws InputError if a
+  /// source is not two-dimensional, contiguous and of a floating-point type, or if the numbers of
+  /// inputs differ.
   static PreparedMatrix prepare(std::span<const SharedTensor> sources,
                                 const PreparePolicy& policy = {});
   static PreparedMatrix prepare(const SharedTensor& source, const PreparePolicy& policy = {});
@@ -39,9 +39,9 @@ class INSTRUCTBLIP_EXPORT PreparedMatrix {
   bool empty() const { return impl_ == nullptr; }
   Index out_features() const;
   Index in_features() const;
-  /// The type it is read in.
+  /// The type of the weight in memory.
   DType dtype() const;
-  /// Bytes of memory of its own; 0 when it reads from a mapped file.
+  /// Bytes allocated for converted tensors; 0 if all are read from the mapped file.
   std::size_t owned_bytes() const;
 
   const Impl* impl() const { return impl_.get(); }

@@ -1,4 +1,4 @@
-// The reference's names of activation functions (transformers' ACT2FN).
+// The names that transformers gives to activation functions (ACT2FN).
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@
 
 namespace instructblip {
 
-/// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names; `key` is the
-/// configuration's key, for the message.
+/// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names if `name` is unknown;
+/// `key` is the configuration key that the message names.
 inline Activation activation_from_name(std::string_view name, std::string_view key = "hidden_act") {
   static constexpr std::pair<std::string_view, Activation> kFunctions[] = {
       {"gelu", Activation::Gelu}, {"gelu_new", Activation::GeluTanh},
