@@ -20,12 +20,14 @@ constexpr std::string_view kIndex = "model.safetensors.index.json";
 
 using WeightMap = std::map<std::string, std::string>;
 
-// name -> shard, as the index says.
+// Name -> shard, from the index.
 WeightMap read_index(const fs::path& path) {
   const Json json = read_json_file<CheckpointError>(path);
   const auto found = json.is_object() ? json.find("weight_map") : json.end();
   if (!json.is_object() || found == json.end() || !found->is_object()) {
-    throw CheckpointError(path.string() + ": the index lacks the object \"weight_map\"");
+    throw CheckpointError(
+        path.string() +
+        ": expected an object \"weight_map\" in the index, found none; fetch the file again");
   }
   WeightMap map;
   for (const auto& [name, value] : found->items()) {
@@ -49,7 +51,7 @@ void check_shards_exist(const std::set<std::string>& shards, const fs::path& ind
     absent += (absent.empty() ? "" : ", ") + shard;
   }
   if (!absent.empty()) {
-    throw CheckpointError(index.string() + ": absent from its folder: " + absent +
+    throw CheckpointError(index.string() + ": these shards are missing: " + absent +
                           ". Fetch the whole checkpoint");
   }
 }
@@ -79,7 +81,7 @@ bool holds_pytorch_weights(const fs::path& folder) {
   return false;
 }
 
-// A text as a Python literal, quoted once more for the shell.
+// A text as a Python literal, escaped for the shell.
 std::string python_literal(const std::string& text) {
   std::string literal;
   for (const char c : text) {
@@ -100,7 +102,8 @@ std::string python_literal(const std::string& text) {
     const std::string name = python_literal(folder.string());
     throw CheckpointError(
         folder.string() +
-        ": holds its weights only as pytorch_model*.bin, which is not read. Convert it once with\n"
+        ": the weights are stored only as pytorch_model*.bin, which is not supported. Convert them "
+        "with\n"
         "  python -c \"from transformers import InstructBlipForConditionalGeneration as Model; "
         "Model.from_pretrained(" +
         name + ", dtype='auto').save_pretrained(" + name + ")\"");
@@ -148,13 +151,13 @@ struct Checkpoint::Contents {
       if (!tensors.contains(name)) lacking += "\n  " + name + " in " + shard;
     }
     if (!lacking.empty()) {
-      throw CheckpointError(index.string() +
-                            ": the index contradicts its shards, which lack:" + lacking);
+      throw CheckpointError(
+          index.string() + ": the index names tensors that are missing from its shards:" + lacking);
     }
   }
 
-  // The index decides which of two shards a tensor comes from; what it does not mention is taken
-  // too, as the reference does.
+  // If two shards hold a tensor, the index decides. Tensors that it does not mention are used, too,
+  // as in transformers.
   void add_shard(const std::string& shard, const WeightMap& map, const fs::path& index) {
     const fs::path file = index.parent_path() / shard;
     for (const auto& [name, entry] : open_file(file).entries()) {
@@ -163,7 +166,7 @@ struct Checkpoint::Contents {
       if (const auto other = tensors.find(name); other != tensors.end()) {
         throw CheckpointError(index.string() + ": tensor " + name + " is in two shards (" +
                               other->second.file.filename().string() + ", " + shard +
-                              ") and the index does not say which");
+                              ") and the index does not name one; correct the index");
       }
       add(name, {entry.dtype, entry.shape, entry.bytes, file});
     }

@@ -6,8 +6,8 @@
 
 namespace instructblip {
 
-/// Maps the whole file; pages are read when they are first touched. Throws CheckpointError if the
-/// file is absent, not a regular file, or cannot be mapped. An empty file has a null `data`.
+/// Maps the whole file; pages are read on first access. Throws CheckpointError if the file does not
+/// exist, is not a regular file, or cannot be mapped. `data` is null for an empty file.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);

@@ -21,14 +21,14 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 using Entries = std::map<std::string, SafetensorsEntry, std::less<>>;
 
-// The header's length stands in front of it; the format bounds it.
+// The length of the header precedes it; the format limits it.
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kLongestHeader = 100'000'000;
 
 struct StoredType {
   std::string_view name;
   std::size_t bytes;
-  std::optional<DType> dtype;  // none: can be described, but not read
+  std::optional<DType> dtype;  // none: listed, but cannot be read
 };
 
 constexpr std::array kStoredTypes = {
@@ -55,11 +55,11 @@ const StoredType* stored_type(std::string_view name) {
   return found == kStoredTypes.end() ? nullptr : &*found;
 }
 
-// A count of the header, as it may stand in memory; `what` names it.
+// A count from the header, checked to fit in memory; `what` names it.
 std::size_t read_count(const Json& value, const std::string& what) {
   if (!value.is_number_unsigned() ||
       value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<Index>::max()}) {
-    throw CheckpointError(what + ": expected a whole number that is not negative, found " +
+    throw CheckpointError(what + ": expected a whole number from 0 to 2^63 - 1, found " +
                           value.dump().substr(0, 60));
   }
   return value.get<std::size_t>();
@@ -75,7 +75,7 @@ std::size_t expected_bytes(const SafetensorsEntry& entry, std::size_t element,
                            const std::string& where) {
   try {
     const auto count = to_size(element_count(entry.shape));
-    return count * element;  // element_count leaves room for 8-byte elements
+    return count * element;  // cannot overflow: element_count leaves room for 8-byte elements
   } catch (const InputError& error) {
     throw CheckpointError(where + ": " + error.what());
   }
@@ -86,10 +86,14 @@ SafetensorsEntry read_entry(const Json& value, const std::string& where, std::si
   if (!value.is_object()) throw CheckpointError(where + ": expected an object in the header");
   SafetensorsEntry entry;
   const Json& dtype = member(value, "dtype", where);
-  if (!dtype.is_string()) throw CheckpointError(where + ": \"dtype\" is not a string");
+  if (!dtype.is_string())
+    throw CheckpointError(where + ": expected a string for \"dtype\" in the header, found " +
+                          dtype.dump().substr(0, 80));
   entry.dtype = dtype.get<std::string>();
   const Json& shape = member(value, "shape", where);
-  if (!shape.is_array()) throw CheckpointError(where + ": \"shape\" is not an array");
+  if (!shape.is_array())
+    throw CheckpointError(where + ": expected a list for \"shape\" in the header, found " +
+                          shape.dump().substr(0, 80));
   for (const Json& dim : shape) {
     entry.shape.push_back(static_cast<Index>(read_count(dim, where + ", \"shape\"")));
   }
@@ -118,7 +122,7 @@ SafetensorsEntry read_entry(const Json& value, const std::string& where, std::si
   return entry;
 }
 
-// As the format demands: the tensors follow one another without overlap or hole and fill the file.
+// As the format requires: the tensors fill the file without overlaps or gaps.
 void check_layout(const Entries& entries, std::size_t data_begin, std::size_t data_bytes,
                   const std::string& file) {
   std::vector<Entries::const_iterator> order;
@@ -132,39 +136,41 @@ void check_layout(const Entries& entries, std::size_t data_begin, std::size_t da
     if (it->second.offset != reached) {
       throw CheckpointError(
           file + ": tensor " + it->first + " begins at byte " + std::to_string(it->second.offset) +
-          ", the one before it ends at byte " + std::to_string(reached) +
-          (it->second.offset < reached ? ": they overlap" : ": there is a hole between them"));
+          ", but the previous one ends at byte " + std::to_string(reached) +
+          (it->second.offset < reached ? ": they overlap" : ": there is a gap between them"));
     }
     reached += it->second.bytes;
   }
   if (reached != data_begin + data_bytes) {
     throw CheckpointError(file + ": its tensors end at byte " + std::to_string(reached) +
-                          ", the file at byte " + std::to_string(data_begin + data_bytes));
+                          ", the file at byte " + std::to_string(data_begin + data_bytes) +
+                          "; it is truncated or damaged, fetch it again");
   }
 }
 
-// What git leaves in a clone in the place of a large file unless git-lfs is installed.
+// What a clone contains instead of a large file if git-lfs is not installed.
 constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com";
 
 std::string_view header_of(const MappedFile& file, const std::string& name) {
   if (std::string_view(reinterpret_cast<const char*>(file.data()), file.size())
           .starts_with(kLfsPointer)) {
-    throw CheckpointError(name + ": a pointer of Git LFS in the place of the weights; run " +
+    throw CheckpointError(name + ": this is a Git LFS pointer, not the weights; run " +
                           "`git lfs install` and `git lfs pull` in this folder");
   }
   if (file.size() < kLengthBytes) {
-    throw CheckpointError(name + ": " + std::to_string(file.size()) +
-                          " bytes are no safetensors file; it is truncated or something else");
+    throw CheckpointError(
+        name + ": " + std::to_string(file.size()) +
+        " bytes are too few for a safetensors file; it is truncated, fetch it again");
   }
   std::uint64_t length = 0;
   std::copy_n(file.data(), kLengthBytes, reinterpret_cast<std::byte*>(&length));
   if (length > kLongestHeader) {
-    throw CheckpointError(name + ": not a safetensors file (its first 8 bytes would announce a " +
+    throw CheckpointError(name + ": not a safetensors file (its first 8 bytes would mean a " +
                           "header of " + std::to_string(length) + " bytes); fetch it again");
   }
   if (length > file.size() - kLengthBytes) {
     throw CheckpointError(name + ": the header is " + std::to_string(length) +
-                          " bytes long, the file only " + std::to_string(file.size()) +
+                          " bytes long, but the file only has " + std::to_string(file.size()) +
                           "; it is truncated, fetch it again");
   }
   return {reinterpret_cast<const char*>(file.data()) + kLengthBytes,
@@ -307,7 +313,7 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
     return size_of(tensors[a].second.dtype) > size_of(tensors[b].second.dtype);
   });
   const std::string header = make_header(tensors, order, metadata);
-  // Written beside the target and renamed: the target may be mapped by this very process.
+  // Written next to the target, then renamed: this process may have the target mapped.
   std::filesystem::path unfinished = path;
   unfinished += ".unfinished";
   std::error_code code;

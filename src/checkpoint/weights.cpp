@@ -18,7 +18,7 @@ bool is_below(std::string_view name, std::string_view prefix) {
          (name.size() > prefix.size() && name.starts_with(prefix) && name[prefix.size()] == '.');
 }
 
-// Whether `name` fits `pattern`, in which `*` stands for any text.
+// Whether `name` matches `pattern`, in which `*` matches any text.
 bool matches(std::string_view pattern, std::string_view name) {
   const std::size_t star = pattern.find('*');
   if (star == std::string_view::npos) return pattern == name;
@@ -33,7 +33,7 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 constexpr std::string_view kLeftovers[] = {"*rotary_emb.inv_freq", "*position_ids"};
 
-// Stands for a tensor that does not fit. To be made once its size is known to be one that can be.
+// A placeholder for a faulty tensor. The caller must have checked the shape.
 SharedTensor without_data(const Shape& expected) {
   return SharedTensor(TensorView(nullptr, DType::Float32, expected), nullptr);
 }
@@ -52,19 +52,19 @@ struct Weights::Context {
   std::optional<ProgressReporter> progress;
   std::mutex mutex;
   std::set<std::string, std::less<>> asked;
-  std::vector<std::string> ignored;  // places
+  std::vector<std::string> ignored;  // scopes
   std::vector<std::string> faults;   // one line each
   std::set<std::string, std::less<>> noted;
   std::size_t unfit_elements = 0;
 
   void note(const std::string& fault) {
     const std::lock_guard lock(mutex);
-    // A tied weight may be asked for by both its owners.
+    // A tied weight may be requested by both of its owners.
     if (noted.insert(fault).second) faults.push_back(fault);
   }
 
-  // A missing or misshapen tensor. Layers make room for what they expect, so a configuration that
-  // asks for far more than the checkpoint holds must not be followed to its end.
+  // A missing or misshapen tensor. Layers allocate what they expect, so construction must stop
+  // early if the configuration needs far more than the checkpoint holds.
   void note_unfit(const std::string& fault, const Shape& expected) {
     note(fault);
     constexpr std::size_t kAlways = std::size_t{1} << 24, kTimes = 64;
@@ -79,10 +79,11 @@ struct Weights::Context {
       unfit_elements += elements;
       return;
     }
-    throw CheckpointError(checkpoint->where() +
-                          ": the configuration asks for far more than this checkpoint holds; is it "
-                          "that of another model? What does not fit first:" +
-                          joined(collapse_names(faults)));
+    throw CheckpointError(
+        checkpoint->where() +
+        ": the configuration needs far more memory than this checkpoint holds; does it "
+        "belong to another model? The first faults:" +
+        joined(collapse_names(faults)));
   }
 
   bool is_unexpected(const std::string& name) const {
@@ -97,7 +98,7 @@ struct Weights::Context {
 Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype,
                  ProgressCallback progress)
     : context_(std::make_shared<Context>()) {
-  if (checkpoint == nullptr) throw InputError("Weights: there is no checkpoint");
+  if (checkpoint == nullptr) throw InputError("Weights: the checkpoint is null");
   context_->checkpoint = std::move(checkpoint);
   context_->dtype = dtype;
   if (progress) {
@@ -192,9 +193,9 @@ void Weights::finish() const {
     std::string text = where() + ": " + std::to_string(faults.size()) +
                        (faults.size() == 1 ? " tensor does" : " tensors do") +
                        " not fit the configuration:" + joined(collapse_names(faults));
-    // A tensor under another name is the usual reason why one is missing.
+    // A missing tensor is usually present under another name.
     if (!unexpected.empty()) {
-      text += "\nand these are not part of the model:" + joined(collapse_names(unexpected));
+      text += "\nThese are not part of the model:" + joined(collapse_names(unexpected));
     }
     throw CheckpointError(text);
   }
@@ -220,7 +221,7 @@ bool same_elements(const TensorView& a, const TensorView& b) {
 
 namespace {
 
-// A name cut at its first number that stands between dots.
+// A name, cut at its first number between dots.
 struct NumberedName {
   std::string before, after;
   std::optional<Index> number;
@@ -239,7 +240,7 @@ NumberedName split_at_number(const std::string& name) {
   return {name, "", std::nullopt};
 }
 
-// "{0-3,7}", or the number itself if it is alone.
+// "{0-3,7}", or just the number if there is only one.
 std::string ranges(std::vector<Index> numbers) {
   std::sort(numbers.begin(), numbers.end());
   if (numbers.size() == 1) return std::to_string(numbers[0]);

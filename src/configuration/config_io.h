@@ -1,5 +1,5 @@
-// How configurations are read from and written to JSON: each names its fields once, in a function
-// that a reader or a writer walks through.
+// Reads configurations from JSON and writes them. Each configuration lists its fields once, in a
+// function template that takes a reader or a writer.
 #pragma once
 
 #include <algorithm>
@@ -25,14 +25,14 @@ class ConfigReader {
  public:
   explicit ConfigReader(JsonValue json) : json_(std::move(json)) { json_.require_object(); }
 
-  /// Reads, checks, and keeps the keys that no field has.
+  /// Reads and validates the configuration and keeps its unknown keys.
   void run(PretrainedConfig& config);
 
   const JsonValue& json() const { return json_; }
 
-  /// The value under a key, null included; nothing if it is absent. Counts as read.
+  /// The value of a key, which may be null; nothing if the key is missing. Marks the key as read.
   std::optional<JsonValue> find(const char* key);
-  /// Absent or null: nothing.
+  /// Nothing if the key is missing or null.
   template <class T>
   std::optional<T> get(const char* key) {
     const auto found = find(key);
@@ -41,7 +41,7 @@ class ConfigReader {
   /// Keys that were not read, with their values as JSON text.
   std::map<std::string, std::string> unread() const;
 
-  /// A field with a default: absent leaves it, null is an error.
+  /// A field with a default, which a missing key keeps. Null is an error.
   template <class T>
   void operator()(const char* key, T& value) {
     if (const auto found = find(key)) value = found->as<T>();
@@ -51,14 +51,14 @@ class ConfigReader {
   void operator()(const char* key, std::optional<T>& value) {
     if (find(key)) value = get<T>(key);
   }
-  /// A field that a file only has where it is not `usual`.
+  /// A field that is written only if its value differs from `usual`.
   template <class T>
   void unusual(const char* key, T& value, const T&) {
     (*this)(key, value);
   }
   /// eos_token_id: an id, a list of ids, or null.
   void ids(const char* key, std::vector<std::int64_t>& value);
-  /// A configuration inside this one; absent or null leaves its defaults.
+  /// A nested configuration, which keeps its defaults if the key is missing or null.
   void part(const char* key, PretrainedConfig& config);
   void part(const char* key, TextConfigHolder& config);
 
@@ -90,7 +90,7 @@ class ConfigWriter {
   void ids(const char* key, const std::vector<std::int64_t>& value);
   void part(const char* key, const PretrainedConfig& config) { json_[key] = run(config); }
   void part(const char* key, const TextConfigHolder& config) { part(key, *config); }
-  /// `other`, unless a field has the key.
+  /// Adds the keys of `other` that are not written yet.
   void keep(const std::map<std::string, std::string>& other);
   const Json& json() const { return json_; }
 
@@ -98,7 +98,7 @@ class ConfigWriter {
   Json json_ = Json::object();
 };
 
-/// What every language model has.
+/// The fields of every language model.
 template <class Config, class Visitor>
 void text_fields(Config& config, Visitor& visit) {
   visit("vocab_size", config.vocab_size);
@@ -107,11 +107,12 @@ void text_fields(Config& config, Visitor& visit) {
   visit.unusual("decoder_start_token_id", config.decoder_start_token_id, {});
 }
 
-/// A text configuration, of the kind that its model_type names.
+/// Reads a text configuration of the type that its model_type names.
 TextConfigHolder read_text_config(const JsonValue& json);
 
-/// The object for a class in the file at `path` (a folder's config.json, or a file): the section
-/// `section` if there is one, else a section whose model_type is `model_type`, else the whole.
+/// The JSON object of a configuration in the file at `path` (or in the config.json of that folder):
+/// the section named `section` if present, otherwise a section whose model_type is `model_type`,
+/// otherwise the whole file.
 struct ConfigSource {
   Json file;
   std::string where;
@@ -126,21 +127,21 @@ struct ConfigSource {
 ConfigSource open_config(const std::filesystem::path& path, std::string_view section,
                          std::string_view model_type);
 
-/// Checks a configuration inside another.
+/// Checks a nested configuration.
 void check_part(const std::string& where, const PretrainedConfig& config);
 /// Throws ConfigError unless least <= value <= most.
 void check_range(const std::string& where, const char* key, Index value, Index least, Index most);
-/// A size: positive, and small enough that products of two of them can be computed.
+/// Checks a size: positive, and small enough that the product of two sizes does not overflow.
 void check_size(const std::string& where, const char* key, Index value);
-/// Layers are built one by one, so their number is bounded more tightly.
+/// Checks a number of layers. They are built one by one, so the limit is lower.
 void check_layers(const std::string& where, const char* key, Index value);
 void check_positions(const std::string& where, const char* key, Index value);
 void check_divides(const std::string& where, const char* divisor_key, Index divisor,
                    const char* key, Index value);
 void check_activation(const std::string& where, const char* key, const std::string& name);
-/// Whether this kind of RopeParameters knows the length of the pretraining.
+/// Whether this rope_type has an original_max_position_embeddings.
 bool has_original_length(std::string_view rope_type);
-/// An epsilon or base: finite and positive.
+/// Checks an epsilon or a base: finite and positive.
 void check_positive(const std::string& where, const char* key, double value);
 
 }  // namespace instructblip::detail

@@ -5,7 +5,7 @@
 namespace instructblip {
 namespace {
 
-// What the vision tower and the Q-Former share.
+// Fields of both the vision tower and the Q-Former.
 template <class Config, class Visitor>
 void encoder_fields(Config& config, Visitor& visit) {
   visit("hidden_size", config.hidden_size);
@@ -59,7 +59,7 @@ void instructblip_fields(Config& config, Visitor& visit) {
   visit("initializer_range", config.initializer_range);
 }
 
-// Pixels of a side; a pair of equal numbers is the same.
+// A height and width in pixels: one number or a pair of equal numbers.
 void read_side(detail::ConfigReader& reader, const char* key, Index& value) {
   const auto found = reader.find(key);
   if (!found) return;

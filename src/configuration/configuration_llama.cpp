@@ -44,8 +44,8 @@ void rope_fields(Rope& rope, Visitor& visit) {
   visit.unusual("long_factor", rope.long_factor, {});
 }
 
-// rope_scaling of an older file wins over rope_parameters, and rope_theta inside either over the
-// one beside it.
+// rope_scaling (older files) takes precedence over rope_parameters, and the rope_theta inside
+// either over the top-level one.
 RopeParameters read_rope(detail::ConfigReader& config, Index max_position_embeddings) {
   RopeParameters rope;
   rope.rope_theta = config.get<double>("rope_theta").value_or(rope.rope_theta);
@@ -72,7 +72,8 @@ RopeParameters read_rope(detail::ConfigReader& config, Index max_position_embedd
       rope.original_max_position_embeddings = max_position_embeddings;
     }
   }
-  // Without the key the reference refuses; null stands for the ratio of the lengths.
+  // A null factor stands for the ratio of the lengths. A missing one is an error, as in the
+  // reference.
   const Index original = rope.original_max_position_embeddings.value_or(0);
   if (rope.rope_type == "yarn" && null_factor && original > 0) {
     rope.factor = static_cast<double>(max_position_embeddings) / static_cast<double>(original);

@@ -45,11 +45,11 @@ bool T5Config::resolved_is_gated_act() const {
 }
 
 void T5Config::read(detail::ConfigReader& reader) {
-  // The head is tied unless the checkpoint holds one of its own, so the key says something else.
+  // Whether the head is tied depends on the checkpoint; this key only affects the scaling.
   if (reader.get<bool>("tie_word_embeddings") == false) scale_decoder_outputs = false;
   t5_fields(*this, reader);
   if (!num_decoder_layers) num_decoder_layers = num_layers;
-  // The names that other configurations use are understood too.
+  // The names that other configurations use are accepted, too.
   reader("hidden_size", d_model);
   reader("head_dim", d_kv);
   reader("num_hidden_layers", num_layers);
@@ -73,7 +73,7 @@ void T5Config::check(const std::string& where) const {
   detail::check_size(where, "num_heads * d_kv", num_heads * d_kv);
   detail::check_layers(where, "num_layers", num_layers);
   detail::check_layers(where, "num_decoder_layers", resolved_num_decoder_layers());
-  // Fewer buckets, or a shorter distance, would divide by zero.
+  // Fewer buckets or a shorter distance would cause a division by zero.
   detail::check_range(where, "relative_attention_num_buckets", relative_attention_num_buckets, 4,
                       Index{1} << 20);
   detail::check_range(where, "relative_attention_max_distance", relative_attention_max_distance,

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Settings of `generate` that old files hold; the reference drops them on load.
+// Settings of `generate` in old files, which the reference drops on load.
 constexpr std::string_view kGenerationKeys[] = {"assistant_confidence_threshold",
                                                 "assistant_lookbehind",
                                                 "bad_words_ids",
@@ -48,7 +48,7 @@ constexpr std::string_view kGenerationKeys[] = {"assistant_confidence_threshold"
                                                 "typical_p",
                                                 "use_cache"};
 
-// Names, each with the one that stands for its function.
+// All names, each with the canonical name of its function.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kActivations{{
     {"gelu", "gelu"},
     {"gelu_python", "gelu"},
@@ -215,7 +215,7 @@ ConfigSource open_config(const fs::path& path, std::string_view section,
       source.section = key;
       return source;
     }
-    log_warning(source.where + ": a configuration of type \"" + found + "\", read as \"" +
+    log_warning(source.where + ": reading a configuration of model_type \"" + found + "\" as \"" +
                 std::string(model_type) + "\"");
   }
   return source;

@@ -5,7 +5,7 @@
 namespace instructblip {
 namespace {
 
-// longrope: a number for each pair of a head's columns.
+// longrope: one factor per pair of columns of a head.
 void check_factors(const std::string& place, const char* key, const std::vector<double>& factors,
                    Index head_dim) {
   if (factors.empty()) {
@@ -28,7 +28,8 @@ void RopeParameters::check(const std::string& where, Index head_dim,
                            Index max_position_embeddings) const {
   detail::check_size(where, "head_dim", head_dim);
   if (head_dim % 2 != 0) {
-    throw ConfigError(where + ": \"head_dim\" must be even, since positions turn pairs; found " +
+    throw ConfigError(where +
+                      ": \"head_dim\" must be even, because RoPE rotates pairs of columns; found " +
                       std::to_string(head_dim));
   }
   detail::check_positions(where, "max_position_embeddings", max_position_embeddings);
@@ -48,7 +49,7 @@ void RopeParameters::check(const std::string& where, Index head_dim,
     detail::check_positive(place, key, *value);
   };
   if (rope_type != "longrope" || factor) need("factor", factor);
-  // The reference ignores it for "default", and fails on it for the others.
+  // The reference ignores it for "default" and fails for the other types.
   const auto partial = other.find("partial_rotary_factor");
   if (partial != other.end() && parse_json(partial->second, place) != Json(1.0)) {
     throw ConfigError(place + ": \"partial_rotary_factor\" must be 1, found " + partial->second);
@@ -59,7 +60,7 @@ void RopeParameters::check(const std::string& where, Index head_dim,
                             *original_max_position_embeddings);
   }
   if (rope_type == "yarn") {
-    // 0 stands for the default, as in the reference.
+    // 0 means the default, as in the reference.
     if (beta_fast && *beta_fast != 0) need("beta_fast", beta_fast);
     if (beta_slow && *beta_slow != 0) need("beta_slow", beta_slow);
   }

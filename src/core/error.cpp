@@ -2,7 +2,7 @@
 
 namespace instructblip {
 
-// Out of line, so that each class has one type_info in the whole program, shared or static.
+// Defined here, so that each class has exactly one type_info in a program, shared or static.
 Error::Error(const std::string& message) : std::runtime_error(message) {}
 Error::~Error() = default;
 ConfigError::ConfigError(const std::string& message) : Error(message) {}

@@ -10,7 +10,7 @@ struct JsonValue::Document {
 
 namespace {
 
-// Completes `path`, which leads to `tree`, to `value`; false if the tree does not hold it.
+// Extends `path` from `tree` to `value`; false if `tree` does not contain it.
 bool find_path(const Json& tree, const Json* value, std::string& path) {
   if (&tree == value) return true;
   const std::size_t size = path.size();
@@ -24,7 +24,7 @@ bool find_path(const Json& tree, const Json* value, std::string& path) {
 }
 
 std::optional<std::int64_t> int64_of(const Json& json) {
-  // A file's positive numbers are unsigned; those of JSON made in the program may be signed.
+  // Parsed positive numbers are unsigned; those of JSON built in the program may be signed.
   if (json.is_number_unsigned() && json.get<std::uint64_t>() > std::uint64_t{INT64_MAX}) {
     return std::nullopt;
   }
@@ -161,8 +161,8 @@ Json detail::parse_document(std::string_view text, const std::string& where, Mak
     if (depth > kDeepest) fail("JSON nested deeper than " + std::to_string(kDeepest) + " levels");
     return true;
   };
-  // The parser would take it for the end.
-  if (text.find('\0') != std::string_view::npos) fail("not valid JSON: it holds a zero byte");
+  // The parser would take a zero byte for the end.
+  if (text.find('\0') != std::string_view::npos) fail("not valid JSON: it contains a zero byte");
   try {
     return Json::parse(text.begin(), text.end(), bounded);
   } catch (const Json::exception& exception) {

@@ -1,5 +1,5 @@
-// A value of a JSON document, read with checks. An error says where the value stands, what was
-// expected, what was found, and is of the type that the document's reader asks for:
+// A value inside a JSON document, read with checks. An error names the document and the path to the
+// value, what was expected and what was found; its type is chosen for the whole document:
 //   config.json: "text_config.hidden_size": expected a whole number, found "768"
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace instructblip {
@@ -20,7 +21,7 @@ using Json = nlohmann::json;
 
 namespace detail {
 
-/// Makes the exception for a message.
+/// Creates an exception with a message.
 using MakeError = std::exception_ptr (*)(const std::string& message);
 template <class E>
 std::exception_ptr make_error(const std::string& message) {
@@ -49,33 +50,33 @@ constexpr std::string_view json_kind() {
 
 }  // namespace detail
 
-/// Refers to a value of a document that must outlive it; see JsonReader for the document itself.
-/// T is bool, std::int64_t or Index, std::uint64_t, double, std::string, or a std::vector of these.
+/// Refers to a value inside a document, which must outlive it. See JsonReader for the document. T
+/// is bool, std::int64_t or Index, std::uint64_t, double, std::string, or a std::vector of these.
 class JsonValue {
  public:
   struct Item;
 
-  /// Whether it is an object with the key, and the value is not null.
+  /// Whether the key is present and its value not null.
   bool has(std::string_view key) const;
-  /// The value under a key, null included; nullptr if the key is absent.
+  /// The value of a key, which may be null; nullptr if the key is missing.
   const Json* find(std::string_view key) const;
-  /// The value under a key; throws if the key is absent.
+  /// The value of a key. Throws if the key is missing.
   JsonValue at(std::string_view key) const;
-  /// The value under a key, or nothing if it is absent or null.
+  /// The value of a key; nothing if it is missing or null.
   std::optional<JsonValue> get(std::string_view key) const;
   template <class T>
   std::optional<T> get(std::string_view key) const;
   template <class T>
   T get_or(std::string_view key, T otherwise) const;
-  /// The value under a key; throws if the key is absent or the value no T.
+  /// The value of a key. Throws if the key is missing or the value is not a T.
   template <class T>
   T require(std::string_view key) const;
-  /// Keys and values of an object; throws if it is none.
+  /// Keys and values. Throws if this is not an object.
   std::vector<Item> items() const;
-  /// Throws unless it is an object.
+  /// Throws if this is not an object.
   void require_object() const;
 
-  /// Elements of a list; these throw if it is none.
+  /// The elements of a list. All three throw if this is not a list.
   std::size_t size() const;
   std::vector<JsonValue> elements() const;
   JsonValue at(std::size_t index) const;
@@ -84,15 +85,16 @@ class JsonValue {
   bool is_list() const;
   bool is_object() const;
   bool is_string() const;
-  /// A whole number is a number, too; true is no number, and 8.0 no whole number.
+  /// Throws unless the value is a T. Whole numbers are numbers, too; true is not a number, and 8.0
+  /// is not a whole number.
   template <class T>
   T as() const;
-  /// A whole number in a range, which messages name.
+  /// A whole number in a range; the message states the range.
   std::int64_t whole_number(std::int64_t least,
                             std::int64_t most = std::numeric_limits<std::int64_t>::max()) const;
 
   const Json& json() const { return *json_; }
-  /// The document and the path inside it: FILE, or FILE: "a.b[2]".
+  /// The document and the path to this value: FILE, or FILE: "a.b[2]".
   std::string where() const;
   /// Throws WHERE: what.
   [[noreturn]] void fail(const std::string& what) const;
@@ -118,7 +120,7 @@ class JsonValue {
   std::shared_ptr<const Document> document_;
 };
 
-/// A document whose errors are of type E; `where` names it in messages.
+/// A whole document, with errors of type E; `where` names it in messages.
 template <class E>
 class JsonReader : public JsonValue {
  public:

@@ -56,7 +56,8 @@ void store(void* data, DType dtype, Index i, double value) {
   }
 }
 
-// Copies the sub-array of `view` from dimension `d` on; elements at `source`, to `target` in order.
+// Copies the sub-array of `view` from dimension `d` on: the elements at `source` to `target`,
+// row-major.
 char* copy_strided(const TensorView& view, std::size_t d, const char* source, char* target) {
   const auto bytes = static_cast<Index>(size_of(view.dtype));
   if (d == view.shape.size()) {
@@ -69,7 +70,7 @@ char* copy_strided(const TensorView& view, std::size_t d, const char* source, ch
   return target;
 }
 
-// Freed blocks of one thread, by size class, for reuse by the next Matrix of that class.
+// Freed blocks of one thread by size class, which the next Matrix of that class reuses.
 class Arena {
  public:
   ~Arena() {
@@ -217,7 +218,7 @@ Tensor Tensor::copy_of(const TensorView& view) {
   Tensor tensor = uninitialized(view.dtype, view.shape);
   if (tensor.size_ == 0) return tensor;
   if (view.data == nullptr) {
-    throw InputError("a view of shape " + to_string(view.shape) + " was copied that has no data");
+    throw InputError("cannot copy a view of shape " + to_string(view.shape) + ": it has no data");
   }
   if (view.is_contiguous()) {
     std::memcpy(tensor.raw(), view.data, to_size(tensor.size_) * size_of(view.dtype));
@@ -230,7 +231,7 @@ Tensor Tensor::copy_of(const TensorView& view) {
 Index Tensor::dim(Index i) const {
   const Index wanted = i < 0 ? i + rank() : i;
   if (wanted < 0 || wanted >= rank()) {
-    throw InputError("dimension " + std::to_string(i) + " asked of a tensor of shape " +
+    throw InputError("dimension " + std::to_string(i) + " is out of range for a tensor of shape " +
                      to_string(shape_));
   }
   return shape_[to_size(wanted)];
@@ -303,8 +304,8 @@ Index Tensor::offset_of(std::initializer_list<Index> index) const {
     offset = offset * shape_[d++] + i;
   }
   if (!inside) {
-    throw InputError("index " + to_string(Shape(index)) + " is outside a tensor of shape " +
-                     to_string(shape_));
+    throw InputError("index " + to_string(Shape(index)) +
+                     " is out of range for a tensor of shape " + to_string(shape_));
   }
   return offset;
 }
@@ -343,7 +344,7 @@ Matrix::~Matrix() {
 
 Matrix Matrix::from(const TensorView& tensor) {
   if (tensor.rank() == 0 || tensor.dtype != DType::Float32) {
-    throw InputError("activations are made from float32 tensors of at least one dimension, found " +
+    throw InputError("activations: expected a float32 tensor of at least one dimension, found " +
                      std::string(name_of(tensor.dtype)) + " " + to_string(tensor.shape));
   }
   const Tensor contiguous = tensor.is_contiguous() ? Tensor() : Tensor::copy_of(tensor);

@@ -1,4 +1,4 @@
-// Text files, read and written whole.
+// Reads and writes whole text files.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,7 @@
 
 namespace instructblip {
 
-/// Throws E if there is neither folder nor file: a name on the hub, perhaps.
+/// Throws E if nothing exists at `path`, which may be a name on the hub.
 template <class E>
 void require_path(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -21,7 +21,7 @@ void require_path(const std::filesystem::path& path) {
           ": no such folder or file (nothing is downloaded; give a local path)");
 }
 
-/// Throws E as above, or if it is a file.
+/// Throws E if nothing exists at `path`, or if it is a file.
 template <class E>
 void require_folder(const std::filesystem::path& path) {
   require_path<E>(path);
@@ -36,7 +36,7 @@ inline bool is_file(const std::filesystem::path& path) {
   return std::filesystem::is_regular_file(path, ignored);
 }
 
-/// The whole file. Throws E if it is absent, a folder, or cannot be read.
+/// The contents of a file. Throws E if it does not exist, is a folder, or cannot be read.
 template <class E = ConfigError>
 std::string read_text_file(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -46,14 +46,15 @@ std::string read_text_file(const std::filesystem::path& path) {
   }
   std::ifstream stream(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (!stream.is_open() || stream.bad()) throw E(path.string() + ": cannot be read");
+  if (!stream.is_open() || stream.bad())
+    throw E(path.string() + ": cannot be read; check its permissions");
   return text;
 }
 
-/// Replaces the file; its folder is made if it is not there. Throws E if either fails.
+/// Replaces the file; creates its folder if necessary. Throws E on failure.
 template <class E = ConfigError>
 void write_text_file(const std::filesystem::path& path, std::string_view text) {
-  std::error_code ignored;  // what matters shows when the file is opened
+  std::error_code ignored;  // opening the file reports it
   std::filesystem::create_directories(path.parent_path(), ignored);
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);
   stream.write(text.data(), static_cast<std::streamsize>(text.size()));

@@ -23,7 +23,7 @@ int default_num_threads() {
     const int count = std::atoi(text);
     if (count < 1) {
       throw InputError("INSTRUCTBLIP_NUM_THREADS is \"" + std::string(text) +
-                       "\", expected a number above 0");
+                       "\", expected a positive number");
     }
     return count;
   }
@@ -34,7 +34,7 @@ int default_num_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// Workers wait for a job number to change; worker i always takes range i + 1 of a job.
+// Workers wait until the job number changes; worker i always takes range i + 1.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) {
@@ -52,7 +52,7 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // False if another caller has the pool.
+  // False if another caller is using the pool.
   bool try_run(Index count, Index parts, const std::function<void(Index, Index)>& body) {
     std::unique_lock owner(owner_, std::try_to_lock);
     if (!owner.owns_lock()) return false;

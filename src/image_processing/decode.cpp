@@ -17,17 +17,17 @@ void fail_truncated(std::string_view format) {
 
 void check_size(std::string_view format, std::uint64_t width, std::uint64_t height,
                 Index max_pixels) {
-  if (width == 0 || height == 0) fail(format, "its header says that a side is 0");
+  if (width == 0 || height == 0) fail(format, "its header says that the width or height is 0");
   constexpr std::uint64_t kLongestSide = std::uint64_t{1} << 24;
   if (width > kLongestSide || height > kLongestSide) {
     fail(format, "its header says " + std::to_string(width) + " x " + std::to_string(height) +
-                     " pixels, which no picture has");
+                     " pixels, which is too large for any image");
   }
   const auto limit = static_cast<std::uint64_t>(std::max<Index>(max_pixels, 0));
   if (width > limit / height) {
     fail(format, "its header says " + std::to_string(width) + " x " + std::to_string(height) +
                      " pixels, more than ImageOptions::max_pixels (" + std::to_string(limit) +
-                     ") allows; raise it if the file is to be trusted");
+                     ") allows; raise the limit if you trust the file");
   }
 }
 

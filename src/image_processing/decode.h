@@ -1,5 +1,4 @@
-// What the decoders of the single file formats share. Each takes a whole file in memory and gives
-// RGB.
+// Common parts of the decoders. Each takes a whole file in memory and returns RGB.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +13,7 @@ namespace instructblip::image_decoding {
 
 using Bytes = std::span<const std::uint8_t>;
 
-/// An RGB image, and how EXIF says to turn it (1 to 8; 1 is upright).
+/// An RGB image and its EXIF orientation (1 to 8; 1 is upright).
 struct Decoded {
   Image image;
   int orientation = 1;
@@ -32,11 +31,11 @@ Decoded decode_pnm(Bytes file, Index max_pixels);
 [[noreturn]] void fail(std::string_view format, const std::string& what);
 [[noreturn]] void fail_truncated(std::string_view format);
 
-/// Throws if a file's header gives no image or one of more than `max_pixels`.
+/// Throws if the size in a header is 0 or exceeds `max_pixels`.
 void check_size(std::string_view format, std::uint64_t width, std::uint64_t height,
                 Index max_pixels);
 
-/// Reads numbers and runs of bytes one after another; reading beyond the end throws.
+/// Reads numbers and byte ranges in order. Reading past the end throws.
 class Reader {
  public:
   Reader(Bytes bytes, std::string_view format) : bytes_(bytes), format_(format) {}
@@ -72,27 +71,27 @@ class Reader {
   std::string_view format_;
 };
 
-/// Palette colours [256][3]; entries that the file lacks are black, as in Pillow.
+/// Palette colours [256][3]; entries missing from the file are black, as in Pillow.
 struct Palette {
   std::uint8_t colors[256][3] = {};
 };
 
-/// Writes three equal bytes.
+/// Writes a grey pixel as RGB.
 inline void put_gray(std::uint8_t* rgb, std::uint8_t value) { rgb[0] = rgb[1] = rgb[2] = value; }
 inline void put_color(std::uint8_t* rgb, const std::uint8_t* color) {
   rgb[0] = color[0], rgb[1] = color[1], rgb[2] = color[2];
 }
 
-/// Orientation from a TIFF structure ("II*\0..." or "MM\0*..."), 0 if it names none.
+/// Orientation from a TIFF structure ("II*\0..." or "MM\0*..."); 0 if there is none.
 int exif_orientation(Bytes tiff);
-/// Orientation from an XMP packet, 0 if it names none.
+/// Orientation from an XMP packet; 0 if there is none.
 int xmp_orientation(std::string_view packet);
 
-/// Inflates a zlib stream into `out`; returns the bytes written, or -1 if the stream is damaged or
-/// holds more than `out` takes.
+/// Inflates a zlib stream into `out`. Returns the number of bytes written, or -1 if the stream is
+/// damaged or longer than `out`.
 std::ptrdiff_t inflate(Bytes stream, std::span<std::uint8_t> out);
 
-/// Where a JPEG's parts are, from a walk over its markers that throws on any that is malformed.
+/// The size and orientation of a JPEG file. walk_jpeg_markers throws on malformed markers.
 struct JpegMarkers {
   std::uint32_t width = 0, height = 0;
   int components = 0;
@@ -100,7 +99,7 @@ struct JpegMarkers {
 };
 JpegMarkers walk_jpeg_markers(Bytes file);
 
-/// The decoder without libjpeg. Its pixels differ from libjpeg's by a few steps.
+/// The decoder used without libjpeg. Its pixel values differ slightly from libjpeg's.
 Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers);
 
 }  // namespace instructblip::image_decoding

@@ -1,6 +1,6 @@
-// BMP as Pillow reads it: 1, 4, 8 bits with a palette (plain or run-length coded), 16, 24 and 32
-// bits with the usual masks. Where Pillow mistakes a grey palette of a 4- or 8-bit image for packed
-// pixels, the palette rules.
+// BMP as Pillow reads it: 1, 4 and 8 bits with a palette (plain or run-length encoded), 16, 24 and
+// 32 bits with the usual masks. Unlike Pillow, which mistakes the grey palette of a 4- or 8-bit
+// image for packed pixels, the palette is always applied.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -22,7 +22,7 @@ struct BmpHeader {
   std::uint32_t masks[4] = {};  // red, green, blue, alpha
   std::size_t palette_entry = 4;
   std::size_t pixels_at = 0;
-  std::size_t end = 0;  // of the headers
+  std::size_t end = 0;  // of all headers
 };
 
 BmpHeader read_bmp_header(Bytes file, Index max_pixels) {
@@ -49,9 +49,10 @@ BmpHeader read_bmp_header(Bytes file, Index max_pixels) {
     header.colors = reader.u32_le();
     reader.take(4);
   } else {
-    fail(kBmpName, "its header is " + std::to_string(size) + " bytes long, which no known kind is");
+    fail(kBmpName,
+         "its header is " + std::to_string(size) + " bytes long, which matches no known version");
   }
-  // With a header of 40 bytes the masks follow it; in longer ones they are its next fields.
+  // The masks follow a header of 40 bytes; in longer headers they are the next fields.
   if (header.compression == bitfields) {
     for (int i = 0; i < (size >= 56 ? 4 : 3); ++i) header.masks[i] = reader.u32_le();
   }
@@ -68,7 +69,7 @@ Palette read_palette(Bytes file, BmpHeader& header) {
   Palette palette;
   Reader reader(file, kBmpName);
   reader.seek(header.end);
-  // Some files name more colours than they hold; the pixels begin where the header says.
+  // Some files declare more colours than they contain; the pixels start where the header says.
   const std::size_t held =
       std::min<std::size_t>({count, 256, reader.remaining() / header.palette_entry});
   for (std::size_t i = 0; i < held; ++i) {
@@ -109,12 +110,12 @@ std::array<Channel, 3> read_masks(const BmpHeader& header) {
     if (none)
       masks = usual;
     else if (!known)
-      fail(kBmpName, "its bit masks are of no usual layout");
+      fail(kBmpName, "its bit masks have an unsupported layout");
   }
   return {Channel(masks[0]), Channel(masks[1]), Channel(masks[2])};
 }
 
-/// Run-length coded rows, in the order of the file: one palette index a pixel.
+/// Run-length encoded rows in the order of the file: one palette index per pixel.
 std::vector<std::uint8_t> read_runs(Bytes file, const BmpHeader& header) {
   const bool nibbles = header.compression == rle4;
   const Index total = header.width * header.height;
@@ -182,13 +183,13 @@ Decoded decode_bmp(Bytes file, Index max_pixels) {
   const std::uint32_t bits = header.bits;
   const bool indexed = bits == 1 || bits == 4 || bits == 8;
   if (!indexed && bits != 16 && bits != 24 && bits != 32) {
-    fail(kBmpName, std::to_string(bits) + " bits a pixel are not supported");
+    fail(kBmpName, std::to_string(bits) + " bits per pixel are not supported");
   }
   const bool runs = header.compression == rle8 || header.compression == rle4;
   if (header.compression > bitfields || (runs && bits != (header.compression == rle8 ? 8 : 4)) ||
       (header.compression == bitfields && indexed)) {
     fail(kBmpName, "compression " + std::to_string(header.compression) + " of " +
-                       std::to_string(bits) + " bits a pixel is not supported");
+                       std::to_string(bits) + " bits per pixel is not supported");
   }
   const Palette palette = indexed ? read_palette(file, header) : Palette{};
   const std::array<Channel, 3> channels = read_masks(header);

@@ -1,6 +1,6 @@
-// GIF, first frame, as Pillow shows it: pixels outside the frame have the transparent colour, else
-// colour 0; transparent pixels have their palette's colour; a palette that is a grey ramp counts as
-// none.
+// The first frame of a GIF, as Pillow shows it. Pixels outside the frame have the transparent
+// colour, or else colour 0. Transparent pixels keep their palette colour. A palette that is a plain
+// grey ramp is ignored.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kGifName = "GIF";
 
-/// Colours of a palette and whether it is one, not just each index as grey.
+/// A palette, and whether it is needed: a plain grey ramp is not.
 struct Colors {
   Palette palette;
   bool needed = false;
@@ -29,7 +29,7 @@ Colors read_colors(Reader& reader, int flags) {
   return colors;
 }
 
-/// The contents of a chain of blocks, up to its end or the file's.
+/// The contents of a chain of blocks, up to its end or the end of the file.
 std::vector<std::uint8_t> read_blocks(Reader& reader) {
   std::vector<std::uint8_t> bytes;
   while (reader.remaining() > 0) {
@@ -41,7 +41,7 @@ std::vector<std::uint8_t> read_blocks(Reader& reader) {
   return bytes;
 }
 
-/// Variable-length codes, lowest bit first.
+/// Reads variable-length codes, lowest bit first.
 class CodeReader {
  public:
   explicit CodeReader(Bytes bytes) : bytes_(bytes) {}
@@ -79,7 +79,7 @@ std::vector<std::uint8_t> expand(Bytes data, int literal_bits, std::size_t count
     at(table, i).last = static_cast<std::uint8_t>(i);
     at(table, i).first = static_cast<std::uint8_t>(i);
   }
-  // Each code that is read adds an entry, and a code is at least two bits long.
+  // Each code adds an entry, and a code has at least two bits.
   if (count / kTableSize > data.size() * 4) fail_truncated(kGifName);
   std::vector<std::uint8_t> out;
   out.reserve(count);
@@ -145,7 +145,7 @@ Decoded decode_gif(Bytes file, Index max_pixels) {
 
   std::optional<std::uint8_t> transparent;
   for (int block = 0; (block = reader.u8()) != kImage;) {
-    if (block == kEnd) fail(kGifName, "it holds no frame");
+    if (block == kEnd) fail(kGifName, "it contains no frame");
     if (block != kExtension) continue;
     const int label = reader.u8();
     const std::vector<std::uint8_t> data = read_blocks(reader);

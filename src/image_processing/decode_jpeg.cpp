@@ -1,4 +1,4 @@
-// JPEG through libjpeg(-turbo), which Pillow uses too: the pixels are the same. Without it,
+// JPEG through libjpeg(-turbo), which Pillow uses, too, so that pixels are equal. Without it,
 // stb_image.
 #include "image_processing/decode.h"
 
@@ -17,8 +17,8 @@ namespace instructblip::image_decoding {
 #if defined(INSTRUCTBLIP_HAVE_JPEG)
 namespace {
 
-/// Pillow's CMYK to RGB, of samples stored inverted (Adobe's custom, which it assumes of all): 4
-/// bytes a pixel.
+/// Pillow's conversion from CMYK (4 bytes per pixel) to RGB. Like Pillow, assumes that samples are
+/// stored inverted, as Adobe does.
 void inverted_cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, Index count) {
   for (Index i = 0; i < count; ++i, cmyk += 4, rgb += 3) {
     const int not_black = cmyk[3];
@@ -29,8 +29,8 @@ void inverted_cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, Index cou
   }
 }
 
-/// libjpeg reports errors through functions that must not return; they jump out of its frames, in
-/// which no C++ object lives.
+/// libjpeg reports errors through functions that must not return. They use longjmp, so no C++
+/// object may live in the frames they leave.
 struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf escape;
@@ -45,7 +45,7 @@ struct ErrorManager {
 
 void ignore_message(j_common_ptr) {}
 
-// Data that ends early is an error, not a grey area in the picture.
+// Truncated data is an error instead of a grey area in the image.
 boolean end_of_data(j_decompress_ptr decoder) {
   auto* manager = reinterpret_cast<ErrorManager*>(decoder->err);
   std::snprintf(manager->message, sizeof(manager->message), "%s",
@@ -65,8 +65,7 @@ void skip_input(j_decompress_ptr decoder, long count) {
 
 void nothing(j_decompress_ptr) {}
 
-// A progressive file may ask for the whole picture to be gone through again in each of endless
-// scans.
+// Each scan of a progressive file processes the whole image, so their number is limited.
 void limit_scans(j_common_ptr common) {
   constexpr int kMostScans = 1000;
   if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= kMostScans) return;
@@ -100,7 +99,7 @@ struct Decompressor {
   ~Decompressor() { jpeg_destroy_decompress(&decoder); }
 };
 
-/// False if libjpeg gave up; its message is in `d.errors`. No object with a destructor may live
+/// False if libjpeg failed; its message is in `d.errors`. No object with a destructor may live
 /// here.
 bool start(Decompressor& d) {
   if (setjmp(d.errors.escape) != 0) return false;
@@ -135,7 +134,7 @@ Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
   Decompressor d(file);
   if (!start(d)) fail(kJpegName, d.errors.message);
   if (d.decoder.output_width != markers.width || d.decoder.output_height != markers.height) {
-    fail(kJpegName, "its headers contradict each other");
+    fail(kJpegName, "its headers are inconsistent");
   }
   Image image(static_cast<Index>(markers.width), static_cast<Index>(markers.height));
   std::vector<std::uint8_t> line(4 * std::size_t{markers.width});

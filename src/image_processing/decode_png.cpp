@@ -1,6 +1,6 @@
-// PNG: chunks, filters and Adam7 are read here, as Pillow reads them; stb_image inflates into a
-// buffer of the size that the header implies. (stb's own PNG reader takes memory for whatever the
-// stream holds, and reads beyond a short palette.)
+// PNG. Chunks, filters and Adam7 are handled here, as in Pillow; stb_image inflates the data into a
+// buffer whose size follows from the header. (stb's own PNG reader allocates memory for whatever
+// the stream contains, and reads past a short palette.)
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -74,7 +74,7 @@ PngHeader read_png_header(Bytes data, Index max_pixels) {
   return header;
 }
 
-/// What is read from the chunks.
+/// The contents of the chunks.
 struct Chunks {
   PngHeader header;
   Palette colors;
@@ -110,8 +110,8 @@ std::optional<int> raw_profile_orientation(std::string_view text) {
   return exif_orientation(tiff);
 }
 
-/// Text chunks may hold the orientation: keyword, NUL, text (tEXt), compressed text (zTXt), or
-/// flags, two more strings and either of them (iTXt).
+/// Text chunks may contain the orientation. They hold a keyword, NUL, and text (tEXt), compressed
+/// text (zTXt), or flags, two more strings and either of those (iTXt).
 void read_text(std::string_view type, Bytes data, Chunks& chunks) {
   std::string_view rest(reinterpret_cast<const char*>(data.data()), data.size());
   const auto next_string = [&] {
@@ -149,7 +149,7 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
 void read_palette(Bytes data, Chunks& chunks) {
   if (data.size() > sizeof(Palette)) {
     fail(kPngName,
-         "its palette has " + std::to_string(data.size() / 3) + " colours, at most 256 can be");
+         "its palette has " + std::to_string(data.size() / 3) + " colours, expected at most 256");
   }
   std::copy_n(data.data(), data.size() / 3 * 3, &chunks.colors.colors[0][0]);
 }
@@ -167,18 +167,18 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     const std::string_view type(reinterpret_cast<const char*>(name.data()), name.size());
     const bool is_data = type == "IDAT";
     data_ended = data_ended || (!is_data && !chunks.stream.empty());
-    // Whatever is damaged behind the pixels is no reason to refuse them.
+    // Damage after the pixel data is ignored.
     if (data_ended && (type == "IEND" || length + 4 > reader.remaining())) break;
     const Bytes data = reader.take(length);
     const Bytes checked = file.subspan(checked_from, length + 4);
-    // Some writers leave the last checksum out; one that is there must be right.
+    // Some writers omit the last checksum; if present, it must be correct.
     if (reader.remaining() >= 4 && reader.u32_be() != crc32(checked)) {
       if (data_ended) break;
       fail(kPngName,
            "the checksum of chunk " + std::string(type) + " is wrong; the file is damaged");
     }
     if (!have_header && (type != "IHDR" || length < kIhdrSize)) {
-      fail(kPngName, "it does not begin with an IHDR chunk");
+      fail(kPngName, "its first chunk is not IHDR");
     }
     if (type == "IHDR" && !have_header) chunks.header = read_png_header(data, max_pixels);
     have_header = true;
@@ -201,7 +201,7 @@ std::uint8_t paeth(int left, int above, int corner) {
   return static_cast<std::uint8_t>(to_above <= to_corner ? above : corner);
 }
 
-/// Undoes a row's filter in place; `above` is the row before it, already undone, or zeros.
+/// Reverses a row's filter in place; `above` is the previous row, already unfiltered, or zeros.
 void unfilter(int filter, std::uint8_t* row, const std::uint8_t* above, Index size, Index step) {
   for (Index i = 0; i < size; ++i) {
     const int left = i >= step ? row[i - step] : 0;
@@ -235,7 +235,7 @@ void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint
   const std::uint8_t* in = row + x * header.channels() * sample;
   switch (header.color_type) {
     case palette: put_color(out, chunks.colors.colors[in[0]]); break;
-    // 16-bit grey without alpha is clipped to 8 bits, every other kind keeps the upper byte.
+    // 16-bit grey without alpha is clipped to 8 bits; other formats keep the upper byte.
     case gray: put_gray(out, sample == 1 ? in[0] : in[0] != 0 ? 255 : in[1]); break;
     case gray_alpha: put_gray(out, in[0]); break;
     default:
@@ -243,8 +243,9 @@ void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint
   }
 }
 
-/// The colour that tRNS names, as Pillow reads it: numbers beyond a byte lose their upper part, and
-/// grey of 1 or 16 bits is taken for a red. Several transparent entries of a palette are none.
+/// The transparent colour in tRNS, as Pillow reads it: numbers above 255 lose their upper byte, and
+/// 1- or 16-bit grey is taken for a red value. If several palette entries are transparent, there is
+/// no such colour.
 std::optional<std::array<std::uint8_t, 3>> transparent_color(const Chunks& chunks) {
   const PngHeader& header = chunks.header;
   const Bytes data = chunks.transparency;
@@ -291,10 +292,11 @@ Decoded decode_png(Bytes file, Index max_pixels) {
   for (const Pass& pass : passes) {
     if (columns(pass) > 0) expected += (header.row_bytes(columns(pass)) + 1) * lines(pass);
   }
-  // Deflate packs at most 1032 to 1, so a stream that is too short is known before memory is taken.
+  // Deflate compresses at most 1032 to 1, so a stream that is too short is detected before memory
+  // is allocated.
   if (expected / 1032 > std::ssize(chunks.stream)) fail_truncated(kPngName);
 
-  constexpr Index kSpare = 4096;  // some writers append a few bytes; they are ignored
+  constexpr Index kSpare = 4096;  // some writers append a few bytes, which are ignored
   std::vector<std::uint8_t> raw(to_size(expected + kSpare));
   const std::ptrdiff_t size = inflate(chunks.stream, raw);
   if (size < 0) fail(kPngName, "its compressed data is damaged");

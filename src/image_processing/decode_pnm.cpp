@@ -1,5 +1,5 @@
 // PBM, PGM and PPM, plain (P1 to P3) and raw (P4 to P6), with Pillow's scaling: colours to 8 bits;
-// grey of more than 8 bits to 16, which then is clipped, not reduced, to 8.
+// grey of more than 8 bits to 16 bits, which are then clipped to 8.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -15,7 +15,7 @@ constexpr std::string_view kPnmName = "PNM";
 bool is_space(std::uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(std::uint8_t c) { return c >= '0' && c <= '9'; }
 
-/// Skips white space and comments, which reach from # to the end of their line.
+/// Skips white space and comments (from # to the end of the line).
 std::uint8_t first_of_token(Reader& reader) {
   for (;;) {
     std::uint8_t c = reader.u8();
@@ -26,7 +26,7 @@ std::uint8_t first_of_token(Reader& reader) {
   }
 }
 
-/// A decimal number and the one byte of white space behind it (or the end of the file).
+/// A decimal number and the one byte of white space after it (or the end of the file).
 std::uint32_t read_number(Reader& reader) {
   std::uint64_t value = 0;
   int digits = 0;
@@ -46,7 +46,7 @@ std::uint32_t read_number(Reader& reader) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, 0xffffffffu));
 }
 
-/// A table or formula from a sample to 8 bits.
+/// Maps samples to 8 bits.
 struct Scale {
   std::uint32_t largest = 255;
   bool wide_gray = false;  // grey of more than 8 bits
@@ -82,8 +82,8 @@ void read_plain(Reader& reader, bool gray, const Scale& scale, Image& image) {
   for (std::size_t i = 0; i < samples; ++i) {
     const std::uint32_t sample = read_number(reader);
     if (sample > scale.largest) {
-      fail(kPnmName, "a sample is " + std::to_string(sample) + ", but the largest is said to be " +
-                         std::to_string(scale.largest));
+      fail(kPnmName, "a sample is " + std::to_string(sample) +
+                         ", but the header declares at most " + std::to_string(scale.largest));
     }
     if (gray) {
       put_gray(out, scale.of(sample));
@@ -126,13 +126,13 @@ Decoded decode_pnm(Bytes file, Index max_pixels) {
   if (!bits) {
     scale.largest = read_number(reader);
     if (scale.largest < 1 || scale.largest > 65535) {
-      fail(kPnmName, "its largest sample is said to be " + std::to_string(scale.largest) +
+      fail(kPnmName, "its header declares a largest sample of " + std::to_string(scale.largest) +
                          ", expected 1 to 65535");
     }
     scale.wide_gray = gray && scale.largest > 255;
   }
-  // A sample takes at least a bit, a byte, or a digit: too short a file is known before memory is
-  // taken.
+  // A sample takes at least a bit, a byte or a digit, so a truncated file is detected before memory
+  // is allocated.
   const std::uint64_t samples = std::uint64_t{width} * height * (bits || gray ? 1 : 3);
   if ((kind == 4 ? samples / 8 : samples) > reader.remaining()) fail_truncated(kPnmName);
   Decoded decoded{.image = Image(width, height)};

@@ -23,7 +23,7 @@ struct Format {
   Decoded (*decode)(Bytes file, Index max_pixels);
 };
 
-// A new format is one line here and one file.
+// To add a format, add one line here and one file.
 constexpr Format kFormats[] = {
     {"\xff\xd8\xff", image_decoding::decode_jpeg},
     {"\x89PNG\r\n\x1a\n", image_decoding::decode_png},
@@ -44,7 +44,7 @@ bool starts_with(Bytes file, std::string_view signature, std::size_t offset = 0)
 }
 
 std::string describe_unknown(Bytes file) {
-  std::string kind = "its first bytes belong to none of them";
+  std::string kind = "its first bytes match none of them";
   if (starts_with(file, "WEBP", 8)) kind = "it is a WebP file";
   if (starts_with(file, "ftyp", 4)) kind = "it is an AVIF, HEIF or video file";
   if (starts_with(file, "II*") || starts_with(file, {"MM\0*", 4})) kind = "it is a TIFF file";
@@ -54,7 +54,7 @@ std::string describe_unknown(Bytes file) {
          "; convert it to one of these, or decode it yourself and use Image::from_pixels";
 }
 
-/// Turns an image as an EXIF orientation says; 1 and unknown values leave it as it is.
+/// Rotates or mirrors an image by its EXIF orientation; 1 and unknown values leave it unchanged.
 Image oriented(Image image, int orientation) {
   if (orientation < 2 || orientation > 8) return image;
   const bool transposed = orientation >= 5;
@@ -89,7 +89,7 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
     throw ImageError("cannot open the image " + path.string() + ": check its permissions");
   if (size > std::numeric_limits<std::int32_t>::max()) {
     throw ImageError("cannot open the image " + path.string() + ": it is " + std::to_string(size) +
-                     " bytes long, which is no image that this library decodes (2 GiB at most)");
+                     " bytes large; the limit is 2 GiB");
   }
   std::vector<std::uint8_t> bytes(to_size(size));
   stream.seekg(0);
@@ -99,7 +99,7 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-/// Pillow's alpha_composite onto opaque white, in its fixed point.
+/// Pillow's alpha_composite onto opaque white, in its fixed-point arithmetic.
 std::uint8_t over_white(std::uint32_t color, std::uint32_t alpha) {
   constexpr std::uint32_t kPrecision = 7, kWhite = 255;
   const std::uint32_t source = alpha << kPrecision, background = (kWhite << kPrecision) - source;

@@ -31,7 +31,7 @@ struct Extent {
 
 Index whole(double value) { return static_cast<Index>(value); }
 
-/// image_transforms.get_size_with_aspect_ratio
+/// As image_transforms.get_size_with_aspect_ratio.
 Extent bounded_by_longest(const Extent& image, Index size, Index longest) {
   const auto height = static_cast<double>(image.height), width = static_cast<double>(image.width);
   const double small = std::min(height, width), large = std::max(height, width);
@@ -45,7 +45,7 @@ Extent bounded_by_longest(const Extent& image, Index size, Index longest) {
   return {size, whole(wanted * width / height)};
 }
 
-/// The size that resizing an image gives. Source: PilBackend.resize.
+/// The size of an image after resizing. Source: PilBackend.resize.
 Extent resized_extent(const Extent& image, const SizeDict& size) {
   const Index shortest = size.shortest_edge.value_or(0), longest = size.longest_edge.value_or(0);
   const auto height = static_cast<double>(image.height), width = static_cast<double>(image.width);
@@ -71,7 +71,7 @@ Extent extent_of(const Image& image) { return {image.height(), image.width()}; }
 
 Index floor_half(Index value) { return (value - (value < 0 ? 1 : 0)) / 2; }
 
-/// image_transforms.center_crop: what the crop lacks is black.
+/// As image_transforms.center_crop: pixels outside the image are black.
 Image center_crop(const Image& image, const SizeDict& size) {
   const Extent crop{size.height.value_or(0), size.width.value_or(0)};
   if (crop.height < 1 || crop.width < 1) {
@@ -79,7 +79,7 @@ Image center_crop(const Image& image, const SizeDict& size) {
                      "; expected height and width of at least 1");
   }
   Image result(crop.width, crop.height, image.format());
-  // Where the image is too small, the larger part of an odd rest is put in front.
+  // If the image is too small and the difference is odd, the larger half goes to the top or left.
   const Index top = floor_half(image.height() - crop.height);
   const Index left = floor_half(image.width() - crop.width);
   const Index first = std::max<Index>(-left, 0);
@@ -93,8 +93,8 @@ Image center_crop(const Image& image, const SizeDict& size) {
   return result;
 }
 
-/// What each byte value of each channel becomes, computed once in the reference's order of
-/// roundings.
+/// The result for each byte value of a channel, computed once with the rounding steps of the
+/// reference.
 using Levels = std::array<float, 256>;
 
 struct Options {
@@ -143,7 +143,7 @@ void check(const Options& options) {
   if (!options.do_normalize) return;
   for (const double value : *options.image_std) {
     require(static_cast<float>(value) != 0.0f,
-            "`image_std` holds 0, by which nothing can be divided");
+            "`image_std` must not contain 0, because pixels are divided by it");
   }
 }
 
@@ -151,7 +151,8 @@ void check_channels(const std::string& name, const std::vector<double>& values, 
   const auto found = std::ssize(values);
   require(found == 1 || found == channels,
           name + " has " + std::to_string(found) + " values, but the images have " +
-              std::to_string(channels) + " channels; expected as many, or one");
+              std::to_string(channels) +
+              " channels; expected one value per channel, or one for all");
 }
 
 Extent padded_extent(const std::vector<Image>& images, const std::optional<SizeDict>& pad_size) {
@@ -165,7 +166,7 @@ Extent padded_extent(const std::vector<Image>& images, const std::optional<SizeD
   require(wanted.height > 0 && wanted.width > 0,
           "pad_size is " + text_of(*pad_size) + "; expected height and width of at least 1");
   require(wanted.height >= extent.height && wanted.width >= extent.width,
-          "pad_size is " + text_of(*pad_size) + ", but an image to be padded is " +
+          "pad_size is " + text_of(*pad_size) + ", but an image is " +
               std::to_string(extent.height) + " high or " + std::to_string(extent.width) + " wide");
   return wanted;
 }
@@ -175,11 +176,11 @@ void check_equal_sizes(const std::vector<Image>& images) {
     const Image &first = images[0], &other = images[i];
     if (other.width() == first.width() && other.height() == first.height()) continue;
     throw ImageError(
-        "BlipImageProcessor: image " + std::to_string(i) + " comes out as " +
-        std::to_string(other.width()) + " x " + std::to_string(other.height()) +
-        " pixels, image 0 as " + std::to_string(first.width()) + " x " +
-        std::to_string(first.height()) +
-        "; give `size` height and width, set `do_center_crop` or `do_pad`, or process them singly");
+        "BlipImageProcessor: image " + std::to_string(i) + " has " + std::to_string(other.width()) +
+        " x " + std::to_string(other.height()) + " pixels after processing, image 0 has " +
+        std::to_string(first.width()) + " x " + std::to_string(first.height()) +
+        "; set height and width in `size`, set `do_center_crop` or `do_pad`, or process the "
+        "images one by one");
   }
 }
 
@@ -194,7 +195,7 @@ Image prepared(const Image& image, const Options& options) {
     if (extent.height == 0 || extent.width == 0) {
       throw ImageError("BlipImageProcessor: an image of " + std::to_string(image.width()) + " x " +
                        std::to_string(image.height()) + " pixels, resized by " +
-                       text_of(*options.size) + ", would have no pixels left");
+                       text_of(*options.size) + ", would have no pixels; use a larger size");
     }
     result = resize(image, extent.width, extent.height, *options.resample);
   } else {
@@ -203,7 +204,7 @@ Image prepared(const Image& image, const Options& options) {
   return options.do_center_crop ? center_crop(result, *options.crop_size) : result;
 }
 
-/// Interleaved pixels of all images into planes of `out`, each byte through `convert(channel,
+/// Writes the interleaved pixels of all images to planes of `out`, each through `convert(channel,
 /// byte)`.
 template <class T, class Convert>
 void write_planes(const std::vector<Image>& images, const Extent& extent, Tensor& out,
@@ -244,13 +245,13 @@ Tensor BlipImageProcessor::preprocess(std::span<const Image> images,
       .image_std = either(kwargs.image_std, image_std),
   };
   check(options);
-  require(!images.empty(), "there is no image");
+  require(!images.empty(), "expected at least one image, found none");
   std::vector<Image> ready;
   for (const Image& image : images) {
     require(!image.empty(), "image " + std::to_string(ready.size()) + " is empty (0 x 0)");
     ready.push_back(prepared(image, options));
     require(ready.back().format() == ready.front().format(),
-            "images have different numbers of channels; set `do_convert_rgb`");
+            "the images have different numbers of channels; set `do_convert_rgb`");
   }
   if (!options.do_pad) check_equal_sizes(ready);
   const Extent extent =

@@ -1,4 +1,4 @@
-// preprocessor_config.json and the `image_processor` of processor_config.json: read and written.
+// Reads and writes preprocessor_config.json, and the `image_processor` of processor_config.json.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -97,7 +97,7 @@ Resampling read_resampling(const JsonValue& value) {
   return static_cast<Resampling>(value.as<Index>());
 }
 
-/// Reads a key that is there; null unsets the field.
+/// Reads a key if it is present; null unsets the field.
 template <class T, class Read>
 void assign(const JsonValue& object, const char* key, std::optional<T>& field, Read read) {
   if (const auto found = object.get(key)) {
@@ -138,7 +138,7 @@ BlipImageProcessor BlipImageProcessor::Given::read(const JsonValue& given) {
     log_warning(
         given.where() + ": \"image_processor_type\" is " +
         type->json().dump(-1, ' ', true, Json::error_handler_t::replace) +
-        "; keys that the file lacks get this class's defaults, which may differ from that one's");
+        "; missing keys get the defaults of this class, which may differ from those of that class");
   }
   Json keys = given.json();
   for (const char* dropped : {"processor_class", "feature_extractor_type"}) keys.erase(dropped);
@@ -154,7 +154,7 @@ BlipImageProcessor BlipImageProcessor::from_json(std::string_view text) {
 std::string BlipImageProcessor::to_json() const {
   const Json given = given_ ? given_->keys : Json::object();
   Json object = given;
-  // A number stays as the file wrote it (60, not 60.0) where it still holds.
+  // A number that has not changed keeps its format in the file (60, not 60.0).
   const auto numbers = [&](const char* key, const std::optional<std::vector<double>>& values) {
     if (!values)
       object[key] = nullptr;
@@ -169,7 +169,7 @@ std::string BlipImageProcessor::to_json() const {
   const auto flag = [&](const char* key, bool value) {
     if (value || !given.contains(key) || !given[key].is_null()) object[key] = value;
   };
-  // Without a default in the reference's class: absent unless set.
+  // No default in the reference's class: written only if set.
   const auto optional_flag = [&](const char* key, bool value) {
     if (value || (given.contains(key) && !given[key].is_null()))
       object[key] = value;

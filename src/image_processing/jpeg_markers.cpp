@@ -1,5 +1,5 @@
-// A walk over a JPEG's markers: finds size and orientation, and refuses what would lead a decoder
-// astray (a Huffman table that holds more codes than there are makes stb_image write out of
+// Walks over the markers of a JPEG: finds its size and orientation, and rejects files that are
+// dangerous for a decoder (a Huffman table with too many codes makes stb_image write out of
 // bounds).
 #include <algorithm>
 #include <string>
@@ -34,7 +34,7 @@ void check_huffman_tables(Bytes segment) {
   Reader reader(segment, kJpegName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
-    if (id >> 4 > 1 || (id & 15) > 3) fail(kJpegName, "a Huffman table has an impossible number");
+    if (id >> 4 > 1 || (id & 15) > 3) fail(kJpegName, "a Huffman table has an invalid number");
     std::uint32_t values = 0, code = 0;
     for (int length = 1; length <= 16; ++length) {
       const std::uint32_t count = reader.u8();
@@ -51,8 +51,7 @@ void check_quantization_tables(Bytes segment) {
   Reader reader(segment, kJpegName);
   while (reader.remaining() > 0) {
     const int id = reader.u8();
-    if (id >> 4 > 1 || (id & 15) > 3)
-      fail(kJpegName, "a quantisation table has an impossible number");
+    if (id >> 4 > 1 || (id & 15) > 3) fail(kJpegName, "a quantisation table has an invalid number");
     reader.take(id >> 4 ? 128 : 64);
   }
 }
@@ -63,7 +62,7 @@ void read_frame(Bytes segment, JpegMarkers& markers) {
   const std::uint32_t height = reader.u16_be(), width = reader.u16_be();
   const int components = reader.u8();
   if (precision != 8)
-    fail(kJpegName, std::to_string(precision) + " bits a sample are not supported");
+    fail(kJpegName, std::to_string(precision) + " bits per sample are not supported");
   if (components != 1 && components != 3 && components != 4) {
     fail(kJpegName, std::to_string(components) + " components are not supported");
   }
@@ -71,7 +70,7 @@ void read_frame(Bytes segment, JpegMarkers& markers) {
   markers.width = width, markers.height = height, markers.components = components;
 }
 
-/// Bytes up to the next marker that is not part of the coded data.
+/// The number of bytes up to the next marker outside the coded data.
 void skip_coded_data(Bytes file, Reader& reader) {
   std::size_t at = reader.position();
   for (; at + 1 < file.size(); ++at) {
@@ -93,7 +92,7 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
   Reader reader(file, kJpegName);
   reader.seek(2);
   while (!scanned || reader.remaining() >= 2) {
-    if (reader.u8() != 0xff) continue;  // junk between segments is skipped, as other decoders do
+    if (reader.u8() != 0xff) continue;  // skip junk between segments, as other decoders do
     int marker = reader.u8();
     while (marker == 0xff) marker = reader.u8();
     if (marker == eoi) break;

@@ -1,5 +1,5 @@
-// Pillow's resampling, step by step: coefficients in double, rounded to 22 bits; rows, then
-// columns; each pass rounds to 8 bits.
+// Pillow's resampling, step by step: coefficients are computed in double and rounded to 22 bits;
+// rows and columns are resized in separate passes, which round to 8 bits.
 #include "instructblip/image_processing/resize.h"
 
 #include <algorithm>
@@ -62,10 +62,11 @@ Filter filter_of(Resampling resampling) {
     case Resampling::Nearest: break;
   }
   throw InputError("resize: " + std::to_string(static_cast<int>(resampling)) +
-                   " is no filter; expected 0 (nearest) to 5 (hamming)");
+                   " is not a filter; expected 0 (nearest) to 5 (hamming)");
 }
 
-/// For each output position, the first input position that counts, how many do, and their weights.
+/// For each output position: the first contributing input position, their number, and their
+/// weights.
 struct Coefficients {
   std::vector<Index> first, count;
   std::vector<std::int32_t> weights;  // [outputs, width]
@@ -79,7 +80,7 @@ Coefficients coefficients(Index in_size, Index out_size, const Filter& filter) {
   const double filter_scale = std::max(scale, 1.0);
   const double support = filter.support * filter_scale;
   Coefficients result;
-  // More than the whole input never counts.
+  // At most the whole input contributes.
   result.width = std::min(static_cast<Index>(std::ceil(support)) * 2 + 1, in_size);
   result.weights.resize(to_size(out_size * result.width));
   std::vector<double> exact(to_size(result.width));
@@ -167,8 +168,8 @@ Image resize_vertically(const Image& image, Index height, const Filter& filter) 
   return result;
 }
 
-/// Source positions of an axis; -1 where rounding leads outside. Pillow adds the step up, so
-/// rounding errors add up, too.
+/// Source positions of an axis; -1 if rounding leads outside. Like Pillow, accumulates the step
+/// with its rounding errors.
 std::vector<Index> nearest_positions(Index in_size, Index out_size) {
   const double step = static_cast<double>(in_size) / static_cast<double>(out_size);
   std::vector<Index> positions;
@@ -231,10 +232,11 @@ void check(const Image& image, Index width, Index height) {
   if (image.empty()) throw InputError("resize: the image is empty (0 x 0)");
   if (width < 1 || height < 1 || width > kLongestSide || height > kLongestSide ||
       width * height > kMostPixels || width * image.height() > kMostPixels) {
-    throw InputError("resize: cannot make an image of " + std::to_string(image.width()) + " x " +
-                     std::to_string(image.height()) + " pixels into one of " +
-                     std::to_string(width) + " x " + std::to_string(height) +
-                     "; expected sides from 1 to 2^20 and at most 2^30 pixels, on the way too");
+    throw InputError(
+        "resize: cannot make an image of " + std::to_string(image.width()) + " x " +
+        std::to_string(image.height()) + " pixels into one of " + std::to_string(width) + " x " +
+        std::to_string(height) +
+        "; expected sides from 1 to 2^20 and at most 2^30 pixels, also after the first pass");
   }
 }
 
@@ -259,8 +261,8 @@ Image resize(const Image& image, Index width, Index height, Resampling filter) {
                         : resize_vertically(*source, height, weights);
     source = &result;
   };
-  // Each pass rounds to 8 bits, so their order shows. Pillow 13 chooses it so; older ones always go
-  // across first.
+  // Each pass rounds to 8 bits, so their order matters. This is the order of Pillow 13; older
+  // versions always resize horizontally first.
   const Index fewer_lines = image.height() - height, fewer_columns = image.width() - width;
   const bool vertical_first = fewer_lines > 0 && fewer_lines > 2 * fewer_columns;
   pass(!vertical_first);

@@ -1,5 +1,5 @@
-// The only place where stb_image is compiled: its inflate for PNG, its JPEG decoder where libjpeg
-// is absent.
+// The only file that compiles stb_image: its inflate for PNG, and its JPEG decoder for builds
+// without libjpeg.
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -39,7 +39,7 @@ std::ptrdiff_t inflate(Bytes stream, std::span<std::uint8_t> out) {
 }
 
 Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers) {
-  if (file.size() > kLargestInt) fail("JPEG", "it is longer than 2 GiB");
+  if (file.size() > kLargestInt) fail("JPEG", "it is larger than 2 GiB");
   int width = 0, height = 0, components = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &width, &height,
@@ -48,7 +48,7 @@ Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers) {
   if (!pixels) fail("JPEG", std::string("stb_image says: ") + stbi_failure_reason());
   if (static_cast<std::uint32_t>(width) != markers.width ||
       static_cast<std::uint32_t>(height) != markers.height) {
-    fail("JPEG", "its headers contradict each other");
+    fail("JPEG", "its headers are inconsistent");
   }
   return Image::from_pixels(pixels.get(), width, height, PixelFormat::RGB);
 }

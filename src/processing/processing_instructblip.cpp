@@ -19,7 +19,7 @@ std::optional<Index> read_count(const JsonValue& json, const char* key) {
   return found ? std::optional<Index>(found->whole_number(0)) : std::nullopt;
 }
 
-// The processor's own number, or the model's where that expects placeholders.
+// The number of processor_config.json, or that of config.json if the model expects placeholders.
 std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) {
   const auto processor_path = folder / "processor_config.json", model_path = folder / "config.json";
   const Json processor = read_if_present(processor_path);
@@ -31,14 +31,15 @@ std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) 
   const bool has_image_token =
       read_count(model, "image_token_index") || read_count(model, "image_token_id");
   if (!number || !has_image_token) {
-    log_warning(folder.string() +
-                " names no num_query_tokens: no image placeholders are put into the text, the "
-                "model puts the image's features in front of it. Add \"num_query_tokens\" to "
-                "processor_config.json and \"image_token_index\" to config.json");
+    log_warning(
+        folder.string() +
+        " has no num_query_tokens: no image placeholders are inserted into the text; the "
+        "model puts the image features before it. To change this, add \"num_query_tokens\" to "
+        "processor_config.json and \"image_token_index\" to config.json");
     return std::nullopt;
   }
   log_warning(processor_path.string() +
-              " names no num_query_tokens; taking config.json's. Add this line to it: "
+              " has no num_query_tokens; using that of config.json. Add this line to the file: "
               "\"num_query_tokens\": " +
               std::to_string(*number));
   return number;
@@ -73,11 +74,11 @@ InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
       qformer_tokenizer_(std::move(qformer_tokenizer)),
       num_query_tokens_(num_query_tokens) {
   if (!tokenizer_ || !qformer_tokenizer_) {
-    throw InputError("InstructBlipProcessor needs a tokenizer and a qformer_tokenizer");
+    throw InputError("InstructBlipProcessor: tokenizer and qformer_tokenizer must not be null");
   }
   if (num_query_tokens_ && *num_query_tokens_ < 0) {
     throw InputError("num_query_tokens is " + std::to_string(*num_query_tokens_) +
-                     ", expected a number that is not negative");
+                     ", expected 0 or more");
   }
   if (const auto named = tokenizer_->special_token("image_token")) {
     image_token_ = *named;
@@ -121,7 +122,7 @@ InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesyst
     qformer_tokenizer = AutoTokenizer::from_pretrained(folder / "qformer_tokenizer");
   } else {
     log_warning(folder.string() +
-                " has no folder qformer_tokenizer; the Q-Former's text is read with "
+                " has no folder qformer_tokenizer; the Q-Former's text is tokenized with "
                 "the language model's tokenizer. Copy the checkpoint's qformer_tokenizer there.");
     qformer_tokenizer = tokenizer->clone();
   }
@@ -146,15 +147,15 @@ Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t tex
                                              const ProcessingKwargs& kwargs) const {
   if (kwargs.num_images && *kwargs.num_images < 0) {
     throw InputError("num_images is " + std::to_string(*kwargs.num_images) +
-                     ", expected a number that is not negative");
+                     ", expected 0 or more");
   }
   if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
   const auto per_text = static_cast<Index>(images / texts);
   if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {
     throw InputError(
-        std::to_string(images) + " images do not go with " + std::to_string(texts) + " texts" +
+        std::to_string(images) + " images do not match " + std::to_string(texts) + " texts" +
         (kwargs.num_images ? " and num_images = " + std::to_string(*kwargs.num_images) : "") +
-        ": each text needs the same number of images. To ask several questions about one image, "
+        ": every text needs the same number of images. To ask several questions about one image, "
         "encode it once and pass its features to generate");
   }
   return per_text;
@@ -169,7 +170,7 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
                         .max_length = kwargs.max_length,
                         .pad_to_multiple_of = kwargs.pad_to_multiple_of,
                         .padding_side = kwargs.padding_side};
-  // _merge_kwargs, 5): what tokenizer_config.json says goes to both tokenizers.
+  // As step 5 of _merge_kwargs in the reference: tokenizer_config.json applies to both tokenizers.
   if (!options.padding_side) options.padding_side = configured_padding_side_;
 
   EncodeOptions qformer_options = options;
@@ -185,7 +186,7 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
       throw InputError(
           "max_length is " + std::to_string(*options.max_length) + ", but the " +
           std::to_string(placeholders) +
-          " placeholders of the image count too: give at least as many and the text's");
+          " image placeholders count, too: raise it to their number plus that of the text's ids");
     }
     options.max_length = *options.max_length - placeholders;
   }
@@ -201,7 +202,7 @@ BatchFeature InstructBlipProcessor::process(std::span<const Image> images,
                                             const std::vector<std::string>& text,
                                             const ProcessingKwargs& kwargs) const {
   if (images.empty() && text.empty()) {
-    throw InputError("InstructBlipProcessor was given neither images nor text");
+    throw InputError("InstructBlipProcessor: expected images, text or both, found neither");
   }
   const Index per_text = images_per_text(images.size(), text.size(), kwargs);
   BatchFeature features;

@@ -52,7 +52,9 @@ Index AddedVocabulary::add(const std::vector<AddedToken>& tokens, const Model& m
   for (const AddedToken& token : tokens) {
     if (token.content.empty()) continue;
     if (const auto invalid = unicode::first_invalid_byte(token.content)) {
-      throw TokenizerError("an added token is not valid UTF-8 at byte " + std::to_string(*invalid));
+      throw TokenizerError(
+          "an added token must be valid UTF-8, but has an invalid sequence at byte " +
+          std::to_string(*invalid));
     }
     std::optional<std::int64_t> id = token_to_id(token.content);
     if (id && by_id_.at(*id) == token) continue;
@@ -105,7 +107,7 @@ std::vector<AddedVocabulary::Part> AddedVocabulary::split(std::string_view text,
 void AddedVocabulary::find(const Piece& piece, const ByteTrie& trie, bool split_special_tokens,
                            std::vector<Part>& parts) const {
   const std::string_view text = piece.text;
-  std::size_t begin = 0;  // of what is not in `parts` yet
+  std::size_t begin = 0;  // of the text not yet in `parts`
   const auto push_text = [&](std::size_t end) {
     if (begin < end) {
       parts.push_back(
@@ -137,7 +139,7 @@ void AddedVocabulary::find(const Piece& piece, const ByteTrie& trie, bool split_
       start = begin + without_space_at_end(text.substr(begin, gap));
     }
     if (token.rstrip) stop += space_at_start(text.substr(stop));
-    if (stop <= start) continue;  // white space that the token before has taken
+    if (stop <= start) continue;  // white space that belongs to the previous token
     push_text(start);
     parts.push_back({id, {}});
     begin = stop;

@@ -1,4 +1,5 @@
-// Tokens that are found in the text before the model sees it. Mirrors tokenizers' AddedVocabulary.
+// Tokens that are matched in the text before the model is applied. Mirrors tokenizers'
+// AddedVocabulary.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +22,23 @@ namespace instructblip::tokenization {
 
 class AddedVocabulary {
  public:
-  /// A part of a text: an added token, or text that the model has to tokenize.
+  /// A part of a text: an added token, or text for the model.
   struct Part {
     std::optional<std::int64_t> id;
     Piece piece;
   };
 
-  /// Returns how many of `tokens` were not there before with the same properties.
+  /// Returns the number of `tokens` that did not exist before with the same properties.
   Index add(const std::vector<AddedToken>& tokens, const Model& model,
             const Normalizer* normalizer);
 
-  /// Finds the tokens in the raw text, normalises what lies between, and finds the normalised
-  /// tokens there.
+  /// Splits at the raw tokens, normalises the text between them, and splits it at the normalised
+  /// tokens.
   std::vector<Part> split(std::string_view text, const Normalizer* normalizer,
                           bool split_special_tokens) const;
 
   std::optional<std::int64_t> token_to_id(std::string_view token) const;
-  /// As it is looked for: normalised if the token is.
+  /// The text that is matched, which is normalised if the token is.
   std::optional<std::string> id_to_token(std::int64_t id) const;
   bool is_special(std::string_view token) const { return special_.contains(token); }
   const std::map<std::int64_t, AddedToken>& by_id() const { return by_id_; }
@@ -49,7 +50,7 @@ class AddedVocabulary {
 
   std::map<std::int64_t, AddedToken> by_id_;
   std::unordered_map<std::string, std::int64_t, StringHash, std::equal_to<>> ids_;
-  std::map<std::int64_t, std::string> normalized_;  ///< where it differs from the content
+  std::map<std::int64_t, std::string> normalized_;  ///< if different from the content
   std::set<std::string, std::less<>> special_;
   ByteTrie raw_trie_, normalized_trie_;
 };

@@ -6,7 +6,7 @@
 namespace instructblip::tokenization {
 namespace {
 
-/// The reference's LARGE_INTEGER: from here on a length is no limit.
+/// The reference's LARGE_INTEGER: lengths from here on mean no limit.
 constexpr double kLargeInteger = 1e18;
 
 Side read_side(const JsonValue& section) {
@@ -49,7 +49,7 @@ void set_attributes(TokenizerState& state, const InitArguments& arguments, Side 
   if (!length) length = kwargs.get("max_len");
   if (length) {
     const double value = length->as<double>();
-    if (value < 0 || std::isnan(value)) length->expected("a length");
+    if (value < 0 || std::isnan(value)) length->expected("a length of at least 0");
     if (value < kLargeInteger) state.model_max_length = static_cast<Index>(value);
   }
   state.clean_up_tokenization_spaces = kwargs.get_or<bool>("clean_up_tokenization_spaces", false);
@@ -63,7 +63,7 @@ void set_special_tokens(TokenizerState& state, const InitArguments& arguments) {
   for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = kwargs.get(role)) {
       if (!is_token(token->json()))
-        token->expected("a token (a text, or an object with \"content\")");
+        token->expected("a token (a string, or an object with \"content\")");
       state.special_tokens.emplace_back(role, read_added_token(*token));
     }
   }
@@ -106,8 +106,9 @@ void add_missing_tokens(TokenizerState& state, const InitArguments& arguments) {
                     [&](const auto& entry) { return entry.second.content == token.content; });
   }
   const std::vector<AddedToken> given = tokens;
-  // A token that comes again with other properties is added again: the last are obeyed. Extra ones
-  // are not compared with roles, which mostly are strings in the reference and equal no token.
+  // A token that is repeated with other properties is added again, so that the last properties
+  // apply. Extra tokens are not compared with those of roles, which usually are strings in the
+  // reference and equal to no token.
   const auto add_if_new = [&](AddedToken token, bool named, std::size_t first) {
     if (has_content(given, token.content) || state.added.token_to_id(token.content)) return;
     if (named) token.special = true;

@@ -1,5 +1,5 @@
-// From what a folder says to a tokenizer: each class describes its pipeline in the words of a
-// tokenizer.json, and the rest is common (`TokenizersBackend.__init__` in the reference).
+// Builds a tokenizer from a folder's files. Each class describes its pipeline in the format of
+// tokenizer.json; the rest is shared (`TokenizersBackend.__init__` in the reference).
 #pragma once
 
 #include <filesystem>
@@ -38,12 +38,12 @@ struct TokenizerState {
   bool clean_up_tokenization_spaces = false;
   bool clean_up_bpe = false;
   bool split_special_tokens = false;
-  Json kwargs;  ///< what save_pretrained writes besides
+  Json kwargs;  ///< further keys for save_pretrained
 
   const AddedToken* find_special(std::string_view role) const;
 };
 
-/// The pipeline that a class asks for.
+/// The pipeline of a class.
 struct TokenizerParts {
   std::string class_name;
   Side padding_side = Side::Right;
@@ -51,14 +51,15 @@ struct TokenizerParts {
   ModelDescription model;
 };
 
-/// What all classes share: post-processor of the file, special tokens, added tokens.
+/// Builds the state: the pipeline, the file's post-processor, special tokens and added tokens.
 std::unique_ptr<TokenizerState> assemble(const InitArguments& arguments, TokenizerParts parts);
 std::unique_ptr<TokenizerState> assemble_from_tokenizer_json(const InitArguments& arguments);
 
-/// Puts the templates of a class in place of what the file says.
+/// Replaces the file's post-processor by that of a class.
 void set_post_processor(TokenizerState& state, Json json, const std::string& where);
 
-/// The "model" of tokenizer.json, which must be of the kind that the class needs.
+/// The "model" of tokenizer.json. Throws TokenizerError if it has another kind than the class
+/// needs.
 ModelDescription read_model_of(const InitArguments& arguments, ModelDescription::Kind kind,
                                const std::string& class_name);
 

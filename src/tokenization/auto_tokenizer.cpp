@@ -1,4 +1,4 @@
-// Which class a folder's tokenizer is. Mirrors `models/auto/tokenization_auto.py`.
+// Finds the tokenizer class of a folder. Mirrors `models/auto/tokenization_auto.py`.
 #include <filesystem>
 #include <string>
 
@@ -13,7 +13,7 @@ namespace instructblip {
 
 namespace {
 
-// The class of a model_type, as TOKENIZER_MAPPING_NAMES in the reference.
+// The tokenizer class of each model_type, as in TOKENIZER_MAPPING_NAMES of the reference.
 constexpr std::pair<std::string_view, const char*> kClasses[] = {
     {"bert", "BertTokenizer"},
     {"blip", "BertTokenizer"},
@@ -28,7 +28,7 @@ std::string without_fast(std::string name) {
   return name;
 }
 
-/// "tokenizer_class" of a JSON file; empty if there is no file or it does not say.
+/// "tokenizer_class" of a JSON file; empty if the file or the key is missing.
 std::string class_in(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
   const Json json = read_json_file<TokenizerError>(file);
@@ -36,7 +36,7 @@ std::string class_in(const std::filesystem::path& file) {
   return name ? without_fast(name->as<std::string>()) : "";
 }
 
-/// By the language model that config.json tells of.
+/// The class for the language model in config.json; empty if unknown.
 std::string class_of_config(const std::filesystem::path& file) {
   if (!is_file(file)) return "";
   const Json json = read_json_file<TokenizerError>(file);
@@ -64,12 +64,12 @@ std::string class_of(const std::filesystem::path& folder) {
   if (!name.empty()) return name;
   name = class_of_config(folder / "config.json");
   if (name.empty()) name = class_of_files(folder);
-  log_warning(folder.string() + ": no file names the tokenizer's class; taken as " + name +
+  log_warning(folder.string() + ": no file names the tokenizer's class; using " + name +
               ". Add \"tokenizer_class\" to tokenizer_config.json");
   return name;
 }
 
-/// A tokenizer.json that calls itself LLaMA's but is byte-level (LLaMA 3) is taken as it is.
+/// Whether a tokenizer.json is byte-level. If so, LLaMA's (LLaMA 3) is used unchanged.
 bool is_byte_level(const std::filesystem::path& file) {
   if (!is_file(file)) return false;
   const Json json = read_json_file<TokenizerError>(file);

@@ -1,5 +1,5 @@
-// Byte-pair encoding: the characters of a piece, whose neighbours merge in the order of the merges'
-// ranks.
+// Byte-pair encoding: starts with the characters of a piece and merges neighbours in the order of
+// the merge ranks.
 #include <array>
 #include <queue>
 #include <string>
@@ -17,7 +17,7 @@ struct Merge {
   std::int64_t rank, id;
 };
 
-/// A token of the piece in a doubly linked list; `length` 0: merged into the one before it.
+/// A token of the piece, in a doubly linked list. `length` 0: merged into its predecessor.
 struct Symbol {
   std::int64_t id, previous, next;
   std::size_t length;
@@ -25,8 +25,7 @@ struct Symbol {
 
 struct Candidate {
   std::int64_t rank, position, id;
-  bool operator<(
-      const Candidate& other) const {  // the queue's top is the lowest rank, then leftmost
+  bool operator<(const Candidate& other) const {  // top of the queue: lowest rank, then leftmost
     return rank != other.rank ? rank > other.rank : position > other.position;
   }
 };
@@ -110,8 +109,7 @@ class Bpe : public Model {
       if (!symbols.empty()) symbols.back().next = position;
       symbols.push_back({id, position - 1, kNone, length});
     };
-    std::size_t unknown_length =
-        0;  // of unknown characters that still stand before the next symbol
+    std::size_t unknown_length = 0;  // of unknown characters before the next symbol
     std::string text;
     for (std::size_t begin = 0, end = 0; begin < piece.size(); begin = end) {
       end = begin + unicode::sequence_length(piece[begin]);
@@ -124,7 +122,7 @@ class Bpe : public Model {
         unknown_length = 0;
         add(*id, character.size());
       } else if (has_bytes(text)) {
-        // As the reference, which puts unknown characters behind these bytes.
+        // As in the reference, pending unknown characters follow these bytes.
         for (const char byte : text) add(*byte_ids_[static_cast<unsigned char>(byte)], 1);
       } else if (description_.unk_token) {
         require_unknown();
@@ -177,7 +175,7 @@ class Bpe : public Model {
       if (left.length == 0 || left.next == kNone) continue;
       Symbol& right = at(left.next);
       const Merge* now = find_merge(left.id, right.id);
-      if (now == nullptr || now->id != top.id) continue;  // proposed before a neighbour merged
+      if (now == nullptr || now->id != top.id) continue;  // outdated: a neighbour has merged since
       left.id = top.id;
       left.length += right.length;
       left.next = right.next;

@@ -11,7 +11,7 @@ bool is_printable(unsigned byte) {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
-/// Printable bytes stand for themselves, the others for U+0100 and up in their order.
+/// Printable bytes represent themselves; the others are mapped to U+0100 and up, in order.
 struct Alphabet {
   std::array<std::string, 256> character;
   std::array<int, 0x144> byte;
@@ -40,7 +40,7 @@ Kind kind_of(char32_t c) {
   return unicode::is_whitespace(c) ? Kind::Space : Kind::Other;
 }
 
-/// Offset behind the characters of one kind that follow `offset`.
+/// The end of the run of characters of one kind that starts at `offset`.
 std::size_t run_end(std::string_view text, std::size_t offset, Kind kind) {
   while (offset < text.size()) {
     std::size_t behind = offset;
@@ -84,7 +84,7 @@ std::size_t byte_level_piece_end(std::string_view text, std::size_t begin) {
     kind = kind_of(unicode::next(text, behind_next));
     if (kind != Kind::Space) return run_end(text, behind_next, kind);
   }
-  // White space before a word leaves its last character, the word's own space, to the word.
+  // The last of several white-space characters before a word belongs to the word.
   const std::size_t end = run_end(text, behind, Kind::Space);
   return end == text.size() || end == behind ? end : unicode::previous(text, end);
 }

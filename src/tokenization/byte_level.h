@@ -9,11 +9,11 @@
 namespace instructblip::tokenization {
 
 std::string to_byte_characters(std::string_view bytes);
-/// Nothing if a character stands for no byte; text is valid UTF-8.
+/// Nothing if a character represents no byte. The text must be valid UTF-8.
 std::optional<std::string> from_byte_characters(std::string_view text);
 
-/// End of the piece of GPT-2's pattern that begins at `begin`:
-/// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+/// The end of the match of GPT-2's pattern that starts at `begin`: 's|'t|'re|'ve|'m|'ll|'d|
+/// ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 std::size_t byte_level_piece_end(std::string_view text, std::size_t begin);
 
 }  // namespace instructblip::tokenization

@@ -1,4 +1,4 @@
-// Texts and numbers, found by the bytes that a text begins with.
+// Maps texts to numbers; finds all keys that are prefixes of a text.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ class ByteTrie {
  public:
   static constexpr std::int64_t kNoValue = -1;
 
-  /// Takes the place of an earlier value.
+  /// Replaces an earlier value.
   void insert(std::string_view text, std::int64_t value) {
     std::uint32_t node = 0;
     for (const char byte : text) {
@@ -24,7 +24,7 @@ class ByteTrie {
     values_[node] = value;
   }
 
-  /// Calls `found(length, value)` for each text that `text` begins with, the shortest first.
+  /// Calls `found(length, value)` for each key that is a prefix of `text`, shortest first.
   template <class Found>
   void prefixes(std::string_view text, Found found) const {
     std::uint32_t node = 0;

@@ -33,7 +33,7 @@ int hex_digit(char c) {
   return -1;
 }
 
-// In the order in which they are applied, each to what the one before has made.
+// Applied in this order, each to the result of the previous one.
 constexpr std::pair<std::string_view, std::string_view> kCleanUps[] = {
     {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
     {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
@@ -83,7 +83,7 @@ class MetaspaceDecoder : public Decoder {
   explicit MetaspaceDecoder(const JsonValue& section)
       : mark_(section.require<std::string>("replacement")),
         prepends_(prepend_scheme(section) != "never") {
-    if (unicode::length(mark_) != 1) section.at("replacement").fail("expected one character");
+    if (unicode::length(mark_) != 1) section.at("replacement").expected("one character");
   }
 
   Tokens decode(Tokens tokens) const override {
@@ -112,7 +112,7 @@ class ReplaceDecoder : public Decoder {
   std::string content_;
 };
 
-/// "<0x0A>" is the byte 10. Bytes that are together no valid text become U+FFFD each.
+/// "<0x0A>" is the byte 10. If consecutive bytes are not valid UTF-8, each becomes U+FFFD.
 class ByteFallback : public Decoder {
  public:
   Tokens decode(Tokens tokens) const override {
@@ -155,7 +155,7 @@ class Strip : public Decoder {
       : content_(section.require<std::string>("content")),
         start_(to_size(section.at("start").whole_number(0))),
         stop_(to_size(section.at("stop").whole_number(0))) {
-    if (unicode::length(content_) != 1) section.at("content").fail("expected one character");
+    if (unicode::length(content_) != 1) section.at("content").expected("one character");
   }
   Tokens decode(Tokens tokens) const override {
     for (std::string& token : tokens) {
@@ -214,7 +214,7 @@ std::string clean_up_tokenization(std::string text) {
 
 std::string settled_clean_up(std::string text) {
   for (const auto& [from, to] : kCleanUps) {
-    // What ends like the beginning of `from` may become one.
+    // The end of the text may be the start of `from`.
     std::size_t rest = 0;
     for (std::size_t found; (found = text.find(from, rest)) != std::string::npos;) {
       rest = found + from.size();

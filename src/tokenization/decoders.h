@@ -1,4 +1,4 @@
-// The last step back from ids to text. Mirrors the `decoders` of tokenizers.
+// Decoders: the last step from tokens to text. Mirrors the `decoders` of tokenizers.
 #pragma once
 
 #include <memory>
@@ -11,25 +11,25 @@
 
 namespace instructblip::tokenization {
 
-/// The byte that a token like "<0x0A>" stands for: two hexadecimal digits; nothing for any other.
+/// The byte of a token like "<0x0A>" (two hexadecimal digits); nothing for any other token.
 std::optional<char> byte_of_token(std::string_view token);
 
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// Turns tokens into parts of the text, which are then joined.
+  /// Converts tokens to parts of the text, which the caller joins.
   virtual std::vector<std::string> decode(std::vector<std::string> tokens) const = 0;
-  /// Whether tokens are written in GPT-2's alphabet of bytes.
+  /// Whether tokens are written in GPT-2's byte alphabet.
   virtual bool is_byte_level() const { return false; }
 };
 
-/// From the "decoder" of a tokenizer.json; nothing if that is null: tokens are then joined by
-/// spaces. Throws TokenizerError naming a component that is not supported.
+/// Creates the "decoder" of a tokenizer.json; null if that is null, in which case tokens are joined
+/// by spaces. Throws TokenizerError that names an unsupported component.
 std::unique_ptr<Decoder> make_decoder(const JsonValue& section);
 
-/// The reference's clean_up_tokenization: no space before punctuation and contractions.
+/// The reference's clean_up_tokenization: removes spaces before punctuation and contractions.
 std::string clean_up_tokenization(std::string text);
-/// The beginning of clean_up_tokenization(text + more) that `more` cannot change.
+/// The part of clean_up_tokenization(text) that appending text cannot change.
 std::string settled_clean_up(std::string text);
 
 }  // namespace instructblip::tokenization

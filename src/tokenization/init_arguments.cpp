@@ -37,7 +37,7 @@ void apply(const TokenizerOptions& options, Json& kwargs) {
   set("do_lower_case", options.do_lower_case);
 }
 
-/// Roles that the caller has set, which the folder's files do not change.
+/// The keys that the caller set, which the folder's files must not change.
 std::set<std::string, std::less<>> keys_of(const TokenizerOptions& options) {
   Json kwargs = Json::object();
   apply(options, kwargs);
@@ -50,7 +50,7 @@ std::int64_t to_id(const std::string& text, const JsonValue& section) {
   std::int64_t id = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc() || end != text.data() + text.size() || id < 0) {
-    section.fail("the key \"" + text + "\" is not an id");
+    section.fail("expected ids as keys, found \"" + text + "\"");
   }
   return id;
 }
@@ -116,7 +116,8 @@ void read_tokens_of_tokenizer_json(InitArguments& arguments) {
   }
 }
 
-/// Keys like "image_token": the reference calls them model-specific.
+/// Moves named extra tokens like "image_token", which the reference calls model-specific, to the
+/// top level.
 void name_extra_tokens(Json& kwargs) {
   const auto extra = kwargs.find("extra_special_tokens");
   if (extra == kwargs.end() || !extra->is_object()) return;
@@ -168,8 +169,8 @@ std::filesystem::path InitArguments::file(std::string_view name,
                                           std::string_view needed_for) const {
   const std::filesystem::path path = folder / name;
   if (!is_file(path)) {
-    throw TokenizerError(folder.string() + ": has neither tokenizer.json nor " + std::string(name) +
-                         ", one of which " + std::string(needed_for) + " needs");
+    throw TokenizerError(folder.string() + ": expected tokenizer.json or " + std::string(name) +
+                         " for a " + std::string(needed_for) + ", found neither");
   }
   return path;
 }

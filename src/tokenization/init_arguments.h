@@ -1,5 +1,5 @@
-// What a folder's files and the caller say about a tokenizer, before its class makes it: the
-// reference's `init_kwargs` (`_from_pretrained` of tokenization_utils_base.py).
+// The options of a tokenizer from the folder's files and the caller: the reference's `init_kwargs`
+// (`_from_pretrained` of tokenization_utils_base.py).
 #pragma once
 
 #include <array>
@@ -21,8 +21,8 @@ inline constexpr std::array<std::string_view, 7> kSpecialTokenRoles = {
 
 struct InitArguments {
   std::filesystem::path folder;
-  Json kwargs = Json::object();        ///< of tokenizer_config.json, changed by the other files
-  std::optional<Json> tokenizer_json;  ///< the file, if it is there
+  Json kwargs = Json::object();        ///< of tokenizer_config.json, updated from other files
+  std::optional<Json> tokenizer_json;  ///< the file, if it exists
   std::map<std::int64_t, AddedToken> added_tokens_decoder;
 
   JsonReader<TokenizerError> section() const {
@@ -31,17 +31,18 @@ struct InitArguments {
   JsonReader<TokenizerError> tokenizer_section() const {
     return {*tokenizer_json, (folder / "tokenizer.json").string()};
   }
-  /// The text of a special token; nothing if it is missing or null.
+  /// The text of a special token; nothing if the key is missing or null.
   std::optional<std::string> token(std::string_view key) const;
   void set_default(std::string_view key, Json value);
-  /// Throws TokenizerError unless the folder has `name`; `needed_for` says what for.
+  /// The path of a required file. Throws TokenizerError if it does not exist; `needed_for` is the
+  /// class that needs it.
   std::filesystem::path file(std::string_view name, std::string_view needed_for) const;
 };
 
 InitArguments read_init_arguments(const std::filesystem::path& folder,
                                   const TokenizerOptions& options);
 
-/// A token as JSON files write it: a text, which is a special token, or an object.
+/// Reads a token from JSON: a string, which is a special token, or an object.
 AddedToken read_added_token(const JsonValue& section);
 Json added_token_json(const AddedToken& token);
 bool is_token(const Json& json);

@@ -92,7 +92,7 @@ ModelDescription read_model(const JsonValue& section) {
     read_vocabulary(section.at("vocab"), description);
     if (const auto merges = section.get("merges")) read_merges(*merges, description);
     if (const auto dropout = section.get("dropout"); dropout && dropout->as<double>() != 0) {
-      dropout->fail("dropout, which makes ids random, is not supported; remove it");
+      dropout->fail("dropout is not supported, because it makes ids random; remove it");
     }
   } else if (type == "WordPiece") {
     description.kind = ModelDescription::Kind::WordPiece;
@@ -121,7 +121,7 @@ std::shared_ptr<const Model> make_model(ModelDescription description, const std:
     case ModelDescription::Kind::Bpe: return make_bpe(std::move(description), where);
     case ModelDescription::Kind::Unigram: return make_unigram(std::move(description), where);
   }
-  throw TokenizerError(where + ": unknown kind of model");
+  throw TokenizerError(where + ": the model has an unknown kind");
 }
 
 std::string byte_token(unsigned char byte) {

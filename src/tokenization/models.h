@@ -1,5 +1,5 @@
-// The third step of a tokenizer: ids of a piece. WordPiece (BERT), byte-pair encoding (GPT-2,
-// LLaMA) and Unigram (T5). Mirrors the `models` of tokenizers.
+// Models: the third step of a tokenizer, which converts a piece to ids. WordPiece (BERT), byte-pair
+// encoding (GPT-2, LLaMA) and Unigram (T5). Mirrors the `models` of tokenizers.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ struct StringHash {
   }
 };
 
-/// Tokens and ids, both ways.
+/// Maps tokens to ids and ids to tokens.
 class Vocabulary {
  public:
-  /// Takes the place of an earlier token of the same text.
+  /// Replaces an earlier token with the same text.
   void add(std::string token, std::int64_t id);
   std::optional<std::int64_t> find(std::string_view token) const;
   std::optional<std::string> token(std::int64_t id) const;
@@ -43,12 +43,12 @@ class Vocabulary {
 using Merges = std::vector<std::pair<std::string, std::string>>;
 using ScoredTokens = std::vector<std::pair<std::string, double>>;
 
-/// What a tokenizer.json or vocabulary files say about a model.
+/// Description of a model, read from a tokenizer.json or vocabulary files.
 struct ModelDescription {
   enum class Kind { WordPiece, Bpe, Unigram };
   Kind kind = Kind::Bpe;
   Vocabulary vocabulary;  ///< WordPiece, BPE
-  Merges merges;          ///< BPE: the first wins
+  Merges merges;          ///< BPE: in descending priority
   ScoredTokens pieces;    ///< Unigram: token and log-probability by id
 
   std::optional<std::string> unk_token;
@@ -61,18 +61,18 @@ struct ModelDescription {
   bool ignore_merges = false;                   ///< BPE
 };
 
-/// A token's id: 0 ... 2^32 - 1.
+/// Reads a token's id: 0 ... 2^32 - 1.
 std::int64_t read_id(const JsonValue& value);
-/// From the "model" of a tokenizer.json.
+/// Reads the "model" of a tokenizer.json.
 ModelDescription read_model(const JsonValue& section);
 
-/// Immutable.
+/// Converts pieces to ids. Immutable.
 class Model {
  public:
   virtual ~Model() = default;
   /// Appends the ids of one piece of valid UTF-8.
   virtual void tokenize(std::string_view piece, std::vector<std::int64_t>& ids) const = 0;
-  /// The "model" of a tokenizer.json.
+  /// The model as the "model" of a tokenizer.json.
   virtual std::string to_json() const = 0;
 
   const ModelDescription& description() const { return description_; }
@@ -84,20 +84,20 @@ class Model {
   ModelDescription description_;
 };
 
-/// `where` names the file in errors: a merge of tokens that the vocabulary lacks, an empty
-/// vocabulary.
+/// Creates a model. Throws TokenizerError that starts with `where` if a merge needs a token that is
+/// not in the vocabulary.
 std::shared_ptr<const Model> make_model(ModelDescription description, const std::string& where);
 
 std::shared_ptr<const Model> make_word_piece(ModelDescription description);
 std::shared_ptr<const Model> make_bpe(ModelDescription description, const std::string& where);
 std::shared_ptr<const Model> make_unigram(ModelDescription description, const std::string& where);
 
-/// "<0x0A>".
+/// The token of a byte: "<0x0A>".
 std::string byte_token(unsigned char byte);
-/// A text as JSON, quoted.
+/// A text or number as JSON.
 std::string json_text(std::string_view text);
 std::string json_text(double number);
-/// {"token": id, ...} in the order of ids, one a line.
+/// {"token": id, ...} in the order of ids, one per line.
 std::string vocabulary_json(const Vocabulary& vocabulary);
 
 }  // namespace instructblip::tokenization

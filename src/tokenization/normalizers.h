@@ -1,4 +1,4 @@
-// The first step of a tokenizer: what it changes in a text. Mirrors the `normalizers` of
+// Normalizers: the first step of a tokenizer, which changes the text. Mirrors the `normalizers` of
 // tokenizers.
 #pragma once
 
@@ -13,12 +13,12 @@ namespace instructblip::tokenization {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  /// Valid UTF-8 in and out.
+  /// Takes and returns valid UTF-8.
   virtual std::string normalize(std::string_view text) const = 0;
 };
 
-/// From the "normalizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError naming
-/// a component that is not supported.
+/// Creates the "normalizer" of a tokenizer.json; null if that is null. Throws TokenizerError that
+/// names an unsupported component.
 std::unique_ptr<Normalizer> make_normalizer(const JsonValue& section);
 
 }  // namespace instructblip::tokenization

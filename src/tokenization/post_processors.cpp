@@ -11,7 +11,7 @@ PostProcessor::PostProcessor(const JsonValue& section) {
 
 void PostProcessor::read(const JsonValue& section) {
   const std::string type = section.require<std::string>("type");
-  if (type == "ByteLevel") return;  // changes only offsets
+  if (type == "ByteLevel") return;  // only changes offsets
   if (type == "TemplateProcessing") return read_template(section);
   if (type == "BertProcessing" || type == "RobertaProcessing") {
     steps_.push_back({std::vector{read_id(section.at("cls").at(1))}, std::nullopt,
@@ -33,7 +33,7 @@ void PostProcessor::read_template(const JsonValue& section) {
   for (const JsonValue& item : section.at("single").elements()) {
     if (const auto sequence = item.get("Sequence")) {
       if (sequence->require<std::string>("id") != "A")
-        sequence->at("id").expected("\"A\", the only text");
+        sequence->at("id").expected("\"A\", because pairs of texts are not supported");
       step.emplace_back(std::nullopt);
       continue;
     }

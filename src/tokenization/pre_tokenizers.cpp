@@ -17,7 +17,8 @@ void push(std::vector<Piece>& pieces, const Piece& from, std::size_t begin, std:
   }
 }
 
-/// Cuts at characters for which `is_delimiter` holds; they become pieces of their own or vanish.
+/// Splits at the characters for which `is_delimiter` is true; they become pieces of their own or
+/// are removed.
 template <class IsDelimiter>
 std::vector<Piece> split_at(const Piece& piece, bool keep_delimiters, IsDelimiter is_delimiter) {
   std::vector<Piece> pieces;
@@ -83,7 +84,7 @@ class Metaspace : public PreTokenizer {
         scheme_(prepend_scheme(section)),
         split_(section.get_or<bool>("split", true)) {
     if (mark_.empty() || unicode::length(mark_) != 1) {
-      section.at("replacement").fail("expected one character");
+      section.at("replacement").expected("one character");
     }
   }
 

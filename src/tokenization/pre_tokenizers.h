@@ -1,4 +1,4 @@
-// The second step of a tokenizer: cutting a text into pieces that the model sees one at a time.
+// Pre-tokenizers: the second step of a tokenizer, which splits a text into pieces for the model.
 // Mirrors the `pre_tokenizers` of tokenizers.
 #pragma once
 
@@ -12,21 +12,21 @@ namespace instructblip::tokenization {
 
 struct Piece {
   std::string text;
-  bool at_start = false;  ///< begins where the whole text begins
+  bool at_start = false;  ///< starts where the whole text starts
 };
 
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
-  /// The pieces of one piece, without empty ones.
+  /// Splits a piece into non-empty pieces.
   virtual std::vector<Piece> split(Piece piece) const = 0;
 };
 
-/// From the "pre_tokenizer" of a tokenizer.json; nothing if that is null. Throws TokenizerError
-/// naming a component that is not supported.
+/// Creates the "pre_tokenizer" of a tokenizer.json; null if that is null. Throws TokenizerError
+/// that names an unsupported component.
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonValue& section);
 
-/// "prepend_scheme" of a Metaspace, also where an older file says "add_prefix_space".
+/// "prepend_scheme" of a Metaspace, derived from "add_prefix_space" in older files.
 std::string prepend_scheme(const JsonValue& metaspace);
 
 }  // namespace instructblip::tokenization

@@ -25,15 +25,15 @@ Precompiled::Precompiled(std::string_view charsmap, const std::string& where) {
   std::uint32_t bytes = 0;
   if (charsmap.size() >= 4) std::memcpy(&bytes, charsmap.data(), 4);
   if (charsmap.size() < 4 || bytes < 4 || bytes > charsmap.size() - 4) {
-    throw TokenizerError(where + ": not a map of characters: its trie is said to have " +
-                         std::to_string(bytes) + " bytes, there are " +
-                         std::to_string(charsmap.size()) + " in all");
+    throw TokenizerError(where + ": not a character map: it declares a trie of " +
+                         std::to_string(bytes) + " bytes, but has " +
+                         std::to_string(charsmap.size()) + " bytes in total");
   }
   units_.resize(bytes / 4);
   std::memcpy(units_.data(), charsmap.data() + 4, units_.size() * 4);
   texts_ = charsmap.substr(4 + units_.size() * 4);
   if (const auto invalid = unicode::first_invalid_byte(texts_)) {
-    throw TokenizerError(where + ": the texts of the map of characters are not UTF-8 at byte " +
+    throw TokenizerError(where + ": the texts of the character map are not valid UTF-8 at byte " +
                          std::to_string(*invalid));
   }
 }

@@ -1,6 +1,5 @@
-// The map of characters that a sentencepiece model carries: a double-array trie (Darts) and the
-// texts that its values are offsets of. Mirrors the `Precompiled` normalizer and the crate
-// spm_precompiled.
+// The character map of a sentencepiece model: a double-array trie (Darts), whose values are offsets
+// into the replacement texts. Mirrors the `Precompiled` normalizer and the crate spm_precompiled.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +14,12 @@ namespace instructblip::tokenization {
 
 class Precompiled : public Normalizer {
  public:
-  /// Throws TokenizerError naming `where` if the bytes are not such a map.
+  /// Throws TokenizerError that starts with `where` if the bytes are not such a map.
   Precompiled(std::string_view charsmap, const std::string& where);
   std::string normalize(std::string_view text) const override;
 
  private:
-  /// What the shortest key that `text` begins with maps to.
+  /// The replacement for the shortest key that is a prefix of `text`.
   std::optional<std::string_view> transform(std::string_view text) const;
 
   std::vector<std::uint32_t> units_;

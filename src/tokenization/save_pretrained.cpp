@@ -1,4 +1,4 @@
-// Writing a tokenizer as transformers 5 does: tokenizer.json and tokenizer_config.json.
+// Writes a tokenizer as transformers 5 does: tokenizer.json and tokenizer_config.json.
 #include "core/text_file.h"
 #include "tokenization/assembly.h"
 
@@ -44,7 +44,7 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
     config.erase(key);
   }
   for (const auto& [role, token] : state_->special_tokens) config[role] = token.content;
-  // An empty list is kept: without one, T5Tokenizer adds its sentinels.
+  // An empty list is kept, because T5Tokenizer adds its sentinels if there is none.
   if (!state_->extra_special_tokens.empty() || state_->kwargs.contains("extra_special_tokens")) {
     Json extra = Json::array();
     for (const AddedToken& token : state_->extra_special_tokens) extra.push_back(token.content);

@@ -9,7 +9,7 @@
 namespace instructblip::tokenization {
 namespace {
 
-/// The wire format of protocol buffers: fields of a number, a kind and a value.
+/// Reads the wire format of protocol buffers: fields with a number, a wire type and a value.
 class Message {
  public:
   Message(std::string_view bytes, const std::string& file) : bytes_(bytes), file_(file) {}
@@ -39,8 +39,8 @@ class Message {
 
  private:
   [[noreturn]] void fail() const {
-    throw TokenizerError(file_ + ": not a sentencepiece model, or a damaged one (at byte " +
-                         std::to_string(offset_) + " of a part of " +
+    throw TokenizerError(file_ + ": not a sentencepiece model, or damaged (at byte " +
+                         std::to_string(offset_) + " of a message of " +
                          std::to_string(bytes_.size()) + ")");
   }
   std::string_view take(std::uint64_t count) {
@@ -103,7 +103,7 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
     }
   }
   if (model.pieces.empty())
-    throw TokenizerError(name + ": holds no pieces; is it a sentencepiece model?");
+    throw TokenizerError(name + ": contains no pieces; is it a sentencepiece model?");
   return model;
 }
 

@@ -1,7 +1,6 @@
-// Reads a sentencepiece .model file: a protocol buffer, of which tokenizers need the pieces, their
-// scores and the map of characters. The reference does the same and leaves the segmentation to its
-// own engines, so that the ids are those of a tokenizer.json; the sentencepiece library's own
-// differ in places.
+// Reads a sentencepiece .model file, a protocol buffer: the pieces, their scores and the character
+// map. Like the reference, this library segments text with its own engines, so that ids equal those
+// of a tokenizer.json; the ids of the sentencepiece library differ in places.
 #pragma once
 
 #include <cstdint>
@@ -26,14 +25,14 @@ struct SentencePieceModel {
   std::string precompiled_charsmap;
 };
 
-/// Throws TokenizerError if the file cannot be read or is no such model.
+/// Throws TokenizerError if the file cannot be read or is not such a model.
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file);
 
-/// Vocabulary by id, and every pair of tokens that together are a token, in the order of the
-/// latter's ids.
+/// Fills the vocabulary and the merges: every pair of tokens whose concatenation is a token, in the
+/// order of that token's id.
 void make_bpe_of(const SentencePieceModel& model, ModelDescription& description);
 
-/// Control and user-defined pieces, which are found in the text before the model sees it.
+/// Control and user-defined pieces, which are matched in the text before the model is applied.
 Json special_pieces(const SentencePieceModel& model);
 
 }  // namespace instructblip::tokenization

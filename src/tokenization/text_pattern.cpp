@@ -8,7 +8,7 @@ namespace instructblip::tokenization {
 TextPattern::TextPattern(const JsonValue& section) {
   if (const auto text = section.get("String")) {
     text_ = text->as<std::string>();
-    if (text_.empty()) text->fail("expected a text that is not empty");
+    if (text_.empty()) text->expected("a non-empty string");
     return;
   }
   const JsonValue regex = section.at("Regex");
@@ -18,7 +18,7 @@ TextPattern::TextPattern(const JsonValue& section) {
                      (pattern[0] == ' ' || std::isalnum(static_cast<unsigned char>(pattern[0])));
   if (!plain) {
     regex.fail("the regular expression \"" + pattern +
-               "\" is not supported; only one character n or more times is (\" {2,}\")");
+               "\" is not supported; only a character repeated n or more times is (\" {2,}\")");
   }
   text_.assign(static_cast<std::size_t>(pattern[2] - '0'), pattern[0]);
   takes_more_ = true;

@@ -1,4 +1,4 @@
-// What the components called `Replace` look for.
+// The pattern of the components called `Replace`.
 #pragma once
 
 #include <string>
@@ -8,18 +8,18 @@
 
 namespace instructblip::tokenization {
 
-/// {"String": "..."}, or {"Regex": "X{n,}"}: n or more times one character, which is the only
-/// regular expression that tokenizers of this kind carry.
+/// {"String": "..."}, or {"Regex": "X{n,}"}: a character repeated n or more times, which is the
+/// only regular expression that these tokenizers use.
 class TextPattern {
  public:
-  /// Throws TokenizerError naming a pattern that is not supported.
+  /// Throws TokenizerError that names an unsupported pattern.
   explicit TextPattern(const JsonValue& section);
 
   std::string replace(std::string_view text, std::string_view content) const;
 
  private:
   std::string text_;
-  bool takes_more_ = false;  ///< a match goes on as long as the last character repeats
+  bool takes_more_ = false;  ///< a match includes all repetitions of its last character
 };
 
 }  // namespace instructblip::tokenization

@@ -9,7 +9,7 @@ using namespace tokenization;
 
 namespace {
 
-/// One token a line, white space at its end cut off as the reference does.
+/// One token per line, without trailing white space, as in the reference.
 Vocabulary read_vocab_txt(const std::filesystem::path& file) {
   const std::string text = read_text_file<TokenizerError>(file);
   if (const auto invalid = unicode::first_invalid_byte(text)) {
@@ -54,7 +54,7 @@ BertTokenizer BertTokenizer::from_pretrained(const std::filesystem::path& folder
   parts.pre_tokenizer = {{"type", "BertPreTokenizer"}};
   parts.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
   if (arguments.tokenizer_json) {
-    // The class makes its own model of the file's vocabulary, with the model's defaults.
+    // The class takes only the vocabulary from the file; the other settings have their defaults.
     parts.model.vocabulary =
         read_model_of(arguments, ModelDescription::Kind::WordPiece, parts.class_name).vocabulary;
   } else {

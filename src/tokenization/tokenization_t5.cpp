@@ -19,7 +19,7 @@ std::int64_t extra_ids_of(const JsonValue& kwargs) {
 
 std::string extra_id(std::int64_t i) { return "<extra_id_" + std::to_string(i) + ">"; }
 
-/// The sentinels belong to the special tokens, whatever the files say.
+/// The sentinels are always special tokens.
 void add_extra_ids(InitArguments& arguments, std::int64_t extra_ids) {
   Json sentinels = Json::array();
   for (std::int64_t i = 0; i < extra_ids; ++i) sentinels.push_back(extra_id(i));
@@ -37,12 +37,12 @@ void add_extra_ids(InitArguments& arguments, std::int64_t extra_ids) {
   if (found == 0) {
     tokens.insert(tokens.end(), sentinels.begin(), sentinels.end());
   } else if (extra_ids > 0 && found != extra_ids) {
-    section.fail("holds " + std::to_string(found) + " tokens <extra_id_...>, but extra_ids is " +
+    section.fail("contains " + std::to_string(found) + " tokens <extra_id_...>, but extra_ids is " +
                  std::to_string(extra_ids));
   }
 }
 
-/// The file's map of characters, which is all that the class takes of its normalizer.
+/// The file's character map, the only part of its normalizer that the class uses.
 Json find_precompiled(const Json& tokenizer) {
   const auto normalizer = tokenizer.find("normalizer");
   if (normalizer == tokenizer.end() || !normalizer->is_object()) return {};
@@ -107,7 +107,9 @@ T5Tokenizer T5Tokenizer::from_pretrained(const std::filesystem::path& folder,
 
   using Item = PostProcessor::Item;
   const auto eos_id = tokenizer.eos_token_id();
-  if (!eos_id) throw TokenizerError(folder.string() + ": a T5Tokenizer needs an eos_token");
+  if (!eos_id)
+    throw TokenizerError(folder.string() +
+                         ": a T5Tokenizer needs an eos_token; add it to tokenizer_config.json");
   const Item eos = {"</s>", eos_id, 0}, a = {"$A", std::nullopt, 0}, b = {"$B", std::nullopt, 0};
   set_post_processor(*tokenizer.state_,
                      PostProcessor::template_processing({a, eos}, {a, eos, b, eos}),

@@ -16,8 +16,7 @@
 namespace instructblip {
 namespace {
 
-/// What a call's options mean for this tokenizer (the reference's
-/// _get_padding_truncation_strategies).
+/// The effect of a call's options (_get_padding_truncation_strategies in the reference).
 struct Strategy {
   PaddingStrategy padding = PaddingStrategy::DoNotPad;
   bool truncates = false;
@@ -26,7 +25,7 @@ struct Strategy {
 
 void check_padding(const Tokenizer& tokenizer) {
   if (tokenizer.pad_token_id()) return;
-  throw InputError("padding was asked for, but the tokenizer (" +
+  throw InputError("padding was requested, but the tokenizer (" +
                    std::string(tokenizer.class_name()) +
                    ") has no padding token; give TokenizerOptions::pad_token, or call "
                    "add_special_token(\"pad_token\", "
@@ -101,16 +100,16 @@ void warn_if_too_long(const Tokenizer& tokenizer, std::size_t length,
   log_warning("a text has " + std::to_string(length) +
               " ids, more than this tokenizer's model_max_length, " +
               std::to_string(tokenizer.model_max_length()) +
-              "; the model may not take it: truncate it (truncation = true)");
+              "; the model may fail on it. Truncate it (truncation = true)");
 }
 
-/// Once, as in the reference: a streamer decodes after every token.
+/// Logged only once, as in the reference, because a streamer decodes after every token.
 void warn_of_clean_up(std::string_view class_name) {
   static std::atomic_flag warned = ATOMIC_FLAG_INIT;
   if (warned.test_and_set()) return;
   log_warning("clean_up_tokenization_spaces is ignored by " + std::string(class_name) +
-              ", a byte-pair encoding, from whose text it would take spaces that belong there; set "
-              "it to false to be rid of this warning");
+              ", a byte-pair encoding, because it would remove spaces that belong to the text; set "
+              "it to false to silence this warning");
 }
 
 std::vector<std::vector<std::int64_t>> rows_of(const TensorView& tensor) {
@@ -136,8 +135,8 @@ Tensor to_tensor(const std::vector<std::vector<std::int64_t>>& rows) {
   std::int64_t* out = tensor.data<std::int64_t>();
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (rows[r].size() != columns) {
-      throw InputError("rows to make a tensor of: row " + std::to_string(r) + " has " +
-                       std::to_string(rows[r].size()) + " ids, row 0 has " +
+      throw InputError("to_tensor: row " + std::to_string(r) + " has " +
+                       std::to_string(rows[r].size()) + " ids, but row 0 has " +
                        std::to_string(columns) + "; pad them (padding = PaddingStrategy::Longest)");
     }
     out = std::copy(rows[r].begin(), rows[r].end(), out);
@@ -168,7 +167,7 @@ BatchEncoding Tokenizer::operator()(const std::vector<std::string>& texts,
   if (truncates && strategy.max_length < added) {
     throw InputError(
         "max_length is " + std::to_string(strategy.max_length) + ", but " + std::to_string(added) +
-        " special tokens belong to every text; give more, or add_special_tokens = false");
+        " special tokens are added to every text; raise it, or set add_special_tokens = false");
   }
   BatchEncoding batch;
   for (const std::string& text : texts) {
@@ -221,8 +220,8 @@ bool Tokenizer::cleans_up_spaces(const DecodeOptions& options) const {
 
 std::string Tokenizer::decode_settled(std::span<const std::int64_t> ids,
                                       const DecodeOptions& options) const {
-  // Bytes that are tokens are text only if all that stand together are; what adds no text does not
-  // part them.
+  // Consecutive byte tokens become text together; tokens without text between them do not separate
+  // them.
   std::size_t settled = ids.size();
   for (std::size_t i = ids.size(); i-- > 0;) {
     const auto token = convert_ids_to_tokens(ids[i]);
@@ -234,7 +233,7 @@ std::string Tokenizer::decode_settled(std::span<const std::int64_t> ids,
   }
   const DecodeOptions raw{options.skip_special_tokens, false};
   std::string text = decode(ids.first(settled), raw);
-  constexpr std::string_view kUnfinished = "\xEF\xBF\xBD";  // or broken: the next byte tells
+  constexpr std::string_view kUnfinished = "\xEF\xBF\xBD";  // or invalid: the next byte decides
   while (text.ends_with(kUnfinished)) text.resize(text.size() - kUnfinished.size());
   return cleans_up_spaces(options) ? tokenization::settled_clean_up(std::move(text)) : text;
 }
@@ -273,7 +272,7 @@ std::optional<std::string> Tokenizer::find_token_text(std::int64_t id) const {
   } else if (has_byte_tokens()) {
     if (const auto byte = tokenization::byte_of_token(*token)) return std::string(1, *byte);
   }
-  // Decoded after a word, so that a leading space shows and no prefix is dropped.
+  // Decoded after a word, so that a leading space is kept and no prefix is removed.
   const std::string prefix = "abcdef";
   std::vector<std::int64_t> ids = encode(prefix, {.add_special_tokens = false});
   ids.push_back(id);

@@ -19,8 +19,8 @@ bool contains(CodePointSet set, char32_t c) {
 
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0u) == 0x80u; }
 
-/// How many bytes from `offset` on form a character (0: none begins here), and, if none does, how
-/// many begin one that is broken off.
+/// `valid`: the number of bytes of the character at `offset`, or 0 if there is none. Then `broken`
+/// is the number of bytes of the invalid sequence.
 struct Sequence {
   std::size_t valid = 0, broken = 0;
 };
@@ -30,7 +30,8 @@ Sequence sequence_at(std::string_view text, std::size_t offset) {
   if (lead < 0x80) return {1, 0};
   if (lead < 0xc2 || lead > 0xf4) return {0, 1};
   const std::size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  // The second byte excludes overlong forms, surrogates and what lies beyond U+10FFFF.
+  // The range of the second byte excludes overlong forms, surrogates and code points above
+  // U+10FFFF.
   const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
   const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
   for (std::size_t i = 1; i < length; ++i) {
@@ -63,10 +64,10 @@ void order_marks(std::vector<char32_t>& characters) {
   }
 }
 
-/// A character whose grapheme class utf8proc knows and that behaves as `c` does in the reference.
+/// A character that utf8proc treats as the reference treats `c`.
 char32_t grapheme_stand_in(char32_t c) {
   if (c < 0x300) return c;
-  if (c == 0x113d1) return 0x600;  // continues with the next character
+  if (c == 0x113d1) return 0x600;  // joins the next character
   if (c == 0x11a3a) return U'a';   // does not
   return contains(kGraphemeExtend, c) ? 0x300 : c;
 }
@@ -79,7 +80,7 @@ constexpr CodePointRange kConjunctConsonants[] = {
     {0xc58, 0xc5a}, {0xd15, 0xd3a}};
 constexpr char32_t kConjunctLinkers[] = {0x94d, 0x9cd, 0xacd, 0xb4d, 0xc4d, 0xd4d};
 
-/// Rule GB9c, which utf8proc has since 2.9 only: consonant, linker, consonant stay together.
+/// Rule GB9c, which utf8proc supports since 2.9: consonant, linker, consonant form one cluster.
 class Conjunct {
  public:
   bool joins(char32_t c) {
@@ -212,8 +213,8 @@ bool is_chinese(char32_t c) {
          (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
-// The table of tokenizers has a typo, 0x2b920 for 0x2b820, so that 256 characters are not split
-// off.
+// The tokenizers library has a typo, 0x2b920 instead of 0x2b820, so 256 characters are not
+// included.
 bool is_bert_chinese(char32_t c) { return is_chinese(c) && !(c >= 0x2b820 && c < 0x2b920); }
 
 bool is_letter(char32_t c) {

@@ -1,4 +1,4 @@
-// Unigram: the tokens whose log-probabilities have the largest sum (Viterbi).
+// Unigram: the segmentation with the largest sum of log-probabilities (Viterbi).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kNowhere = std::numeric_limits<std::size_t>::max();
 constexpr double kUnknownPenalty = 10.0;
 
-/// The best way to tokenize what ends at a byte.
+/// The best segmentation of the text up to a byte.
 struct Node {
   std::int64_t id = 0;
   double score = 0;
@@ -43,8 +43,8 @@ class Unigram : public Model {
 
   void tokenize(std::string_view piece, std::vector<std::int64_t>& ids) const override {
     const std::vector<Node> best = best_paths(piece);
-    std::vector<std::pair<std::size_t, std::size_t>> tokens;  // from the last one on
-    std::size_t unknown_end = kNowhere;                       // of unknown tokens, which fuse
+    std::vector<std::pair<std::size_t, std::size_t>> tokens;  // from last to first
+    std::size_t unknown_end = kNowhere;                       // of unknown tokens, which are fused
     for (std::size_t end = piece.size(); end > 0;) {
       const Node& node = best[end];
       if (description_.unk_id && node.id == *description_.unk_id) {
@@ -119,7 +119,8 @@ class Unigram : public Model {
 
   std::int64_t unknown() const {
     if (!description_.unk_id) {
-      throw TokenizerError("Unigram: a character is not in the vocabulary, and there is no unk_id");
+      throw TokenizerError(
+          "Unigram: a character is not in the vocabulary, and the model has no unk_id");
     }
     return *description_.unk_id;
   }

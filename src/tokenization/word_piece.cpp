@@ -1,4 +1,5 @@
-// The longest token that a word begins with, then the longest "##" token of the rest, and so on.
+// WordPiece: the longest token that is a prefix of the word, then the longest "##" token of the
+// rest, and so on.
 #include <string>
 
 #include "tokenization/models.h"

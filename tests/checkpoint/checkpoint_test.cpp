@@ -64,21 +64,21 @@ TEST(CheckpointTest, OpensShardsThroughTheirIndex) {
   }
 }
 
-TEST(CheckpointTest, ATensorThatTheIndexForgetsIsTaken) {
+TEST(CheckpointTest, ATensorMissingFromTheIndexIsLoaded) {
   const TemporaryFolder folder;
   save_safetensors(folder.path() / "one.safetensors", {{"a", kOne}, {"forgotten", kPair}});
   folder.write("model.safetensors.index.json", R"({"weight_map":{"a":"one.safetensors"}})");
   testing::expect_equal(Checkpoint::open(folder.path())->find("forgotten").value(), kPair);
 }
 
-TEST(CheckpointTest, AnAbsentShardIsNamed) {
+TEST(CheckpointTest, AMissingShardIsNamed) {
   const TemporaryFolder folder;
   write_shards(folder, kTrueMap);
   std::filesystem::remove(folder.path() / "model-00002-of-00002.safetensors");
-  expect_error(folder.path(), "absent from its folder: model-00002-of-00002.safetensors");
+  expect_error(folder.path(), "these shards are missing: model-00002-of-00002.safetensors");
 }
 
-TEST(CheckpointTest, AnIndexThatContradictsItsShardsIsRefused) {
+TEST(CheckpointTest, AnIndexThatDoesNotMatchItsShardsIsAnError) {
   const TemporaryFolder folder;
   write_shards(folder, R"({"a":"model-00001-of-00002.safetensors",)"
                        R"("b.c":"model-00002-of-00002.safetensors",)"
@@ -92,7 +92,7 @@ TEST(CheckpointTest, AnIndexThatContradictsItsShardsIsRefused) {
   expect_error(folder.path(), "tensor twice is in two shards (x, y)");
 }
 
-TEST(CheckpointTest, AMalformedIndexIsRefused) {
+TEST(CheckpointTest, AMalformedIndexIsAnError) {
   const TemporaryFolder folder;
   const auto index = [&](std::string_view text) {
     folder.write("model.safetensors.index.json", text);
@@ -109,14 +109,14 @@ TEST(CheckpointTest, AMalformedIndexIsRefused) {
   expect_error(index(R"({"weight_map":{"a":".."}})"), "same folder");
 }
 
-TEST(CheckpointTest, AFolderOfPickledWeightsIsRefusedWithTheCommandThatConvertsIt) {
+TEST(CheckpointTest, PickledWeightsAreAnErrorThatSaysHowToConvertThem) {
   const TemporaryFolder folder;
   folder.write("pytorch_model-00001-of-00002.bin", "x");
   expect_error(folder.path(), "python -c \"from transformers import");
   expect_error(folder.path(), "from_pretrained('" + folder.path().string() + "', dtype='auto')");
 }
 
-TEST(CheckpointTest, WhatIsNoCheckpointIsRefused) {
+TEST(CheckpointTest, PathsWithoutACheckpointAreErrors) {
   const TemporaryFolder folder;
   expect_error(folder.path(), "found nothing");
   folder.write("config.json", "{}");

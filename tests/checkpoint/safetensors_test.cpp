@@ -11,7 +11,7 @@ namespace {
 using testing::Fixture;
 using testing::TemporaryFolder;
 
-// A file with this header and `data_bytes` zeros behind it.
+// A file with this header, followed by `data_bytes` zeros.
 std::string file_bytes(std::string_view header, std::size_t data_bytes) {
   std::string bytes(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(header.size() >> (8 * i));
@@ -54,7 +54,7 @@ TEST(SafetensorsTest, ReadsEveryTypeThatTheReferenceWrites) {
   EXPECT_EQ(fixture.metadata("made_by"), "safetensors");
 }
 
-TEST(SafetensorsTest, AnUnreadableTypeIsAnErrorOnlyWhenAskedFor) {
+TEST(SafetensorsTest, AnUnsupportedTypeIsAnErrorOnlyOnAccess) {
   const SafetensorsFile file(testing::fixtures_folder() / "checkpoint/types.safetensors");
   EXPECT_EQ(file.entries().at("float64").dtype, "F64");
   EXPECT_FALSE(file.find("absent"));
@@ -89,14 +89,14 @@ TEST(SafetensorsTest, WhatIsSavedIsReadBack) {
   testing::expect_equal(*file.find("matrix"), matrix);
   testing::expect_equal(*file.find("transposed"),
                         Tensor(std::vector<float>{0, 3, 1, 4, 2, 5}, {3, 2}));
-  // Saving over a mapped file leaves what is mapped alone.
+  // Overwriting a mapped file does not change the mapping.
   const SharedTensor mapped = file.find("matrix").value();
   save_safetensors(path, {{"bytes", bytes}});
   testing::expect_equal(mapped, matrix);
   EXPECT_EQ(SafetensorsFile(path).names(), std::vector<std::string>{"bytes"});
 }
 
-TEST(SafetensorsTest, SavingRefusesWhatCannotBeWritten) {
+TEST(SafetensorsTest, SavingRejectsInvalidInput) {
   const TemporaryFolder folder;
   const Tensor one(DType::Float32, {1});
   EXPECT_THROW(save_safetensors(folder.path() / "a", {{"x", one}, {"x", one}}), InputError);
@@ -118,7 +118,7 @@ TEST(SafetensorsTest, AMisalignedTensorIsCopied) {
   testing::expect_equal(tensor, Tensor(std::vector<float>{value}, {1}));
 }
 
-TEST(SafetensorsTest, AHeaderThatLiesIsRefused) {
+TEST(SafetensorsTest, AnInconsistentHeaderIsAnError) {
   const auto one = [](std::string_view entry) { return "{\"x\":" + std::string(entry) + "}"; };
   expect_error("", "truncated");
   expect_error("1234567", "truncated");
@@ -142,20 +142,21 @@ TEST(SafetensorsTest, AHeaderThatLiesIsRefused) {
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})"), 4),
                "outside");
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[-4,0]})"), 4),
-               "not negative");
+               "from 0 to 2^63 - 1, found -4");
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"), 4),
-               "not negative");
+               "from 0 to 2^63 - 1, found -1");
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1.5],"data_offsets":[0,4]})"), 4),
                "found 1.5");
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[18446744073709551615],)"
                               R"("data_offsets":[0,4]})"),
                           4),
-               "not negative");
+               "from 0 to 2^63 - 1, found 18446744073709551615");
   expect_error(file_bytes(one(R"({"dtype":"F32","shape":[4294967296,4294967297],)"
                               R"("data_offsets":[0,4]})"),
                           4),
                "more elements");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), 8), "hole");
+  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), 8),
+               "there is a gap between them");
   expect_error(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
                           R"("y":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
                           4),
@@ -166,7 +167,7 @@ TEST(SafetensorsTest, AHeaderThatLiesIsRefused) {
                "overlap");
 }
 
-TEST(SafetensorsTest, WhatIsNoFileIsRefused) {
+TEST(SafetensorsTest, PathsThatAreNotFilesAreErrors) {
   const TemporaryFolder folder;
   EXPECT_THROW(SafetensorsFile{folder.path()}, CheckpointError);
   EXPECT_THROW(SafetensorsFile(folder.path() / "absent.safetensors"), CheckpointError);

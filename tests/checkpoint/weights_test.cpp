@@ -102,7 +102,7 @@ TEST(WeightsTest, UnexpectedTensorsAreOneWarning) {
             "\n  unknown.a\n  unknown.b");
 }
 
-TEST(WeightsTest, APartOfAWholeCheckpointLooksAtItsOwnTensorsOnly) {
+TEST(WeightsTest, APartOfAWholeCheckpointIgnoresOtherTensors) {
   LogCapture log;
   const Weights whole =
       some_weights({"vision_model.post.weight", "vision_model.more", "qformer.weight"});
@@ -117,21 +117,21 @@ TEST(WeightsTest, APartOfAWholeCheckpointLooksAtItsOwnTensorsOnly) {
   EXPECT_EQ(whole.at_first_prefix({"x", "y"}, "z").name(), "x");
 }
 
-TEST(WeightsTest, AConfigurationThatAsksForFarMoreIsStoppedEarly) {
+TEST(WeightsTest, LoadingStopsEarlyIfTheConfigurationNeedsFarMore) {
   const Weights weights = some_weights({"a"});
   weights["a"].get({2, 4});
   try {
     for (Index i = 0; i < 4096; ++i) weights["layers"][i].get({1 << 20});
     FAIL();
   } catch (const CheckpointError& error) {
-    EXPECT_NE(std::string(error.what()).find("asks for far more"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("needs far more"), std::string::npos);
     EXPECT_NE(std::string(error.what()).find("a: found [2, 3], expected [2, 4]"),
               std::string::npos);
   }
   EXPECT_THROW(some_weights({"a"})["a"].get({Index{1} << 40, Index{1} << 40}), CheckpointError);
 }
 
-TEST(WeightsTest, WithoutDataShapesAreCheckedAllTheSame) {
+TEST(WeightsTest, ShapesAreCheckedWithoutData) {
   const auto checkpoint = Checkpoint::from_tensors(
       {{"a", Tensor(DType::BFloat16, {2, 3})}, {"b", Tensor(DType::Float32, {4})}});
   const Weights weights(Checkpoint::without_data(checkpoint));
@@ -147,7 +147,7 @@ TEST(WeightsTest, WithoutDataShapesAreCheckedAllTheSame) {
   EXPECT_TRUE(report.unexpected.empty());
 }
 
-TEST(WeightsTest, TheShardOfATensorKeepsItAlive) {
+TEST(WeightsTest, ATensorKeepsItsShardMapped) {
   const testing::TemporaryFolder folder;
   const Tensor one(std::vector<float>{7}, {1});
   save_safetensors(folder.path() / "model.safetensors", {{"x", one}});

@@ -66,7 +66,7 @@ TEST(ConfigurationTest, ImageTokenIdAndIndexAreOneAttribute) {
             std::nullopt);
 }
 
-TEST(ConfigurationTest, TheKindOfLanguageModelDecidesWhetherItIsDecoderOnly) {
+TEST(ConfigurationTest, TheLanguageModelTypeDecidesWhetherItIsDecoderOnly) {
   const auto t5 = InstructBlipConfig::from_json(
       R"({"use_decoder_only_language_model":true,"text_config":{"model_type":"t5"}})");
   EXPECT_FALSE(t5.use_decoder_only_language_model());
@@ -89,7 +89,7 @@ TEST(ConfigurationTest, ACopyHasATextConfigurationOfItsOwn) {
   EXPECT_EQ(copy.text_config->get_hidden_size(), 4096);
 }
 
-TEST(ConfigurationTest, PartsAreJoinedAndTheQFormerFollowsTheVisionTower) {
+TEST(ConfigurationTest, CombiningPartsSetsTheWidthOfTheQFormersEncoder) {
   InstructBlipVisionConfig vision;
   vision.hidden_size = 64;
   const auto config = InstructBlipConfig::from_vision_qformer_text_configs(
@@ -123,7 +123,7 @@ TEST(ConfigurationTest, DerivedValuesFollowTheirFields) {
   EXPECT_EQ(t5.resolved_num_decoder_layers(), 3);
 }
 
-TEST(ConfigurationTest, UnknownKeysSurviveAndGenerationKeysAreDropped) {
+TEST(ConfigurationTest, UnknownKeysAreKeptAndGenerationKeysAreDropped) {
   const std::string value = R"({"a":[1,2.5,"é",null]})";
   const auto config =
       LlamaConfig::from_json("{\"new_key\":" + value + R"(,"num_beams":5,"max_length":20})");
@@ -142,7 +142,7 @@ TEST(ConfigurationTest, TheSavedTypeIsRead) {
                             "expected \"float32\", \"bfloat16\" or \"float16\", found \"int7\"");
 }
 
-TEST(ConfigurationTest, APartIsFoundInAWholeFile) {
+TEST(ConfigurationTest, APartIsFoundInTheFileOfAWholeCheckpoint) {
   const TemporaryFolder folder;
   folder.write("config.json",
                R"({"model_type":"instructblip","vision_config":{"num_hidden_layers":3},)"
@@ -155,7 +155,7 @@ TEST(ConfigurationTest, APartIsFoundInAWholeFile) {
   EXPECT_EQ(load_text_config(folder.path()).as<LlamaConfig>().num_hidden_layers, 5);
   EXPECT_TRUE(log.messages().empty());
   OPTConfig::from_pretrained(folder.path());
-  EXPECT_TRUE(log.contains("of type \"instructblip\", read as \"opt\""));
+  EXPECT_TRUE(log.contains("reading a configuration of model_type \"instructblip\" as \"opt\""));
 }
 
 TEST(ConfigurationTest, WhatIsSavedIsReadBack) {
@@ -168,7 +168,7 @@ TEST(ConfigurationTest, WhatIsSavedIsReadBack) {
   EXPECT_EQ(InstructBlipConfig::from_pretrained(folder.path() / "new").to_json(), config.to_json());
 }
 
-TEST(ConfigurationTest, AFileOfAnotherModelIsRefused) {
+TEST(ConfigurationTest, AFileOfAnotherModelIsAnError) {
   const TemporaryFolder folder;
   folder.write("config.json", R"({"model_type":"llama"})");
   try {
@@ -194,7 +194,7 @@ TEST(ConfigurationTest, ErrorsNameFileKeyExpectedAndFound) {
   }
 }
 
-TEST(ConfigurationTest, WrongKindsOfValuesAreRefused) {
+TEST(ConfigurationTest, ValuesOfTheWrongTypeAreErrors) {
   using Vision = InstructBlipVisionConfig;
   expect_error<Vision>("", "not valid JSON");
   expect_error<Vision>("[]", "expected a JSON object, found []");
@@ -233,7 +233,7 @@ TEST(ConfigurationTest, RopeParametersThatTheReferenceAcceptsAreRead) {
             2u);
 }
 
-TEST(ConfigurationTest, ValuesThatCannotBeAreRefused) {
+TEST(ConfigurationTest, InvalidValuesAreErrors) {
   using Vision = InstructBlipVisionConfig;
   expect_error<Vision>(R"({"hidden_size":0})", "\"hidden_size\" must be from 1");
   expect_error<Vision>(R"({"hidden_size":-8})", "found -8");

@@ -63,7 +63,7 @@ TEST(TensorTest, CopiesViewsWithStrides) {
   EXPECT_EQ(copy.at<float>({1, 0}), 1.0f);
 }
 
-TEST(MatrixTest, RowsBeginAtCacheLinesAndMemoryIsReused) {
+TEST(MatrixTest, RowsStartAtCacheLinesAndMemoryIsReused) {
   const void* first = nullptr;
   {
     Matrix matrix(5, 17);

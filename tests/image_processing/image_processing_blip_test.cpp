@@ -25,7 +25,7 @@ Image image_named(const std::string& name) {
                             static_cast<PixelFormat>(pixels.dim(2) - 1));
 }
 
-TEST(BlipImageProcessor, EverySwitchGivesTheReferencesValues) {
+TEST(BlipImageProcessor, EveryOptionMatchesTheReference) {
   const std::vector<std::string> configs = fixture().texts("configs");
   ASSERT_GE(configs.size(), 15u);
   for (std::size_t i = 1; i < configs.size(); ++i) {
@@ -68,7 +68,7 @@ TEST(BlipImageProcessor, TakesEveryPixelFormat) {
   }
 }
 
-TEST(BlipImageProcessor, ATransparentColourBecomesWhiteUnlessRgbIsNotAskedFor) {
+TEST(BlipImageProcessor, ATransparentColourBecomesWhiteIfConvertedToRgb) {
   const Fixture files("image_processing/decoding");
   const Tensor file = files["gif_transparent.file"];
   const Image image = Image::open(file.span<std::uint8_t>());
@@ -163,7 +163,7 @@ TEST(BlipImageProcessor, WrongValuesAreNamedByKey) {
   EXPECT_THROW(BlipImageProcessor::from_json("{\"a\": " + std::string(100000, '[')), ConfigError);
 }
 
-TEST(BlipImageProcessor, OptionsThatContradictEachOtherAreErrors) {
+TEST(BlipImageProcessor, InconsistentOptionsAreErrors) {
   const std::vector<Image> one{Image(4, 4)};
   const BlipImageProcessor processor;
   EXPECT_THROW(processor({}), InputError);
@@ -189,7 +189,7 @@ TEST(BlipImageProcessor, OptionsThatContradictEachOtherAreErrors) {
       ImageError);
 }
 
-TEST(BlipImageProcessor, AnotherClassInTheFileIsWarnedAbout) {
+TEST(BlipImageProcessor, AnotherClassInTheFileCausesAWarning) {
   const LogCapture log;
   BlipImageProcessor::from_json(R"({"image_processor_type": "BlipImageProcessorFast"})");
   EXPECT_TRUE(log.messages().empty());

@@ -63,7 +63,7 @@ std::vector<std::string> file_names() {
   return names;
 }
 
-TEST(Image, JpegsAreNearTheReferenceWithEitherDecoder) {
+TEST(Image, JpegsAreCloseToTheReferenceWithEitherDecoder) {
   for (const std::string& name : decoding().names()) {
     if (!name.starts_with("jpeg") || !name.ends_with(".file")) continue;
     SCOPED_TRACE(name);
@@ -99,7 +99,7 @@ TEST(Image, FilesThatCannotBeOpenedAreNamed) {
   EXPECT_MESSAGE(Image::open(folder.write("empty.png", "")), "empty.png");
 }
 
-TEST(Image, OtherFormatsAreNamedWithWhatToDo) {
+TEST(Image, OtherFormatsAreErrorsThatSayWhatToDo) {
   const auto open = [](std::string_view text) { Image::open(Bytes(text.begin(), text.end())); };
   EXPECT_MESSAGE(open({"RIFF\0\0\0\0WEBPVP8 ", 16}), "WebP");
   EXPECT_MESSAGE(open({"II*\0\0\0\0\0", 8}), "TIFF");
@@ -118,7 +118,7 @@ TEST(Image, SizeIsBoundedByTheHeader) {
   }
 }
 
-TEST(Image, AHugeHeaderTakesNoMemory) {
+TEST(Image, AHugeSizeInTheHeaderAllocatesNoMemory) {
   Bytes png = file("png_0_8");
   png[16] = png[20] = 0x00, png[17] = png[21] = 0xff;  // 16 million pixels a side
   EXPECT_THROW(Image::open(png), ImageError);          // the checksum
@@ -143,13 +143,13 @@ TEST(Image, TruncatedFilesAreErrors) {
   }
 }
 
-TEST(Image, ADamagedPngIsAnErrorWhereTheReferenceReadsOn) {
+TEST(Image, ADamagedPngIsAnErrorUnlikeInTheReference) {
   Bytes png = file("png_2_8");
   png[png.size() - 14] ^= 1;  // the checksum of the pixels
   EXPECT_MESSAGE(Image::open(png), "checksum of chunk IDAT");
 }
 
-TEST(Image, AGifsOwnGrayRampWinsOverTheGlobalPaletteUnlikeInTheReference) {
+TEST(Image, AGifFramesGrayRampOverridesTheGlobalPaletteUnlikeInTheReference) {
   const std::uint8_t gif[] = {'G', 'I', 'F', '8', '9', 'a', 2, 0,    1,    0,    0x80,
                               0,   0,   9,   8,   7,   6,   5, 4,  // global: two colours
                               ',', 0,   0,   0,   0,   2,   0, 1,    0,    0x80, 0,
@@ -159,7 +159,7 @@ TEST(Image, AGifsOwnGrayRampWinsOverTheGlobalPaletteUnlikeInTheReference) {
   EXPECT_EQ(image.row(0)[3], 1);
 }
 
-TEST(Image, BmpGrayPalettesAreObeyedWhereTheReferenceMistakesThem) {
+TEST(Image, BmpGrayPalettesAreAppliedUnlikeInTheReference) {
   const std::uint8_t bmp[] = {'B', 'M', 0, 0, 0, 0, 0, 0,   0,   0,   62, 0, 0, 0, 40, 0, 0,
                               0,   4,   0, 0, 0, 1, 0, 0,   0,   1,   0,  8, 0, 0, 0,  0, 0,
                               0,   0,   0, 0, 0, 0, 0, 0,   0,   0,   0,  0, 2, 0, 0,  0, 0,
@@ -180,7 +180,7 @@ TEST(Image, JpegHuffmanTablesThatOverflowAreRefused) {
   EXPECT_MESSAGE(Image::open(jpeg), "Huffman table");
 }
 
-TEST(Image, TakesTheCallersPixels) {
+TEST(Image, CopiesTheCallersPixels) {
   const std::uint8_t rows[] = {1, 2, 3, 4, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12, 0, 0};
   const Image padded = Image::from_pixels(rows, 2, 2, PixelFormat::RGB, 8);
   EXPECT_EQ(Bytes(padded.pixels().begin(), padded.pixels().end()),
@@ -193,7 +193,7 @@ TEST(Image, TakesTheCallersPixels) {
   EXPECT_EQ(gray.channels(), 1);
 }
 
-TEST(Image, RefusesImpossiblePixels) {
+TEST(Image, InvalidPixelBuffersAreErrors) {
   const std::uint8_t pixel[4] = {};
   EXPECT_THROW(Image::from_pixels(nullptr, 1, 1, PixelFormat::RGB), InputError);
   EXPECT_THROW(Image::from_pixels(pixel, 0, 1, PixelFormat::RGB), InputError);
@@ -221,7 +221,7 @@ TEST(Image, TransparencyOverWhiteEqualsTheReferencesForEveryValue) {
   expect_equal(first, fixture["composited"]);
 }
 
-TEST(Image, ObjectsOfEveryFormatBecomeRgbAsInTheReference) {
+TEST(Image, ImagesOfEveryFormatBecomeRgbAsInTheReference) {
   const Fixture fixture("image_processing/objects");
   const std::pair<const char*, PixelFormat> formats[] = {
       {"L", PixelFormat::Gray}, {"LA", PixelFormat::GrayAlpha}, {"RGBA", PixelFormat::RGBA}};

@@ -20,7 +20,7 @@ TensorView view(const Image& image) {
   return {image.pixels().data(), DType::UInt8, {image.height(), image.width(), image.channels()}};
 }
 
-/// Every "<image>.<width>x<height>.<filter>" of the fixture.
+/// Compares every "<image>.<width>x<height>.<filter>" of the fixture.
 void compare_all() {
   const Fixture fixture("image_processing/resizing");
   int compared = 0;
@@ -54,7 +54,7 @@ TEST(Resize, TheSameSizeIsACopy) {
   expect_equal(view(resize(image, 3, 2)), view(image));
 }
 
-TEST(Resize, RefusesImpossibleSizes) {
+TEST(Resize, InvalidSizesAreErrors) {
   const Image image(2, 2);
   EXPECT_THROW(resize(Image(), 2, 2), InputError);
   EXPECT_THROW(resize(image, 0, 2), InputError);

@@ -24,7 +24,7 @@ constexpr const char* kPreprocessor = R"({"image_processor_type": "BlipImageProc
  "image_mean": [0.48, 0.45, 0.4], "image_std": [0.26, 0.25, 0.27], "resample": 3,
  "rescale_factor": 0.00392156862745098, "size": {"height": 14, "width": 14}})";
 
-/// A checkpoint's processor files, made of the fixtures' tokenizers.
+/// A checkpoint's processor files, built from the tokenizers of the fixtures.
 class ProcessorFolder {
  public:
   explicit ProcessorFolder(const std::string& name, const std::string& padding_side = "") {
@@ -66,7 +66,7 @@ Image picture(int number) {
 
 std::vector<Image> pictures() { return {picture(0), picture(1)}; }
 
-/// CASES of tests/reference/processing.py.
+/// The CASES of tests/reference/processing.py.
 const std::vector<std::pair<std::string, ProcessingKwargs>> kCases = {
     {"longest", {.padding = PaddingStrategy::Longest}},
     {"longest_left", {.padding = PaddingStrategy::Longest, .padding_side = Side::Left}},
@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Folders, EveryProcessor,
                                            std::pair{"t5", ""}, std::pair{"opt", "left"}),
                          [](const auto& info) { return info.param.first + info.param.second; });
 
-TEST_P(EveryProcessor, GivesTheReferencesInputs) {
+TEST_P(EveryProcessor, MatchesTheReference) {
   const auto& [name, side] = GetParam();
   const ProcessorFolder folder(name, side);
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
@@ -132,7 +132,7 @@ TEST_P(EveryProcessor, IsTheSameAfterSavingAndLoading) {
   }
 }
 
-TEST(InstructBlipProcessor, WithImagesAloneGivesPixelsAlone) {
+TEST(InstructBlipProcessor, ImagesWithoutTextGiveOnlyPixels) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const BatchFeature batch = processor({picture(0)}, {});
@@ -140,7 +140,7 @@ TEST(InstructBlipProcessor, WithImagesAloneGivesPixelsAlone) {
   EXPECT_EQ(batch.pixel_values.shape(), (Shape{1, 3, 14, 14}));
 }
 
-TEST(InstructBlipProcessor, RefusesWhatDoesNotFitTogether) {
+TEST(InstructBlipProcessor, InconsistentInputsAreErrors) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   EXPECT_THROW(processor({}, {}), InputError);
@@ -152,7 +152,7 @@ TEST(InstructBlipProcessor, RefusesWhatDoesNotFitTogether) {
   EXPECT_THROW(processor({}, {"a"}, {.num_images = -1}), InputError);
 }
 
-TEST(InstructBlipProcessor, PutsPlaceholdersWithoutPixelsWhereAsked) {
+TEST(InstructBlipProcessor, InsertsPlaceholdersWithoutPixelsOnRequest) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const BatchFeature with_pixels = processor({picture(0)}, {"what is this?"});
@@ -162,7 +162,7 @@ TEST(InstructBlipProcessor, PutsPlaceholdersWithoutPixelsWhereAsked) {
   EXPECT_TRUE(without.pixel_values.empty());
 }
 
-TEST(InstructBlipProcessor, TakesSeveralImagesOfEachText) {
+TEST(InstructBlipProcessor, AcceptsSeveralImagesPerText) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
@@ -183,7 +183,7 @@ TEST(InstructBlipProcessor, TakesSeveralImagesOfEachText) {
   }
 }
 
-TEST(InstructBlipProcessor, KeepsTheQFormersTextOnTheRightIfAsked) {
+TEST(InstructBlipProcessor, PadsTheQFormersTextOnTheRightOnRequest) {
   const ProcessorFolder folder("opt", "left");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const ProcessingKwargs as_there{.padding = PaddingStrategy::Longest};
@@ -202,14 +202,14 @@ TEST(InstructBlipProcessor, LoadsALegacyFolderWithoutNumQueryTokens) {
   LogCapture log;
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   EXPECT_EQ(processor.num_query_tokens(), std::nullopt);
-  EXPECT_TRUE(log.contains("Add \"num_query_tokens\" to processor_config.json"));
+  EXPECT_TRUE(log.contains("add \"num_query_tokens\" to processor_config.json"));
   const auto said = log.messages();
   const BatchFeature batch = processor({picture(0)}, {"what is this?"});
-  EXPECT_EQ(log.messages(), said);  // of loading, not of each question
+  EXPECT_EQ(log.messages(), said);  // warns on loading, not per question
   EXPECT_NE(batch.input_ids.at<std::int64_t>({0, 0}), processor.image_token_id());
 }
 
-TEST(InstructBlipProcessor, UsesTheRootsTokenizerWithAWarningWhereTheQFormersIsMissing) {
+TEST(InstructBlipProcessor, UsesTheMainTokenizerWithAWarningIfTheQFormersIsMissing) {
   const ProcessorFolder folder("llama");
   std::filesystem::remove_all(folder.path() / "qformer_tokenizer");
   LogCapture log;

@@ -30,7 +30,7 @@ std::filesystem::path folder_of(const std::string& name) {
   return testing::fixtures_folder() / "tokenization" / name;
 }
 
-/// The hub's layout of BERT and OPT has the same values as today's.
+/// The older layout of BERT and OPT has the same values as the current one.
 Fixture fixture_of(const std::string& name) {
   return Fixture("tokenization/" + name + (name == "bert" || name == "opt" ? "_hub" : ""));
 }
@@ -105,11 +105,11 @@ void expect_ids_of_the_reference(const Tokenizer& tokenizer, const Fixture& fixt
   }
 }
 
-TEST_P(EveryFolder, GivesTheReferencesIdsOnNastyTexts) {
+TEST_P(EveryFolder, EncodesDifficultTextsAsTheReference) {
   expect_ids_of_the_reference(*tokenizer, fixture);
 }
 
-TEST(AddedTokens, TakeWhiteSpaceAlongAsTheReferences) {
+TEST(AddedTokens, IncludeWhiteSpaceAsInTheReference) {
   const Fixture fixture("tokenization/added_spaces");
   const auto texts = fixture.texts("texts");
   int cases = 0;
@@ -135,7 +135,7 @@ TEST(AddedTokens, TakeWhiteSpaceAlongAsTheReferences) {
   EXPECT_EQ(cases, 14);
 }
 
-TEST(AddedTokens, OfRolesThatShareATokenTheReferencesIsObeyed) {
+TEST(AddedTokens, SharedByRolesHaveTheReferencesProperties) {
   const Fixture fixture("tokenization/shared_token");
   const auto texts = fixture.texts("texts");
   for (const std::string name : {"opt", "llama_hub"}) {
@@ -208,7 +208,7 @@ TEST_P(EveryFolder, IsTheSameAfterSavingAndLoading) {
   expect_ids_of_the_reference(*loaded, fixture);
 }
 
-TEST(T5Tokenizer, WithoutSentinelsHasNoneAfterSavingAndLoadingEither) {
+TEST(T5Tokenizer, StaysWithoutSentinelsAfterSavingAndLoading) {
   const TemporaryFolder folder;
   std::filesystem::copy(folder_of("t5"), folder.path());
   folder.write("tokenizer_config.json",
@@ -220,7 +220,7 @@ TEST(T5Tokenizer, WithoutSentinelsHasNoneAfterSavingAndLoadingEither) {
   EXPECT_EQ(loaded->all_special_tokens(), fixture.texts("special"));
 }
 
-TEST_P(EveryFolder, RefusesTextThatIsNotUtf8) {
+TEST_P(EveryFolder, RejectsTextThatIsNotUtf8) {
   for (const std::string bad :
        {"ab\xff", "ab\xc3", "ab\xed\xa0\x80", "ab\xc0\x80", "ab\xf4\x90\x80\x80"}) {
     try {
@@ -232,7 +232,7 @@ TEST_P(EveryFolder, RefusesTextThatIsNotUtf8) {
   }
 }
 
-TEST_P(EveryFolder, TakesLongTextsInReasonableTime) {
+TEST_P(EveryFolder, EncodesLongTextsInReasonableTime) {
   for (const std::string unit :
        {"a", " ", "\u00e9\u0301", "the dog ", "\u2581", "\u0301", "[SEP]</s>"}) {
     std::string text;
@@ -241,7 +241,7 @@ TEST_P(EveryFolder, TakesLongTextsInReasonableTime) {
   }
 }
 
-TEST_P(EveryFolder, MayBeUsedFromSeveralThreads) {
+TEST_P(EveryFolder, IsThreadSafe) {
   const auto texts = fixture.texts("texts");
   const auto expected = lists(fixture, "ids");
   std::vector<int> wrong(4, 0);
@@ -257,7 +257,7 @@ TEST_P(EveryFolder, MayBeUsedFromSeveralThreads) {
   EXPECT_EQ(wrong, std::vector<int>(4, 0));
 }
 
-TEST_P(EveryFolder, HasEveryIdItGives) {
+TEST_P(EveryFolder, ReturnsOnlyIdsInTheVocabulary) {
   for (const Ids& ids : lists(fixture, "ids")) {
     for (const std::string& token : tokenizer->convert_ids_to_tokens(ids)) {
       EXPECT_TRUE(tokenizer->token_to_id(token) || !token.empty());
@@ -265,7 +265,7 @@ TEST_P(EveryFolder, HasEveryIdItGives) {
   }
 }
 
-/// Ids of texts with every code point, which show the normalised text and where it was cut.
+/// Ids of texts with every code point, which depend on normalisation and splitting.
 void expect_scan(const Tokenizer& tokenizer, const std::string& name, const std::string& pattern) {
   const Tensor expected = fixture_of("scan")[name];
   const auto utf8 = [](std::uint32_t c) {
@@ -308,7 +308,7 @@ TEST(UnicodeScan, Gpt2CutsAtEveryCodePointAsTheReference) {
   expect_scan(*AutoTokenizer::from_pretrained(folder_of("scan_gpt2")), "gpt2", "a@1@!@ @");
 }
 
-/// scan_gpt2's tokenizer with T5's map of characters, taken from a saved T5 tokenizer.
+/// The tokenizer of scan_gpt2 with T5's character map, taken from a saved T5 tokenizer.
 TEST(UnicodeScan, T5MapsEveryCodePointAsTheReference) {
   TemporaryFolder folder;
   AutoTokenizer::from_pretrained(folder_of("t5_hub"))->save_pretrained(folder.path());

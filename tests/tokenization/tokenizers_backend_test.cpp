@@ -30,7 +30,7 @@ std::string read(const std::filesystem::path& file) {
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
-/// The message of the TokenizerError that loading the folder throws.
+/// The message of the TokenizerError thrown by loading the folder.
 std::string loading_error(const std::filesystem::path& folder) {
   try {
     AutoTokenizer::from_pretrained(folder);
@@ -65,7 +65,7 @@ TEST(TokenizersBackend, ACopyKeepsItsOwnAddedTokens) {
   EXPECT_EQ(copy->class_name(), "BertTokenizer");
 }
 
-TEST(TokenizersBackend, TextsOfTokensAreBytesWhereTokensAre) {
+TEST(TokenizersBackend, TokenTextsAreBytesIfTokensAreBytes) {
   const auto gpt2 = AutoTokenizer::from_pretrained(folder_of("opt_hub"));
   const auto text_of = [](const Tokenizer& tokenizer, std::string_view token) {
     const auto id = tokenizer.token_to_id(token);
@@ -75,7 +75,7 @@ TEST(TokenizersBackend, TextsOfTokensAreBytesWhereTokensAre) {
   EXPECT_EQ(text_of(*gpt2, "\u0120a"), " a");
   EXPECT_EQ(text_of(*gpt2, "\u010A"), "\n");
   EXPECT_EQ(text_of(*gpt2, "\u00E9"), "\xE9");
-  EXPECT_EQ(text_of(*gpt2, "\u0143"), "\xAD");  // the alphabet's last
+  EXPECT_EQ(text_of(*gpt2, "\u0143"), "\xAD");  // the last character of the alphabet
   gpt2->add_tokens({{.content = "\u0144"}, {.content = "a b"}, {.content = "\u20AC"}});
   EXPECT_EQ(text_of(*gpt2, "\u0144"), "\u0144");
   EXPECT_EQ(text_of(*gpt2, "a b"), "a b");
@@ -111,7 +111,7 @@ TEST(TokenizersBackend, ATokenIsAByteIfItHasTwoHexadecimalDigits) {
   }
 }
 
-TEST(TokenizersBackend, OptionsWinOverTheFolder) {
+TEST(TokenizersBackend, OptionsOverrideTheFolder) {
   const auto tokenizer =
       AutoTokenizer::from_pretrained(folder_of("llama_hub"), {.pad_token = "<unk>",
                                                               .model_max_length = 9,
@@ -125,7 +125,7 @@ TEST(TokenizersBackend, OptionsWinOverTheFolder) {
   EXPECT_EQ(tokenizer->encode("a b c d e f g h i j k l m", {.truncation = true}).size(), 9u);
 }
 
-TEST(TokenizersBackend, WarnsOfTextLongerThanTheModelTakes) {
+TEST(TokenizersBackend, WarnsAboutTextLongerThanTheModelsMaximum) {
   const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("bert_hub"));
   std::string text;
   for (int i = 0; i < 600; ++i) text += "a ";
@@ -134,7 +134,7 @@ TEST(TokenizersBackend, WarnsOfTextLongerThanTheModelTakes) {
   EXPECT_TRUE(log.contains("602 ids, more than this tokenizer's model_max_length, 512"));
 }
 
-TEST(TokenizersBackend, RefusesLengthsThatLeaveNoRoomForSpecialTokens) {
+TEST(TokenizersBackend, RejectsLengthsWithoutRoomForSpecialTokens) {
   const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("bert_hub"));
   EXPECT_THROW(tokenizer->encode("a", {.truncation = true, .max_length = 1}), InputError);
   EXPECT_THROW(tokenizer->encode("a", {.max_length = -1}), InputError);
@@ -145,7 +145,7 @@ TEST(TokenizersBackend, RefusesLengthsThatLeaveNoRoomForSpecialTokens) {
                InputError);
 }
 
-TEST(TokenizersBackend, IdsBeyondTheVocabularyVanishAndNegativeOnesAreErrors) {
+TEST(TokenizersBackend, IdsBeyondTheVocabularyAreSkippedAndNegativeIdsAreErrors) {
   const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("t5"));
   EXPECT_EQ(tokenizer->decode({999999}), "");
   EXPECT_THROW(tokenizer->decode({5, -1}), InputError);
@@ -208,7 +208,7 @@ TEST(TokenizersBackend, AModelOfAnotherKindIsAnError) {
   expect_contains(loading_error(folder.path()), "is BPE, but a BertTokenizer has WordPiece");
 }
 
-TEST(TokenizersBackend, DamagedFilesGiveErrorsOrTokenizersButNoCrash) {
+TEST(TokenizersBackend, DamagedFilesNeverCrash) {
   std::mt19937 random(5);
   for (const auto& [from, name] : {std::pair<std::string, std::string>{"t5_hub", "spiece.model"},
                                    {"llama_hub", "tokenizer.model"},
@@ -238,12 +238,12 @@ TEST(TokenizersBackend, DamagedFilesGiveErrorsOrTokenizersButNoCrash) {
   }
 }
 
-TEST(AutoTokenizer, GuessesTheClassWithAWarningWhereNoFileNamesIt) {
+TEST(AutoTokenizer, GuessesTheClassWithAWarningIfNoFileNamesIt) {
   TemporaryFolder folder;
   folder.write("vocab.txt", read(folder_of("bert_hub") / "vocab.txt"));
   LogCapture log;
   EXPECT_EQ(AutoTokenizer::from_pretrained(folder.path())->class_name(), "BertTokenizer");
-  EXPECT_TRUE(log.contains("no file names the tokenizer's class; taken as BertTokenizer"));
+  EXPECT_TRUE(log.contains("no file names the tokenizer's class; using BertTokenizer"));
   TemporaryFolder llama;
   llama.write("tokenizer.json", read(folder_of("llama") / "tokenizer.json"));
   llama.write("config.json",
@@ -251,7 +251,7 @@ TEST(AutoTokenizer, GuessesTheClassWithAWarningWhereNoFileNamesIt) {
   EXPECT_EQ(AutoTokenizer::from_pretrained(llama.path())->class_name(), "LlamaTokenizer");
 }
 
-TEST(Batches, BecomeTensorsOnlyIfTheRowsAreOfOneLength) {
+TEST(Batches, BecomeTensorsOnlyIfRowsHaveEqualLength) {
   const Tensor tensor = to_tensor({{1, 2}, {3, 4}});
   EXPECT_EQ(tensor.shape(), (Shape{2, 2}));
   EXPECT_EQ(tensor.at<std::int64_t>({1, 0}), 3);

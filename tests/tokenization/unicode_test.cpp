@@ -3,7 +3,7 @@
 namespace instructblip {
 namespace {
 
-TEST(Unicode, ChineseCharactersOfTheStreamerAndOfBertDifferByATypoOfTheReference) {
+TEST(Unicode, TheTwoTablesOfChineseCharactersDifferAsInTheReference) {
   for (const char32_t c : {0x4e00, 0x9fff, 0x2b81f, 0x2b920, 0x2ceaf}) {
     EXPECT_TRUE(unicode::is_chinese(c)) << std::hex << std::uint32_t{c};
     EXPECT_TRUE(unicode::is_bert_chinese(c)) << std::hex << std::uint32_t{c};

@@ -1,6 +1,5 @@
-// A checkpoint on disk: a folder with model.safetensors, a folder of shards with their index, or
-// one file. Reads headers alone; tensors stay in the mapped files until somebody looks at their
-// elements.
+// A checkpoint on disk: a folder with model.safetensors, a folder of shards with an index, or a
+// single file. Only headers are read; tensor data is paged in on first access.
 #pragma once
 
 #include <cstddef>
@@ -18,28 +17,28 @@
 
 namespace instructblip {
 
-/// What the headers say about one tensor.
+/// Description of one tensor, from the headers.
 struct CheckpointTensor {
   std::string dtype;  // as the file writes it: "F32", "BF16", ...
   Shape shape;
   std::size_t bytes = 0;
-  std::filesystem::path file;  // the shard that holds it; empty for tensors in memory
+  std::filesystem::path file;  // the shard; empty for tensors in memory
 };
 
-/// The tensors of a checkpoint. Immutable: reading from several threads at once is safe.
+/// The tensors of a checkpoint. Immutable, so concurrent reads are safe.
 class INSTRUCTBLIP_EXPORT Checkpoint {
  public:
-  /// Opens a folder (model.safetensors, else model.safetensors.index.json with its shards), an
-  /// index, or a .safetensors file. Throws CheckpointError if there is none, if a shard is absent,
-  /// if the index names a tensor that its shard lacks, or if a header is malformed. A folder with
-  /// nothing but pytorch_model*.bin is refused with the command that converts it.
+  /// Opens a folder (model.safetensors, otherwise model.safetensors.index.json with its shards), an
+  /// index, or a .safetensors file. Throws CheckpointError if there is no checkpoint, if a shard is
+  /// missing, if the index names a tensor that is not in its shard, or if a header is malformed.
+  /// For a folder with only pytorch_model*.bin, the message holds the command that converts it.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
-  /// Tensors in memory, for tests and for models that are made without files.
+  /// Tensors in memory, for tests and for models created without files.
   static std::shared_ptr<const Checkpoint> from_tensors(std::map<std::string, Tensor> tensors);
 
-  /// The same names and shapes, but `find` gives views without data: a model that is built from it
-  /// touches no page and says what is missing or misshapen.
+  /// The same names and shapes, but `find` returns views without data. Building a model from it
+  /// reads no tensor data and still reports missing tensors and wrong shapes.
   static std::shared_ptr<const Checkpoint> without_data(
       std::shared_ptr<const Checkpoint> checkpoint);
 
@@ -47,23 +46,22 @@ class INSTRUCTBLIP_EXPORT Checkpoint {
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  /// What was opened, for messages: the path, or "tensors in memory".
+  /// Name for messages: the path that was opened, or "tensors in memory".
   const std::string& where() const;
-  /// The folder or file that was opened; empty for tensors in memory.
+  /// The opened folder or file; empty for tensors in memory.
   const std::filesystem::path& path() const;
   /// The safetensors files, in alphabetical order.
   const std::vector<std::filesystem::path>& files() const;
   /// All tensors by name.
   const std::map<std::string, CheckpointTensor, std::less<>>& tensors() const;
   std::vector<std::string> names() const;
-  /// Bytes of all tensors together.
+  /// Total size of all tensors in bytes.
   std::size_t bytes() const;
-  /// The floating-point type that most elements are stored in; nothing if there is none that can be
-  /// read.
+  /// The floating-point type of most elements; nothing if no tensor has a supported one.
   std::optional<DType> dtype() const;
 
-  /// The tensor, or nothing if there is none of this name. Its owner keeps the file mapped. Throws
-  /// CheckpointError for an element type that the library cannot read.
+  /// The tensor of this name, or nothing. Its owner keeps the file mapped. Throws CheckpointError
+  /// for an unsupported element type.
   std::optional<SharedTensor> find(std::string_view name) const;
 
  private:

@@ -12,7 +12,7 @@
 
 namespace instructblip {
 
-/// The vision tower, a ViT. Defaults: that of Salesforce/instructblip-flan-t5-xl.
+/// The vision tower, a ViT. Defaults: those of Salesforce/instructblip-flan-t5-xl.
 class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public ConfigOf<InstructBlipVisionConfig> {
  public:
   static constexpr std::string_view kModelType = "instructblip_vision_model";
@@ -23,15 +23,15 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public ConfigOf<InstructBli
   Index intermediate_size = 6144;
   Index num_hidden_layers = 39;
   Index num_attention_heads = 16;
-  /// Pixels of a side of the (square) picture.
+  /// Height and width of the (square) image in pixels.
   Index image_size = 224;
-  /// Pixels of a side of one patch.
+  /// Height and width of a patch in pixels.
   Index patch_size = 14;
   std::string hidden_act = "gelu";
   double layer_norm_eps = 1e-6;
-  /// Whether the joint projection to query, key and value has a bias.
+  /// Whether the joint query, key and value projection has a bias.
   bool qkv_bias = true;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   double attention_dropout = 0.0;
   double initializer_range = 1e-10;
 
@@ -41,14 +41,14 @@ class INSTRUCTBLIP_EXPORT InstructBlipVisionConfig : public ConfigOf<InstructBli
   void check(const std::string& where) const override;
 };
 
-/// The Q-Former: a BERT whose queries look at the picture, given the instruction. Defaults: the
-/// reference's.
+/// The Q-Former: a BERT whose learned queries attend to the image and the instruction. Defaults:
+/// those of transformers.
 class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public ConfigOf<InstructBlipQFormerConfig> {
  public:
   static constexpr std::string_view kModelType = "instructblip_qformer";
   static constexpr std::string_view kSection = "qformer_config";
 
-  /// Words of the Q-Former's own tokenizer.
+  /// Vocabulary size of the Q-Former's tokenizer.
   Index vocab_size = 30522;
   Index hidden_size = 768;
   Index num_hidden_layers = 12;
@@ -56,15 +56,16 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public ConfigOf<InstructBl
   /// Width inside the feed-forward layers.
   Index intermediate_size = 3072;
   std::string hidden_act = "gelu";
-  /// Longest instruction, in ids.
+  /// Maximum length of the instruction in ids.
   Index max_position_embeddings = 512;
   double layer_norm_eps = 1e-12;
   std::optional<std::int64_t> pad_token_id = 0;
-  /// Every n-th layer, from the first on, has cross-attention to the picture.
+  /// Layers 0, n, 2n, ... have cross-attention to the image.
   Index cross_attention_frequency = 2;
-  /// Width of the vision tower's states. Inside an InstructBlipConfig always vision_config's.
+  /// Width of the vision tower's hidden states. Inside an InstructBlipConfig, always that of
+  /// vision_config.
   Index encoder_hidden_size = 1408;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   double initializer_range = 0.02;
@@ -75,30 +76,31 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public ConfigOf<InstructBl
   void check(const std::string& where) const override;
 };
 
-/// The whole model. Defaults: the reference's, with default parts.
+/// The whole model. Defaults: those of transformers.
 class INSTRUCTBLIP_EXPORT InstructBlipConfig : public ConfigOf<InstructBlipConfig> {
  public:
   static constexpr std::string_view kModelType = "instructblip";
 
   InstructBlipVisionConfig vision_config;
   InstructBlipQFormerConfig qformer_config;
-  /// OPT where a file does not say.
+  /// Read as OPT if a file names no model_type.
   TextConfigHolder text_config{OPTConfig()};
-  /// Query tokens of the Q-Former: what one picture becomes in the prompt.
+  /// Query tokens of the Q-Former: the number of prompt positions per image.
   Index num_query_tokens = 32;
-  /// The id whose places in the prompt the image features take. `image_token_id` in a file is the
-  /// same attribute and wins. Unset in checkpoints from before transformers 4.46.
+  /// The id of the placeholders that image features replace. `image_token_id` in a file is the same
+  /// attribute and takes precedence. Unset in checkpoints from before transformers 4.46.
   std::optional<std::int64_t> image_token_index;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   double initializer_factor = 1.0;
   double initializer_range = 0.02;
 
-  /// The parts put together; the Q-Former's encoder_hidden_size follows the vision tower.
+  /// Combines the three parts; the Q-Former's encoder_hidden_size is set to the vision tower's
+  /// width. Throws ConfigError if a part is invalid.
   static InstructBlipConfig from_vision_qformer_text_configs(
       const InstructBlipVisionConfig& vision_config,
       const InstructBlipQFormerConfig& qformer_config, const TextConfigHolder& text_config);
 
-  /// Follows from the kind of language model, whatever a file says.
+  /// Depends only on the type of the language model; the key in a file is ignored.
   bool use_decoder_only_language_model() const { return text_config->is_decoder_only(); }
 
  private:

@@ -10,7 +10,7 @@
 
 namespace instructblip {
 
-/// Defaults: the reference's (LLaMA-7B).
+/// Defaults: those of transformers (LLaMA-7B).
 class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfigOf<LlamaConfig> {
  public:
   static constexpr std::string_view kModelType = "llama";
@@ -20,20 +20,21 @@ class INSTRUCTBLIP_EXPORT LlamaConfig : public TextConfigOf<LlamaConfig> {
   Index intermediate_size = 11008;
   Index num_hidden_layers = 32;
   Index num_attention_heads = 32;
-  /// Fewer than num_attention_heads: several query heads share one. Unset: as many.
+  /// If less than num_attention_heads, several query heads share a key-value head. Unset:
+  /// num_attention_heads.
   std::optional<Index> num_key_value_heads;
   /// Width of one head. Unset: hidden_size / num_attention_heads.
   std::optional<Index> head_dim;
-  /// Activation of the gate.
+  /// Activation function of the gate.
   std::string hidden_act = "silu";
   Index max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   RopeParameters rope_parameters;
-  /// Whether q, k, v and o have biases.
+  /// Whether the q, k, v and o projections have biases.
   bool attention_bias = false;
-  /// Whether gate, up and down have biases.
+  /// Whether the gate, up and down projections have biases.
   bool mlp_bias = false;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   double initializer_range = 0.02;
   std::optional<double> attention_dropout = 0.0;
   std::optional<Index> pretraining_tp = 1;

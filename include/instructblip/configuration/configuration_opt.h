@@ -9,7 +9,7 @@
 
 namespace instructblip {
 
-/// Defaults: the reference's (facebook/opt-125m).
+/// Defaults: those of transformers (facebook/opt-125m).
 class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfigOf<OPTConfig> {
  public:
   static constexpr std::string_view kModelType = "opt";
@@ -18,21 +18,22 @@ class INSTRUCTBLIP_EXPORT OPTConfig : public TextConfigOf<OPTConfig> {
   Index num_hidden_layers = 12;
   /// Width inside the feed-forward layers.
   Index ffn_dim = 3072;
-  /// Longest sequence; the position table has two more rows.
+  /// Maximum sequence length; the position table has two more rows.
   Index max_position_embeddings = 2048;
-  /// Norms before attention and feed-forward (most sizes), or after them (opt-350m).
+  /// Whether layer norms precede attention and feed-forward (most sizes) or follow them (opt-350m).
   bool do_layer_norm_before = true;
-  /// `_remove_final_layer_norm`: checkpoints without the last norm (before transformers 4.20).
+  /// `_remove_final_layer_norm`: true for checkpoints without the final layer norm (before
+  /// transformers 4.20).
   bool remove_final_layer_norm = false;
-  /// Width of the embedding table where it differs from hidden_size (opt-350m).
+  /// Width of the embedding table if it differs from hidden_size (opt-350m).
   std::optional<Index> word_embed_proj_dim;
   Index num_attention_heads = 12;
   std::string activation_function = "relu";
   /// Whether the linear layers have biases.
   bool enable_bias = true;
-  /// Whether the norms have weights.
+  /// Whether the layer norms have weights.
   bool layer_norm_elementwise_affine = true;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   double dropout = 0.1;
   double attention_dropout = 0.0;
   double layerdrop = 0.0;

@@ -9,36 +9,36 @@
 
 namespace instructblip {
 
-/// Defaults: the reference's (google-t5/t5-small).
+/// Defaults: those of transformers (google-t5/t5-small).
 class INSTRUCTBLIP_EXPORT T5Config : public TextConfigOf<T5Config> {
  public:
   static constexpr std::string_view kModelType = "t5";
 
   /// Width of the hidden states (`hidden_size` in other configurations).
   Index d_model = 512;
-  /// Width of one head; heads * d_kv may differ from d_model.
+  /// Width of one head; num_heads * d_kv may differ from d_model.
   Index d_kv = 64;
   /// Width inside the feed-forward layers.
   Index d_ff = 2048;
-  /// Layers of the encoder.
+  /// Number of encoder layers.
   Index num_layers = 6;
-  /// Unset: as many as the encoder has.
+  /// Unset: num_layers.
   std::optional<Index> num_decoder_layers;
   Index num_heads = 8;
   Index relative_attention_num_buckets = 32;
-  /// Distances from here on share one bucket.
+  /// All distances from here on share one bucket.
   Index relative_attention_max_distance = 128;
   double layer_norm_epsilon = 1e-6;
   /// "relu" (v1.0), "gated-gelu" (v1.1, Flan), or in general "NAME" or "gated-NAME".
   std::string feed_forward_proj = "relu";
-  /// Win over what feed_forward_proj says.
+  /// Both take precedence over feed_forward_proj.
   std::optional<std::string> dense_act_fn;
   std::optional<bool> is_gated_act;
-  /// Whether hidden states are scaled by d_model^-0.5 before the head. A file that says
-  /// `tie_word_embeddings: false` and not this means false; whether the head is tied is decided by
-  /// the checkpoint, never by the configuration.
+  /// Whether hidden states are scaled by d_model^-0.5 before the head. False if a file says
+  /// `tie_word_embeddings: false` without this key. Whether the head is tied depends on the
+  /// checkpoint, never on the configuration.
   bool scale_decoder_outputs = true;
-  // Not used here; kept for the file.
+  // Not used by this library; kept for saving.
   bool is_decoder = false;
   double dropout_rate = 0.1;
   double initializer_factor = 1.0;

@@ -1,4 +1,5 @@
-// The configuration of a language model inside an InstructBLIP checkpoint, whatever its kind.
+// The configuration of the language model inside an InstructBLIP checkpoint, independent of its
+// type.
 #pragma once
 
 #include <cstdint>
@@ -16,32 +17,32 @@
 
 namespace instructblip {
 
-/// Base of OPTConfig, T5Config and LlamaConfig. A new kind of language model derives from it in a
-/// file of its own and gets one line in src/configuration/text_config.cpp.
+/// Base of OPTConfig, T5Config and LlamaConfig. To add a language model, derive from TextConfigOf
+/// in a new file and add one line to src/configuration/text_config.cpp.
 class INSTRUCTBLIP_EXPORT TextConfig : public PretrainedConfig {
  public:
   ~TextConfig() override;
 
-  /// Rows of the embedding table and of the head.
+  /// Number of rows of the embedding table and the head.
   Index vocab_size = 0;
-  // Ids that `generate` uses unless it is told otherwise. Unset: the model has none.
+  // Default ids for `generate`. Unset: the model has none.
   std::optional<std::int64_t> bos_token_id;
-  /// Any of these ends a text; empty: none does.
+  /// Each of these ids ends a text. Empty: none does.
   std::vector<std::int64_t> eos_token_id;
   std::optional<std::int64_t> pad_token_id;
-  /// First id of a decoder (T5).
+  /// First id of the decoder (T5).
   std::optional<std::int64_t> decoder_start_token_id;
-  /// Whether the head shares the embedding table, where the checkpoint does not say otherwise.
+  /// Whether the head shares the embedding table, unless the checkpoint has a head of its own.
   bool tie_word_embeddings = true;
-  /// Kept for the file; `is_decoder_only` is what counts.
+  /// Kept for saving; the models use `is_decoder_only`.
   bool is_encoder_decoder = false;
 
-  // The same for every kind, under whatever names its fields have.
-  /// Width of the hidden states, and of what the image features are projected to.
+  // Values that all types have, under different field names.
+  /// Width of the hidden states, to which image features are projected.
   virtual Index get_hidden_size() const = 0;
-  /// Longest sequence that the positions allow; unset: no bound (T5).
+  /// Maximum sequence length; unset: unlimited (T5).
   virtual std::optional<Index> get_max_position_embeddings() const = 0;
-  /// Whether prompt and answer are one row (OPT, LLaMA): `use_decoder_only_language_model`.
+  /// Whether prompt and answer form one sequence (OPT, LLaMA): `use_decoder_only_language_model`.
   virtual bool is_decoder_only() const = 0;
   virtual std::unique_ptr<TextConfig> clone() const = 0;
 
@@ -51,7 +52,7 @@ class INSTRUCTBLIP_EXPORT TextConfig : public PretrainedConfig {
   TextConfig& operator=(const TextConfig&);
 };
 
-/// What every text configuration has besides.
+/// Common members of all text configuration classes.
 template <class T>
 class INSTRUCTBLIP_EXPORT TextConfigOf : public ConfigOf<T, TextConfig> {
  public:
@@ -60,18 +61,18 @@ class INSTRUCTBLIP_EXPORT TextConfigOf : public ConfigOf<T, TextConfig> {
   }
 };
 
-/// Holds a text configuration of any kind; never empty. A copy copies it.
+/// Owns a text configuration of any type; never empty. Copies are deep.
 ///   config.text_config = LlamaConfig();
 ///   config.text_config->eos_token_id = {2};
 ///   config.text_config.as<LlamaConfig>().hidden_size
 class TextConfigHolder {
  public:
   explicit TextConfigHolder(std::unique_ptr<TextConfig> config) : config_(std::move(config)) {
-    if (config_ == nullptr) throw ConfigError("text_config: there is none");
+    if (config_ == nullptr) throw ConfigError("text_config: the configuration is null");
   }
   template <class T>
   requires std::is_base_of_v<TextConfig, T> TextConfigHolder(const T& config)
-      : config_(config.clone()) {}  // NOLINT: as a plain value
+      : config_(config.clone()) {}  // NOLINT: implicit, so that a config can be assigned
   TextConfigHolder(const TextConfigHolder& other) : config_(other.config_->clone()) {}
   TextConfigHolder& operator=(const TextConfigHolder& other) {
     config_ = other.config_->clone();
@@ -83,12 +84,12 @@ class TextConfigHolder {
   TextConfig* operator->() { return config_.get(); }
   const TextConfig* operator->() const { return config_.get(); }
 
-  /// As its own kind; nullptr if it is another.
+  /// The configuration as a T; nullptr if it has another type.
   template <class T>
   const T* get_if() const {
     return dynamic_cast<const T*>(config_.get());
   }
-  /// As its own kind; throws ConfigError if it is another.
+  /// The configuration as a T. Throws ConfigError if it has another type.
   template <class T>
   const T& as() const {
     if (const T* config = get_if<T>()) return *config;
@@ -104,12 +105,13 @@ class TextConfigHolder {
   std::unique_ptr<TextConfig> config_;
 };
 
-/// The kinds that can be read: "llama", "opt", "t5".
+/// The supported model types: "llama", "opt", "t5".
 INSTRUCTBLIP_EXPORT std::vector<std::string> text_config_types();
-/// A configuration of this kind with its defaults. Throws ConfigError for one that is not known.
+/// A configuration of this type with default values. Throws ConfigError if the type is not
+/// supported.
 INSTRUCTBLIP_EXPORT std::unique_ptr<TextConfig> make_text_config(std::string_view model_type);
-/// Reads the text configuration of a language model's own folder, or that of a whole checkpoint's;
-/// OPT's where the file names no model_type. Throws ConfigError.
+/// Reads the text configuration from the folder of a language model or of a whole checkpoint. If
+/// the file names no model_type, it is read as OPT. Throws ConfigError.
 INSTRUCTBLIP_EXPORT TextConfigHolder load_text_config(const std::filesystem::path& path);
 
 }  // namespace instructblip

@@ -1,4 +1,4 @@
-// BatchFeature: what a processor makes and a model takes.
+// BatchFeature: the output of a processor and the input of a model.
 #pragma once
 
 #include <string_view>
@@ -9,8 +9,9 @@
 
 namespace instructblip {
 
-/// A plain set of named tensors, as the reference's class of the same name. A tensor that was not
-/// made is empty. B samples of k images each (k is 1 unless several images were given for a text).
+/// A plain set of named tensors, like the class of the same name in transformers. A tensor that was
+/// not produced is empty. There are B samples of k images each (k is 1 unless several images were
+/// given per text).
 struct BatchFeature {
   Tensor qformer_input_ids;       // [B * k, Q-Former text] int64
   Tensor qformer_attention_mask;  // [B * k, Q-Former text] int64, 0 where padded
@@ -18,7 +19,7 @@ struct BatchFeature {
   Tensor attention_mask;          // [B, k * num_query_tokens + text] int64, 0 where padded
   Tensor pixel_values;            // [B * k, 3, height, width] float32
 
-  /// Those that are not empty, in the reference's order.
+  /// The non-empty tensors, in the order of transformers.
   std::vector<std::pair<std::string_view, const Tensor*>> items() const {
     std::vector<std::pair<std::string_view, const Tensor*>> items;
     const auto add = [&items](std::string_view name, const Tensor& tensor) {

@@ -12,7 +12,7 @@ namespace instructblip {
 
 enum class DType { Float32, BFloat16, Float16, Int64, Int32, UInt8, Bool };
 
-/// Bytes of one element.
+/// Size of one element in bytes.
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::Int64: return 8;
@@ -26,7 +26,7 @@ constexpr std::size_t size_of(DType dtype) {
   return 0;
 }
 
-/// PyTorch's name: "float32", "bfloat16", "float16", "int64", "int32", "uint8", "bool".
+/// PyTorch's name of the type: "float32", "bfloat16", "float16", "int64", "int32", "uint8", "bool".
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::Float32: return "float32";
@@ -66,7 +66,7 @@ struct float16 {
   std::uint16_t bits = 0;
 
   float16() = default;
-  /// Rounds to nearest even; beyond 65504 becomes infinity.
+  /// Rounds to nearest even; beyond 65504 rounds to infinity.
   explicit float16(float value) {
     const auto u = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = (u >> 16) & 0x8000u;
@@ -79,7 +79,7 @@ struct float16 {
       const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
       bits = static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
     } else {
-      // Subnormal: adding 0.5 aligns the value so that the float adder rounds it for us.
+      // Subnormal: adding 0.5 aligns the value, so that the float addition does the rounding.
       const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
       bits =
           static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));

@@ -1,4 +1,4 @@
-// The exceptions of the library: one base and one class per kind of input that can be wrong.
+// The exceptions of the library: one base class and one class per kind of invalid input.
 #pragma once
 
 #include <stdexcept>
@@ -8,43 +8,45 @@
 
 namespace instructblip {
 
-/// Base of every exception that the library throws on purpose. The message names what was wrong,
-/// where (file, tensor, key, argument), what was expected and found, and what to do.
+/// Base of every exception that the library throws itself. The message says what is wrong, where
+/// (file, tensor, key or argument), what was expected, what was found, and what to do.
 class INSTRUCTBLIP_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message);
   ~Error() override;
 };
 
-/// A configuration file or object: missing file, malformed JSON, wrong type or value of a key.
+/// An invalid configuration: missing file, malformed JSON, wrong type or value of a key.
 class INSTRUCTBLIP_EXPORT ConfigError : public Error {
  public:
   explicit ConfigError(const std::string& message);
   ~ConfigError() override;
 };
 
-/// A checkpoint: unreadable or lying safetensors file, missing shard, missing or misshapen tensor.
+/// An invalid checkpoint: unreadable or inconsistent safetensors file, missing shard, tensor that
+/// is missing or has the wrong shape.
 class INSTRUCTBLIP_EXPORT CheckpointError : public Error {
  public:
   explicit CheckpointError(const std::string& message);
   ~CheckpointError() override;
 };
 
-/// An image: cannot be opened or decoded, too large, or of a shape that cannot be processed.
+/// An invalid image: it cannot be opened or decoded, is too large, or has a shape that cannot be
+/// processed.
 class INSTRUCTBLIP_EXPORT ImageError : public Error {
  public:
   explicit ImageError(const std::string& message);
   ~ImageError() override;
 };
 
-/// Tokenizer files or text: unsupported pipeline, text that is not UTF-8, ids out of range.
+/// Invalid tokenizer files or text: unsupported pipeline, text that is not UTF-8.
 class INSTRUCTBLIP_EXPORT TokenizerError : public Error {
  public:
   explicit TokenizerError(const std::string& message);
   ~TokenizerError() override;
 };
 
-/// An argument of a call: wrong shape, count, range or combination.
+/// An invalid argument of a call: wrong shape, count, range or combination.
 class INSTRUCTBLIP_EXPORT InputError : public Error {
  public:
   explicit InputError(const std::string& message);

@@ -1,7 +1,7 @@
-// Which symbols a program may link.
+// Marks the symbols that programs may link.
 #pragma once
 
-/// The library is built with -fvisibility=hidden; what a program may link says so.
+/// The library is built with -fvisibility=hidden, so every exported symbol must be marked.
 #if defined(_WIN32) || defined(__CYGWIN__)
 #define INSTRUCTBLIP_EXPORT
 #else

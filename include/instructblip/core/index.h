@@ -1,4 +1,4 @@
-// Signed sizes and indices, and the two conversions to the unsigned ones of the standard library.
+// Signed sizes and indices, and their conversion to the unsigned ones of the standard library.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@ namespace instructblip {
 /// Sizes, counts and indices. std::ssize(container) has this type.
 using Index = std::ptrdiff_t;
 
-/// A count for the standard library. The caller must pass one that is not negative.
+/// A count as the standard library takes it. The caller must ensure that it is not negative.
 constexpr std::size_t to_size(Index count) { return static_cast<std::size_t>(count); }
 
-/// container[i] of a vector, array or span, for a signed index. Not checked: the caller must keep
+/// container[i] of a vector, array or span, for a signed index. Not checked: the caller must ensure
 /// 0 <= i < std::ssize(container).
 template <class Container>
 constexpr decltype(auto) at(Container&& container, Index i) {

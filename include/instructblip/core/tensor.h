@@ -1,5 +1,5 @@
-// Tensor (owned, 64-byte aligned, row-major), TensorView (memory of somebody else), and Matrix /
-// MatrixView: the two-dimensional activations that layers pass to each other.
+// Tensor (owned, 64-byte aligned, row-major), TensorView (a view of memory owned elsewhere), and
+// Matrix / MatrixView: the two-dimensional activations that layers pass to each other.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +24,8 @@ INSTRUCTBLIP_EXPORT std::string to_string(const Shape& shape);
 /// overflow.
 INSTRUCTBLIP_EXPORT Index element_count(const Shape& shape);
 
-/// Read-only view of a tensor in memory that somebody else owns (a mapped file, a Tensor, a
-/// caller's array). Strides are in elements; a view made from a shape alone is contiguous.
+/// Read-only view of a tensor in memory owned elsewhere (a mapped file, a Tensor, a caller's
+/// array). Strides are in elements; a view constructed from a shape alone is contiguous.
 struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::Float32;
@@ -35,7 +35,7 @@ struct TensorView {
   TensorView() = default;
   INSTRUCTBLIP_EXPORT TensorView(const void* data, DType dtype, Shape shape);
 
-  /// Size of one dimension, which must exist; negative counts from the end.
+  /// Size of one dimension, which must exist; a negative index counts from the end.
   Index dim(Index i) const { return at(shape, i < 0 ? i + rank() : i); }
   Index rank() const { return std::ssize(shape); }
   /// Whether it was given: a default-constructed view was not. A tensor without elements has no
@@ -49,9 +49,9 @@ struct TensorView {
   INSTRUCTBLIP_EXPORT TensorView narrow(Index dim, Index begin, Index count) const;
 };
 
-/// A view together with what keeps its memory alive (a mapped checkpoint, a Tensor). A view without
-/// data stands for a tensor that a checkpoint lacks: loading goes on, so that all faults are named
-/// at once.
+/// A view together with the owner of its memory (a mapped checkpoint, a Tensor). A view without
+/// data stands for a tensor missing from a checkpoint: loading goes on, so that one error can
+/// report all faults.
 struct SharedTensor : TensorView {
   std::shared_ptr<const void> owner;
 
@@ -60,15 +60,15 @@ struct SharedTensor : TensorView {
       : TensorView(std::move(view)), owner(std::move(keep_alive)) {}
 };
 
-/// An owned tensor: contiguous, row-major, 64-byte aligned; copying copies the elements.
-/// Reading from several threads at once is safe.
+/// An owned tensor: contiguous, row-major, 64-byte aligned. Copying copies the elements. Concurrent
+/// reads are safe.
 class INSTRUCTBLIP_EXPORT Tensor {
  public:
   /// An empty tensor: no elements, shape [0].
   Tensor();
-  /// Zero-filled. Throws InputError on a shape that cannot be, as all that take one.
+  /// Zero-filled. Throws InputError on an invalid shape, like every function that takes a Shape.
   Tensor(DType dtype, Shape shape);
-  /// Copies `values`. Throws InputError if their number is not the product of `shape`.
+  /// Copies `values`. Throws InputError if their count is not the product of `shape`.
   template <class T>
   Tensor(const std::vector<T>& values, Shape shape);
   Tensor(const Tensor& other);
@@ -76,21 +76,22 @@ class INSTRUCTBLIP_EXPORT Tensor {
   Tensor& operator=(Tensor other) noexcept;
   ~Tensor();
 
-  /// Elements not initialised: for results that are written at once.
+  /// Without initialising the elements: for results that are overwritten at once.
   static Tensor uninitialized(DType dtype, Shape shape);
-  /// Copies a view of any strides. Throws InputError if it has elements but no data.
+  /// Copies a view with any strides. Throws InputError if it has elements but no data.
   static Tensor copy_of(const TensorView& view);
 
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   Index rank() const { return std::ssize(shape_); }
-  /// Size of one dimension; negative counts from the end. Throws InputError if there is none.
+  /// Size of one dimension; a negative index counts from the end. Throws InputError if there is no
+  /// such dimension.
   Index dim(Index i) const;
   /// Number of elements.
   Index size() const { return size_; }
   bool empty() const { return size_ == 0; }
 
-  /// The elements, row-major. Throws InputError if T is not the tensor's type.
+  /// The elements, row-major. Throws InputError if T is not the tensor's element type.
   template <class T>
   T* data();
   template <class T>
@@ -103,7 +104,8 @@ class INSTRUCTBLIP_EXPORT Tensor {
   std::span<const T> span() const {
     return {data<T>(), to_size(size_)};
   }
-  /// One element; throws InputError on a wrong type, number of indices or range.
+  /// One element. Throws InputError on a wrong type, a wrong number of indices, or an index out of
+  /// range.
   template <class T>
   T& at(std::initializer_list<Index> index);
   template <class T>
@@ -115,15 +117,15 @@ class INSTRUCTBLIP_EXPORT Tensor {
   TensorView narrow(Index dim, Index begin, Index count) const {
     return view().narrow(dim, begin, count);
   }
-  operator TensorView() const { return view(); }  // NOLINT: a tensor is usable wherever a view is
+  operator TensorView() const { return view(); }  // NOLINT: a tensor converts to a view
 
-  /// A copy of the elements under another shape; one dimension may be -1. Throws InputError if the
-  /// products differ.
+  /// A copy with another shape; one dimension may be -1. Throws InputError if the number of
+  /// elements differs.
   Tensor reshaped(Shape shape) const;
   /// Each element of the first dimension `copies` times, the copies next to each other. Throws
   /// InputError on a scalar.
   Tensor repeat_interleave(Index copies) const;
-  /// Converted element by element, by way of double (floats round to nearest even; float to integer
+  /// Converts each element through double (floats round to nearest even, float to integer
   /// truncates). The new type must be able to hold the values.
   Tensor to(DType dtype) const;
 
@@ -141,9 +143,9 @@ class INSTRUCTBLIP_EXPORT Tensor {
   std::unique_ptr<void, Free> data_;
 };
 
-/// Rows of activations: `rows` x `cols` elements, row r begins at data + r * stride elements.
-/// Read-only; see MutableMatrixView. `row` is for float32 activations; ranges must lie inside,
-/// which is not checked.
+/// Rows of activations: `rows` x `cols` elements; row r starts at data + r * stride elements.
+/// Read-only; see MutableMatrixView. `row` is for float32 activations. Ranges are not checked: the
+/// caller must keep them inside.
 struct MatrixView {
   const void* data = nullptr;
   DType dtype = DType::Float32;
@@ -161,7 +163,7 @@ struct MatrixView {
   }
 };
 
-/// As MatrixView, for results.
+/// Like MatrixView, but writable.
 struct MutableMatrixView {
   void* data = nullptr;
   DType dtype = DType::Float32;
@@ -179,9 +181,9 @@ struct MutableMatrixView {
   }
 };
 
-/// Owned activations [rows, cols] whose rows begin at 64-byte boundaries. The memory comes from a
-/// cache of the thread that makes it, so that a model's forward pass allocates nothing once it is
-/// warm. Elements are not initialised.
+/// Owned activations [rows, cols] whose rows start at 64-byte boundaries. The memory comes from a
+/// per-thread cache, so that a model's forward pass allocates nothing once the cache is warm.
+/// Elements are not initialised.
 class INSTRUCTBLIP_EXPORT Matrix {
  public:
   Matrix() = default;
@@ -192,8 +194,8 @@ class INSTRUCTBLIP_EXPORT Matrix {
   Matrix& operator=(const Matrix&) = delete;
   ~Matrix();
 
-  /// Copies a [..., cols] float32 tensor, all leading dimensions taken as rows. Throws InputError
-  /// on another type or a scalar.
+  /// Copies a [..., cols] float32 tensor; all leading dimensions become rows. Throws InputError on
+  /// another type or a scalar.
   static Matrix from(const TensorView& tensor);
   static Matrix copy_of(MatrixView view);
 
@@ -204,10 +206,10 @@ class INSTRUCTBLIP_EXPORT Matrix {
   const float* row(Index r) const { return view_.row(r); }
   MutableMatrixView view() { return view_; }
   MatrixView view() const { return view_; }
-  operator MatrixView() const { return view_; }   // NOLINT: passed as it is to kernels
+  operator MatrixView() const { return view_; }   // NOLINT: kernels take views
   operator MutableMatrixView() { return view_; }  // NOLINT
-  /// A contiguous float32 tensor of `shape` (default [rows, cols]). Throws InputError if its
-  /// product is not rows * cols, or if the activations are not float32.
+  /// A contiguous float32 tensor of `shape` (default: [rows, cols]). Throws InputError if the
+  /// product of `shape` is not rows * cols, or if the activations are not float32.
   Tensor to_tensor(Shape shape = {}) const;
 
  private:

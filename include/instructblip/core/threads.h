@@ -1,4 +1,4 @@
-// How many threads the library computes with.
+// The number of threads and the parallel loop.
 #pragma once
 
 #include <functional>
@@ -8,21 +8,20 @@
 
 namespace instructblip {
 
-/// Threads that a call computes with, the caller's own included. Default: the environment variable
-/// INSTRUCTBLIP_NUM_THREADS (InputError unless it is a number above 0), else the processors that
-/// this process may run on. Results do not depend on it.
+/// Threads used by a call, including the caller's own. Default: the environment variable
+/// INSTRUCTBLIP_NUM_THREADS (throws InputError unless it is a positive number), otherwise the
+/// number of processors available to this process. Results do not depend on it.
 INSTRUCTBLIP_EXPORT int num_threads();
 
-/// Sets it for the whole process; `count` < 1 throws InputError. Must not be called while another
-/// thread is inside the library.
+/// Sets the number of threads for the whole process. Throws InputError if `count` < 1. Must not be
+/// called while another thread is inside the library.
 INSTRUCTBLIP_EXPORT void set_num_threads(int count);
 
-/// Calls body(begin, end) on disjoint ranges that cover [0, count), and returns when all are done:
-/// one range a thread, of nearly the same length, but no more of them than count / grain, rounded
-/// up. Static split: range i goes to thread i.
-/// Runs on the calling thread alone when the work is small, when called from inside another
-/// parallel_for, or while another caller has the pool. The first exception thrown by `body` is
-/// rethrown here.
+/// Calls body(begin, end) on disjoint ranges that cover [0, count), and returns when all are done.
+/// There is one range per thread, but at most ceil(count / grain) of them; their lengths are nearly
+/// equal. The split is static: range i goes to thread i. Runs on the calling thread alone if the
+/// work is small, inside another parallel_for, or while another caller uses the pool. The first
+/// exception thrown by `body` is rethrown here.
 INSTRUCTBLIP_EXPORT void parallel_for(Index count, Index grain,
                                       const std::function<void(Index begin, Index end)>& body);
 

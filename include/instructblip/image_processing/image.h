@@ -1,5 +1,6 @@
-// Image: 8-bit pixels, decoded from a file or from memory as the reference decodes a path, or
-// copied from the caller as the reference takes an image object.
+// Image: 8-bit pixels, decoded from a file or from memory (as the reference decodes a path) or
+// copied from the caller (as the reference takes an image object). "The reference" means
+// transformers 5.24 with Pillow.
 #pragma once
 
 #include <array>
@@ -14,44 +15,45 @@
 
 namespace instructblip {
 
-/// Bytes of a pixel, in this order: Gray 1, GrayAlpha 2, RGB 3, RGBA 4. Alpha is not premultiplied.
+/// The channels of a pixel, one byte each, in this order. Alpha is not premultiplied.
 enum class PixelFormat { Gray, GrayAlpha, RGB, RGBA };
 
 constexpr Index channels_of(PixelFormat format) { return static_cast<Index>(format) + 1; }
 
-/// What a file may be when it is decoded.
+/// Limits for decoding.
 struct ImageOptions {
-  /// Most pixels (width x height) that a file may decode to; checked against its header before
-  /// memory is taken for them. The default is the size above which Pillow refuses to decode.
+  /// Maximum number of pixels (width x height), checked against the header before memory is
+  /// allocated. The default is the size above which Pillow refuses to decode.
   Index max_pixels = 178'956'970;
 };
 
-/// An owned image: rows from top to bottom, no padding between them. A value: copying copies the
-/// pixels; reading from several threads at once is safe.
+/// An owned image: rows from top to bottom, without padding. Copying copies the pixels. Concurrent
+/// reads are safe.
 class INSTRUCTBLIP_EXPORT Image {
  public:
   /// An empty image: 0 x 0.
   Image() = default;
-  /// A black image (transparent where the format has alpha), to be filled through `row`.
-  /// Throws InputError on a side below 1.
+  /// A black image (transparent if the format has alpha), to be filled through `row`. Throws
+  /// InputError if width or height is below 1.
   Image(Index width, Index height, PixelFormat format = PixelFormat::RGB);
 
-  /// Decodes a file: JPEG, PNG, BMP, GIF (first frame) or PNM (P1 to P6), recognised by its
-  /// content. As the reference does with a path: the EXIF orientation is applied, alpha is dropped,
-  /// the result is RGB. A single colour that the file calls transparent (GIF, PNG without alpha)
-  /// keeps its pixels and is remembered, see transparent_color. Throws ImageError if the file
-  /// cannot be read, is of another kind, is damaged or truncated, or exceeds `options.max_pixels`.
-  /// Source: image_utils.load_image.
+  /// Decodes a JPEG, PNG, BMP, GIF (first frame) or PNM (P1 to P6) file, recognised by its content.
+  /// As in the reference, the EXIF orientation is applied, alpha is dropped, and the result is RGB.
+  /// If the file declares a single transparent colour (GIF, PNG without alpha), its pixels are kept
+  /// and transparent_color returns it. Throws ImageError if the file cannot be read, has another
+  /// format, is damaged or truncated, or exceeds `options.max_pixels`. Source:
+  /// image_utils.load_image.
   static Image open(const std::filesystem::path& path, const ImageOptions& options = {});
 
-  /// Decodes a file that is already in memory; otherwise as above.
+  /// Decodes a file in memory; otherwise as above.
   static Image open(std::span<const std::uint8_t> bytes, const ImageOptions& options = {});
 
-  /// Copies the caller's pixels, first row on top. `row_stride` is the distance between the
-  /// beginnings of two rows in bytes; 0 means that rows follow one another, a negative one that
-  /// they are stored from bottom to top (`pixels` then still points at the top row). Transparency
-  /// is kept; BlipImageProcessor composites it onto white, as the reference does with an image
-  /// object. Throws InputError on a null pointer, a side below 1, or a stride shorter than a row.
+  /// Copies the caller's pixels, top row first. `row_stride` is the distance between the starts of
+  /// two rows in bytes; 0 means that rows are contiguous. A negative stride means that rows are
+  /// stored bottom to top; `pixels` still points to the top row. Transparency is kept;
+  /// BlipImageProcessor composites it onto white, as the reference does with an image object.
+  /// Throws InputError on a null pointer, a width or height below 1, or a stride shorter than a
+  /// row.
   static Image from_pixels(const std::uint8_t* pixels, Index width, Index height,
                            PixelFormat format, Index row_stride = 0);
 
@@ -68,8 +70,8 @@ class INSTRUCTBLIP_EXPORT Image {
   const std::uint8_t* row(Index y) const { return pixels_.data() + y * width_ * channels(); }
   std::uint8_t* row(Index y) { return pixels_.data() + y * width_ * channels(); }
 
-  /// The colour of an RGB image that stands for transparency: what Pillow keeps in
-  /// info["transparency"] when it converts to RGB. Nothing unless a file names one.
+  /// The transparent colour of an RGB image: what Pillow keeps in info["transparency"] on
+  /// conversion to RGB. Nothing unless the file declared one.
   const std::optional<std::array<std::uint8_t, 3>>& transparent_color() const {
     return transparent_color_;
   }
@@ -77,9 +79,9 @@ class INSTRUCTBLIP_EXPORT Image {
     transparent_color_ = color;
   }
 
-  /// The image in RGB, with none of it transparent: grey is repeated, transparency is composited
-  /// onto white (Pillow's rounding), every pixel of the transparent colour is white.
-  /// Source: image_transforms.convert_to_rgb.
+  /// The image as opaque RGB: grey is repeated, transparency is composited onto white (with
+  /// Pillow's rounding), and pixels of the transparent colour become white. Source:
+  /// image_transforms.convert_to_rgb.
   Image to_rgb() const;
 
  private:

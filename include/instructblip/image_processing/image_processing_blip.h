@@ -18,9 +18,9 @@
 
 namespace instructblip {
 
-/// A size as the reference writes it. Used in one of these combinations: height + width;
-/// shortest_edge (keeps the ratio); shortest_edge + longest_edge (keeps it, bounded); max_height +
-/// max_width (keeps it).
+/// A size in the format of the reference. Valid combinations: height + width; shortest_edge (keeps
+/// the aspect ratio); shortest_edge + longest_edge (keeps it, with a limit); max_height + max_width
+/// (keeps it).
 struct SizeDict {
   std::optional<Index> height = {};
   std::optional<Index> width = {};
@@ -28,14 +28,14 @@ struct SizeDict {
   std::optional<Index> shortest_edge = {};
   std::optional<Index> max_height = {};
   std::optional<Index> max_width = {};
-  // Accepted in a file, as there; resizing by them is refused.
+  // Accepted in files, as in the reference, but resizing with them throws InputError.
   std::optional<Index> min_pixels = {};
   std::optional<Index> max_pixels = {};
 
   bool operator==(const SizeDict&) const = default;
 };
 
-/// What a single call may override; unset fields take the processor's value.
+/// Overrides for a single call. Unset fields use the processor's value.
 struct ImagesKwargs {
   std::optional<bool> do_convert_rgb = {};
   std::optional<bool> do_resize = {};
@@ -53,9 +53,9 @@ struct ImagesKwargs {
 };
 
 /// Turns images into the vision model's input, bit for bit as the reference's Pillow backend:
-/// to RGB, resize on 8 bits, centre crop, rescale (8 bits to float64, times the factor, to
-/// float32), normalise ((x - mean) / std in float32), pad. Fields have the reference's names and
-/// defaults. Const methods may be called from several threads at once.
+/// convert to RGB, resize in 8 bits, centre crop, rescale (in float64, rounded to float32),
+/// normalise ((x - mean) / std in float32), pad. Fields have the reference's names and defaults.
+/// Const methods are thread-safe.
 class INSTRUCTBLIP_EXPORT BlipImageProcessor {
  public:
   bool do_convert_rgb = true;
@@ -72,31 +72,31 @@ class INSTRUCTBLIP_EXPORT BlipImageProcessor {
   std::optional<std::vector<double>> image_std =
       std::vector<double>{0.26862954, 0.26130258, 0.27577711};
   bool do_pad = false;
-  /// Unset: images of one call are padded (right and bottom, with 0) to the largest height and
+  /// Unset: the images of a call are padded (right and bottom, with 0) to their largest height and
   /// width.
   std::optional<SizeDict> pad_size = {};
 
-  /// Reads `image_processor` in the folder's processor_config.json, else its
-  /// preprocessor_config.json; a path to a file is read as the latter. Throws ConfigError if there
-  /// is neither, or as from_json.
+  /// Reads `image_processor` in the folder's processor_config.json, otherwise its
+  /// preprocessor_config.json; a path to a file is read as the latter. Throws ConfigError if
+  /// neither exists, or as from_json does.
   static BlipImageProcessor from_pretrained(const std::filesystem::path& folder);
 
-  /// Reads the text of a preprocessor_config.json. Keys that are absent keep their defaults,
-  /// unknown ones are kept for to_json. Throws ConfigError, naming the key, on malformed JSON or a
-  /// wrong value.
+  /// Reads the contents of a preprocessor_config.json. Missing keys keep their defaults; unknown
+  /// keys are kept for to_json. Throws ConfigError on malformed JSON or an invalid value; the
+  /// message names the key.
   static BlipImageProcessor from_json(std::string_view json);
 
-  /// As the reference writes it: sorted keys, two spaces of indentation, a line end.
+  /// JSON as the reference writes it: sorted keys, indented by two spaces, with a final newline.
   std::string to_json() const;
 
-  /// Writes preprocessor_config.json into `folder`, which is created where missing. Throws
-  /// ConfigError if it cannot.
+  /// Writes preprocessor_config.json to `folder`, which is created if necessary. Throws ConfigError
+  /// on failure.
   void save_pretrained(const std::filesystem::path& folder) const;
 
-  /// images -> pixel_values [images, channels, height, width]; channels is 3 unless
-  /// `do_convert_rgb` is off. Float32; UInt8 if neither rescaled nor normalised. Throws InputError
-  /// if there is no image or the options contradict each other, ImageError if images come out in
-  /// different sizes.
+  /// images -> pixel_values [images, channels, height, width]; there are 3 channels unless
+  /// `do_convert_rgb` is off. Float32, or UInt8 if neither rescaled nor normalised. Throws
+  /// InputError if `images` is empty or the options are inconsistent, ImageError if the resulting
+  /// sizes differ.
   Tensor preprocess(std::span<const Image> images, const ImagesKwargs& kwargs = {}) const;
   Tensor preprocess(std::initializer_list<Image> images, const ImagesKwargs& kwargs = {}) const {
     return preprocess({images.begin(), images.size()}, kwargs);
@@ -106,7 +106,7 @@ class INSTRUCTBLIP_EXPORT BlipImageProcessor {
   }
 
  private:
-  struct Given;  // the file's keys, among them those that the library does not know
+  struct Given;  // all keys of the file, including unknown ones
   std::shared_ptr<const Given> given_;
 };
 

@@ -6,14 +6,14 @@
 
 namespace instructblip {
 
-/// Pillow's filters under Pillow's numbers, which `resample` in a preprocessor_config.json holds.
+/// Pillow's filters with Pillow's numbers, as used by `resample` in a preprocessor_config.json.
 enum class Resampling { Nearest = 0, Lanczos = 1, Bilinear = 2, Bicubic = 3, Box = 4, Hamming = 5 };
 
 /// Resizes to `width` x `height`. All filters but Nearest are antialiased: their support grows with
-/// the reduction. Images with alpha are premultiplied for it and divided again afterwards. An image
-/// that already has the size is returned unchanged. Rows are divided over the library's threads.
-/// Throws InputError if the image is empty or the size is below 1 or absurd (a side above 2^20,
-/// 2^30 pixels). Source: Pillow's Image.resize, Resample.c, Geometry.c.
+/// the reduction. Alpha is premultiplied before and divided out afterwards. An image that already
+/// has the size is returned unchanged. Throws InputError if the image is empty, or if the size is
+/// below 1 or too large (a side above 2^20, or more than 2^30 pixels). Source: Pillow's
+/// Image.resize, Resample.c, Geometry.c.
 INSTRUCTBLIP_EXPORT Image resize(const Image& image, Index width, Index height,
                                  Resampling filter = Resampling::Bicubic);
 

@@ -1,5 +1,6 @@
-// InstructBlipProcessor: pictures and instructions to the model's inputs, ids to text.
-// Mirrors transformers/models/instructblip/processing_instructblip.py.
+// InstructBlipProcessor: images and instructions to model inputs, and ids to text. Mirrors
+// transformers/models/instructblip/processing_instructblip.py; "the reference" means transformers
+// 5.24.
 #pragma once
 
 #include <concepts>
@@ -20,8 +21,9 @@
 
 namespace instructblip {
 
-/// What a call may say. The text fields go to both tokenizers, as in the reference, except that the
-/// language model's `max_length` is reduced by the placeholders: both come out `max_length` long.
+/// Options of a call. The text options apply to both tokenizers, as in the reference, but the
+/// language model's `max_length` includes the image placeholders: both results are `max_length`
+/// long.
 struct ProcessingKwargs {
   bool add_special_tokens = true;
   PaddingStrategy padding = PaddingStrategy::DoNotPad;
@@ -29,18 +31,19 @@ struct ProcessingKwargs {
   std::optional<bool> truncation = {};
   std::optional<Index> max_length = {};
   std::optional<Index> pad_to_multiple_of = {};
-  /// Unset: `padding_side` of the folder's tokenizer_config.json for both tokenizers, else each
-  /// tokenizer's own.
+  /// Unset: `padding_side` of the folder's tokenizer_config.json for both tokenizers, otherwise
+  /// each tokenizer's own.
   std::optional<Side> padding_side = {};
   ImagesKwargs images_kwargs = {};
 
-  // Ours
-  /// Images of each text, for placeholders without pixels (`images` empty): features that the
-  /// caller already has. Unset: the number of images over the number of texts.
+  // Additions of this library:
+  /// Images per text. Set it if `images` is empty because the caller already has the features:
+  /// placeholders are inserted without pixels. Unset: the number of images divided by the number of
+  /// texts.
   std::optional<Index> num_images = {};
-  /// The side on which the Q-Former's text is padded. Unset: as `padding_side`. Side::Right keeps a
-  /// row's features equal to those of the row alone where the folder says `padding_side: left`,
-  /// which in the reference shifts them.
+  /// Padding side of the Q-Former's text. Unset: `padding_side`. With Side::Right, a sample's
+  /// features do not depend on the batch; left padding shifts its positions (as in the reference,
+  /// if the folder says `padding_side: left`).
   std::optional<Side> qformer_padding_side = {};
 };
 
@@ -48,9 +51,9 @@ struct ProcessingKwargs {
 /// decoding calls are const and may run in several threads at once.
 class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
  public:
-  /// Adds `<image>` (special, not normalised) to `tokenizer` where it names no image token.
-  /// num_query_tokens: placeholders per image; unset for a legacy checkpoint, whose model puts the
-  /// features in front of the text itself. Throws InputError on a null tokenizer or a negative
+  /// Adds `<image>` (special, not normalised) to `tokenizer` if it has no image token.
+  /// num_query_tokens: placeholders per image; unset for a legacy checkpoint, where the model
+  /// itself puts the features before the text. Throws InputError on a null tokenizer or a negative
   /// number.
   InstructBlipProcessor(BlipImageProcessor image_processor, std::unique_ptr<Tokenizer> tokenizer,
                         std::unique_ptr<Tokenizer> qformer_tokenizer,
@@ -60,23 +63,24 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   InstructBlipProcessor& operator=(InstructBlipProcessor other) noexcept;
   ~InstructBlipProcessor();
 
-  /// Reads a checkpoint folder: the hub's layout (preprocessor_config.json) or today's
-  /// (processor_config.json), tokenizer files, qformer_tokenizer/. If the folder names no
-  /// num_query_tokens but its config.json has an image token, the number is taken from there; a
-  /// warning names the lines to add. Without qformer_tokenizer/ the folder's own tokenizer is taken
-  /// for it, with a warning. Throws ConfigError or TokenizerError naming the file.
+  /// Reads a checkpoint folder: preprocessor_config.json (older layout) or processor_config.json,
+  /// the tokenizer files, and qformer_tokenizer/. If processor_config.json has no num_query_tokens
+  /// but config.json has an image token, the number is taken from there, with a warning that gives
+  /// the line to add. Without qformer_tokenizer/, the folder's own tokenizer is used for the
+  /// Q-Former, with a warning. Throws ConfigError or TokenizerError that names the file.
   static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder);
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and qformer_tokenizer/, as
-  /// the reference does; the folder is made where missing. Throws ConfigError or TokenizerError if
-  /// it cannot.
+  /// the reference does; creates the folder if necessary. Throws ConfigError or TokenizerError on
+  /// failure.
   void save_pretrained(const std::filesystem::path& folder) const;
 
-  /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids` is
-  /// k * num_query_tokens placeholders, then [padding] BOS text [padding]. k images of a sample
-  /// follow one another; its Q-Former text is repeated for each. Throws InputError if both are
-  /// empty, the counts do not fit (the reference lets them pass), `max_length` does not hold the
-  /// placeholders, or rows differ in length and no padding was asked for.
+  /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids`
+  /// holds k * num_query_tokens placeholders, then [padding] BOS text [padding]. The k images of a
+  /// sample are adjacent; its Q-Former text is repeated for each. Throws InputError if both are
+  /// empty, if the number of images is not a multiple of the number of texts (which the reference
+  /// accepts), if `max_length` is less than the number of placeholders, or if rows differ in length
+  /// without padding.
   BatchFeature operator()(const std::vector<Image>& images, const std::vector<std::string>& text,
                           const ProcessingKwargs& kwargs = {}) const {
     return process(images, text, kwargs);
@@ -91,8 +95,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   /// One image without text: pixel_values alone.
   BatchFeature operator()(const Image& image) const { return process({&image, 1}, {}, {}); }
 
-  /// See Tokenizer: the language model's. A tensor is int64, [length] for `decode` and [rows,
-  /// length] for `batch_decode`; InputError otherwise.
+  /// Call the language model's tokenizer; see Tokenizer. A tensor is int64, [length] for `decode`
+  /// and [rows, length] for `batch_decode`; otherwise InputError is thrown.
   std::string decode(std::span<const std::int64_t> ids, const DecodeOptions& options = {}) const;
   std::string decode(const TensorView& ids, const DecodeOptions& options = {}) const;
   std::vector<std::string> batch_decode(const std::vector<std::vector<std::int64_t>>& sequences,
@@ -104,7 +108,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const Tokenizer& qformer_tokenizer() const { return *qformer_tokenizer_; }
   std::optional<Index> num_query_tokens() const { return num_query_tokens_; }
-  /// "<image>", unless the tokenizer names another, and its id.
+  /// The image token ("<image>" unless the tokenizer names another) and its id.
   const std::string& image_token() const { return image_token_; }
   std::int64_t image_token_id() const { return image_token_id_; }
 

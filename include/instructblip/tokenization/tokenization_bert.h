@@ -1,17 +1,18 @@
-// BERT's tokenizer, which the Q-Former uses: WordPiece over words without accents and upper case.
-// Mirrors `models/bert/tokenization_bert.py`.
+// BERT's tokenizer, used by the Q-Former: WordPiece on lower-case words without accents. Mirrors
+// `models/bert/tokenization_bert.py`.
 #pragma once
 
 #include "instructblip/tokenization/tokenizers_backend.h"
 
 namespace instructblip {
 
-/// [CLS] text [SEP]; pads right. The Q-Former's has one more token, "[DEC]".
+/// [CLS] text [SEP]; pads on the right. The Q-Former's vocabulary has one additional token,
+/// "[DEC]".
 class INSTRUCTBLIP_EXPORT BertTokenizer : public TokenizersBackend {
  public:
-  /// From tokenizer.json, else vocab.txt. tokenizer_config.json: `do_lower_case` (true),
-  /// `tokenize_chinese_chars` (true), `strip_accents` (as do_lower_case).
-  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
+  /// Reads tokenizer.json, otherwise vocab.txt. Options in tokenizer_config.json, with defaults:
+  /// `do_lower_case` (true), `tokenize_chinese_chars` (true), `strip_accents` (do_lower_case).
+  /// Throws TokenizerError as AutoTokenizer::from_pretrained does.
   static BertTokenizer from_pretrained(const std::filesystem::path& folder,
                                        const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

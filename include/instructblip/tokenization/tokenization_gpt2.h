@@ -1,18 +1,18 @@
-// GPT-2's tokenizer, which OPT uses: byte-pair encoding over bytes, so that there is no unknown
-// text. Mirrors `models/gpt2/tokenization_gpt2.py`.
+// GPT-2's tokenizer, used by OPT: byte-pair encoding on bytes, so that no text is unknown. Mirrors
+// `models/gpt2/tokenization_gpt2.py`.
 #pragma once
 
 #include "instructblip/tokenization/tokenizers_backend.h"
 
 namespace instructblip {
 
-/// OPT's puts </s> in front of a text and pads right.
+/// OPT's tokenizer starts a text with </s> and pads on the right.
 class INSTRUCTBLIP_EXPORT GPT2Tokenizer : public TokenizersBackend {
  public:
-  /// From tokenizer.json, else vocab.json and merges.txt. tokenizer_config.json: `add_prefix_space`
-  /// (false); `add_bos_token` and `add_eos_token` (false) are obeyed only without a tokenizer.json,
-  /// as in the reference.
-  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
+  /// Reads tokenizer.json, otherwise vocab.json and merges.txt. Options in tokenizer_config.json,
+  /// with defaults: `add_prefix_space` (false), and, only without a tokenizer.json, `add_bos_token`
+  /// and `add_eos_token` (false), as in the reference. Throws TokenizerError as
+  /// AutoTokenizer::from_pretrained does.
   static GPT2Tokenizer from_pretrained(const std::filesystem::path& folder,
                                        const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

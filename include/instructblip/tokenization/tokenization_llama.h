@@ -1,19 +1,19 @@
-// LLaMA's and Vicuna's tokenizer: byte-pair encoding whose unknown characters become bytes. Mirrors
-// `models/llama/tokenization_llama.py`.
+// The tokenizer of LLaMA and Vicuna: byte-pair encoding in which unknown characters become bytes.
+// Mirrors `models/llama/tokenization_llama.py`.
 #pragma once
 
 #include "instructblip/tokenization/tokenizers_backend.h"
 
 namespace instructblip {
 
-/// <s> text; pads left.
+/// <s> text; pads on the left.
 class INSTRUCTBLIP_EXPORT LlamaTokenizer : public TokenizersBackend {
  public:
-  /// From tokenizer.json, else tokenizer.model. tokenizer_config.json: `legacy` (false): true puts
-  /// a space in front of the text behind every special token, false in front of the whole text
-  /// only; `add_prefix_space` (true): false never puts one; `add_bos_token` and `add_eos_token`
-  /// (false) are obeyed only without a tokenizer.json, as in the reference.
-  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
+  /// Reads tokenizer.json, otherwise tokenizer.model. Options in tokenizer_config.json, with
+  /// defaults: `add_prefix_space` (true): adds a space before the text; `legacy` (false): adds it
+  /// after every special token, too; and, only without a tokenizer.json, `add_bos_token` and
+  /// `add_eos_token` (false), as in the reference. Throws TokenizerError as
+  /// AutoTokenizer::from_pretrained does.
   static LlamaTokenizer from_pretrained(const std::filesystem::path& folder,
                                         const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

@@ -5,12 +5,12 @@
 
 namespace instructblip {
 
-/// Text </s>; pads right; runs of white space count as one space. <extra_id_0> ... <extra_id_99>
-/// are special tokens.
+/// text </s>; pads on the right. Consecutive white space counts as one space. <extra_id_0> ...
+/// <extra_id_99> are special tokens.
 class INSTRUCTBLIP_EXPORT T5Tokenizer : public TokenizersBackend {
  public:
-  /// From tokenizer.json, else spiece.model. tokenizer_config.json: `extra_ids` (100).
-  /// Throws TokenizerError as AutoTokenizer::from_pretrained.
+  /// Reads tokenizer.json, otherwise spiece.model. Options in tokenizer_config.json, with defaults:
+  /// `extra_ids` (100). Throws TokenizerError as AutoTokenizer::from_pretrained does.
   static T5Tokenizer from_pretrained(const std::filesystem::path& folder,
                                      const TokenizerOptions& options = {});
   std::unique_ptr<Tokenizer> clone() const override;

@@ -1,7 +1,6 @@
-// The tokenizer that all kinds share: a pipeline of normalizer, pre-tokenizer, model,
-// post-processor and decoder, as a tokenizer.json describes it. Mirrors transformers'
-// TokenizersBackend (`tokenization_utils_tokenizers.py`) and the pipeline of the tokenizers
-// library.
+// The base of all tokenizer classes: a pipeline of normalizer, pre-tokenizer, model, post-processor
+// and decoder, as described by a tokenizer.json. Mirrors transformers' TokenizersBackend
+// (`tokenization_utils_tokenizers.py`) and the pipeline of the tokenizers library.
 #pragma once
 
 #include <memory>
@@ -18,16 +17,16 @@ namespace tokenization {
 struct TokenizerState;
 }
 
-/// Used directly for a folder whose tokenizer.json is taken as it is ("PreTrainedTokenizerFast").
+/// Used directly for folders whose tokenizer.json is used unchanged ("PreTrainedTokenizerFast").
 /// Supported components: normalizers BertNormalizer, Lowercase, Precompiled, Prepend, Replace;
 /// pre-tokenizers BertPreTokenizer, ByteLevel, Metaspace, WhitespaceSplit; models BPE, Unigram,
 /// WordPiece; post-processors BertProcessing, ByteLevel, RobertaProcessing, TemplateProcessing;
 /// decoders ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip, WordPiece; and sequences of
-/// each. Any other is a TokenizerError that names it.
+/// each. Any other component throws a TokenizerError that names it.
 class INSTRUCTBLIP_EXPORT TokenizersBackend : public Tokenizer {
  public:
-  /// From a folder's tokenizer.json. Throws TokenizerError naming the file or the part of it that
-  /// is missing, malformed or not supported.
+  /// Reads a folder's tokenizer.json. Throws TokenizerError that names the file, or the part of it,
+  /// that is missing, malformed or not supported.
   static TokenizersBackend from_pretrained(const std::filesystem::path& folder,
                                            const TokenizerOptions& options = {});
   TokenizersBackend(const TokenizersBackend& other);
