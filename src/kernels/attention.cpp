@@ -15,7 +15,7 @@ constexpr Index kKeyBlock = 48;
 // Queries that use a block of keys while it is in the first-level cache.
 constexpr Index kQueryBlock = 4 * kTileRows;
 // A thread is not worth waking for fewer multiplications than this.
-constexpr Index kGrain = 1 << 17;
+constexpr Index kAttentionGrain = 1 << 17;
 
 // The valid keys of one sequence, in order.
 class ValidKeys {
@@ -92,7 +92,7 @@ class Attention {
   void run() const {
     const auto tiles = static_cast<Index>(tiles_.size());
     if (tiles == 0) return;
-    const Index grain = kGrain / std::max<Index>(1, work_ / tiles) + 1;
+    const Index grain = kAttentionGrain / std::max<Index>(1, work_ / tiles) + 1;
     parallel_for(tiles, grain, [&](Index begin, Index end) {
       for (Index t = begin; t < end; ++t) tile(tiles_.data()[t]);
     });

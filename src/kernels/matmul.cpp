@@ -28,7 +28,7 @@ constexpr Index kUnit = 12;
 // Rows whose partial sums are in memory at the same time.
 constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications than this.
-constexpr Index kGrain = 1 << 17;
+constexpr Index kMatmulGrain = 1 << 17;
 
 static_assert(kFewRowsOutputs <= kMaxDirectOutputs && kOneRowOutputs <= kMaxDirectOutputs);
 
@@ -154,7 +154,7 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Matmul work(x, *weight.impl(), y, epilogue);
-  const Index grain = kGrain / std::max<Index>(1, x.rows * x.cols * kUnit) + 1;
+  const Index grain = kMatmulGrain / std::max<Index>(1, x.rows * x.cols * kUnit) + 1;
   parallel_for((outs + kUnit - 1) / kUnit, grain, [&](Index begin, Index end) {
     work.outputs(begin * kUnit, std::min(end * kUnit, outs));
   });

@@ -10,11 +10,11 @@ namespace instructblip {
 namespace {
 
 // A thread is not worth waking for fewer elements than this.
-constexpr Index kGrain = 1 << 14;
+constexpr Index kRowGrain = 1 << 14;
 
 template <class Body>
 void for_rows(Index rows, Index cols, const Body& body) {
-  parallel_for(rows, kGrain / std::max<Index>(1, cols) + 1, [&](Index begin, Index end) {
+  parallel_for(rows, kRowGrain / std::max<Index>(1, cols) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) body(r);
   });
 }
