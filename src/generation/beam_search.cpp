@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/generation/sampling.h"
 
 namespace instructblip::detail {
@@ -111,7 +112,7 @@ std::vector<Hypothesis> BeamRow::candidates(std::span<const std::vector<float>> 
                                             Index step) const {
   const auto vocab_size = static_cast<Index>(log_probabilities.front().size());
   std::vector<float> scores;
-  scores.reserve(static_cast<std::size_t>(resolved_.num_beams * vocab_size));
+  scores.reserve(to_size(resolved_.num_beams * vocab_size));
   for (std::size_t beam = 0; beam < log_probabilities.size(); ++beam) {
     for (const float value : log_probabilities[beam])
       scores.push_back(value + running_[beam].score);
@@ -126,20 +127,19 @@ std::vector<Hypothesis> BeamRow::candidates(std::span<const std::vector<float>> 
   std::vector<Index> chosen;
   if (resolved_.do_sample) {
     chosen = draw_without_replacement(softmax(scores), count, resolved_.random, step, batch_index_);
-    std::stable_sort(chosen.begin(), chosen.end(), [&](Index a, Index b) {
-      return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
-    });
+    std::stable_sort(chosen.begin(), chosen.end(),
+                     [&](Index a, Index b) { return at(scores, a) > at(scores, b); });
   } else {
     chosen = top_k_indices(scores, count);
   }
   std::vector<Hypothesis> result;
   for (const Index index : chosen) {
     const Index beam = index / vocab_size;
-    Hypothesis candidate = running_[static_cast<std::size_t>(beam)];
+    Hypothesis candidate = at(running_, beam);
     candidate.ids.push_back(index % vocab_size);
     candidate.beam_indices.push_back(
         static_cast<std::int32_t>(batch_index_ * resolved_.num_beams + beam));
-    candidate.score = scores[static_cast<std::size_t>(index)];
+    candidate.score = at(scores, index);
     candidate.beam = beam;
     result.push_back(std::move(candidate));
   }
@@ -154,8 +154,8 @@ void BeamRow::advance(std::vector<Hypothesis> candidates) {
   }
   std::vector<Hypothesis> next;
   for (const Index index : top_k_indices(scores, resolved_.num_beams)) {
-    next.push_back(std::move(candidates[static_cast<std::size_t>(index)]));
-    next.back().score = scores[static_cast<std::size_t>(index)];
+    next.push_back(std::move(at(candidates, index)));
+    next.back().score = at(scores, index);
     next.back().reason.reset();
   }
   running_ = std::move(next);
@@ -182,7 +182,7 @@ void BeamRow::update_finished(std::span<const Hypothesis> candidates) {
   for (const Hypothesis& answer : merged) scores.push_back(answer.score);
   finished_.clear();
   for (const Index index : top_k_indices(scores, resolved_.num_beams)) {
-    finished_.push_back(std::move(merged[static_cast<std::size_t>(index)]));
+    finished_.push_back(std::move(at(merged, index)));
   }
 }
 
@@ -211,7 +211,7 @@ std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
   const bool shared = step_ == 0;  // logits per prompt
   std::vector<std::vector<float>> values;
   std::vector<ScoreRow> score_rows;
-  values.reserve(active_.size() * static_cast<std::size_t>(resolved_.num_beams));
+  values.reserve(active_.size() * to_size(resolved_.num_beams));
   for (std::size_t i = 0; i < active_.size(); ++i) {
     const auto batch_index = static_cast<Index>(active_[i]);
     for (Index beam = 0; beam < resolved_.num_beams; ++beam) {
@@ -224,8 +224,8 @@ std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
   }
   if (resolved_.output_logits) run_.output.logits.push_back(stack_rows(values));
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t row = active_[i / static_cast<std::size_t>(resolved_.num_beams)];
-    const std::size_t beam = i % static_cast<std::size_t>(resolved_.num_beams);
+    const std::size_t row = active_[i / to_size(resolved_.num_beams)];
+    const std::size_t beam = i % to_size(resolved_.num_beams);
     log_softmax(values[i]);
     score_rows.push_back({rows_[row].running()[beam].ids, values[i], static_cast<Index>(row),
                           static_cast<Index>(beam)});
@@ -236,7 +236,7 @@ std::vector<std::vector<float>> BeamSearch::score(const Tensor& logits) {
 }
 
 bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) {
-  const auto num_beams = static_cast<std::size_t>(resolved_.num_beams);
+  const auto num_beams = to_size(resolved_.num_beams);
   std::vector<std::vector<Hypothesis>> candidates;
   std::vector<StoppingRow> stopping_rows;
   for (std::size_t i = 0; i < active_.size(); ++i) {
@@ -251,8 +251,7 @@ bool BeamSearch::advance(std::span<const std::vector<float>> log_probabilities) 
   }
   for (std::size_t i = 0; i < active_.size(); ++i) {
     for (const Hypothesis& candidate : candidates[i]) {
-      const auto& scores =
-          log_probabilities[i * num_beams + static_cast<std::size_t>(candidate.beam)];
+      const auto& scores = log_probabilities[i * num_beams + to_size(candidate.beam)];
       stopping_rows.push_back({candidate.ids, scores, static_cast<Index>(active_[i])});
     }
   }
@@ -315,12 +314,12 @@ void BeamSearch::finish() {
   std::size_t longest = 0;
   for (const BeamRow& row : rows_) {
     for (Index i = 0; i < resolved_.num_return_sequences; ++i) {
-      answers.push_back(&row.finished()[static_cast<std::size_t>(i)]);
+      answers.push_back(&at(row.finished(), i));
       longest = std::max(longest, answers.back()->beam_indices.size());
     }
   }
   const auto count = static_cast<Index>(answers.size());
-  const auto prompt_length = static_cast<std::size_t>(run_.prompt.length());
+  const auto prompt_length = to_size(run_.prompt.length());
   std::vector<std::int64_t> ids;
   std::vector<std::int32_t> beam_indices;
   std::vector<float> scores;

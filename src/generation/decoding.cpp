@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip::detail {
 
@@ -29,7 +30,7 @@ DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows) {
 void Decoding::reorder(std::span<const Index> sources) {
   state_->reorder(sources);
   std::vector<Index> positions;
-  for (const Index s : sources) positions.push_back(next_positions_[static_cast<std::size_t>(s)]);
+  for (const Index s : sources) positions.push_back(at(next_positions_, s));
   next_positions_ = std::move(positions);
 }
 
@@ -42,7 +43,7 @@ Tensor Decoding::prefill(const Prompt& prompt) {
   if (prompt.is_encoder_decoder) {
     output = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
                     RowTable::uniform(prompt.size(), prompt.length()));
-    next_positions_.assign(static_cast<std::size_t>(prompt.size()), prompt.length());
+    next_positions_.assign(to_size(prompt.size()), prompt.length());
   } else {
     output = decode(prompt.embeddings, rows);
     for (Index s = 0; s < prompt.size(); ++s) {
@@ -74,7 +75,7 @@ Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64
 }
 
 std::span<const float> row_of(const Tensor& matrix, Index r) {
-  return {matrix.data<float>() + r * matrix.dim(1), static_cast<std::size_t>(matrix.dim(1))};
+  return {matrix.data<float>() + r * matrix.dim(1), to_size(matrix.dim(1))};
 }
 
 Tensor stack_rows(std::span<const std::vector<float>> rows) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/generation/sampling.h"
 
 namespace instructblip {
@@ -21,8 +22,8 @@ void require(bool condition, std::string_view argument, std::string_view expecte
 
 void set_scores(std::span<float> scores, std::span<const std::int64_t> ids, float value) {
   for (const std::int64_t id : ids) {
-    if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) {
-      scores[static_cast<std::size_t>(id)] = value;
+    if (id >= 0 && to_size(id) < scores.size()) {
+      at(scores, id) = value;
     }
   }
 }
@@ -30,7 +31,7 @@ void set_scores(std::span<float> scores, std::span<const std::int64_t> ids, floa
 void force_tokens(std::span<float> scores, std::span<const std::int64_t> ids,
                   std::string_view argument) {
   for (const std::int64_t id : ids) {
-    require(id >= 0 && static_cast<std::size_t>(id) < scores.size(), argument,
+    require(id >= 0 && to_size(id) < scores.size(), argument,
             "an id below the vocabulary size " + std::to_string(scores.size()), std::to_string(id));
   }
   std::fill(scores.begin(), scores.end(), kMinusInfinity);
@@ -48,7 +49,7 @@ bool ends_with(std::span<const std::int64_t> ids, std::span<const std::int64_t> 
 
 // The `count`-th largest score, or the smallest if there are fewer.
 float kth_largest(std::span<const float> scores, Index count) {
-  return scores[static_cast<std::size_t>(top_k_indices(scores, std::max<Index>(count, 1)).back())];
+  return at(scores, top_k_indices(scores, std::max<Index>(count, 1)).back());
 }
 
 // -sum of p log p.
@@ -127,13 +128,13 @@ void SequenceBiasLogitsProcessor::process_row(const ScoreRow& row) const {
   std::vector<std::pair<std::size_t, float>> biases;
   for (const SequenceBias& entry : sequence_bias_) {
     for (const std::int64_t id : entry.sequence) {
-      detail::require(static_cast<std::size_t>(id) < row.scores.size(), argument_,
+      detail::require(to_size(id) < row.scores.size(), argument_,
                       "made of ids below the vocabulary size " + std::to_string(row.scores.size()),
                       std::to_string(id));
     }
     const auto prefix = std::span(entry.sequence).first(entry.sequence.size() - 1);
     if (!ends_with(row.input_ids, prefix)) continue;
-    const auto last = static_cast<std::size_t>(entry.sequence.back());
+    const auto last = to_size(entry.sequence.back());
     const auto known = std::find_if(biases.begin(), biases.end(),
                                     [&](const auto& bias) { return bias.first == last; });
     if (known != biases.end()) {
@@ -164,18 +165,17 @@ NoBadWordsLogitsProcessor::NoBadWordsLogitsProcessor(
 void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
   std::size_t first = 0;
   if (!prompt_ignore_length_.empty()) {
-    first = static_cast<std::size_t>(
-        prompt_ignore_length_.at(static_cast<std::size_t>(row.batch_index)));
+    first = to_size(prompt_ignore_length_.at(to_size(row.batch_index)));
   }
   std::vector<std::int64_t> ids;
   for (std::size_t i = first; i < row.input_ids.size(); ++i) {
     const std::int64_t id = row.input_ids[i];
-    if (id >= 0 && static_cast<std::size_t>(id) < row.scores.size()) ids.push_back(id);
+    if (id >= 0 && to_size(id) < row.scores.size()) ids.push_back(id);
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   for (const std::int64_t id : ids) {
-    float& score = row.scores[static_cast<std::size_t>(id)];
+    float& score = at(row.scores, id);
     score = score < 0 ? score * penalty_ : score / penalty_;
   }
 }
@@ -183,11 +183,10 @@ void RepetitionPenaltyLogitsProcessor::process_row(const ScoreRow& row) const {
 void NoRepeatNGramLogitsProcessor::process_row(const ScoreRow& row) const {
   const auto length = static_cast<Index>(row.input_ids.size());
   if (length < ngram_size_) return;
-  const auto prefix = row.input_ids.last(static_cast<std::size_t>(ngram_size_ - 1));
+  const auto prefix = row.input_ids.last(to_size(ngram_size_ - 1));
   for (Index begin = 0; begin + ngram_size_ <= length; ++begin) {
     if (std::equal(prefix.begin(), prefix.end(), row.input_ids.begin() + begin)) {
-      const std::int64_t banned[] = {
-          row.input_ids[static_cast<std::size_t>(begin + ngram_size_ - 1)]};
+      const std::int64_t banned[] = {at(row.input_ids, begin + ngram_size_ - 1)};
       detail::set_scores(row.scores, banned, detail::kMinusInfinity);
     }
   }
@@ -206,15 +205,15 @@ void PrefixConstrainedLogitsProcessor::process(std::span<const ScoreRow> rows) c
                       "one that names none for batch row " + std::to_string(rows[end].batch_index));
       std::vector<float> kept;
       for (const std::int64_t id : allowed.back()) {
-        detail::require(id >= 0 && static_cast<std::size_t>(id) < scores.size(),
-                        "prefix_allowed_tokens_fn", "a function that names ids of the vocabulary",
+        detail::require(id >= 0 && to_size(id) < scores.size(), "prefix_allowed_tokens_fn",
+                        "a function that names ids of the vocabulary",
                         "one that names " + std::to_string(id));
-        kept.push_back(scores[static_cast<std::size_t>(id)]);
+        kept.push_back(at(scores, id));
         satisfiable = satisfiable || kept.back() != detail::kMinusInfinity;
       }
       std::fill(scores.begin(), scores.end(), detail::kMinusInfinity);
       for (std::size_t i = 0; i < kept.size(); ++i) {
-        scores[static_cast<std::size_t>(allowed.back()[i])] = kept[i];
+        at(scores, allowed.back()[i]) = kept[i];
       }
     }
     for (std::size_t r = begin; r < end && !satisfiable; ++r) {
@@ -237,13 +236,13 @@ void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
       static_cast<float>(std::pow(regulation_factor_, static_cast<double>(over)) - 1);
   for (std::size_t i = 0; i < eos_token_id_.size(); ++i) {
     const std::int64_t id = eos_token_id_[i];
-    detail::require(id >= 0 && static_cast<std::size_t>(id) < row.scores.size(), "eos_token_id",
+    detail::require(id >= 0 && to_size(id) < row.scores.size(), "eos_token_id",
                     "an id of the vocabulary", std::to_string(id));
     const auto begin = eos_token_id_.begin();
     if (std::find(begin, begin + static_cast<Index>(i), id) != begin + static_cast<Index>(i)) {
       continue;
     }
-    float& score = row.scores[static_cast<std::size_t>(id)];
+    float& score = at(row.scores, id);
     if (std::isfinite(score)) score += std::fabs(score) * factor;
   }
 }
@@ -256,14 +255,14 @@ void TopHLogitsWarper::process_row(const ScoreRow& row) const {
   constexpr Index kMostProbable = 100;
   const std::vector<Index> order = top_k_indices(row.scores, kMostProbable);
   std::vector<float> sorted;
-  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  for (const Index i : order) sorted.push_back(at(row.scores, i));
   std::vector<float> terms = softmax(sorted);
   for (float& p : terms) p = -p * std::log(p);  // NaN for p = 0: dropped below
   const std::vector<float> sums = cumulative_sums(terms);
   const float budget = categorical_entropy(sorted) * static_cast<float>(top_h_);
   std::fill(row.scores.begin(), row.scores.end(), detail::kMinusInfinity);
   for (std::size_t i = 0; i < order.size(); ++i) {
-    if (i == 0 || sums[i] <= budget) row.scores[static_cast<std::size_t>(order[i])] = sorted[i];
+    if (i == 0 || sums[i] <= budget) at(row.scores, order[i]) = sorted[i];
   }
 }
 
@@ -277,22 +276,20 @@ void TopKLogitsWarper::process_row(const ScoreRow& row) const {
 void TopPLogitsWarper::process_row(const ScoreRow& row) const {
   const std::vector<Index> order = sorted_indices(row.scores);
   std::vector<float> sorted;
-  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  for (const Index i : order) sorted.push_back(at(row.scores, i));
   const std::vector<float> sums = cumulative_sums(softmax(sorted));
   const auto dropped = static_cast<float>(1 - top_p_);
   const Index candidates = static_cast<Index>(order.size()) - min_tokens_to_keep_;
   for (Index i = 0; i < candidates; ++i) {
-    if (sums[static_cast<std::size_t>(i)] > dropped) break;
-    row.scores[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] =
-        detail::kMinusInfinity;
+    if (at(sums, i) > dropped) break;
+    at(row.scores, at(order, i)) = detail::kMinusInfinity;
   }
 }
 
 void MinPLogitsWarper::process_row(const ScoreRow& row) const {
   const std::vector<float> probabilities = softmax(row.scores);
   const std::vector<Index> kept = top_k_indices(probabilities, min_tokens_to_keep_);
-  const float threshold =
-      static_cast<float>(min_p_) * probabilities[static_cast<std::size_t>(kept.front())];
+  const float threshold = static_cast<float>(min_p_) * at(probabilities, kept.front());
   for (std::size_t i = 0; i < row.scores.size(); ++i) {
     if (probabilities[i] < threshold &&
         std::find(kept.begin(), kept.end(), static_cast<Index>(i)) == kept.end()) {
@@ -310,15 +307,15 @@ void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   for (float& value : distance) value = std::fabs(-value - entropy);
   const std::vector<Index> order = sorted_indices(distance);
   std::vector<float> sorted;
-  for (const Index i : order) sorted.push_back(row.scores[static_cast<std::size_t>(i)]);
+  for (const Index i : order) sorted.push_back(at(row.scores, i));
   const std::vector<float> sums = cumulative_sums(softmax(sorted));
   const auto mass = static_cast<float>(mass_);
   std::size_t last = 0;
   for (const float sum : sums) last += sum < mass ? 1 : 0;
   last = std::min(last, order.size() - 1);
-  const float farthest = distance[static_cast<std::size_t>(order[last])];
-  for (std::size_t i = static_cast<std::size_t>(min_tokens_to_keep_); i < order.size(); ++i) {
-    const auto id = static_cast<std::size_t>(order[i]);
+  const float farthest = at(distance, order[last]);
+  for (std::size_t i = to_size(min_tokens_to_keep_); i < order.size(); ++i) {
+    const auto id = to_size(order[i]);
     if (distance[id] > farthest) row.scores[id] = detail::kMinusInfinity;
   }
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip::detail {
 namespace {
@@ -53,7 +54,7 @@ Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolv
         "encoder-decoder, in the text_config or the GenerationConfig");
   }
   std::vector<std::int64_t> start = *resolved.decoder_start_token_id;
-  if (start.size() == 1) start.resize(static_cast<std::size_t>(batch), start[0]);
+  if (start.size() == 1) start.resize(to_size(batch), start[0]);
   if (static_cast<Index>(start.size()) != batch) {
     throw InputError("`decoder_start_token_id` holds " + std::to_string(start.size()) +
                      " ids, expected 1 or one for each of the " + std::to_string(batch) +
@@ -66,8 +67,8 @@ Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolv
   const std::int64_t* row = given.data<std::int64_t>();
   std::vector<std::int64_t> ids;
   for (Index b = 0; b < batch; ++b, row += length) {
-    if (length > 0 && row[0] == start[static_cast<std::size_t>(b)]) return given;
-    ids.push_back(start[static_cast<std::size_t>(b)]);
+    if (length > 0 && row[0] == at(start, b)) return given;
+    ids.push_back(at(start, b));
     ids.insert(ids.end(), row, row + length);
   }
   return Tensor(ids, {batch, length + 1});

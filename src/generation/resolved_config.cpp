@@ -9,6 +9,7 @@
 
 #include "generation/prompt.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/log.h"
 
 namespace instructblip::detail {
@@ -17,12 +18,12 @@ namespace {
 
 // How many ids at the beginning of each row are padding, which repetition_penalty does not count.
 std::vector<Index> padding_before_ids(const Prompt& prompt) {
-  std::vector<Index> counts(static_cast<std::size_t>(prompt.size()), 0);
+  std::vector<Index> counts(to_size(prompt.size()), 0);
   if (prompt.is_encoder_decoder) return counts;  // the padding is the encoder's
   const Index before_ids = prompt.batch.length - prompt.length();
   for (Index b = 0; b < prompt.size(); ++b) {
     const Index first_column = prompt.batch.column(prompt.batch.rows.begin(b));
-    counts[static_cast<std::size_t>(b)] = std::max<Index>(first_column - before_ids, 0);
+    at(counts, b) = std::max<Index>(first_column - before_ids, 0);
   }
   return counts;
 }

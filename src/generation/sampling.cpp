@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip {
 namespace {
@@ -16,7 +17,7 @@ template <class Better>
 std::vector<Index> best_indices(Index size, Index count, Better better) {
   count = std::clamp<Index>(count, 0, size);
   std::vector<Index> heap;  // the worst of the best so far is at the front
-  heap.reserve(static_cast<std::size_t>(count));
+  heap.reserve(to_size(count));
   for (Index i = 0; i < size && count > 0; ++i) {
     if (static_cast<Index>(heap.size()) < count) {
       heap.push_back(i);
@@ -88,7 +89,7 @@ double log_probability(std::span<const float> logits, std::int64_t id) {
   for (const float logit : logits) largest = std::max(largest, logit);
   double sum = 0;
   for (const float logit : logits) sum += std::exp(double{logit} - double{largest});
-  return double{logits[static_cast<std::size_t>(id)]} - double{largest} - std::log(sum);
+  return double{at(logits, id)} - double{largest} - std::log(sum);
 }
 
 Index argmax(std::span<const float> scores) {
@@ -97,7 +98,7 @@ Index argmax(std::span<const float> scores) {
 
 std::vector<Index> top_k_indices(std::span<const float> scores, Index count) {
   return best_indices(static_cast<Index>(scores.size()), count, [&](Index a, Index b) {
-    const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
+    const float x = at(scores, a), y = at(scores, b);
     return above(x, y) || (!above(y, x) && a < b);
   });
 }
@@ -106,7 +107,7 @@ std::vector<Index> sorted_indices(std::span<const float> scores, bool descending
   std::vector<Index> order(scores.size());
   std::iota(order.begin(), order.end(), Index{0});
   std::sort(order.begin(), order.end(), [&](Index a, Index b) {
-    const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
+    const float x = at(scores, a), y = at(scores, b);
     if (above(x, y)) return descending;
     if (above(y, x)) return !descending;
     return a < b;
@@ -147,7 +148,7 @@ std::vector<Index> draw_without_replacement(std::span<const float> probabilities
     keys[i] = -std::log(random.uniform(step, row, static_cast<Index>(i))) / probabilities[i];
   }
   return best_indices(static_cast<Index>(keys.size()), count, [&](Index a, Index b) {
-    const double x = keys[static_cast<std::size_t>(a)], y = keys[static_cast<std::size_t>(b)];
+    const double x = at(keys, a), y = at(keys, b);
     return x < y || (x == y && a < b);
   });
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip {
 namespace {
@@ -22,16 +23,15 @@ std::vector<CubicTaps> cubic_taps(Index in, Index out) {
   const auto near = [](float x) { return ((a + 2) * x - (a + 3)) * x * x + 1; };
   const auto far = [](float x) { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a; };
   const float scale = static_cast<float>(in) / static_cast<float>(out);
-  std::vector<CubicTaps> taps(static_cast<std::size_t>(out));
+  std::vector<CubicTaps> taps(to_size(out));
   for (Index i = 0; i < out; ++i) {
     const float source = (static_cast<float>(i) + 0.5f) * scale - 0.5f;
     const float floor = std::floor(source);
     const float t = source - floor;
-    CubicTaps& tap = taps[static_cast<std::size_t>(i)];
+    CubicTaps& tap = at(taps, i);
     tap.weight = {far(t + 1), near(t), near(1 - t), far(2 - t)};
     for (Index k = 0; k < 4; ++k) {
-      tap.index[static_cast<std::size_t>(k)] =
-          std::clamp<Index>(static_cast<Index>(floor) + k - 1, 0, in - 1);
+      at(tap.index, k) = std::clamp<Index>(static_cast<Index>(floor) + k - 1, 0, in - 1);
     }
   }
   return taps;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip {
 
@@ -12,7 +13,7 @@ KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positio
     : layers_(layers),
       width_(width),
       block_positions_(block_positions),
-      tables_(static_cast<std::size_t>(std::max<Index>(0, sequences))) {
+      tables_(to_size(std::max<Index>(0, sequences))) {
   if (layers < 0 || width < 0 || sequences < 0 || block_positions < 1) {
     throw InputError("KvCache of " + std::to_string(layers) + " layers, width " +
                      std::to_string(width) + ", " + std::to_string(sequences) + " sequences and " +
@@ -26,7 +27,7 @@ const KvCache::Table& KvCache::table(Index sequence) const {
     throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
                      std::to_string(sequence) + " was asked for");
   }
-  return tables_[static_cast<std::size_t>(sequence)];
+  return at(tables_, sequence);
 }
 
 float* KvCache::slot(Block& block, Index layer, Index part, Index position) const {
@@ -39,7 +40,7 @@ void KvCache::extend(const RowTable& rows) {
                      " sequences, the rows belong to " + std::to_string(rows.sequences()));
   }
   for (Index s = 0; s < sequences(); ++s) {
-    Table& table = tables_[static_cast<std::size_t>(s)];
+    Table& table = at(tables_, s);
     const Index added = rows.count(s);
     if (added == 0) continue;
     const Index used = table.length % block_positions_;
@@ -47,8 +48,7 @@ void KvCache::extend(const RowTable& rows) {
       table.blocks.back() = std::make_shared<Block>(*table.blocks.back());
     }
     table.length += added;
-    const auto needed =
-        static_cast<std::size_t>((table.length + block_positions_ - 1) / block_positions_);
+    const auto needed = to_size((table.length + block_positions_ - 1) / block_positions_);
     while (table.blocks.size() < needed) {
       table.blocks.push_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_));
     }
@@ -71,12 +71,12 @@ void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTa
                        " positions; call extend with the same rows before");
     }
   }
-  const auto bytes = static_cast<std::size_t>(width_) * sizeof(float);
+  const auto bytes = to_size(width_) * sizeof(float);
   for (Index s = 0; s < rows.sequences(); ++s) {
-    Table& table = tables_[static_cast<std::size_t>(s)];
+    Table& table = at(tables_, s);
     for (Index i = 0; i < rows.count(s); ++i) {
       const Index position = table.length - rows.count(s) + i;
-      Block& block = *table.blocks[static_cast<std::size_t>(position / block_positions_)];
+      Block& block = *at(table.blocks, position / block_positions_);
       const Index row = rows.begin(s) + i;
       std::memcpy(slot(block, layer, 0, position % block_positions_), keys.row(row), bytes);
       std::memcpy(slot(block, layer, 1, position % block_positions_), values.row(row), bytes);

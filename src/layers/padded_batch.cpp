@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 
 namespace instructblip {
 namespace detail {
@@ -75,7 +76,7 @@ void PaddedBatch::use_positions(const TensorView& position_ids) {
         throw InputError("position_ids[" + std::to_string(b) + "][" + std::to_string(column(r)) +
                          "] is " + std::to_string(position) + ", expected 0 or more");
       }
-      rows.positions[static_cast<std::size_t>(r)] = position;
+      at(rows.positions, r) = position;
     }
   }
 }
@@ -83,7 +84,7 @@ void PaddedBatch::use_positions(const TensorView& position_ids) {
 void PaddedBatch::use_compact_positions() {
   for (Index b = 0; b < batch; ++b) {
     for (Index i = 0; i < rows.count(b); ++i) {
-      rows.positions[static_cast<std::size_t>(rows.begin(b) + i)] = i;
+      at(rows.positions, rows.begin(b) + i) = i;
     }
   }
 }
@@ -163,7 +164,7 @@ Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor padded(DType::Float32, {batch, heads, length, keys.length});
   for (Index b = 0; b < batch; ++b) {
-    const Tensor& attention = attentions[static_cast<std::size_t>(b)];
+    const Tensor& attention = at(attentions, b);
     check_values(attention.shape(), {heads, rows.count(b), keys.rows.count(b)});
     const float* from = attention.data<float>();
     for (Index h = 0; h < heads; ++h) {

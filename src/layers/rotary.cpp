@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/threads.h"
 
 namespace instructblip {
@@ -166,13 +167,13 @@ RotaryAngles RotaryEmbedding::operator()(const RowTable& rows) const {
   for (Index s = 0; s < rows.sequences(); ++s) {
     Index longest = 0;
     for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
-      longest = std::max(longest, rows.positions[static_cast<std::size_t>(r)] + 1);
+      longest = std::max(longest, at(rows.positions, r) + 1);
     }
     const std::vector<float> frequencies = frequencies_of(longest);
     for (Index r = rows.begin(s); r < rows.begin(s + 1); ++r) {
-      const auto position = static_cast<float>(rows.positions[static_cast<std::size_t>(r)]);
+      const auto position = static_cast<float>(at(rows.positions, r));
       for (Index i = 0; i < half; ++i) {
-        const float angle = position * frequencies[static_cast<std::size_t>(i)];
+        const float angle = position * at(frequencies, i);
         angles.cos.row(r)[i] = std::cos(angle) * attention_scaling_;
         angles.sin.row(r)[i] = std::sin(angle) * attention_scaling_;
       }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/log.h"
 
 namespace instructblip::detail {
@@ -104,8 +105,8 @@ Matrix embed_text(const ModernInputs& inputs, const PaddedBatch& batch,
   std::vector<std::int64_t> ids = batch.gather_ids(inputs.input_ids);
   for (Index b = 0; b < batch.batch; ++b) {
     for (Index r = batch.rows.begin(b); r < batch.rows.begin(b + 1); ++r) {
-      std::int64_t& id = ids[static_cast<std::size_t>(r)];
-      if (placeholders[static_cast<std::size_t>(b * batch.length + batch.column(r))]) {
+      std::int64_t& id = at(ids, r);
+      if (at(placeholders, b * batch.length + batch.column(r))) {
         id = 0;
       } else if (id < 0 || id >= model.traits().vocab_size) {
         throw InputError("input_ids[" + std::to_string(b) + "][" +
@@ -178,7 +179,7 @@ EmbeddedBatch embed_prompt(const ModernInputs& inputs, const Tensor& features,
     for (Index column = 0; column < inputs.length(); ++column) {
       const bool kept =
           next_row < prompt.batch.rows.begin(b + 1) && prompt.batch.column(next_row) == column;
-      if (placeholders[static_cast<std::size_t>(b * inputs.length() + column)]) {
+      if (at(placeholders, b * inputs.length() + column)) {
         if (kept) {
           feature_rows.push_back(next_feature);
           prompt_rows.push_back(next_row);
@@ -200,9 +201,7 @@ Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits&
     throw InputError(
         "input_ids are needed: the language model has no bos_token_id to begin a prompt with");
   }
-  const Tensor bos(
-      std::vector<std::int64_t>(static_cast<std::size_t>(images), *traits.bos_token_id),
-      {images, 1});
+  const Tensor bos(std::vector<std::int64_t>(to_size(images), *traits.bos_token_id), {images, 1});
   if (!config.image_token_index) return bos;
   return prepend_columns(bos, config.num_query_tokens, *config.image_token_index);
 }

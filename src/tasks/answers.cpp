@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/generation/sampling.h"
 
 namespace instructblip {
@@ -35,8 +36,7 @@ ReadPrompts read_prompts(const LanguageModel& model, EmbeddedBatch prompt) {
     throw InputError("text_config has no decoder_start_token_id, which the answers begin with");
   }
   read.state = model.start(prompt.embeddings, prompt.batch.rows);
-  const std::vector<std::int64_t> starts(static_cast<std::size_t>(count),
-                                         *model.traits().decoder_start_token_id);
+  const std::vector<std::int64_t> starts(to_size(count), *model.traits().decoder_start_token_id);
   read.logits =
       model.decode(*read.state, model.embed_decoder_tokens(starts), RowTable::uniform(count, 1))
           .logits;
@@ -78,16 +78,16 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
   const Index vocab_size = model.traits().vocab_size;
   const auto candidate_count = static_cast<Index>(candidates.size());
   const auto row_of = [&](const float* logits) {
-    return std::span<const float>(logits, static_cast<std::size_t>(vocab_size));
+    return std::span<const float>(logits, to_size(vocab_size));
   };
-  std::vector<Index> sources(static_cast<std::size_t>(prompts));
+  std::vector<Index> sources(to_size(prompts));
   std::iota(sources.begin(), sources.end(), Index{0});
   RowTable rows = RowTable::uniform(prompts, 0);
   std::vector<std::int64_t> fed;
   for (Index pair = first_pair; pair < last_pair; ++pair) {
     const Index prompt = pair / candidate_count;
-    const auto& ids = candidates[static_cast<std::size_t>(pair % candidate_count)];
-    sums[static_cast<std::size_t>(pair)] =
+    const auto& ids = at(candidates, pair % candidate_count);
+    at(sums, pair) =
         log_probability(row_of(read.logits.data<float>() + prompt * vocab_size), ids.front());
     if (ids.size() == 1) continue;
     sources.push_back(prompt);
@@ -101,9 +101,9 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
       model.decode(*read.state, model.embed_decoder_tokens(fed), rows, LogitsFor::AllRows).logits;
   const float* row = logits.data<float>();
   for (Index pair = first_pair; pair < last_pair; ++pair) {
-    const auto& ids = candidates[static_cast<std::size_t>(pair % candidate_count)];
+    const auto& ids = at(candidates, pair % candidate_count);
     for (std::size_t i = 1; i < ids.size(); ++i, row += vocab_size) {
-      sums[static_cast<std::size_t>(pair)] += log_probability(row_of(row), ids[i]);
+      at(sums, pair) += log_probability(row_of(row), ids[i]);
     }
   }
 }
@@ -172,7 +172,7 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
   const Index prompts = read.logits.dim(0);
   const auto candidate_count = static_cast<Index>(checked.size());
   const Index pairs = prompts * candidate_count;
-  std::vector<double> sums(static_cast<std::size_t>(pairs));
+  std::vector<double> sums(to_size(pairs));
   for (Index first = 0; first < pairs; first += options.batch_size) {
     detail::score_pairs(language_model, read, prompts, checked, first,
                         std::min(first + options.batch_size, pairs), sums);
@@ -180,9 +180,9 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
   CandidateRanks result;
   result.log_likelihoods = Tensor(DType::Float32, {prompts, candidate_count});
   for (Index pair = 0; pair < pairs; ++pair) {
-    const auto& ids = checked[static_cast<std::size_t>(pair % candidate_count)];
+    const auto& ids = at(checked, pair % candidate_count);
     const double length = options.mean ? static_cast<double>(ids.size()) : 1.0;
-    const double score = sums[static_cast<std::size_t>(pair)] / length;
+    const double score = at(sums, pair) / length;
     if (std::isnan(score)) {
       throw InputError("the log-likelihood of candidate " + std::to_string(pair % candidate_count) +
                        " for prompt " + std::to_string(pair / candidate_count) +

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "instructblip/core/index.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/layers/kv_cache.h"
 #include "instructblip/layers/row_table.h"
@@ -39,7 +40,7 @@ inline std::vector<AttentionSequence> cross_attention(MatrixView keys, MatrixVie
   std::vector<AttentionSequence> sequences;
   for (Index s = 0; s < rows.sequences(); ++s) {
     AttentionSequence& sequence = sequences.emplace_back();
-    const Index source = sources.empty() ? s : sources[static_cast<std::size_t>(s)];
+    const Index source = sources.empty() ? s : at(sources, s);
     const Index begin = key_rows.begin(source);
     sequence.query_begin = rows.begin(s);
     sequence.query_count = rows.count(s);

@@ -7,6 +7,7 @@
 
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/layers/float_copy.h"
 
@@ -36,8 +37,8 @@ class LayerNorm {
 
   /// Without weight and bias (`elementwise_affine` false).
   LayerNorm(Index size, double eps)
-      : weight_(std::make_shared<const Tensor>(
-            std::vector<float>(static_cast<std::size_t>(size), 1.0f), Shape{size})),
+      : weight_(
+            std::make_shared<const Tensor>(std::vector<float>(to_size(size), 1.0f), Shape{size})),
         bias_(std::make_shared<const Tensor>(DType::Float32, Shape{size})),
         eps_(static_cast<float>(eps)) {}
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "instructblip/core/export.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/layers/row_table.h"
 
@@ -30,7 +31,7 @@ struct INSTRUCTBLIP_EXPORT PaddedBatch {
   PaddedBatch(Index batch, Index length, const TensorView& attention_mask = {},
               std::string_view argument = "attention_mask");
 
-  Index column(Index row) const { return columns[static_cast<std::size_t>(row)]; }
+  Index column(Index row) const { return at(columns, row); }
 
   /// Takes positions from `position_ids`, [batch, length] or [1, length].
   void use_positions(const TensorView& position_ids);

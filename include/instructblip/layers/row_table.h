@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "instructblip/core/dtype.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/tensor.h"
 
 namespace instructblip {
@@ -17,9 +18,9 @@ struct RowTable {
 
   Index sequences() const { return static_cast<Index>(offsets.size()) - 1; }
   Index rows() const { return offsets.back(); }
-  Index begin(Index s) const { return offsets[static_cast<std::size_t>(s)]; }
+  Index begin(Index s) const { return at(offsets, s); }
   Index count(Index s) const { return begin(s + 1) - begin(s); }
-  Index position(Index r) const { return positions[static_cast<std::size_t>(r)]; }
+  Index position(Index r) const { return at(positions, r); }
 
   /// Appends a sequence of `count` rows at positions first, first + 1, ...
   void append(Index count, Index first_position = 0) {

@@ -24,6 +24,7 @@
 
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/index.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
@@ -334,7 +335,7 @@ class InstructBlipQFormerEmbeddings {
     if (!batch.query_rows.empty()) {
       const Matrix given = Matrix::from(Tensor::copy_of(query_embeds).to(DType::Float32));
       for (Index r = 0; r < batch.queries.rows.rows(); ++r) {
-        const Index row = batch.query_rows[static_cast<std::size_t>(r)];
+        const Index row = at(batch.query_rows, r);
         std::copy_n(given.row(r % given.rows()), given.cols(), embeddings.row(row));
       }
     }
@@ -359,7 +360,7 @@ class InstructBlipQFormerEmbeddings {
                           const PaddedBatch& text, const char* argument, const char* limit) {
     for (Index b = 0; b < text.batch; ++b) {
       for (Index r = text.rows.begin(b); r < text.rows.begin(b + 1); ++r) {
-        const std::int64_t index = indices[static_cast<std::size_t>(r)];
+        const std::int64_t index = at(indices, r);
         if (index >= 0 && index < table.num_embeddings()) continue;
         throw InputError("Q-Former: " + std::string(argument) + "[" + std::to_string(b) + "][" +
                          std::to_string(text.column(r)) + "] is " + std::to_string(index) +

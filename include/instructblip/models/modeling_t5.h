@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "instructblip/configuration/configuration_t5.h"
+#include "instructblip/core/index.h"
 #include "instructblip/layers/activation.h"
 #include "instructblip/layers/attention.h"
 #include "instructblip/layers/embedding.h"
@@ -201,7 +202,7 @@ class T5DecoderState : public DecoderState {
  public:
   T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
       : cache(std::move(empty)),
-        positions(static_cast<std::size_t>(encoder_row_table.sequences())),
+        positions(to_size(encoder_row_table.sequences())),
         encoder_rows(encoder_row_table) {
     for (Index s = 0; s < encoder_rows.sequences(); ++s) encoder_sequences.push_back(s);
   }
@@ -213,8 +214,8 @@ class T5DecoderState : public DecoderState {
     std::vector<std::vector<Index>> reordered_positions;
     std::vector<Index> reordered_sequences;
     for (const Index source : sources) {
-      reordered_positions.push_back(positions[static_cast<std::size_t>(source)]);
-      reordered_sequences.push_back(encoder_sequences[static_cast<std::size_t>(source)]);
+      reordered_positions.push_back(at(positions, source));
+      reordered_sequences.push_back(at(encoder_sequences, source));
     }
     positions = std::move(reordered_positions);
     encoder_sequences = std::move(reordered_sequences);
@@ -251,7 +252,7 @@ class T5Stack {
 
   /// The encoder: inputs_embeds [rows, d_model] -> last hidden state [rows, d_model].
   Matrix encode(MatrixView inputs_embeds, const RowTable& rows, StateRecorder& states) const {
-    std::vector<std::vector<Index>> key_positions(static_cast<std::size_t>(rows.sequences()));
+    std::vector<std::vector<Index>> key_positions(to_size(rows.sequences()));
     append_positions(rows, key_positions);
     const std::vector<Tensor> position_bias = relative_attention_bias_(rows, key_positions);
     Matrix hidden_states = Matrix::copy_of(inputs_embeds);
@@ -307,7 +308,7 @@ class T5Stack {
   }
   static void append_positions(const RowTable& rows, std::vector<std::vector<Index>>& positions) {
     for (Index s = 0; s < rows.sequences(); ++s) {
-      std::vector<Index>& own = positions[static_cast<std::size_t>(s)];
+      std::vector<Index>& own = at(positions, s);
       own.insert(own.end(), rows.positions.begin() + rows.begin(s),
                  rows.positions.begin() + rows.begin(s + 1));
     }

@@ -8,6 +8,7 @@
 
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/configuration/configuration_t5.h"
+#include "instructblip/core/index.h"
 #include "instructblip/layers/float_copy.h"
 #include "instructblip/layers/row_table.h"
 
@@ -71,14 +72,14 @@ inline std::vector<Tensor> T5RelativePositionBias::operator()(
     const RowTable& rows, const std::vector<std::vector<Index>>& key_positions) const {
   std::vector<Tensor> biases;
   for (Index s = 0; s < rows.sequences(); ++s) {
-    const std::vector<Index>& keys = key_positions[static_cast<std::size_t>(s)];
+    const std::vector<Index>& keys = at(key_positions, s);
     const auto key_count = static_cast<Index>(keys.size());
     Tensor bias = Tensor::uninitialized(DType::Float32, {num_heads_, rows.count(s), key_count});
     for (Index i = 0; i < rows.count(s); ++i) {
-      const Index query = rows.positions[static_cast<std::size_t>(rows.begin(s) + i)];
+      const Index query = at(rows.positions, rows.begin(s) + i);
       for (Index j = 0; j < key_count; ++j) {
-        const Index bucket = t5_relative_position_bucket(
-            keys[static_cast<std::size_t>(j)] - query, bidirectional_, num_buckets_, max_distance_);
+        const Index bucket = t5_relative_position_bucket(at(keys, j) - query, bidirectional_,
+                                                         num_buckets_, max_distance_);
         for (Index h = 0; h < num_heads_; ++h) {
           bias.data<float>()[(h * rows.count(s) + i) * key_count + j] =
               table_.data<float>()[bucket * num_heads_ + h];
