@@ -12,7 +12,7 @@
 namespace instructblip {
 namespace {
 
-// The four inputs that one output position reads along one dimension, and their weights.
+// The four inputs of one output position along one dimension, and their weights.
 struct CubicTaps {
   std::array<Index, 4> index;
   std::array<float, 4> weight;
@@ -40,7 +40,7 @@ std::vector<CubicTaps> cubic_taps(Index in, Index out) {
 void check_arguments(const TensorView& table, Index rows, Index cols) {
   if (table.dtype != DType::Float32 || table.rank() != 3 || table.dim(0) < 1 || table.dim(1) < 1 ||
       !table.is_contiguous()) {
-    throw InputError("interpolate_bicubic: the table is of type " +
+    throw InputError("interpolate_bicubic: the table has type " +
                      std::string(name_of(table.dtype)) + " and shape " + to_string(table.shape) +
                      ", expected contiguous float32 [rows, cols, width]");
   }

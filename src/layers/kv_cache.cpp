@@ -15,17 +15,18 @@ KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positio
       block_positions_(block_positions),
       tables_(to_size(std::max<Index>(0, sequences))) {
   if (layers < 0 || width < 0 || sequences < 0 || block_positions < 1) {
-    throw InputError("KvCache of " + std::to_string(layers) + " layers, width " +
-                     std::to_string(width) + ", " + std::to_string(sequences) + " sequences and " +
-                     std::to_string(block_positions) +
-                     " positions a block; expected no negative number and at least 1 position");
+    throw InputError(
+        "KvCache of " + std::to_string(layers) + " layers, width " + std::to_string(width) + ", " +
+        std::to_string(sequences) + " sequences and " + std::to_string(block_positions) +
+        " positions per block; expected no negative number and at least 1 position per block");
   }
 }
 
 const KvCache::Table& KvCache::table(Index sequence) const {
   if (sequence < 0 || sequence >= sequences()) {
-    throw InputError("the cache holds " + std::to_string(sequences()) + " sequences, sequence " +
-                     std::to_string(sequence) + " was asked for");
+    throw InputError("KvCache: sequence " + std::to_string(sequence) +
+                     " does not exist; the cache holds " + std::to_string(sequences()) +
+                     " sequences");
   }
   return at(tables_, sequence);
 }
@@ -36,8 +37,8 @@ float* KvCache::slot(Block& block, Index layer, Index part, Index position) cons
 
 void KvCache::extend(const RowTable& rows) {
   if (rows.sequences() != sequences()) {
-    throw InputError("the cache holds " + std::to_string(sequences()) +
-                     " sequences, the rows belong to " + std::to_string(rows.sequences()));
+    throw InputError("KvCache::extend: the rows belong to " + std::to_string(rows.sequences()) +
+                     " sequences, but the cache holds " + std::to_string(sequences()));
   }
   for (Index s = 0; s < sequences(); ++s) {
     Table& table = at(tables_, s);
@@ -68,7 +69,7 @@ void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTa
     if (rows.count(s) > length(s)) {
       throw InputError("KvCache::write: sequence " + std::to_string(s) + " has room for " +
                        std::to_string(length(s)) + " of " + std::to_string(rows.count(s)) +
-                       " positions; call extend with the same rows before");
+                       " positions; call extend with the same rows first");
     }
   }
   const auto bytes = to_size(width_) * sizeof(float);
@@ -86,8 +87,8 @@ void KvCache::write(Index layer, MatrixView keys, MatrixView values, const RowTa
 
 std::vector<KeyValueSpan> KvCache::spans(Index layer, Index sequence) const {
   if (layer < 0 || layer >= layers_) {
-    throw InputError("the cache holds " + std::to_string(layers_) + " layers, layer " +
-                     std::to_string(layer) + " was asked for");
+    throw InputError("KvCache: layer " + std::to_string(layer) +
+                     " does not exist; the cache holds " + std::to_string(layers_) + " layers");
   }
   const auto& [blocks, length] = table(sequence);
   std::vector<KeyValueSpan> spans;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-// base ** (2 i / dim). As in the reference, exponents and powers are rounded to float32.
+// base ** (2 i / dim). Exponents and powers are rounded to float32, as in the reference.
 std::vector<float> wave_lengths(double base, Index dim) {
   std::vector<float> lengths;
   for (Index i = 0; i < dim; i += 2) {
@@ -58,7 +58,7 @@ std::vector<float> yarn_frequencies(const RopeParameters& rope, Index head_dim,
     return dim * std::log(original_length / (rotations * 2 * kPi)) /
            (2 * std::log(rope.rope_theta));
   };
-  // As in the reference, 0 means the default.
+  // 0 means the default, as in the reference.
   const auto rotations = [](const std::optional<double>& value, double unset) {
     return value.value_or(0) == 0 ? unset : *value;
   };

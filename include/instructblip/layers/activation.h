@@ -1,4 +1,5 @@
-// The names that transformers gives to activation functions (ACT2FN).
+// Activation functions by name (transformers' ACT2FN). In the comments of this folder, the
+// reference is transformers 5.24.
 #pragma once
 
 #include <string>
@@ -11,8 +12,8 @@
 
 namespace instructblip {
 
-/// "gelu" -> Activation::Gelu. Throws ConfigError that lists the known names if `name` is unknown;
-/// `key` is the configuration key that the message names.
+/// "gelu" -> Activation::Gelu. Throws ConfigError, listing the known names, if the name is unknown;
+/// the message names `key`, the configuration key.
 inline Activation activation_from_name(std::string_view name, std::string_view key = "hidden_act") {
   static constexpr std::pair<std::string_view, Activation> kFunctions[] = {
       {"gelu", Activation::Gelu}, {"gelu_new", Activation::GeluTanh},

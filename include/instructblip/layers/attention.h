@@ -1,4 +1,4 @@
-// Builds the AttentionSequence list of an attention call: self-, cross- and cached attention.
+// Builds the AttentionSequence list for self-, cross- and cached attention.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace instructblip {
 
 /// Each row attends to all rows of its own sequence. keys, values [rows, width] (any stride) must
-/// outlive the result. key_valid [rows]: 0 = masked out; nullptr: all valid.
+/// outlive the result. key_valid [rows]: 1 = valid, 0 = masked out; nullptr: all valid.
 inline std::vector<AttentionSequence> self_attention(MatrixView keys, MatrixView values,
                                                      const RowTable& rows,
                                                      const std::uint8_t* key_valid = nullptr) {
@@ -29,9 +29,10 @@ inline std::vector<AttentionSequence> self_attention(MatrixView keys, MatrixView
   return sequences;
 }
 
-/// Each row of sequence s attends to all rows of sequence sources[s] of `key_rows` (text and image,
-/// decoder and encoder); without sources: to sequence s. keys, values [key rows, width] must
-/// outlive the result. key_valid [key rows]: 0 = masked out; nullptr: all valid.
+/// Each row of sequence s attends to all rows of sequence sources[s] of `key_rows` (for example, a
+/// decoder to its encoder). Without `sources`, it attends to sequence s. keys, values [key rows,
+/// width] must outlive the result. key_valid [key rows]: 1 = valid, 0 = masked out; nullptr: all
+/// valid.
 inline std::vector<AttentionSequence> cross_attention(MatrixView keys, MatrixView values,
                                                       const RowTable& rows,
                                                       const RowTable& key_rows,
@@ -50,8 +51,8 @@ inline std::vector<AttentionSequence> cross_attention(MatrixView keys, MatrixVie
   return sequences;
 }
 
-/// Rows that were just written to a cache attend to everything cached for their sequence up to and
-/// including their own position.
+/// Causal attention. Rows that were just written to a cache attend to everything cached for their
+/// sequence, up to and including their own position.
 inline std::vector<AttentionSequence> cached_attention(const KvCache& cache, Index layer,
                                                        const RowTable& rows) {
   std::vector<AttentionSequence> sequences;
@@ -65,7 +66,7 @@ inline std::vector<AttentionSequence> cached_attention(const KvCache& cache, Ind
   return sequences;
 }
 
-/// scaled_dot_product_attention into a new matrix [rows, num_heads * head_dim].
+/// Returns scaled_dot_product_attention as a new matrix [rows, num_heads * head_dim].
 inline Matrix attend(MatrixView q, const AttentionShape& shape,
                      const std::vector<AttentionSequence>& sequences) {
   Matrix output(q.rows, q.cols);

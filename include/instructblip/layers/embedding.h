@@ -10,12 +10,13 @@
 
 namespace instructblip {
 
-/// Rows of a table. Immutable; copies share the table. Safe to call from several threads.
+/// A table of vectors. Immutable; copies share the table. Safe to call from several threads.
 class Embedding {
  public:
   Embedding() = default;
 
-  /// Reads `weight` [num_embeddings, embedding_dim] of this scope.
+  /// Reads `weight` [num_embeddings, embedding_dim] of this scope. A missing or misshapen tensor is
+  /// recorded in `weights` and reported by `finish`.
   Embedding(const Weights& weights, Index num_embeddings, Index embedding_dim)
       : table_(PreparedMatrix::prepare(weights["weight"].get({num_embeddings, embedding_dim}),
                                        {.dtype = weights.dtype()})) {}
@@ -25,7 +26,7 @@ class Embedding {
   /// The table itself, for an output head tied to it.
   const PreparedMatrix& weight() const { return table_; }
 
-  /// ids -> [ids, embedding_dim]. Throws InputError on an id outside the table.
+  /// ids -> float32 [ids, embedding_dim]. Throws InputError on an id outside the table.
   Matrix operator()(std::span<const std::int64_t> ids) const {
     Matrix y(static_cast<Index>(ids.size()), embedding_dim());
     embedding_rows(table_, ids, y);

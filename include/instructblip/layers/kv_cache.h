@@ -1,4 +1,4 @@
-// Keys and values of past positions, in blocks that sequences share until they differ.
+// KvCache: keys and values of past positions, in blocks that sequences share until they diverge.
 #pragma once
 
 #include <memory>
@@ -13,33 +13,34 @@
 namespace instructblip {
 
 /// The cache of one generation. Each sequence is a list of blocks of `block_positions` positions; a
-/// block holds keys and values of every layer. Beams and candidates that continue one prefix share
-/// its blocks; reordering moves no keys (a shared last block that is not full is copied when a
-/// sequence appends to it). Not thread-safe: one generation, one cache.
+/// block holds the keys and values of all layers. Beams and candidates that continue the same
+/// prefix share its blocks. Reordering copies no keys; a partly filled block that is shared is
+/// copied when a sequence appends to it. Not thread-safe: use one cache per generation.
 class INSTRUCTBLIP_EXPORT KvCache {
  public:
-  /// width: num_key_value_heads * head_dim. Throws InputError on a negative number, or blocks of no
-  /// positions.
+  /// width: num_key_value_heads * head_dim. The cache grows as needed. Throws InputError if a
+  /// number is negative or block_positions is less than 1.
   KvCache(Index layers, Index width, Index sequences, Index block_positions = 32);
 
   Index layers() const { return layers_; }
   Index sequences() const { return static_cast<Index>(tables_.size()); }
-  /// Positions cached for a sequence. Throws InputError if it does not exist.
+  /// Number of positions cached for a sequence. Throws InputError if the sequence does not exist.
   Index length(Index sequence) const { return table(sequence).length; }
 
-  /// Makes room for rows.count(s) more positions of each sequence s; once per forward pass, before
-  /// `write`. Throws InputError if the rows are of another number of sequences.
+  /// Makes room for rows.count(s) more positions in each sequence s. Call it once per forward pass,
+  /// before `write`. Throws InputError if rows.sequences() differs from sequences().
   void extend(const RowTable& rows);
-  /// Stores keys and values [rows, width] of one layer in the room made by the last `extend(rows)`.
-  /// Throws InputError if layer or shapes do not fit, or there is no such room.
+  /// Stores the float32 keys and values [rows, width] of one layer in the room made by the last
+  /// `extend(rows)`. Throws InputError if the layer does not exist, a shape is wrong or there is
+  /// not enough room.
   void write(Index layer, MatrixView keys, MatrixView values, const RowTable& rows);
-  /// Everything cached for one sequence and layer, in order; valid until either is changed. Throws
+  /// Everything cached for one sequence and layer, in order. Valid until the cache changes. Throws
   /// InputError if the layer or the sequence does not exist.
   std::vector<KeyValueSpan> spans(Index layer, Index sequence) const;
 
-  /// New sequence i continues old sequence sources[i]; any number of new sequences. Covers beams
-  /// (reorder), candidates (fork: {0, 0, 0}) and finished rows (select). Throws InputError if a
-  /// source does not exist.
+  /// Makes new sequence i a continuation of old sequence sources[i]; the number of sequences may
+  /// change. This reorders beams, forks candidates ({0, 0, 0}) and drops finished sequences. Throws
+  /// InputError if a source does not exist.
   void reorder(std::span<const Index> sources);
 
  private:

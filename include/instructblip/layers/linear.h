@@ -19,7 +19,8 @@ namespace instructblip {
 /// y = x W^T + b. Immutable; copies share the weight. Safe to call from several threads.
 class Linear {
  public:
-  /// One of the matrices that are stacked along the output: its scope and how many outputs it has.
+  /// One of several matrices that are stacked along the output: its scope and its number of
+  /// outputs.
   struct Part {
     Weights weights;
     Index out_features = 0;
@@ -27,18 +28,19 @@ class Linear {
 
   Linear() = default;
 
-  /// Reads `weight` [out_features, in_features] and, with `bias`, `bias` [out_features] of this
-  /// scope. A missing or misshapen tensor is noted in `weights` and leaves the layer empty.
+  /// Reads `weight` [out_features, in_features] of this scope and, if `bias` is set, `bias`
+  /// [out_features]. A missing or misshapen tensor is recorded in `weights` and reported by
+  /// `finish`; without its weight the layer is empty.
   Linear(const Weights& weights, Index in_features, Index out_features, bool bias = true)
       : Linear({{weights, out_features}}, in_features, bias) {}
 
-  /// Several layers of one input as one product: {{w["q_proj"], a}, {w["k_proj"], b}} gives
-  /// [rows, a + b], its parts are view().middle_cols(0, a) and middle_cols(a, b). No weight is
-  /// copied.
+  /// Several layers with the same input as one product: {{w["q_proj"], a}, {w["k_proj"], b}} gives
+  /// [rows, a + b], whose parts are view().middle_cols(0, a) and view().middle_cols(a, b). Weights
+  /// are not copied.
   Linear(std::initializer_list<Part> parts, Index in_features, bool bias = true);
 
-  /// A layer over a matrix that somebody else reads (an output head tied to the embedding), without
-  /// a bias.
+  /// A layer without a bias over a matrix that is loaded elsewhere (an output head tied to the
+  /// embedding). `name` is for error messages.
   Linear(PreparedMatrix weight, std::string name)
       : name_(std::move(name)), weight_(std::move(weight)) {}
 
@@ -49,15 +51,16 @@ class Linear {
   /// [out_features], or nullptr.
   const float* bias() const { return bias_ ? bias_->data<float>() : nullptr; }
 
-  /// x [rows, in_features] -> [rows, out_features]. `epilogue.bias` is this layer's own.
+  /// x [rows, in_features] -> [rows, out_features]. The layer sets `epilogue.bias` itself. Throws
+  /// InputError if x has a different width, or the layer is empty.
   Matrix operator()(MatrixView x, const Epilogue& epilogue = {}) const {
     Matrix y(x.rows, out_features());
     (*this)(x, y, epilogue);
     return y;
   }
 
-  /// As above into y [rows, out_features], which must not overlap x or the gate; the residual may
-  /// be y.
+  /// Writes the result to y [rows, out_features]. y must not overlap x or the gate; the residual
+  /// may be y.
   void operator()(MatrixView x, MutableMatrixView y, Epilogue epilogue = {}) const;
 
  private:
@@ -86,7 +89,8 @@ inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool
 }
 
 inline void Linear::operator()(MatrixView x, MutableMatrixView y, Epilogue epilogue) const {
-  if (empty()) throw InputError("linear layer " + name_ + " is empty: its weight was missing");
+  if (empty())
+    throw InputError("linear layer " + name_ + " is empty: the checkpoint has no weight for it");
   if (x.cols != in_features()) {
     throw InputError("linear layer " + name_ + ": the input has " + std::to_string(x.cols) +
                      " columns, expected " + std::to_string(in_features()));

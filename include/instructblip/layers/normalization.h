@@ -29,26 +29,26 @@ class LayerNorm {
  public:
   LayerNorm() = default;
 
-  /// Reads `weight` and `bias` [size] of this scope. eps as the configuration says it.
+  /// Reads `weight` and `bias` [size] of this scope. `eps` is rounded to float32.
   LayerNorm(const Weights& weights, Index size, double eps)
       : weight_(std::make_shared<const Tensor>(float_copy(weights["weight"].get({size})))),
         bias_(std::make_shared<const Tensor>(float_copy(weights["bias"].get({size})))),
         eps_(static_cast<float>(eps)) {}
 
-  /// Without weight and bias (`elementwise_affine` false).
+  /// A norm without weight and bias (torch's elementwise_affine=False).
   LayerNorm(Index size, double eps)
       : weight_(
             std::make_shared<const Tensor>(std::vector<float>(to_size(size), 1.0f), Shape{size})),
         bias_(std::make_shared<const Tensor>(DType::Float32, Shape{size})),
         eps_(static_cast<float>(eps)) {}
 
-  /// x [rows, size] -> [rows, size]. Throws InputError on another width.
+  /// x [rows, size] -> [rows, size]. Throws InputError if x has a different width.
   Matrix operator()(MatrixView x) const {
     Matrix y(x.rows, x.cols);
     (*this)(x, y);
     return y;
   }
-  /// y may be x.
+  /// Writes the result to y [rows, size], which may be x.
   void operator()(MatrixView x, MutableMatrixView y) const {
     detail::check_norm_input("LayerNorm", x, weight_.get());
     layer_norm(x, weight_->data<float>(), bias_->data<float>(), eps_, y);
@@ -59,8 +59,8 @@ class LayerNorm {
   float eps_ = 0.0f;
 };
 
-/// Root mean square norm without a mean or bias (LlamaRMSNorm, T5LayerNorm), in float32. Immutable;
-/// safe to call from several threads.
+/// Root mean square norm, which subtracts no mean and adds no bias (LlamaRMSNorm, T5LayerNorm), in
+/// float32. Immutable; safe to call from several threads.
 class RMSNorm {
  public:
   RMSNorm() = default;
@@ -70,13 +70,13 @@ class RMSNorm {
       : weight_(std::make_shared<const Tensor>(float_copy(weights["weight"].get({size})))),
         eps_(static_cast<float>(eps)) {}
 
-  /// x [rows, size] -> [rows, size]. Throws InputError on another width.
+  /// x [rows, size] -> [rows, size]. Throws InputError if x has a different width.
   Matrix operator()(MatrixView x) const {
     Matrix y(x.rows, x.cols);
     (*this)(x, y);
     return y;
   }
-  /// y may be x.
+  /// Writes the result to y [rows, size], which may be x.
   void operator()(MatrixView x, MutableMatrixView y) const {
     detail::check_norm_input("RMSNorm", x, weight_.get());
     rms_norm(x, weight_->data<float>(), eps_, y);

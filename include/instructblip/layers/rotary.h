@@ -19,19 +19,22 @@ struct RotaryAngles {
 class INSTRUCTBLIP_EXPORT RotaryEmbedding {
  public:
   RotaryEmbedding() = default;
-  /// For heads of `head_dim` columns. Keys that a rope_type does not use are ignored. Throws
-  /// ConfigError on an unknown rope_type, a missing key or an impossible value.
+  /// For heads of `head_dim` columns. Keys that the rope_type does not use are ignored. Throws
+  /// ConfigError if the rope_type is unknown, or a key is missing or invalid.
   RotaryEmbedding(const RopeParameters& rope, Index head_dim, Index max_position_embeddings);
 
-  /// The angles of the rows' positions. A sequence that reaches beyond the pretraining's length
-  /// takes other frequencies: "longrope" those of the long factors, "dynamic" those of a base that
-  /// grows with the sequence (the reference: for the whole batch, by its longest).
+  /// The angles of the rows' positions. Two types use other frequencies for a sequence that is
+  /// longer than in pretraining: "longrope" those of the long factors, "dynamic" those of a base
+  /// that grows with the length. Each sequence is treated on its own (the reference chooses once
+  /// per batch, by its longest sequence).
   RotaryAngles operator()(const RowTable& rows) const;
 
-  /// [head_dim / 2], float32.
+  /// The frequencies, [head_dim / 2].
   const std::vector<float>& inv_freq() const { return inv_freq_; }
-  /// Of sequences beyond original_max_position_embeddings; empty unless longrope.
+  /// The frequencies for sequences longer than original_max_position_embeddings; empty unless the
+  /// type is longrope.
   const std::vector<float>& long_inv_freq() const { return long_inv_freq_; }
+  /// Factor on cos and sin (yarn, longrope); 1 for the other types.
   float attention_scaling() const { return attention_scaling_; }
 
  private:
@@ -43,8 +46,8 @@ class INSTRUCTBLIP_EXPORT RotaryEmbedding {
   float attention_scaling_ = 1.0f;
 };
 
-/// Rotates each head of x [rows, heads * head_dim] in place: column i and column i + head_dim / 2
-/// of a head are a pair ("rotate_half"). Throws InputError if the shapes do not fit.
+/// Rotates each head of x [rows, heads * head_dim] in place; columns i and i + head_dim / 2 of a
+/// head form a pair (the reference's rotate_half). Throws InputError if the shapes do not match.
 INSTRUCTBLIP_EXPORT void apply_rotary(MutableMatrixView x, const RotaryAngles& angles);
 
 }  // namespace instructblip

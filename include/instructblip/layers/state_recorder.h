@@ -1,4 +1,4 @@
-// StateRecorder: hidden states and attentions that a forward pass keeps when it is asked to.
+// StateRecorder: the hidden states and attentions of a forward pass, on request.
 #pragma once
 
 #include <vector>
@@ -8,14 +8,15 @@
 
 namespace instructblip {
 
-/// Which intermediate values a forward pass keeps.
+/// Which intermediate values a forward pass records.
 struct ForwardCapture {
   bool hidden_states = false;
   bool attentions = false;
 };
 
-/// The values that were kept, over the ragged rows of the call; empty lists for what was not asked
-/// for. Models pass it from layer to layer by reference. Not thread-safe: one per forward pass.
+/// The recorded values, over the ragged rows of the call. Lists that were not requested are empty.
+/// Models pass the recorder by reference from layer to layer. Not thread-safe: use one per forward
+/// pass.
 struct StateRecorder {
   ForwardCapture capture;
   std::vector<Tensor> hidden_states;  // [layer] -> [rows, hidden_size], the embeddings first
@@ -28,7 +29,8 @@ struct StateRecorder {
   void add_hidden_states(const Matrix& states) {
     if (capture.hidden_states) hidden_states.push_back(states.to_tensor());
   }
-  /// Makes the attention call that these sequences are passed to store its probabilities here.
+  /// If attentions are recorded: makes the attention call that takes these sequences store its
+  /// probabilities here.
   void add_attentions(std::vector<AttentionSequence>& sequences, Index num_heads) {
     add(attentions, sequences, num_heads);
   }
