@@ -1,5 +1,7 @@
-// All that a program calls. Apart from it: core/eigen.h for programs that use Eigen, and what the
-// models and `generate` are made of.
+// Everything that a program needs. The first things to look at are tasks/load.h,
+// processing/processing_instructblip.h, models/modeling_instructblip.h and
+// generation/generation_config.h. Not included: core/eigen.h (optional, for programs that use
+// Eigen), the layers, and the headers of the models' parts (modeling_llama.h, ...).
 #pragma once
 
 #if __cplusplus <= 201703L

@@ -1,4 +1,4 @@
-// The library's version and how it was built.
+// The library's version and build.
 #pragma once
 
 #include <string>
@@ -12,10 +12,12 @@
 
 namespace instructblip {
 
-/// The version of the library that the program runs with (INSTRUCTBLIP_VERSION is the headers').
+/// The version of the library that the program is linked with, such as "0.1.0".
+/// INSTRUCTBLIP_VERSION is the version of the headers.
 INSTRUCTBLIP_EXPORT std::string version();
 
-/// One line for a bug report: version, compiler, kernel level, threads, JPEG decoder.
+/// One line to paste into a bug report: version, compiler, kernel level, number of threads, JPEG
+/// decoder.
 INSTRUCTBLIP_EXPORT std::string build_info();
 
 }  // namespace instructblip

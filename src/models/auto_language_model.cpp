@@ -1,4 +1,4 @@
-// The registry of language models, and the one unit that compiles them.
+// The registry of language models. This is the only source file that compiles them.
 #include "instructblip/models/auto_language_model.h"
 
 #include <string_view>
@@ -27,7 +27,7 @@ constexpr LanguageModelKind kind() {
             const auto* own = dynamic_cast<const typename Model::Config*>(&config);
             if (own == nullptr) {
               throw ConfigError("text_config: model_type \"" + std::string(config.model_type()) +
-                                "\" belongs to a configuration of another class");
+                                "\" belongs to a different configuration class");
             }
             if (with_head) return std::make_unique<Model>(weights, *own);
             using Headless = typename Model::Headless;
@@ -52,8 +52,8 @@ const LanguageModelKind& find_kind(std::string_view model_type) {
     if (kind.model_type == model_type) return kind;
     known += (known.empty() ? "" : ", ") + std::string(kind.model_type);
   }
-  throw ConfigError("text_config: there is no language model of model_type \"" +
-                    std::string(model_type) + "\"; known are " + known);
+  throw ConfigError("text_config: unknown model_type \"" + std::string(model_type) +
+                    "\", expected one of " + known);
 }
 
 }  // namespace

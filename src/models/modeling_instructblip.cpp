@@ -21,7 +21,8 @@ void require_one_source(const InstructBlipInputs& inputs) {
                       int{inputs.vision_features != nullptr};
   if (sources != 1) {
     throw InputError(
-        "exactly one of pixel_values, mm_encoder_outputs and vision_features is needed, found " +
+        "exactly one of pixel_values, mm_encoder_outputs and vision_features must be given, "
+        "found " +
         std::to_string(sources));
   }
 }
@@ -33,10 +34,10 @@ void require_finite(const Tensor& logits) {
   if (bad == values.end()) return;
   throw InputError("the language model's logits are not finite (first at element " +
                    std::to_string(bad - values.begin()) + " of " + to_string(logits.shape()) +
-                   "): the checkpoint is damaged or its activations overflow");
+                   "): the checkpoint is damaged, or its activations overflow");
 }
 
-// The Q-Former attends to every query, and to the text that its mask keeps.
+// The Q-Former's mask: all queries are valid, and the text is masked as given.
 Tensor queries_and_text_mask(Index num_query_tokens, const InstructBlipInputs& inputs) {
   const Shape& text = inputs.qformer_input_ids.shape;
   if (inputs.qformer_attention_mask.has_value()) {
@@ -76,14 +77,13 @@ struct InstructBlipModel::Parts {
     const Index width = config.text_config->get_hidden_size();
     const Index embedding_size = language_model->traits().embedding_size;
     if (embedding_size == width) return;
-    throw ConfigError("config.json: text_config embeds tokens in " +
-                      std::to_string(embedding_size) +
-                      " numbers (word_embed_proj_dim), but image features are projected to its "
-                      "hidden_size, " +
-                      std::to_string(width) + ". Use a language model where both are equal");
+    throw ConfigError("config.json: text_config has word_embed_proj_dim " +
+                      std::to_string(embedding_size) + " and hidden_size " + std::to_string(width) +
+                      ", but image features take the place of token embeddings, so both must be "
+                      "equal. Use another language model");
   }
 
-  /// The vision tower's states, computed or given.
+  /// The vision tower's output, computed or taken from `inputs`.
   BaseModelOutputWithPooling vision(const InstructBlipInputs& inputs,
                                     const ForwardCapture& capture) const {
     if (inputs.vision_features != nullptr) {
@@ -103,8 +103,8 @@ struct InstructBlipModel::Parts {
     if (inputs.mm_encoder_outputs != nullptr) return *inputs.mm_encoder_outputs;
     if (!inputs.qformer_input_ids.has_value() || inputs.qformer_input_ids.rank() != 2) {
       throw InputError(
-          "qformer_input_ids [images, length] are needed: the instruction as the Q-Former reads "
-          "it");
+          "qformer_input_ids [images, length] must be given: the instruction, encoded by the "
+          "Q-Former's tokenizer");
     }
     BaseModelOutputWithVisionQformerOutputs outputs;
     outputs.vision_outputs = vision(inputs, capture);
@@ -113,8 +113,9 @@ struct InstructBlipModel::Parts {
     const bool shared = inputs.vision_features != nullptr && image_embeds.dim(0) == 1;
     if (image_embeds.rank() != 3 || (image_embeds.dim(0) != images && !shared)) {
       throw InputError("qformer_input_ids " + to_string(inputs.qformer_input_ids.shape) +
-                       " do not go with image features " + to_string(image_embeds.shape()) +
-                       ": each image needs one row of instruction");
+                       " do not match the vision tower's output " +
+                       to_string(image_embeds.shape()) +
+                       ": each image needs one row of qformer_input_ids");
     }
     outputs.qformer_outputs =
         qformer.forward({.input_ids = inputs.qformer_input_ids,

@@ -13,16 +13,16 @@ namespace instructblip::detail {
 namespace {
 
 constexpr std::int64_t kIgnoredLabel = -100;
-// No tokenizer gives this id.
+// An id that no tokenizer produces.
 constexpr std::int64_t kVirtualImageToken = std::numeric_limits<std::int64_t>::min();
 
-// Batch and length of the text.
+// Checks text and features. Returns the text's batch and length.
 Shape check_prompt(const InstructBlipInputs& inputs, const Tensor& features, Index width) {
   const bool embedded = inputs.inputs_embeds.has_value();
   const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
   if (!text.has_value() || text.rank() != (embedded ? 3 : 2)) {
     throw InputError(
-        "the prompt is needed: input_ids [batch, length] or inputs_embeds [batch, length, " +
+        "a prompt must be given: input_ids [batch, length] or inputs_embeds [batch, length, " +
         std::to_string(width) + "], found " + to_string(text.shape));
   }
   if (features.dtype() != DType::Float32 || features.rank() != 3) {
@@ -34,12 +34,12 @@ Shape check_prompt(const InstructBlipInputs& inputs, const Tensor& features, Ind
   if ((embedded && text.dim(2) != width) || features.dim(-1) != width) {
     throw InputError("image features of width " + std::to_string(features.dim(-1)) +
                      (embedded ? " and inputs_embeds " + to_string(text.shape) : "") +
-                     ", but the language model embeds tokens in " + std::to_string(width));
+                     ", but the language model's embeddings have width " + std::to_string(width));
   }
   const Index batch = text.dim(0);
   if (batch == 0 || features.dim(0) % batch != 0) {
-    throw InputError(std::to_string(features.dim(0)) + " images do not go with " +
-                     std::to_string(batch) + " prompts: each needs the same number of images");
+    throw InputError(std::to_string(features.dim(0)) + " images for " + std::to_string(batch) +
+                     " prompts: each prompt needs the same number of images");
   }
   return {batch, text.dim(1)};
 }
@@ -51,11 +51,11 @@ Tensor mask_or_ones(const TensorView& mask, const Shape& shape) {
   return ones;
 }
 
-// Labels of a legacy prompt's last columns as labels of all [batch, length]. The first of them is
-// predicted by the image, which 4.49 does not count.
+// Extends the labels of a legacy prompt's last columns to all columns, [batch, length]. The first
+// label is ignored, as in transformers 4.49: it would be predicted from the image.
 Tensor legacy_labels(const TensorView& labels, Index batch, Index length) {
   if (labels.rank() != 2 || labels.dim(0) != batch || labels.dim(1) < 1 || labels.dim(1) > length) {
-    throw InputError("labels have the shape " + to_string(labels.shape) + ", expected [" +
+    throw InputError("labels have shape " + to_string(labels.shape) + ", expected [" +
                      std::to_string(batch) + ", at most " + std::to_string(length) + "]");
   }
   Tensor text = as_ids(labels, labels.shape, "labels");
@@ -63,7 +63,7 @@ Tensor legacy_labels(const TensorView& labels, Index batch, Index length) {
   return prepend_columns(text, length - labels.dim(1), kIgnoredLabel);
 }
 
-// Which positions [batch * length] are the image's.
+// For each position [batch * length], whether it is a placeholder.
 std::vector<bool> find_placeholders(const ModernInputs& inputs, const LanguageModel& model) {
   std::vector<bool> found;
   if (inputs.input_ids.has_value()) {
@@ -98,7 +98,7 @@ void check_placeholders(const std::vector<bool>& placeholders, const ModernInput
   }
 }
 
-// The embeddings of the kept positions; those of placeholders are anything.
+// The embeddings of the unmasked positions; those of placeholders are arbitrary.
 Matrix embed_text(const ModernInputs& inputs, const PaddedBatch& batch,
                   const std::vector<bool>& placeholders, const LanguageModel& model) {
   if (inputs.inputs_embeds.has_value()) return batch.gather(inputs.inputs_embeds);
@@ -199,7 +199,7 @@ Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits&
                     Index images) {
   if (!traits.bos_token_id) {
     throw InputError(
-        "input_ids are needed: the language model has no bos_token_id to begin a prompt with");
+        "input_ids must be given: the language model has no bos_token_id to start a prompt with");
   }
   const Tensor bos(std::vector<std::int64_t>(to_size(images), *traits.bos_token_id), {images, 1});
   if (!config.image_token_index) return bos;
@@ -215,7 +215,7 @@ GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns) 
 void warn_if_legacy(const InstructBlipConfig& config) {
   if (config.image_token_index) return;
   log_warning(
-      "config.json names no image_token_index: the image's features are put in front of the "
+      "config.json has no image_token_index, so image features are put before the "
       "text. Add \"image_token_index\" to it, and \"num_query_tokens\": " +
       std::to_string(config.num_query_tokens) + " to processor_config.json");
 }

@@ -272,7 +272,8 @@ TEST(AutoLanguageModel, AStateOfAnotherKindIsRefused) {
   const auto t5 = AutoLanguageModel::from_pretrained(language_model_folder("t5"));
   const auto llama = AutoLanguageModel::from_pretrained(language_model_folder("llama_mha"));
   const auto state = testing::start(*llama, {{5}});
-  testing::expect_error<InputError>([&] { testing::feed(*t5, *state, {{5}}); }, {"another kind"});
+  testing::expect_error<InputError>([&] { testing::feed(*t5, *state, {{5}}); },
+                                    {"another class of model"});
 }
 
 }  // namespace

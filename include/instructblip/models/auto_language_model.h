@@ -1,8 +1,9 @@
-// The language models by the kind that a configuration names, as transformers'
+// AutoLanguageModel: creates the language model that a configuration names, like transformers'
 // AutoModelForCausalLM and AutoModelForSeq2SeqLM.
 //
-// A new one is a file that implements generation/language_model.h and one line in
-// src/models/auto_language_model.cpp.
+// A new language model is one header in models/ that implements generation/language_model.h, and
+// one line in src/models/auto_language_model.cpp. Its configuration class is registered by one line
+// in src/configuration/text_config.cpp.
 #pragma once
 
 #include <filesystem>
@@ -19,17 +20,18 @@
 namespace instructblip {
 
 struct INSTRUCTBLIP_EXPORT AutoLanguageModel {
-  /// The model that `config` describes, from the tensors below `weights`; whoever made those calls
-  /// `finish`. Without a head (`InstructBlipModel`) it gives no logits, and reads a checkpoint of
-  /// the bare model as well as one with a head. Throws ConfigError for a kind that is not known.
+  /// Creates the model that `config` describes from the tensors below `weights`. The caller must
+  /// call `weights.finish()`. Without a head, as in InstructBlipModel, the model computes no logits
+  /// and reads a checkpoint with or without a head. Throws ConfigError if the model_type is
+  /// unknown.
   static std::unique_ptr<LanguageModel> from_config(const Weights& weights,
                                                     const TextConfig& config,
                                                     bool with_head = true);
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
+  /// Loads the language model's own folder, or its part of an InstructBLIP checkpoint. Throws
+  /// ConfigError or CheckpointError.
   static std::unique_ptr<LanguageModel> from_pretrained(const std::filesystem::path& path,
                                                         const LoadOptions& options = {});
-  /// The kinds that are known: "llama", "opt", "t5".
+  /// The known values of model_type: "llama", "opt", "t5".
   static std::vector<std::string> model_types();
 };
 

@@ -1,9 +1,9 @@
-// What the language models share: loading from a folder, serving generation/language_model.h, and
-// the output head with its tied weights.
+// What the language models share: loading from a folder, the interface of
+// generation/language_model.h, and the output head with its tied weights.
 //
-// A model is a class without a head, derived from LanguageModel (LlamaModel), and
-// LanguageModelWithHead of it (LlamaForCausalLM). A decoder-only model derives from
-// DecoderOnlyModel and brings its layers, its embedding and the size of its cache.
+// A language model has two classes: one without a head, derived from LanguageModel (LlamaModel),
+// and LanguageModelWithHead<LlamaModel> (LlamaForCausalLM). A decoder-only model derives from
+// DecoderOnlyModel and defines its layers, its embedding and the size of its cache.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +26,7 @@
 namespace instructblip {
 namespace detail {
 
-/// What a configuration says about generation. The model has no head.
+/// The traits of a model without a head, from its configuration.
 inline LanguageModelTraits traits_of(const TextConfig& config, Index embedding_size) {
   LanguageModelTraits traits;
   traits.is_encoder_decoder = !config.is_decoder_only();
@@ -41,8 +41,7 @@ inline LanguageModelTraits traits_of(const TextConfig& config, Index embedding_s
   return traits;
 }
 
-/// Throws InputError, naming `model`, unless `embeddings` has one row of `width` per row of the
-/// table.
+/// Throws InputError, naming `model`, unless `embeddings` is [rows.rows(), width].
 inline void check_rows(std::string_view model, MatrixView embeddings, const RowTable& rows,
                        Index width) {
   if (embeddings.rows != rows.rows() || (rows.rows() > 0 && embeddings.cols != width) ||
@@ -55,30 +54,31 @@ inline void check_rows(std::string_view model, MatrixView embeddings, const RowT
   }
 }
 
-/// The state as the model's own kind. Throws InputError if another kind of model began it, or if
-/// the rows are of another number of sequences.
+/// The state as a `State`. Throws InputError if another class of model created it, or if it holds a
+/// different number of sequences than `rows`.
 template <class State>
 State& own_state(std::string_view model, DecoderState& state, const RowTable& rows) {
   auto* own = dynamic_cast<State*>(&state);
   if (own == nullptr) {
-    throw InputError(std::string(model) + ": the state was begun by another kind of model");
+    throw InputError(std::string(model) + ": the state was created by another class of model");
   }
   if (state.sequences() != rows.sequences()) {
-    throw InputError(std::string(model) + ": rows of " + std::to_string(rows.sequences()) +
-                     " sequences, but the state holds " + std::to_string(state.sequences()));
+    throw InputError(std::string(model) + ": the rows belong to " +
+                     std::to_string(rows.sequences()) + " sequences, but the state holds " +
+                     std::to_string(state.sequences()));
   }
   return *own;
 }
 
-/// Throws InputError if a model without a head is asked for logits.
+/// Throws InputError unless no logits are requested, which a model without a head cannot compute.
 inline void check_headless(LogitsFor logits) {
   if (logits != LogitsFor::None) {
-    throw InputError("the language model was loaded without its head and has no logits");
+    throw InputError("the language model was loaded without its head and cannot compute logits");
   }
 }
 
-/// Whether `copy` takes its `weight` from `source`: the checkpoint holds no such tensor for it, or
-/// the same elements. One that differs is the model's own, as in the reference.
+/// Whether `copy` shares the `weight` of `source`: the checkpoint has no tensor for `copy`, or one
+/// with the same elements. A tensor that differs is used as it is, as in the reference.
 inline bool is_tied(const Weights& copy, const Weights& source, const Shape& shape) {
   if (copy.name() == source.name()) return true;
   const std::optional<SharedTensor> found = copy["weight"].find(shape);
@@ -89,15 +89,16 @@ inline bool is_tied(const Weights& copy, const Weights& source, const Shape& sha
 
 inline void warn_untied(const Weights& copy, const Weights& source) {
   log_warning(copy.where() + ": " + copy.name() + ".weight differs from " + source.name() +
-              ".weight, to which the configuration ties it; it is used as it is. If that is "
+              ".weight, although the configuration ties them; it is used as it is. If that is "
               "intended, set \"tie_word_embeddings\": false in config.json");
 }
 
-/// The head over the rows that are asked for. A sequence without rows gets zeros.
+/// Applies the head to the requested rows. With LogitsFor::LastRow, a sequence without rows gets
+/// zeros.
 inline Tensor compute_logits(MatrixView hidden_states, const RowTable& rows, LogitsFor wanted,
                              const Linear& lm_head, float scale) {
   if (wanted == LogitsFor::None) return {};
-  // scale * (x W^T) instead of (scale * x) W^T: the same but for rounding.
+  // scale * (x W^T) equals (scale * x) W^T up to rounding.
   const Epilogue epilogue{.scale = scale};
   if (wanted == LogitsFor::AllRows) return lm_head(hidden_states, epilogue).to_tensor();
 
@@ -116,7 +117,7 @@ inline Tensor compute_logits(MatrixView hidden_states, const RowTable& rows, Log
 
 }  // namespace detail
 
-/// The state of a decoder-only model: its cache.
+/// The state of a decoder-only model, which is its cache.
 class DecoderOnlyState : public DecoderState {
  public:
   explicit DecoderOnlyState(KvCache empty) : cache(std::move(empty)) {}
@@ -128,23 +129,26 @@ class DecoderOnlyState : public DecoderState {
   KvCache cache;
 };
 
-/// A decoder-only model without its head. `Model` derives from it and has
-///   kName, for messages; kProbe, a tensor that every checkpoint of it holds;
-///   get_input_embeddings(); new_cache(sequences), an empty cache of its sizes;
-///   operator()(inputs_embeds [rows, embedding_size], rows, cache, states) -> the last hidden state
-///     [rows, embedding_size] of rows that follow what the cache holds of their sequences.
+/// A decoder-only model without its head. `Model` derives from this class and defines
+/// - kName, for messages;
+/// - kProbe, the name of a tensor that every checkpoint of the model has;
+/// - get_input_embeddings();
+/// - new_cache(sequences), an empty cache;
+/// - operator()(inputs_embeds, rows, cache, states): inputs_embeds [rows, embedding_size], which
+///   continue the sequences in the cache -> last hidden state [rows, embedding_size].
 template <class Model, class ModelConfig>
 class DecoderOnlyModel : public LanguageModel {
  public:
   using Config = ModelConfig;
 
-  /// From its own folder, from that of the model with its head or from a whole InstructBLIP
-  /// checkpoint's. Throws ConfigError or CheckpointError.
+  /// Loads the model's own folder, that of the model with its head, or its part of an InstructBLIP
+  /// checkpoint. Throws ConfigError or CheckpointError.
   static Model from_pretrained(const std::filesystem::path& path, const LoadOptions& options = {}) {
     return detail::load_model<Model, Config>(
         path, options, {"", "model", "language_model.model", "language_model"}, Model::kProbe);
   }
-  /// Where a checkpoint with or without a head keeps the model.
+  /// The scope of the model's tensors in a checkpoint with or without a head, and the scope of the
+  /// model with its head.
   static Weights scope(const Weights& weights) {
     return weights.at_first_prefix({"model", ""}, Model::kProbe);
   }
@@ -185,12 +189,12 @@ class DecoderOnlyModel : public LanguageModel {
 
 /// A language model with its output head. Immutable; safe to call from several threads.
 ///
-/// `Model` is a LanguageModel without a head and has, beside what it needs itself,
-///   scope(weights) and scope_with_head(weights): where a checkpoint keeps it;
-///   embedding_scope(weights): where below that its input embeddings are;
-///   kTiedUnlessStored: whether the head is tied whatever tie_word_embeddings says, as long as the
-///     file holds none;
-///   output_scale(), by which logits are multiplied.
+/// `Model` is a LanguageModel without a head and also defines
+/// - scope(weights), scope_with_head(weights): the scope of its tensors in a checkpoint;
+/// - embedding_scope(weights): the scope of its input embeddings below that;
+/// - kTiedUnlessStored: whether the head is tied even if tie_word_embeddings is false, unless the
+///   checkpoint has a tensor for it;
+/// - output_scale(): the factor on the logits.
 template <class Model>
 class LanguageModelWithHead : public LanguageModel {
  public:
@@ -212,7 +216,7 @@ class LanguageModelWithHead : public LanguageModel {
     if (tie && !Model::kTiedUnlessStored) detail::warn_untied(head, embedding);
     lm_head_ = Linear(head, traits_.embedding_size, traits_.vocab_size, false);
   }
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
+  /// Loads the model's own folder, or its part of an InstructBLIP checkpoint. Throws ConfigError or
   /// CheckpointError.
   static LanguageModelWithHead from_pretrained(const std::filesystem::path& path,
                                                const LoadOptions& options = {}) {

@@ -1,4 +1,5 @@
-// How a model is loaded from a folder.
+// Loading a model from a checkpoint folder. In the comments of this folder, the reference is
+// transformers 5.24.
 #pragma once
 
 #include <filesystem>
@@ -15,42 +16,43 @@
 
 namespace instructblip {
 
-/// What `from_pretrained` of every model takes besides the path.
+/// Options of every model's `from_pretrained`, and of `load`.
 struct LoadOptions {
-  /// The type that matrices are computed in, Float32 or BFloat16 (InputError on another); tensors
-  /// stored in another type are converted one by one. Unset: BFloat16 where the checkpoint holds
-  /// mostly that, else Float32.
+  /// The type of the weight matrices in memory: Float32 or BFloat16; any other is an InputError.
+  /// Tensors stored in another type are converted while loading, one at a time. Unset: BFloat16 if
+  /// most of the checkpoint is stored as that, else Float32.
   std::optional<DType> dtype = {};
-  /// Told of each tensor as it is read.
+  /// Called once per tensor as it is read.
   ProgressCallback progress = {};
-  /// `load` only: log as warnings what in the folder's processor, tokenizers and generation
-  /// settings disagrees with the model (tasks/folder_check.h).
+  /// Only for `load`: check the folder and log its inconsistencies as warnings
+  /// (tasks/folder_check.h).
   bool check_folder = true;
 };
 
-/// The type that `options` mean for this checkpoint. Throws InputError for a type that matrices
-/// cannot be computed in.
+/// The type that `options` select for this checkpoint. Throws InputError if options.dtype is
+/// neither Float32 nor BFloat16.
 inline DType resolve_dtype(const LoadOptions& options, const Checkpoint& checkpoint) {
   if (!options.dtype) {
     return checkpoint.dtype() == DType::BFloat16 ? DType::BFloat16 : DType::Float32;
   }
   if (*options.dtype != DType::Float32 && *options.dtype != DType::BFloat16) {
-    throw InputError("dtype is " + std::string(name_of(*options.dtype)) +
-                     ", expected float32 or bfloat16 (float16 checkpoints are computed in either)");
+    throw InputError(
+        "dtype is " + std::string(name_of(*options.dtype)) +
+        ", expected float32 or bfloat16 (a float16 checkpoint can be computed in either)");
   }
   return *options.dtype;
 }
 
 namespace detail {
 
-/// The weights of the checkpoint at `path`. Throws CheckpointError as Checkpoint::open.
+/// The weights of the checkpoint at `path`. Throws CheckpointError like Checkpoint::open.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
   const auto checkpoint = Checkpoint::open(path);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
 }
 
-/// A model that lies in the folder at `path` below the first of `prefixes` under which `probe`
-/// exists, and reads all that is there. Throws ConfigError or CheckpointError.
+/// Loads a model from the folder at `path`. Its tensors have the first of `prefixes` under which
+/// `probe` exists; all of them must be used. Throws ConfigError or CheckpointError.
 template <class Model, class Config>
 Model load_model(const std::filesystem::path& path, const LoadOptions& options,
                  std::initializer_list<std::string_view> prefixes, std::string_view probe) {

@@ -1,16 +1,16 @@
 // InstructBLIP: a vision tower, a Q-Former that reads the instruction, and a language model.
 // "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction Tuning",
 // https://arxiv.org/abs/2305.06500. Mirrors transformers'
-// models/instructblip/modeling_instructblip.py; the original is LAVIS' blip2_vicuna_instruct.py and
-// blip2_t5_instruct.py.
+// models/instructblip/modeling_instructblip.py; the original code is LAVIS'
+// blip2_vicuna_instruct.py and blip2_t5_instruct.py.
 //
 //   pixel_values [B*k,3,H,W] -> vision_model -> [B*k,1+p,Hv]
 //     -> qformer(query_tokens, instruction) -> [B*k,n,Hq] -> language_projection -> [B*k,n,Ht]
-//     -> in the places of the image placeholders of input_ids [B,k*n+t] -> language_model
+//     -> in place of the image placeholders of input_ids [B,k*n+t] -> language_model
 //
-// This header declares the facade. The parts are one header each (modeling_instructblip_vision.h,
-// modeling_instructblip_qformer.h, modeling_llama.h, ...); a program that calls the facade alone
-// does not include them.
+// This header declares the facade. Each part has its own header (modeling_instructblip_vision.h,
+// modeling_instructblip_qformer.h, modeling_llama.h, ...), which a program that only calls the
+// facade need not include.
 #pragma once
 
 #include <concepts>
@@ -34,35 +34,37 @@ namespace instructblip {
 class InstructBlipVisionModel;
 class InstructBlipQFormerModel;
 
-/// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one that
-/// is left out was not given. B samples of k images each, as exactly one of pixel_values,
-/// mm_encoder_outputs and vision_features.
+/// The arguments of `forward`, with the reference's names: views of the caller's tensors; an empty
+/// view means "not given". There are B samples of k images each; exactly one of pixel_values,
+/// mm_encoder_outputs and vision_features must be given.
 struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
   TensorView pixel_values{};            // floating-point [B * k, 3, height, width]
   TensorView qformer_input_ids{};       // int64 [B * k, Q-Former text]
   TensorView qformer_attention_mask{};  // [B * k, Q-Former text]; default: all 1
-  TensorView input_ids{};          // int64 [B, length], k * num_query_tokens of them placeholders
-  TensorView attention_mask{};     // [B, length]; default: all 1
-  TensorView decoder_input_ids{};  // int64 [B, decoder length], encoder-decoder
+  TensorView input_ids{};  // int64 [B, length], each row with k * num_query_tokens placeholders
+  TensorView attention_mask{};          // [B, length]; default: all 1
+  TensorView decoder_input_ids{};       // int64 [B, decoder length]; encoder-decoder only
   TensorView decoder_attention_mask{};  // [B, decoder length]; default: all 1
-  /// float32 [B, length, embedding size], instead of embedding input_ids. Without input_ids the
-  /// positions that equal the placeholder's embedding are the image's.
+  /// float32 [B, length, embedding size], used instead of embedding input_ids. Without input_ids,
+  /// the image goes to the positions that equal the placeholder's embedding.
   TensorView inputs_embeds{};
-  /// int64 [B, length] (encoder-decoder: [B, decoder length]); -100 is not counted. A legacy
-  /// decoder-only checkpoint's are those of the last columns, and so are the logits then.
+  /// int64 [B, length] (encoder-decoder: [B, decoder length]); -100 is ignored. For a legacy
+  /// decoder-only checkpoint, labels may have fewer columns; they then belong to the last columns,
+  /// and logits are returned for those only.
   TensorView labels{};
   bool interpolate_pos_encoding = false;
-  /// Of the language model; InstructBlipModel also gives the vision tower's and the Q-Former's, as
-  /// in the reference (for the other model: get_image_features).
+  /// These two apply to the language model. InstructBlipModel also returns the states of the vision
+  /// tower and the Q-Former, as in the reference; with the other model, get_image_features returns
+  /// them.
   bool output_hidden_states = false;
   bool output_attentions = false;
-  /// The reference's mm_encoder_outputs["image"]: instead of pixel_values.
+  /// Used instead of pixel_values: the reference's mm_encoder_outputs["image"].
   const BaseModelOutputWithVisionQformerOutputs* mm_encoder_outputs = nullptr;
-  /// Ours: what `encode_image` returned, instead of pixel_values; one image for all B * k rows of
-  /// qformer_input_ids, or as many.
+  /// Used instead of pixel_values: the result of `encode_image`, with one image for all rows of
+  /// qformer_input_ids or one per row. The reference has no such argument.
   const VisionFeatures* vision_features = nullptr;
 
-  /// Views of what a processor made, which must outlive them.
+  /// Views of a processor's output, which must outlive them.
   static InstructBlipInputs from(const BatchFeature& features);
 };
 
@@ -70,18 +72,19 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
 /// call from several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipModel {
  public:
-  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. `with_head`: the
-  /// language model gets its head, which InstructBlipForConditionalGeneration needs. Throws
+  /// Reads the tensors below `weights`. The caller must call `weights.finish()`. `with_head`: also
+  /// load the language model's head, which InstructBlipForConditionalGeneration needs. Throws
   /// ConfigError if the configuration is invalid.
   InstructBlipModel(const Weights& weights, const InstructBlipConfig& config,
                     bool with_head = false);
-  /// From an InstructBlipModel's folder or an InstructBlipForConditionalGeneration's (whose
-  /// language model the reference would leave random for OPT and LLaMA). Throws ConfigError or
+  /// Loads the folder of an InstructBlipModel or of an InstructBlipForConditionalGeneration. (For
+  /// the latter, the reference leaves an OPT or LLaMA language model random.) Throws ConfigError or
   /// CheckpointError.
   static InstructBlipModel from_pretrained(const std::filesystem::path& path,
                                            const LoadOptions& options = {});
 
-  /// As the reference's forward: no loss, no logits. Throws InputError naming the argument.
+  /// Like the reference's forward, without loss and logits. Throws InputError, naming the argument,
+  /// if an argument is invalid.
   InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs) const;
 
   const InstructBlipConfig& config() const;
@@ -96,60 +99,61 @@ class INSTRUCTBLIP_EXPORT InstructBlipModel {
   std::shared_ptr<const Parts> parts_;
 };
 
-/// The model that answers. Immutable; copies share the weights; safe to call from several threads.
+/// The whole model, which generates answers. Immutable; copies share the weights; safe to call from
+/// several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
  public:
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
   /// if the configuration is invalid.
   InstructBlipForConditionalGeneration(const Weights& weights, const InstructBlipConfig& config);
-  /// A checkpoint folder. Throws ConfigError, or CheckpointError that names all missing tensors.
-  /// See `load` (tasks/load.h), which also loads the processor and checks the folder.
+  /// Loads a checkpoint folder. Throws ConfigError, or CheckpointError that names all missing
+  /// tensors. See also `load` (tasks/load.h), which loads the processor too and checks the folder.
   static InstructBlipForConditionalGeneration from_pretrained(const std::filesystem::path& path,
                                                               const LoadOptions& options = {});
 
-  /// As the reference's forward. Throws InputError, naming the argument, on shapes that do not fit,
-  /// on a row with too many or too few image placeholders (which the reference shifts or drops),
-  /// and on logits that are not finite.
+  /// Like the reference's forward. Throws InputError, naming the argument, if shapes do not match,
+  /// if a row has too many or too few image placeholders (where the reference silently shifts or
+  /// drops features), or if logits are not finite.
   InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs) const;
 
-  /// Vision tower, Q-Former and projection. pixel_values floating-point [images, 3, height, width],
-  /// qformer_input_ids int64 [images, length]. Throws InputError, naming the argument, on shapes
-  /// that do not fit.
+  /// Runs the vision tower, the Q-Former and the projection on floating-point pixel_values [images,
+  /// 3, height, width] and int64 qformer_input_ids [images, length]. Throws InputError, naming the
+  /// argument, if shapes do not match.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
       const TensorView& pixel_values, const TensorView& qformer_input_ids,
       const TensorView& qformer_attention_mask = {}, bool interpolate_pos_encoding = false,
       const ForwardCapture& capture = {}) const;
-  /// The same for images that were encoded before: one for all rows of qformer_input_ids, or as
-  /// many.
+  /// The same with the result of `encode_image`: one image for all rows of qformer_input_ids, or
+  /// one per row.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
       const VisionFeatures& features, const TensorView& qformer_input_ids,
       const TensorView& qformer_attention_mask = {}, const ForwardCapture& capture = {}) const;
 
-  /// The vision tower alone: pixel_values as above -> [images, 1 + patches, vision hidden_size].
-  /// Throws InputError on another shape.
+  /// Runs the vision tower alone: pixel_values as above -> [images, 1 + patches, vision
+  /// hidden_size]. Throws InputError if the shape is wrong.
   VisionFeatures encode_image(const TensorView& pixel_values,
                               bool interpolate_pos_encoding = false) const;
 
-  /// The prompts as the language model reads them: embedded, without padding, the images' features
-  /// in the places of their placeholders. Throws InputError as `forward`.
+  /// The prompts as the language model reads them: embedded, without padding, with image features
+  /// in place of the placeholders. Throws InputError like `forward`.
   EmbeddedBatch embed_prompt(const InstructBlipInputs& inputs) const;
 
-  /// Answers each prompt. Without input_ids a prompt is the placeholders and the language model's
-  /// BOS. See GenerationConfig for lengths and defaults. The lengths of a legacy decoder-only
-  /// checkpoint, whose `sequences` hold no placeholders, are 4.49's: a prompt of t ids is
-  /// subtracted from `min_length` before it counts, t + 1 from `max_length`. Throws InputError as
-  /// `forward` and `instructblip::generate` do.
+  /// Answers each prompt. Without input_ids, a prompt consists of the placeholders and the language
+  /// model's BOS. See GenerationConfig for lengths and defaults. A legacy decoder-only checkpoint
+  /// returns `sequences` without placeholders, and counts lengths like transformers 4.49: for a
+  /// prompt of t ids, min_length is reduced by t and max_length by t + 1. Throws InputError like
+  /// `forward` and `instructblip::generate`.
   GenerateOutput generate(const InstructBlipInputs& inputs, const GenerationConfig& config = {},
                           const GenerateCallbacks& callbacks = {}) const;
-  /// What a processor made. (A template, so that `generate({.pixel_values = ...})` means the
-  /// overload above.)
+  /// The same with a processor's output. (A template, so that `generate({.pixel_values = ...})`
+  /// selects the overload above.)
   template <std::same_as<BatchFeature> Features>
   GenerateOutput generate(const Features& inputs, const GenerationConfig& config = {},
                           const GenerateCallbacks& callbacks = {}) const {
     return generate(InstructBlipInputs::from(inputs), config, callbacks);
   }
-  /// With images that were encoded before (`text.pixel_values` is not read): one for all rows, or
-  /// as many as `text` has Q-Former rows.
+  /// The same with the result of `encode_image`: one image for all Q-Former rows of `text`, or one
+  /// per row. text.pixel_values is not read.
   GenerateOutput generate(const BatchFeature& text, const GenerationConfig& config,
                           const VisionFeatures& features,
                           const GenerateCallbacks& callbacks = {}) const;

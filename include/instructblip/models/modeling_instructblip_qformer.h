@@ -1,15 +1,15 @@
-// The Q-Former: a BERT whose learned queries read the image, guided by the instruction.
+// The Q-Former: a BERT with learned queries that read the image, guided by the instruction.
 // "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction Tuning",
 // https://arxiv.org/abs/2305.06500. Mirrors the second part of transformers'
-// models/instructblip/modeling_instructblip.py; the original is LAVIS'
+// models/instructblip/modeling_instructblip.py; the original code is LAVIS'
 // models/blip2_models/Qformer.py.
 //
-// How it differs from BERT: query embeddings without positions stand in front of the text; in every
-// cross_attention_frequency-th layer the queries, but not the text, attend to the image; queries
+// It differs from BERT in three ways. Query embeddings without positions precede the text. In every
+// cross_attention_frequency-th layer the queries, but not the text, attend to the image. Queries
 // and text have separate feed-forward layers.
 //
-// Layers take ragged rows, [rows, hidden_size]: the queries of a sample, then its text without
-// padding, sample after sample.
+// Layers take ragged rows [rows, hidden_size]: for each sample its queries, then its text without
+// padding.
 #pragma once
 
 #include <algorithm>
@@ -37,26 +37,28 @@
 
 namespace instructblip {
 
-/// Views of the caller's tensors. q: queries, t: text with padding, p: positions of the image.
+/// The arguments of `forward`, as views of the caller's tensors; an empty view means "not given".
+/// q: queries, t: text length with padding, p: positions of the image.
 struct InstructBlipQFormerInputs {
-  TensorView input_ids{};  // int64 [batch, t]; not given: queries only
-  /// [batch, q + t], 1 or 0 = masked out; default: all 1. Masked text is not computed.
+  TensorView input_ids{};  // int64 [batch, t]; if not given: queries only
+  /// [batch, q + t], 1 = valid, 0 = masked out; default: all 1. Masked text is not computed.
   TensorView attention_mask{};
-  TensorView position_ids{};  // int64 [batch, t] or [1, t]; default: 0, 1, ..., padding included
-  /// [batch, q, hidden_size], or [1, q, hidden_size] for all samples; not given: text only, which
-  /// does not attend to the image.
+  TensorView position_ids{};  // int64 [batch, t] or [1, t]; default: the columns 0, 1, ...
+  /// [batch, q, hidden_size], or [1, q, hidden_size] for all samples. If not given, there is only
+  /// text, which does not attend to the image.
   TensorView query_embeds{};
-  /// The images [batch, p, encoder_hidden_size], or one image for all samples.
+  /// The images [batch, p, encoder_hidden_size], or one image [1, p, encoder_hidden_size] for all
+  /// samples. Required with query_embeds.
   TensorView encoder_hidden_states{};
-  TensorView encoder_attention_mask{};  // [images, p], 1 or 0 = masked out; default: all 1
+  TensorView encoder_attention_mask{};  // [images, p], 1 = valid, 0 = masked out; default: all 1
   bool output_hidden_states = false;
   bool output_attentions = false;  // cross-attentions too
 };
 
 namespace detail {
 
-/// A mask [batch, length] as uint8, all 1 if it was not given. Throws InputError, naming
-/// `argument`, if it is invalid.
+/// A mask [batch, length] as uint8; all 1 if it is not given. Throws InputError, naming `argument`,
+/// if it is invalid.
 inline Tensor qformer_mask(const TensorView& mask, Index batch, Index length,
                            std::string_view argument) {
   const PaddedBatch kept(batch, length, mask, argument);
@@ -71,19 +73,20 @@ inline Tensor qformer_mask(const TensorView& mask, Index batch, Index length,
 
 }  // namespace detail
 
-/// The rows of one call, and which of them may be attended to.
+/// The rows of one call, and which of them are masked out as keys.
 struct QFormerBatch {
-  PaddedBatch all;      // [batch, q + t]: all queries, and the text that the mask keeps
+  PaddedBatch all;      // [batch, q + t]: all queries, and the unmasked text
   PaddedBatch queries;  // [batch, q]
-  PaddedBatch text;     // [batch, t], with its positions in the table
+  PaddedBatch text;     // [batch, t], with the positions of the words
   PaddedBatch image;    // [images, p]
 
   std::vector<Index> query_rows, text_rows;  // of `all`
-  std::vector<std::uint8_t> key_valid;       // [rows of `all`], 0: a masked query
+  std::vector<std::uint8_t> key_valid;       // [rows of `all`], 0 = a query that is masked out
   Tensor image_valid;                        // uint8 [images, p]
   std::vector<Index> image_of;               // the image of each sample
 
-  /// From arguments that fit together. Throws InputError if a mask or position_ids is invalid.
+  /// `inputs` must have passed check_qformer_inputs. Throws InputError if a mask or position_ids is
+  /// invalid.
   explicit QFormerBatch(const InstructBlipQFormerInputs& inputs) {
     const TensorView &ids = inputs.input_ids, &images = inputs.encoder_hidden_states;
     const bool has_text = ids.has_value(), has_queries = inputs.query_embeds.has_value();
@@ -101,8 +104,8 @@ struct QFormerBatch {
   }
 
  private:
-  /// From a mask [batch, q + t]. Masked queries are computed, as in the reference, but nothing
-  /// attends to them.
+  /// Sets the rows from a mask [batch, q + t]. Masked queries are computed, as in the reference,
+  /// but no row attends to them.
   void set_rows(const Tensor& mask, Index query_length) {
     const Index batch = mask.dim(0), length = mask.dim(1), text_length = length - query_length;
     Tensor computed = mask;
@@ -163,8 +166,8 @@ class InstructBlipQFormerMultiHeadAttention {
     return attend(query_layer, shape_, sequences);
   }
 
-  /// Cross-attention: queries [query rows, hidden_size] over encoder_hidden_states [image rows,
-  /// encoder_hidden_size] -> the shape of the queries.
+  /// Cross-attention: queries [query rows, hidden_size] attend to encoder_hidden_states [image
+  /// rows, encoder_hidden_size] -> the shape of the queries.
   Matrix operator()(MatrixView queries, MatrixView encoder_hidden_states, const QFormerBatch& batch,
                     StateRecorder& states) const {
     const Matrix query_layer = query_(queries);
@@ -182,11 +185,11 @@ class InstructBlipQFormerMultiHeadAttention {
  private:
   Index all_head_size_;
   AttentionShape shape_;
-  Linear query_key_value_;    // self-attention: the three side by side
+  Linear query_key_value_;    // self-attention: queries, keys and values side by side
   Linear query_, key_value_;  // cross-attention
 };
 
-/// LayerNorm(dense(x) + input): the end of an attention block (the reference's SelfOutput) and of a
+/// LayerNorm(dense(x) + input), the end of an attention block (the reference's SelfOutput) and of a
 /// feed-forward block (Output).
 class InstructBlipQFormerOutput {
  public:
@@ -195,7 +198,8 @@ class InstructBlipQFormerOutput {
       : dense_(weights["dense"], in_features, config.hidden_size),
         LayerNorm_(weights["LayerNorm"], config.hidden_size, config.layer_norm_eps) {}
 
-  /// hidden_states [rows, in_features], input_tensor [rows, hidden_size], which becomes the result.
+  /// hidden_states [rows, in_features]; input_tensor [rows, hidden_size], which receives the
+  /// result.
   void operator()(MatrixView hidden_states, MutableMatrixView input_tensor) const {
     dense_(hidden_states, input_tensor, {.residual = input_tensor});
     LayerNorm_(input_tensor, input_tensor);
@@ -206,7 +210,7 @@ class InstructBlipQFormerOutput {
   LayerNorm LayerNorm_;
 };
 
-/// An attention block with the norm that ends it.
+/// An attention block, including the norm at its end.
 class InstructBlipQFormerAttention {
  public:
   InstructBlipQFormerAttention(const Weights& weights, const InstructBlipQFormerConfig& config,
@@ -214,12 +218,12 @@ class InstructBlipQFormerAttention {
       : attention_(weights["attention"], config, is_cross_attention),
         output_(weights["output"], config.hidden_size, config) {}
 
-  /// Self-attention: hidden_states [rows, hidden_size], in place.
+  /// Self-attention: updates hidden_states [rows, hidden_size] in place.
   void operator()(MutableMatrixView hidden_states, const QFormerBatch& batch,
                   StateRecorder& states) const {
     output_(attention_(hidden_states, batch, states), hidden_states);
   }
-  /// Cross-attention: queries [query rows, hidden_size], in place.
+  /// Cross-attention: updates queries [query rows, hidden_size] in place.
   void operator()(MutableMatrixView queries, MatrixView encoder_hidden_states,
                   const QFormerBatch& batch, StateRecorder& states) const {
     output_(attention_(queries, encoder_hidden_states, batch, states), queries);
@@ -230,7 +234,7 @@ class InstructBlipQFormerAttention {
   InstructBlipQFormerOutput output_;
 };
 
-/// act(dense(x)): [rows, hidden_size] -> [rows, intermediate_size].
+/// act(dense(x)), [rows, hidden_size] -> [rows, intermediate_size].
 class InstructBlipQFormerIntermediate {
  public:
   InstructBlipQFormerIntermediate(const Weights& weights, const InstructBlipQFormerConfig& config)
@@ -246,8 +250,9 @@ class InstructBlipQFormerIntermediate {
   Activation intermediate_act_fn_;
 };
 
-/// Self-attention over queries and text; in every cross_attention_frequency-th layer
-/// cross-attention of the queries to the image; separate feed-forwards for queries and text.
+/// Self-attention over queries and text, then, in every cross_attention_frequency-th layer,
+/// cross-attention of the queries to the image, then separate feed-forward blocks for queries and
+/// text.
 class InstructBlipQFormerLayer {
  public:
   InstructBlipQFormerLayer(const Weights& weights, const InstructBlipQFormerConfig& config,
@@ -262,8 +267,8 @@ class InstructBlipQFormerLayer {
     }
   }
 
-  /// hidden_states [rows, hidden_size], in place. encoder_hidden_states [image rows,
-  /// encoder_hidden_size]; may be empty if there are no queries.
+  /// Updates hidden_states [rows, hidden_size] in place. encoder_hidden_states is [image rows,
+  /// encoder_hidden_size]; it may be empty if there are no queries.
   void operator()(MutableMatrixView hidden_states, MatrixView encoder_hidden_states,
                   const QFormerBatch& batch, StateRecorder& states) const {
     attention_(hidden_states, batch, states);
@@ -296,7 +301,7 @@ class InstructBlipQFormerLayer {
   InstructBlipQFormerOutput output_query_;
 };
 
-/// The layers, one after the other.
+/// The layers, applied one after the other.
 class InstructBlipQFormerEncoder {
  public:
   InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config) {
@@ -319,7 +324,7 @@ class InstructBlipQFormerEncoder {
   std::vector<InstructBlipQFormerLayer> layer_;
 };
 
-/// Queries as they are, words with position embeddings added; a norm over both.
+/// The queries unchanged and the words with position embeddings, with a norm over both.
 class InstructBlipQFormerEmbeddings {
  public:
   InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config)
@@ -328,7 +333,7 @@ class InstructBlipQFormerEmbeddings {
                              config.hidden_size),
         layernorm_(weights["layernorm"], config.hidden_size, config.layer_norm_eps) {}
 
-  /// -> [rows, hidden_size]. Throws InputError on an id or position outside its table.
+  /// Returns [rows, hidden_size]. Throws InputError if an id or a position is outside its table.
   Matrix operator()(const TensorView& input_ids, const TensorView& query_embeds,
                     const QFormerBatch& batch) const {
     Matrix embeddings(batch.all.rows.rows(), word_embeddings_.embedding_dim());
@@ -355,7 +360,7 @@ class InstructBlipQFormerEmbeddings {
   }
 
  private:
-  /// Throws InputError, naming `argument` and what limits it, if an index is outside the table.
+  /// Throws InputError, naming `argument` and `limit`, if an index is outside the table.
   static void check_range(std::span<const std::int64_t> indices, const Embedding& table,
                           const PaddedBatch& text, const char* argument, const char* limit) {
     for (Index b = 0; b < text.batch; ++b) {
@@ -376,8 +381,8 @@ class InstructBlipQFormerEmbeddings {
 
 namespace detail {
 
-/// Throws InputError unless `tensor` is floating-point [batch or 1, any length,
-/// width]; batch 0: of any number.
+/// Throws InputError unless `tensor` is floating-point [batch or 1, any length, width]. Batch 0
+/// means any batch.
 inline void check_qformer_states(const TensorView& tensor, const char* name, Index batch,
                                  const char* length, Index width) {
   if (is_floating_point(tensor.dtype) && tensor.rank() == 3 && tensor.dim(0) > 0 &&
@@ -391,7 +396,7 @@ inline void check_qformer_states(const TensorView& tensor, const char* name, Ind
                    ", " + length + ", " + std::to_string(width) + "]");
 }
 
-/// Throws InputError unless the types and shapes of ids, queries and images fit together.
+/// Throws InputError unless the types and shapes of ids, queries and images match.
 inline void check_qformer_inputs(const InstructBlipQFormerInputs& inputs,
                                  const InstructBlipQFormerConfig& config) {
   const TensorView &ids = inputs.input_ids, &queries = inputs.query_embeds;
@@ -419,7 +424,7 @@ inline void check_qformer_inputs(const InstructBlipQFormerInputs& inputs,
 
 }  // namespace detail
 
-/// The whole Q-Former. Immutable; safe to call from several threads.
+/// The Q-Former. Immutable; safe to call from several threads.
 class InstructBlipQFormerModel {
  public:
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
@@ -428,8 +433,8 @@ class InstructBlipQFormerModel {
       : config_(validated(config)),
         embeddings_(weights["embeddings"], config),
         encoder_(weights["encoder"], config) {}
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
+  /// Loads the Q-Former's own folder, or its part of an InstructBLIP checkpoint. Throws ConfigError
+  /// or CheckpointError.
   static InstructBlipQFormerModel from_pretrained(const std::filesystem::path& path,
                                                   const LoadOptions& options = {}) {
     return detail::load_model<InstructBlipQFormerModel, InstructBlipQFormerConfig>(
@@ -439,8 +444,8 @@ class InstructBlipQFormerModel {
   const InstructBlipQFormerConfig& config() const { return config_; }
 
   /// A sample gives the same bits alone and in any batch. Throws InputError if there are neither
-  /// ids nor queries, if there are queries but no image, on ids outside the vocabulary, on texts
-  /// longer than max_position_embeddings and on shapes that do not fit.
+  /// ids nor queries, if there are queries but no image, if an id is outside the vocabulary, if a
+  /// text is longer than max_position_embeddings, or if shapes do not match.
   BaseModelOutputWithPoolingAndCrossAttentions forward(
       const InstructBlipQFormerInputs& inputs) const {
     detail::check_qformer_inputs(inputs, config_);
@@ -465,7 +470,7 @@ class InstructBlipQFormerModel {
   }
 
  private:
-  /// [batch, length, hidden_size] -> [batch, hidden_size].
+  /// [batch, length, hidden_size] -> the first position of each sample, [batch, hidden_size].
   static Tensor first_positions(const Tensor& last_hidden_state) {
     std::vector<Index> rows;
     for (Index b = 0; b < last_hidden_state.dim(0); ++b) {

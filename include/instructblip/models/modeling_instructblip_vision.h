@@ -1,14 +1,13 @@
-// The vision tower, a ViT (EVA-CLIP g/14 in the published checkpoints).
+// The vision tower: a ViT (EVA-CLIP g/14 in the published checkpoints).
 // "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction Tuning",
 // https://arxiv.org/abs/2305.06500. Mirrors the first part of transformers'
-// models/instructblip/modeling_instructblip.py; the original is LAVIS' models/eva_vit.py.
+// models/instructblip/modeling_instructblip.py; the original code is LAVIS' models/eva_vit.py.
 //
-// How it differs from CLIP's vision tower: queries, keys and values come from one linear layer; the
-// norm after the encoder is applied to all positions, and a second time to the class position that
-// is returned as pooler_output.
+// It differs from CLIP's vision tower in two ways. Queries, keys and values come from one linear
+// layer. The norm after the encoder is applied to all positions, and once more to the class
+// position for pooler_output.
 //
-// Layers take ragged rows, [rows, hidden_size]: the 1 + patches positions of each image, image
-// after image.
+// Layers take ragged rows [rows, hidden_size]: for each image its 1 + patches positions.
 #pragma once
 
 #include <algorithm>
@@ -32,15 +31,15 @@
 
 namespace instructblip {
 
-/// What `InstructBlipVisionModel::forward` takes besides the pixels.
+/// Options of InstructBlipVisionModel::forward.
 struct VisionForwardOptions {
-  /// Interpolates the position table, so that images of other sizes than the trained one are valid.
+  /// Interpolate the position table, so that images may have any size, not only that of training.
   bool interpolate_pos_encoding = false;
   bool output_hidden_states = false;
   bool output_attentions = false;
 };
 
-/// The class position and the patches of each image, with position embeddings added.
+/// Embeds the class position and the patches of each image, and adds position embeddings.
 class InstructBlipVisionEmbeddings {
  public:
   InstructBlipVisionEmbeddings(const Weights& weights, const InstructBlipVisionConfig& config)
@@ -60,8 +59,8 @@ class InstructBlipVisionEmbeddings {
         PreparedMatrix::prepare(SharedTensor(matrix, filters.owner), {.dtype = weights.dtype()});
   }
 
-  /// The position table [1 + patches, hidden_size] for images of this size in pixels: bicubic over
-  /// the patches; the class position stays as it is.
+  /// The position table [1 + patches, hidden_size] for images of this size in pixels. The patches'
+  /// part is resized bicubically; the class position is unchanged.
   Tensor interpolate_pos_encoding(Index height, Index width) const {
     if (height == width && height / patch_size_ == grid_) {
       return position_embedding_.reshaped({1 + grid_ * grid_, embed_dim_});
@@ -78,8 +77,8 @@ class InstructBlipVisionEmbeddings {
   }
 
   /// pixel_values [batch, 3, height, width] -> [batch * (1 + patches), hidden_size]. Pixels right
-  /// of and below the last whole patch are ignored. Throws InputError unless there are as many
-  /// patches as the position table has, or the table is interpolated.
+  /// of and below the last whole patch are ignored. Throws InputError if the shape is wrong or,
+  /// unless the position table is interpolated, if the number of patches differs from the table's.
   Matrix operator()(const TensorView& pixel_values, bool interpolate) const {
     check(pixel_values, interpolate);
     const Tensor pixels = Tensor::copy_of(pixel_values).to(DType::Float32);
@@ -145,14 +144,14 @@ class InstructBlipVisionEmbeddings {
   }
 
   Index embed_dim_, image_size_, patch_size_;
-  Index grid_;  // patches per side of an image of the trained size
+  Index grid_;  // patches per side of an image of the configured size
   Tensor class_embedding_;
-  PreparedMatrix patch_embedding_;  // a convolution whose stride is its size: a matrix product
+  PreparedMatrix patch_embedding_;  // a convolution with stride = kernel size, so a matrix product
   Tensor patch_bias_;
   Tensor position_embedding_;  // [1, 1 + grid * grid, hidden_size]
 };
 
-/// Multi-headed self-attention; every position attends to all positions of its image.
+/// Multi-head self-attention; each position attends to all positions of its image.
 class InstructBlipAttention {
  public:
   InstructBlipAttention(const Weights& weights, const InstructBlipVisionConfig& config)
@@ -165,7 +164,7 @@ class InstructBlipAttention {
         qkv_(weights["qkv"], embed_dim_, 3 * embed_dim_, config.qkv_bias),
         projection_(weights["projection"], embed_dim_, embed_dim_) {}
 
-  /// residual += projection(attention(hidden_states)), both [rows, hidden_size].
+  /// Adds projection(attention(hidden_states)) to residual; both are [rows, hidden_size].
   void operator()(MatrixView hidden_states, const RowTable& rows, MutableMatrixView residual,
                   StateRecorder& states) const {
     const Matrix mixed_qkv = qkv_(hidden_states);
@@ -185,7 +184,7 @@ class InstructBlipAttention {
   Linear projection_;
 };
 
-/// fc2(act(fc1(x))).
+/// The feed-forward block: fc2(act(fc1(x))).
 class InstructBlipMLP {
  public:
   InstructBlipMLP(const Weights& weights, const InstructBlipVisionConfig& config)
@@ -193,7 +192,7 @@ class InstructBlipMLP {
         fc1_(weights["fc1"], config.hidden_size, config.intermediate_size),
         fc2_(weights["fc2"], config.intermediate_size, config.hidden_size) {}
 
-  /// residual += the result for hidden_states [rows, hidden_size].
+  /// Adds the result for hidden_states [rows, hidden_size] to residual.
   void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
     fc2_(fc1_(hidden_states, {.activation = activation_fn_}), residual, {.residual = residual});
   }
@@ -203,7 +202,7 @@ class InstructBlipMLP {
   Linear fc1_, fc2_;
 };
 
-/// Norms stand before attention and feed-forward.
+/// An encoder layer, with norms before attention and feed-forward.
 class InstructBlipEncoderLayer {
  public:
   InstructBlipEncoderLayer(const Weights& weights, const InstructBlipVisionConfig& config)
@@ -212,7 +211,7 @@ class InstructBlipEncoderLayer {
         mlp_(weights["mlp"], config),
         layer_norm2_(weights["layer_norm2"], config.hidden_size, config.layer_norm_eps) {}
 
-  /// hidden_states [rows, hidden_size], in place.
+  /// Updates hidden_states [rows, hidden_size] in place.
   void operator()(MutableMatrixView hidden_states, const RowTable& rows,
                   StateRecorder& states) const {
     self_attn_(layer_norm1_(hidden_states), rows, hidden_states, states);
@@ -226,7 +225,7 @@ class InstructBlipEncoderLayer {
   LayerNorm layer_norm2_;
 };
 
-/// The layers, one after the other.
+/// The encoder layers, applied one after the other.
 class InstructBlipEncoder {
  public:
   InstructBlipEncoder(const Weights& weights, const InstructBlipVisionConfig& config) {
@@ -235,7 +234,7 @@ class InstructBlipEncoder {
     }
   }
 
-  /// hidden_states [rows, hidden_size], in place.
+  /// Updates hidden_states [rows, hidden_size] in place.
   void operator()(Matrix& hidden_states, const RowTable& rows, StateRecorder& states) const {
     states.add_hidden_states(hidden_states);
     for (const InstructBlipEncoderLayer& encoder_layer : layers_) {
@@ -248,7 +247,7 @@ class InstructBlipEncoder {
   std::vector<InstructBlipEncoderLayer> layers_;
 };
 
-/// The whole tower. Immutable; safe to call from several threads.
+/// The vision tower. Immutable; safe to call from several threads.
 class InstructBlipVisionModel {
  public:
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
@@ -258,8 +257,8 @@ class InstructBlipVisionModel {
         embeddings_(weights["embeddings"], config),
         encoder_(weights["encoder"], config),
         post_layernorm_(weights["post_layernorm"], config.hidden_size, config.layer_norm_eps) {}
-  /// From its own folder or a whole InstructBLIP checkpoint's. Throws ConfigError or
-  /// CheckpointError.
+  /// Loads the vision tower's own folder, or its part of an InstructBLIP checkpoint. Throws
+  /// ConfigError or CheckpointError.
   static InstructBlipVisionModel from_pretrained(const std::filesystem::path& path,
                                                  const LoadOptions& options = {}) {
     return detail::load_model<InstructBlipVisionModel, InstructBlipVisionConfig>(
@@ -269,8 +268,8 @@ class InstructBlipVisionModel {
   const InstructBlipVisionConfig& config() const { return config_; }
 
   /// pixel_values: floating-point [batch, 3, height, width], normalised as by BlipImageProcessor.
-  /// An image gives the same bits alone and in any batch. Throws InputError if the shape does not
-  /// fit.
+  /// An image gives the same bits alone and in any batch. Throws InputError if the type or the
+  /// shape is wrong.
   BaseModelOutputWithPooling forward(const TensorView& pixel_values,
                                      const VisionForwardOptions& options = {}) const {
     Matrix hidden_states = embeddings_(pixel_values, options.interpolate_pos_encoding);
@@ -290,7 +289,7 @@ class InstructBlipVisionModel {
   }
 
  private:
-  /// The norm once more over the class position of each image.
+  /// Applies the norm once more to the class position of each image.
   Tensor pooled(MatrixView last_hidden_state, const RowTable& rows) const {
     std::vector<Index> class_rows(rows.offsets.begin(), rows.offsets.end() - 1);
     Matrix pooled_output(rows.sequences(), config_.hidden_size);

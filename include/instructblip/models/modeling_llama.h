@@ -2,7 +2,7 @@
 // "LLaMA: Open and Efficient Foundation Language Models", https://arxiv.org/abs/2302.13971.
 // Mirrors transformers' models/llama/modeling_llama.py.
 //
-// Layers take ragged rows, [rows, hidden_size]: the positions of all sequences one after the other.
+// Layers take ragged rows [rows, hidden_size]: the positions of all sequences, one after the other.
 #pragma once
 
 #include <cmath>
@@ -22,7 +22,7 @@
 
 namespace instructblip {
 
-/// down_proj(act(gate_proj(x)) * up_proj(x)).
+/// The feed-forward block: down_proj(act(gate_proj(x)) * up_proj(x)).
 class LlamaMLP {
  public:
   LlamaMLP(const Weights& weights, const LlamaConfig& config)
@@ -33,7 +33,7 @@ class LlamaMLP {
                    config.mlp_bias),
         act_fn_(activation_from_name(config.hidden_act)) {}
 
-  /// residual += the result for hidden_states [rows, hidden_size].
+  /// Adds the result for hidden_states [rows, hidden_size] to residual.
   void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
     const Matrix up = up_proj_(hidden_states);
     const Matrix gated = gate_proj_(hidden_states, {.activation = act_fn_, .gate = up});
@@ -45,7 +45,7 @@ class LlamaMLP {
   Activation act_fn_;
 };
 
-/// Self-attention with rotary positions; several query heads may share a key head.
+/// Self-attention with rotary positions; several query heads may share one key-value head.
 class LlamaAttention {
  public:
   LlamaAttention(const Weights& weights, const LlamaConfig& config, Index layer_idx)
@@ -61,7 +61,8 @@ class LlamaAttention {
         o_proj_(weights["o_proj"], shape_.num_heads * shape_.head_dim, config.hidden_size,
                 config.attention_bias) {}
 
-  /// residual += o_proj(attention over the cache and, causally, hidden_states [rows, hidden_size]).
+  /// Adds o_proj(attention) for hidden_states [rows, hidden_size] to residual. Each row attends to
+  /// the cache and to the rows of its sequence up to its own.
   void operator()(MatrixView hidden_states, const RotaryAngles& position_embeddings, KvCache& cache,
                   const RowTable& rows, MutableMatrixView residual, StateRecorder& states) const {
     const Index query_width = shape_.num_heads * shape_.head_dim;
@@ -87,7 +88,7 @@ class LlamaAttention {
   Linear o_proj_;
 };
 
-/// Norms stand before attention and feed-forward.
+/// A decoder layer, with norms before attention and feed-forward.
 class LlamaDecoderLayer {
  public:
   LlamaDecoderLayer(const Weights& weights, const LlamaConfig& config, Index layer_idx)
@@ -97,7 +98,7 @@ class LlamaDecoderLayer {
         post_attention_layernorm_(weights["post_attention_layernorm"], config.hidden_size,
                                   config.rms_norm_eps) {}
 
-  /// hidden_states [rows, hidden_size], in place.
+  /// Updates hidden_states [rows, hidden_size] in place.
   void operator()(MutableMatrixView hidden_states, const RotaryAngles& position_embeddings,
                   KvCache& cache, const RowTable& rows, StateRecorder& states) const {
     self_attn_(input_layernorm_(hidden_states), position_embeddings, cache, rows, hidden_states,
@@ -131,7 +132,8 @@ class LlamaModel : public DecoderOnlyModel<LlamaModel, LlamaConfig> {
     }
   }
 
-  /// inputs_embeds [rows, hidden_size] -> last hidden state [rows, hidden_size].
+  /// inputs_embeds [rows, hidden_size] -> last hidden state [rows, hidden_size], after the final
+  /// norm.
   Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
                     StateRecorder& states) const {
     cache.extend(rows);

@@ -2,11 +2,12 @@
 // "OPT: Open Pre-trained Transformer Language Models", https://arxiv.org/abs/2205.01068.
 // Mirrors transformers' models/opt/modeling_opt.py.
 //
-// Differs from LLaMA (modeling_llama.h) in:
-// - learned positions, with a table of max_position_embeddings + 2 rows;
+// It differs from LLaMA (modeling_llama.h) in:
+// - learned positions, in a table of max_position_embeddings + 2 rows;
 // - LayerNorm before (most sizes) or after (opt-350m) attention and feed-forward;
-// - embeddings that may be narrower than the hidden states (opt-350m), with a projection each way;
-// - a plain feed-forward; biases nearly everywhere.
+// - embeddings that may be narrower than the hidden states (opt-350m), with projections in both
+//   directions;
+// - a feed-forward block without a gate, and biases nearly everywhere.
 #pragma once
 
 #include <cmath>
@@ -30,28 +31,28 @@ namespace instructblip {
 namespace detail {
 
 inline LayerNorm opt_layer_norm(const Weights& weights, const OPTConfig& config) {
-  constexpr double kEps = 1e-5;  // torch's default, whatever the configuration says
+  constexpr double kEps = 1e-5;  // torch's default; the reference reads no key for it
   return config.layer_norm_elementwise_affine ? LayerNorm(weights, config.hidden_size, kEps)
                                               : LayerNorm(config.hidden_size, kEps);
 }
 
 }  // namespace detail
 
-/// A table of positions whose first two rows belong to no position.
+/// Position embeddings. The first two rows of the table are unused.
 class OPTLearnedPositionalEmbedding {
  public:
   OPTLearnedPositionalEmbedding(const Weights& weights, const OPTConfig& config)
       : max_position_embeddings_(config.max_position_embeddings),
         table_(weights, config.max_position_embeddings + offset, config.hidden_size) {}
 
-  /// hidden_states [rows, hidden_size] += the rows' positions. Throws InputError on a position
-  /// beyond the table.
+  /// Adds the embeddings of the rows' positions to hidden_states [rows, hidden_size]. Throws
+  /// InputError if a position is beyond the table.
   void add_to(MutableMatrixView hidden_states, const RowTable& rows) const {
     std::vector<std::int64_t> table_rows;
     for (const Index position : rows.positions) {
       if (position < 0 || position >= max_position_embeddings_) {
         throw InputError("OPT: position " + std::to_string(position) +
-                         " is beyond the position table, which ends at " +
+                         " is beyond the position table, whose last position is " +
                          std::to_string(max_position_embeddings_ - 1) +
                          " (max_position_embeddings " + std::to_string(max_position_embeddings_) +
                          "); shorten the prompt or the answer");
@@ -67,7 +68,7 @@ class OPTLearnedPositionalEmbedding {
   Embedding table_;
 };
 
-/// Self-attention; every query head has a key head of its own.
+/// Self-attention with as many key-value heads as query heads.
 class OPTAttention {
  public:
   OPTAttention(const Weights& weights, const OPTConfig& config, Index layer_idx)
@@ -84,8 +85,8 @@ class OPTAttention {
         out_proj_(weights["out_proj"], config.hidden_size, config.hidden_size, config.enable_bias) {
   }
 
-  /// residual += out_proj(attention over the cache and, causally, hidden_states [rows,
-  /// hidden_size]).
+  /// Adds out_proj(attention) for hidden_states [rows, hidden_size] to residual. Each row attends
+  /// to the cache and to the rows of its sequence up to its own.
   void operator()(MatrixView hidden_states, KvCache& cache, const RowTable& rows,
                   MutableMatrixView residual, StateRecorder& states) const {
     const Index width = hidden_states.cols;
@@ -107,7 +108,8 @@ class OPTAttention {
   Linear out_proj_;
 };
 
-/// Norms stand before attention and feed-forward, or after them (do_layer_norm_before).
+/// A decoder layer, with norms before attention and feed-forward, or after them
+/// (do_layer_norm_before).
 class OPTDecoderLayer {
  public:
   OPTDecoderLayer(const Weights& weights, const OPTConfig& config, Index layer_idx)
@@ -119,7 +121,7 @@ class OPTDecoderLayer {
         fc2_(weights["fc2"], config.ffn_dim, config.hidden_size, config.enable_bias),
         final_layer_norm_(detail::opt_layer_norm(weights["final_layer_norm"], config)) {}
 
-  /// hidden_states [rows, hidden_size], in place.
+  /// Updates hidden_states [rows, hidden_size] in place.
   void operator()(MutableMatrixView hidden_states, KvCache& cache, const RowTable& rows,
                   StateRecorder& states) const {
     const Epilogue activation{.activation = activation_fn_};
@@ -144,7 +146,7 @@ class OPTDecoderLayer {
   LayerNorm final_layer_norm_;
 };
 
-/// Embeddings, positions, layers and the projections around them.
+/// Embeddings, positions, layers, and the projections before and after the layers.
 class OPTDecoder {
  public:
   OPTDecoder(const Weights& weights, const OPTConfig& config)
@@ -206,7 +208,7 @@ class OPTModel : public DecoderOnlyModel<OPTModel, OPTConfig> {
     traits_.forward_positions_from_mask = true;
   }
 
-  /// As OPTDecoder. Throws InputError on a position beyond the table.
+  /// Like OPTDecoder. Throws InputError if a position is beyond the table.
   Matrix operator()(MatrixView inputs_embeds, const RowTable& rows, KvCache& cache,
                     StateRecorder& states) const {
     return decoder_(inputs_embeds, rows, cache, states);

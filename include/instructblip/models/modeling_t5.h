@@ -2,14 +2,15 @@
 // "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
 // https://arxiv.org/abs/1910.10683. Mirrors transformers' models/t5/modeling_t5.py.
 //
-// Differs from LLaMA and OPT in:
-// - an encoder reads the prompt; the decoder attends to it through cross-attention, whose keys and
-//   values are computed once per prompt and shared by all sequences that continue it;
-// - positions are a bias on the scores by distance, held by block 0 and shared by all blocks;
-// - scores are not scaled;
-// - the hidden states exceed float16's range: they are float32 here whatever the weights' type.
+// It differs from LLaMA and OPT in:
+// - an encoder for the prompt, to which the decoder attends by cross-attention; its keys and values
+//   are computed once per prompt and shared by all sequences that continue it;
+// - positions as a bias on the attention scores that depends on the distance; block 0 has the
+//   table, and all blocks use it;
+// - attention scores that are not scaled;
+// - hidden states beyond the range of float16; here they are always float32.
 //
-// Layers take ragged rows, [rows, d_model]: the positions of all sequences one after the other.
+// Layers take ragged rows [rows, d_model]: the positions of all sequences, one after the other.
 #pragma once
 
 #include <cmath>
@@ -34,10 +35,10 @@
 
 namespace instructblip {
 
-/// The root mean square norm of T5.
+/// T5's norm.
 using T5LayerNorm = RMSNorm;
 
-/// wo(act(wi(x))), or gated (v1.1, Flan): wo(act(wi_0(x)) * wi_1(x)).
+/// The feed-forward block: wo(act(wi(x))), or with a gate (v1.1, Flan) wo(act(wi_0(x)) * wi_1(x)).
 class T5DenseActDense {
  public:
   T5DenseActDense(const Weights& weights, const T5Config& config)
@@ -48,7 +49,7 @@ class T5DenseActDense {
     if (gated) wi_1_.emplace(weights["wi_1"], config.d_model, config.d_ff, false);
   }
 
-  /// residual += the result for hidden_states [rows, d_model].
+  /// Adds the result for hidden_states [rows, d_model] to residual.
   void operator()(MatrixView hidden_states, MutableMatrixView residual) const {
     Epilogue epilogue{.activation = act_};
     Matrix linear;
@@ -60,8 +61,8 @@ class T5DenseActDense {
   }
 
  private:
-  Linear wi_;                   // wi, or wi_0 where gated
-  std::optional<Linear> wi_1_;  // gated
+  Linear wi_;                   // wi, or wi_0 with a gate
+  std::optional<Linear> wi_1_;  // with a gate
   Linear wo_;
   Activation act_;
 };
@@ -73,7 +74,7 @@ class T5LayerFF {
       : DenseReluDense_(weights["DenseReluDense"], config),
         layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
-  /// hidden_states [rows, d_model], in place.
+  /// Updates hidden_states [rows, d_model] in place.
   void operator()(MutableMatrixView hidden_states) const {
     DenseReluDense_(layer_norm_(hidden_states), hidden_states);
   }
@@ -83,7 +84,7 @@ class T5LayerFF {
   T5LayerNorm layer_norm_;
 };
 
-/// The heads of T5's attention; scores are not scaled.
+/// The shape of T5's attention; scores are not scaled.
 inline AttentionShape t5_attention_shape(const T5Config& config) {
   return {.num_heads = config.num_heads,
           .num_key_value_heads = config.num_heads,
@@ -91,7 +92,7 @@ inline AttentionShape t5_attention_shape(const T5Config& config) {
           .scale = 1.0f};
 }
 
-/// Attention among the rows of one stack.
+/// Self-attention of the encoder or the decoder.
 class T5LayerSelfAttention {
  public:
   T5LayerSelfAttention(const Weights& weights, const T5Config& config, Index layer_idx)
@@ -104,8 +105,9 @@ class T5LayerSelfAttention {
         o_(weights["SelfAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
         layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {}
 
-  /// hidden_states [rows, d_model], in place; position_bias per sequence. With a cache: causal,
-  /// over what it holds too. Without: each row attends to its whole sequence.
+  /// Updates hidden_states [rows, d_model] in place. position_bias has one tensor per sequence.
+  /// With a cache, attention is causal and includes the cached positions; without one, each row
+  /// attends to its whole sequence.
   void operator()(MutableMatrixView hidden_states, const RowTable& rows,
                   const std::vector<Tensor>& position_bias, KvCache* cache,
                   StateRecorder& states) const {
@@ -138,10 +140,10 @@ class T5LayerSelfAttention {
   T5LayerNorm layer_norm_;
 };
 
-/// The encoder's keys and values for one block: [encoder rows, keys beside values].
+/// The encoder's keys and values for one block, side by side: [encoder rows, 2 * num_heads * d_kv].
 using T5EncoderKeyValues = Matrix;
 
-/// Attention of the decoder to the encoder's rows.
+/// Cross-attention of the decoder to the encoder.
 class T5LayerCrossAttention {
  public:
   T5LayerCrossAttention(const Weights& weights, const T5Config& config)
@@ -152,16 +154,16 @@ class T5LayerCrossAttention {
             config.d_model, false),
         o_(weights["EncDecAttention"]["o"], config.num_heads * config.d_kv, config.d_model, false),
         layer_norm_(weights["layer_norm"], config.d_model, config.layer_norm_epsilon) {
-    // Files of the first T5 hold a table that nothing reads.
+    // Checkpoints of T5 v1.0 have a table here that the model does not use.
     weights["EncDecAttention"]["relative_attention_bias"].ignore();
   }
 
-  /// Keys and values of encoder_hidden_states [encoder rows, d_model].
+  /// The keys and values of encoder_hidden_states [encoder rows, d_model].
   T5EncoderKeyValues key_values(MatrixView encoder_hidden_states) const {
     return kv_(encoder_hidden_states);
   }
-  /// hidden_states [rows, d_model], in place. Sequence s attends to the encoder's sequence
-  /// sources[s].
+  /// Updates hidden_states [rows, d_model] in place. Sequence s attends to sequence sources[s] of
+  /// the encoder.
   void operator()(MutableMatrixView hidden_states, const RowTable& rows,
                   const T5EncoderKeyValues& key_values, const RowTable& encoder_rows,
                   const std::vector<Index>& sources, StateRecorder& states) const {
@@ -183,7 +185,7 @@ class T5LayerCrossAttention {
   T5LayerNorm layer_norm_;
 };
 
-/// Self-attention, cross-attention (decoder only), feed-forward.
+/// Self-attention, cross-attention (only in the decoder) and feed-forward.
 struct T5Block {
   T5Block(const Weights& weights, const T5Config& config, bool is_decoder, Index layer_idx)
       : self_attention(weights["layer"][0], config, layer_idx),
@@ -196,8 +198,8 @@ struct T5Block {
   T5LayerFF feed_forward;
 };
 
-/// What the decoder carries from call to call. Copies of a sequence share what they have in common,
-/// and the encoder's keys and values are never copied.
+/// The state that the decoder keeps between calls. Sequences with a common prefix share its cached
+/// blocks; the encoder's keys and values are never copied.
 class T5DecoderState : public DecoderState {
  public:
   T5DecoderState(KvCache empty, const RowTable& encoder_row_table)
@@ -224,10 +226,10 @@ class T5DecoderState : public DecoderState {
   const StateRecorder* encoder_states() const override { return &encoder_recorded; }
 
   KvCache cache;
-  std::vector<std::vector<Index>> positions;  // of the cached keys of each sequence
-  std::vector<Index> encoder_sequences;       // whose prompt each sequence continues
+  std::vector<std::vector<Index>> positions;  // per sequence: positions of the cached keys
+  std::vector<Index> encoder_sequences;       // per sequence: the encoder sequence it uses
   RowTable encoder_rows;
-  std::vector<T5EncoderKeyValues> encoder_key_values;  // of each block
+  std::vector<T5EncoderKeyValues> encoder_key_values;  // per block
   Matrix encoder_hidden;                               // [encoder rows, d_model]
   StateRecorder encoder_recorded;
 };
@@ -235,8 +237,8 @@ class T5DecoderState : public DecoderState {
 /// The encoder or the decoder.
 class T5Stack {
  public:
-  /// `shared`: the embedding that the stack's own is tied to, unless the file holds another below
-  /// `weights`. `shared_weights`: where it was read.
+  /// `shared` is the embedding that this stack uses, unless the checkpoint has a different one
+  /// below `weights`; `shared_weights` is its scope.
   T5Stack(const Weights& weights, const T5Config& config, bool is_decoder, const Embedding& shared,
           const Weights& shared_weights)
       : embed_tokens_(own_embedding(weights["embed_tokens"], config, shared, shared_weights)),
@@ -250,7 +252,7 @@ class T5Stack {
     }
   }
 
-  /// The encoder: inputs_embeds [rows, d_model] -> last hidden state [rows, d_model].
+  /// Runs the encoder: inputs_embeds [rows, d_model] -> last hidden state [rows, d_model].
   Matrix encode(MatrixView inputs_embeds, const RowTable& rows, StateRecorder& states) const {
     std::vector<std::vector<Index>> key_positions(to_size(rows.sequences()));
     append_positions(rows, key_positions);
@@ -266,7 +268,7 @@ class T5Stack {
     return hidden_states;
   }
 
-  /// The decoder: inputs_embeds [rows, d_model] follow what `state` holds of their sequences ->
+  /// Runs the decoder: inputs_embeds [rows, d_model], which continue the sequences in `state` ->
   /// last hidden state [rows, d_model].
   Matrix decode(MatrixView inputs_embeds, const RowTable& rows, T5DecoderState& state,
                 StateRecorder& states) const {
@@ -286,7 +288,7 @@ class T5Stack {
     return hidden_states;
   }
 
-  /// The decoder's cross-attention keys and values of each block.
+  /// The keys and values of the decoder's cross-attention, per block.
   std::vector<T5EncoderKeyValues> key_values(MatrixView encoder_hidden_states) const {
     std::vector<T5EncoderKeyValues> key_values;
     for (const T5Block& block : block_) {
@@ -335,8 +337,8 @@ class T5Model : public LanguageModel {
         shared_(embedding_scope(weights), config.vocab_size, config.d_model),
         encoder_(weights["encoder"], config, false, shared_, embedding_scope(weights)),
         decoder_(weights["decoder"], config, true, shared_, embedding_scope(weights)) {}
-  /// From its own folder, a T5ForConditionalGeneration's or a whole InstructBLIP checkpoint's.
-  /// Throws ConfigError or CheckpointError.
+  /// Loads the model's own folder, that of a T5ForConditionalGeneration, or its part of an
+  /// InstructBLIP checkpoint. Throws ConfigError or CheckpointError.
   static T5Model from_pretrained(const std::filesystem::path& path,
                                  const LoadOptions& options = {}) {
     const T5Config config = T5Config::from_pretrained(path);
@@ -380,7 +382,8 @@ class T5Model : public LanguageModel {
   }
 
   const Embedding& get_input_embeddings() const { return shared_; }
-  /// The embedding that all others are tied to: `shared`, or in a file without it one of them.
+  /// The embedding that all others are tied to: `shared` or, if the checkpoint does not have it,
+  /// that of the encoder or the decoder.
   static Weights embedding_scope(const Weights& weights) {
     for (const Weights& place : {weights["shared"], weights["encoder"]["embed_tokens"],
                                  weights["decoder"]["embed_tokens"]}) {
@@ -392,7 +395,7 @@ class T5Model : public LanguageModel {
   static Weights scope_with_head(const Weights& weights) {
     return weights.at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
   }
-  /// Before the head: d_model^-0.5 where the configuration scales.
+  /// d_model^-0.5 if the configuration scales the decoder's output, else 1.
   float output_scale() const {
     return config_.scale_decoder_outputs ? 1.0f / std::sqrt(static_cast<float>(config_.d_model))
                                          : 1.0f;

@@ -1,4 +1,4 @@
-// Positions of T5: a bias on the attention scores by the distance between query and key
+// T5's positions: a bias on the attention scores that depends on the distance between query and key
 // (transformers' T5Attention.compute_bias).
 #pragma once
 
@@ -14,19 +14,21 @@
 
 namespace instructblip {
 
-/// The bucket of a relative position (key position - query position), one bias each: near ones
-/// exact, far ones by the logarithm, those from max_distance on all together. Without
-/// `bidirectional` keys lie behind their query.
+/// The bucket of a relative position (key position - query position). Each bucket has one bias:
+/// small distances get a bucket each, larger ones share logarithmic buckets, and everything from
+/// max_distance on shares the last one. Without `bidirectional`, only keys before the query are
+/// distinguished.
 inline Index t5_relative_position_bucket(Index relative_position, bool bidirectional,
                                          Index num_buckets, Index max_distance);
 
-/// What is added to the scores of block 0 and all others, by relative position.
+/// The bias that all blocks of a stack add to their attention scores, by relative position.
 class T5RelativePositionBias {
  public:
+  /// Reads `weight` [relative_attention_num_buckets, num_heads] of this scope.
   T5RelativePositionBias(const Weights& weights, const T5Config& config, bool bidirectional);
 
-  /// For the queries of `rows` and the keys at key_positions[sequence]: per sequence [heads,
-  /// queries, keys].
+  /// The biases between the queries of `rows` and keys at key_positions[sequence]: per sequence
+  /// float32 [heads, queries, keys].
   std::vector<Tensor> operator()(const RowTable& rows,
                                  const std::vector<std::vector<Index>>& key_positions) const;
 
@@ -49,13 +51,13 @@ inline Index t5_relative_position_bucket(Index relative_position, bool bidirecti
   }
   const Index max_exact = num_buckets / 2;
   if (distance < max_exact) return bucket + distance;
-  // In float32, as the reference: the quotient lies on a bucket's edge for some distances.
+  // In float32, as in the reference: for some distances the quotient is on the edge of a bucket.
   const float position = std::log(static_cast<float>(distance) / static_cast<float>(max_exact));
   const auto range = static_cast<float>(
       std::log(static_cast<double>(max_distance) / static_cast<double>(max_exact)));
   const float steps = position / range * static_cast<float>(num_buckets - max_exact);
   const Index last = num_buckets - 1;
-  // Far beyond the last bucket, or not a number where there are too few buckets.
+  // Beyond the last bucket, or not a number because there are too few buckets.
   if (!(steps < static_cast<float>(last))) return bucket + last;
   return bucket + std::min(max_exact + static_cast<Index>(steps), last);
 }

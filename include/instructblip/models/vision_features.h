@@ -1,4 +1,4 @@
-// VisionFeatures: the vision tower's hidden states, a value to keep, save and use again.
+// VisionFeatures: the vision tower's hidden states, which can be kept, saved and used again.
 #pragma once
 
 #include <filesystem>
@@ -10,9 +10,9 @@
 
 namespace instructblip {
 
-/// What `encode_image` returns. The vision tower is most of the work and does not depend on the
-/// instruction: encode an image once, then pass its features to `generate` or `get_image_features`
-/// as often as needed. Copying copies the features.
+/// The result of `encode_image`. The vision tower does most of the work and does not depend on the
+/// instruction, so encode an image once and pass its features to `generate` or `get_image_features`
+/// as often as needed. Copying this struct copies the tensor.
 struct VisionFeatures {
   Tensor last_hidden_state;  // [images, 1 + patches, vision hidden_size] float32
 
@@ -25,7 +25,8 @@ struct VisionFeatures {
     save_safetensors(path, {{"last_hidden_state", last_hidden_state.view()}});
   }
 
-  /// Reads what `save` wrote. Throws CheckpointError if the file is not such a file.
+  /// Reads a file written by `save`. Throws CheckpointError if the file cannot be read or holds
+  /// something else.
   static VisionFeatures load(const std::filesystem::path& path) {
     const auto found = SafetensorsFile(path).find("last_hidden_state");
     if (!found || found->rank() != 3 || found->dtype != DType::Float32) {
