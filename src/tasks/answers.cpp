@@ -12,10 +12,10 @@
 namespace instructblip {
 namespace detail {
 
-// Prompts that the language model has read, ready to be continued.
+// The language model's state after the prompts.
 struct ReadPrompts {
   std::unique_ptr<DecoderState> state;
-  Tensor logits;  // [prompts, vocab_size], of what comes next
+  Tensor logits;  // [prompts, vocab_size], of the next token
 };
 
 ReadPrompts read_prompts(const LanguageModel& model, EmbeddedBatch prompt) {
@@ -23,7 +23,7 @@ ReadPrompts read_prompts(const LanguageModel& model, EmbeddedBatch prompt) {
   const Index count = prompt.batch.batch;
   for (Index b = 0; b < count; ++b) {
     if (prompt.batch.rows.count(b) == 0) {
-      throw InputError("prompt " + std::to_string(b) + " is empty: its mask leaves out everything");
+      throw InputError("prompt " + std::to_string(b) + " is empty: all of it is masked out");
     }
   }
   if (!model.traits().is_encoder_decoder) {
@@ -33,7 +33,7 @@ ReadPrompts read_prompts(const LanguageModel& model, EmbeddedBatch prompt) {
     return read;
   }
   if (!model.traits().decoder_start_token_id) {
-    throw InputError("text_config has no decoder_start_token_id, which the answers begin with");
+    throw InputError("text_config has no decoder_start_token_id, the first id of an answer");
   }
   read.state = model.start(prompt.embeddings, prompt.batch.rows);
   const std::vector<std::int64_t> starts(to_size(count), *model.traits().decoder_start_token_id);
@@ -53,7 +53,7 @@ std::vector<std::vector<std::int64_t>> checked_candidates(
   }
   const bool score_eos = options.score_eos.value_or(traits.is_encoder_decoder);
   if (score_eos && traits.eos_token_id.empty()) {
-    throw InputError("the end of a candidate is to be scored, but there is no eos_token_id");
+    throw InputError("the end of the candidates cannot be scored: text_config has no eos_token_id");
   }
   for (std::size_t c = 0; c < candidates.size(); ++c) {
     if (candidates[c].empty() && !score_eos) {
@@ -61,8 +61,9 @@ std::vector<std::vector<std::int64_t>> checked_candidates(
     }
     for (const std::int64_t id : candidates[c]) {
       if (id < 0 || id >= traits.vocab_size) {
-        throw InputError("candidate " + std::to_string(c) + " holds the id " + std::to_string(id) +
-                         ", expected 0 to " + std::to_string(traits.vocab_size - 1));
+        throw InputError("candidate " + std::to_string(c) + " contains the id " +
+                         std::to_string(id) + ", expected 0 to " +
+                         std::to_string(traits.vocab_size - 1));
       }
     }
     if (score_eos) candidates[c].push_back(traits.eos_token_id.front());
@@ -70,8 +71,8 @@ std::vector<std::vector<std::int64_t>> checked_candidates(
   return candidates;
 }
 
-// Sums of log probabilities of some (prompt, candidate) pairs. The prompts' own sequences stay in
-// the state, in front of one fork for each pair that is fed; the next call drops the forks.
+// Adds up the log probabilities of some (prompt, candidate) pairs. The state keeps the sequences of
+// the prompts, followed by one fork per pair; the next call drops the forks.
 void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
                  const std::vector<std::vector<std::int64_t>>& candidates, Index first_pair,
                  Index last_pair, std::vector<double>& sums) {
@@ -108,7 +109,7 @@ void score_pairs(const LanguageModel& model, ReadPrompts& read, Index prompts,
   }
 }
 
-// The index of the best first, of each row.
+// Per row, the indices sorted by score, the best first.
 Tensor rank_rows(const Tensor& scores) {
   Tensor ranks(DType::Int64, scores.shape());
   const Index count = scores.dim(1);
@@ -124,13 +125,14 @@ Tensor rank_rows(const Tensor& scores) {
 
 void check_texts(const std::vector<Image>& images, std::size_t prompts) {
   if (prompts == 0 || images.size() % prompts != 0) {
-    throw InputError(std::to_string(images.size()) + " images do not go with " +
-                     std::to_string(prompts) + " prompts: each needs the same number of images");
+    throw InputError(std::to_string(images.size()) + " images for " + std::to_string(prompts) +
+                     " prompts: each prompt needs the same number of images");
   }
 }
 
-// On the right, whatever the folder says, as LAVIS pads the texts of the Q-Former and of T5: there
-// padding in front of a text shifts its positions. A decoder-only model's are counted without it.
+// Pads on the right whatever the folder says, as LAVIS does for the Q-Former and T5, because
+// padding before a text would shift its positions there. A decoder-only model does not count
+// padding.
 BatchFeature encode_prompts(const InstructBlipProcessor& processor,
                             const std::vector<Image>& images,
                             const std::vector<std::string>& prompts) {
@@ -203,7 +205,7 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
   const BatchFeature features = detail::encode_prompts(processor, images, prompts);
   auto ids = detail::encode_candidates(processor.tokenizer(), candidates);
   RankOptions own = options;
-  // The tokenizer's end, where text_config may name another.
+  // Use the tokenizer's EOS, because text_config may have a different one.
   const auto eos = processor.tokenizer().eos_token_id();
   const bool encoder_decoder = model.language_model().traits().is_encoder_decoder;
   if (eos && options.score_eos.value_or(encoder_decoder)) {
@@ -227,7 +229,8 @@ std::vector<std::vector<std::int64_t>> predict_class(
   detail::check_texts(images, prompts.size());
   if (candidates.size() != prompts.size()) {
     throw InputError(std::to_string(prompts.size()) + " prompts, but " +
-                     std::to_string(candidates.size()) + " lists of candidates");
+                     std::to_string(candidates.size()) +
+                     " lists of candidates; give one list per prompt");
   }
   const auto each = static_cast<std::ptrdiff_t>(images.size() / prompts.size());
   std::vector<std::vector<std::int64_t>> ranks;
@@ -264,10 +267,10 @@ GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model
     config.min_length = options.min_len;
     config.repetition_penalty = options.repetition_penalty;
   } else {
-    // Not by `config`, which would warn that the prompt's ids are not there to be seen.
+    // Not in `config`, where it would log a warning that the penalty does not apply to the prompt.
     callbacks.logits_processor = {
         std::make_shared<RepetitionPenaltyLogitsProcessor>(options.repetition_penalty)};
-    // min_length and max_length would count the prompt.
+    // min_length and max_length would include the prompt.
     config.max_new_tokens = options.max_len > 1 ? options.max_len - 1 : options.max_len;
     if (options.min_len > 1) config.min_new_tokens = options.min_len - 1;
   }

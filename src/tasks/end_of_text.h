@@ -1,4 +1,4 @@
-// The end of text of a checkpoint folder, where its files name different ones.
+// The end of text of a checkpoint whose files disagree about it.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace instructblip::detail {
 
-/// The ids that `load` lets end an answer: text_config's, and the tokenizer's.
+/// The ids that end an answer of a model from `load`: text_config's and the tokenizer's.
 inline std::vector<std::int64_t> end_of_text(const TextConfig& config,
                                              std::optional<std::int64_t> tokenizer_eos) {
   std::vector<std::int64_t> ends = config.eos_token_id;

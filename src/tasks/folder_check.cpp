@@ -41,7 +41,7 @@ std::string shown(const Ids& ids) {
 
 std::string shown(std::optional<std::int64_t> id) { return id ? std::to_string(*id) : "none"; }
 
-// Walks through a folder and notes what it finds.
+// Checks a folder and collects the findings.
 class FolderChecker {
  public:
   explicit FolderChecker(const fs::path& folder) { report_.folder = folder; }
@@ -89,7 +89,7 @@ class FolderChecker {
     }
   }
 
-  // Messages begin with the path of a file: of one in the folder, its name says enough.
+  // Error messages begin with the path of a file. For a file in the folder, only its name is kept.
   void fail_with(std::string file, std::string message) {
     for (const std::string& prefix : {(folder() / "").string(), folder().string() + ": "}) {
       if (message.starts_with(prefix)) message.erase(0, prefix.size());
@@ -112,11 +112,11 @@ class FolderChecker {
     const InstructBlipForConditionalGeneration model(weights, config());
     const WeightsReport found = weights.report();
     for (const std::string& fault : collapse_names(found.faults)) {
-      fail(kWeights, fault, "fetch the checkpoint again, or the config.json of this one");
+      fail(kWeights, fault, "download the checkpoint again, or the config.json that belongs to it");
       report_.findings.back().settled_by_load = true;
     }
     for (const std::string& name : collapse_names(found.unexpected)) {
-      warn(kWeights, name + ": not part of the model, stays unused", "");
+      warn(kWeights, name + ": not part of the model, ignored", "");
       report_.findings.back().settled_by_load = true;
     }
   }
@@ -148,8 +148,8 @@ class FolderChecker {
       return;
     }
     warn(has(kProcessor) ? kProcessor : "preprocessor_config.json",
-         "makes pictures of " + shown(size.height) + " x " + shown(size.width) +
-             " pixels, the vision tower takes " + std::to_string(expected) + " x " +
+         "makes images of " + shown(size.height) + " x " + shown(size.width) +
+             " pixels, but the vision tower takes " + std::to_string(expected) + " x " +
              std::to_string(expected) + " unless interpolate_pos_encoding is set",
          "\"size\": {" + line("height", expected) + ", " + line("width", expected) + "}");
   }
@@ -165,14 +165,14 @@ class FolderChecker {
     const Index expected = config().num_query_tokens;
     if (!found) {
       warn(kProcessor,
-           "does not say how many placeholders a picture takes (a checkpoint from "
+           "has no num_query_tokens, the number of placeholders per image (a checkpoint from "
            "before transformers 4.46)",
            has(kProcessor) ? line("num_query_tokens", expected)
                            : "{" + line("num_query_tokens", expected) +
                                  ", \"processor_class\": \"InstructBlipProcessor\"}");
     } else if (*found != expected) {
       fail(kProcessor,
-           "num_query_tokens is " + std::to_string(*found) + ", the model's config.json says " +
+           "num_query_tokens is " + std::to_string(*found) + ", but config.json has " +
                std::to_string(expected),
            line("num_query_tokens", expected));
     }
@@ -180,8 +180,8 @@ class FolderChecker {
 
   std::unique_ptr<Tokenizer> load_tokenizer() {
     if (!has("tokenizer_config.json")) {
-      warn("tokenizer_config.json", "is missing; special tokens and sides are guessed",
-           "fetch it from the checkpoint");
+      warn("tokenizer_config.json", "is missing; special tokens and padding sides are guessed",
+           "download it from the checkpoint");
     }
     return AutoTokenizer::from_pretrained(folder());
   }
@@ -192,18 +192,20 @@ class FolderChecker {
     if (!report_.config || tokenizer->size() <= config().qformer_config.vocab_size) return;
     fail("qformer_tokenizer",
          "has " + std::to_string(tokenizer->size()) +
-             " tokens, the Q-Former's embedding table only " +
+             " tokens, but the Q-Former's embedding table has only " +
              std::to_string(config().qformer_config.vocab_size) + " rows",
-         "fetch the qformer_tokenizer/ of this checkpoint");
+         "download the qformer_tokenizer/ of this checkpoint");
   }
 
-  // The processor takes the language model's then, whose ids may lie outside the Q-Former's table.
+  // Without it the processor uses the language model's tokenizer, whose ids may be outside the
+  // Q-Former's embedding table.
   void note_missing_qformer_tokenizer() {
     const bool fits =
         !report_.config || !tokenizer_ || tokenizer_->size() <= config().qformer_config.vocab_size;
-    report_.findings.push_back({fits ? Severity::Warning : Severity::Error, "qformer_tokenizer",
-                                "is missing; the Q-Former would read the language model's ids",
-                                "fetch the folder qformer_tokenizer/ of the checkpoint"});
+    report_.findings.push_back(
+        {fits ? Severity::Warning : Severity::Error, "qformer_tokenizer",
+         "is missing; the Q-Former would get the ids of the language model's tokenizer",
+         "download the folder qformer_tokenizer/ of the checkpoint"});
   }
 
   void check_tokenizer() {
@@ -214,16 +216,16 @@ class FolderChecker {
     if (tokenizer_->size() > text().vocab_size) {
       fail("tokenizer_config.json",
            "the tokenizer has " + std::to_string(tokenizer_->size()) +
-               " tokens, the language model's embedding table only " +
+               " tokens, but the language model's embedding table has only " +
                std::to_string(text().vocab_size) + " rows",
-           "fetch the tokenizer files of this checkpoint");
+           "download the tokenizer files of this checkpoint");
     }
     if (const auto eos = tokenizer_->eos_token_id()) {
       const Ids& found = text().eos_token_id;
       if (std::find(found.begin(), found.end(), *eos) == found.end()) {
         warn(kConfig,
-             "text_config ends texts at id " + shown(found) + ", the tokenizer's end is " +
-                 shown(eos) + ": generate does not stop at it unless it is told to",
+             "text_config has eos_token_id " + shown(found) + ", but the tokenizer has " +
+                 shown(eos) + ", where generate would not stop",
              "in \"text_config\": " + line("eos_token_id", *eos));
         report_.findings.back().settled_by_load = true;
       }
@@ -237,21 +239,22 @@ class FolderChecker {
     if (!found) {
       if (expected < text().vocab_size) {
         warn(kConfig,
-             "names no image token (a checkpoint from before transformers 4.46)" +
-                 (placeholders_ ? ", so that the processor's " + std::to_string(*placeholders_) +
+             "has no image_token_index (a checkpoint from before transformers 4.46)" +
+                 (placeholders_ ? ", so the processor's " + std::to_string(*placeholders_) +
                                       " placeholders would be read as text"
                                 : ""),
              line("image_token_index", expected));
       } else {
         warn(kConfig,
-             "names no image token, and the embedding table (" + std::to_string(text().vocab_size) +
-                 " rows) has none for \"" + name + "\": features are put in front of the text",
+             "has no image_token_index, and the embedding table (" +
+                 std::to_string(text().vocab_size) + " rows) has no row for \"" + name +
+                 "\": image features are put before the text",
              "");
       }
     } else if (*found != expected) {
       fail(kConfig,
-           "image_token_index is " + std::to_string(*found) + ", the processor uses \"" + name +
-               "\", id " + std::to_string(expected) + ": the picture would have no influence",
+           "image_token_index is " + std::to_string(*found) + ", but the processor uses \"" + name +
+               "\", id " + std::to_string(expected) + ": the image would have no influence",
            line("image_token_index", expected));
     }
   }
@@ -259,13 +262,14 @@ class FolderChecker {
   void compare_id(const std::string& key, std::optional<std::int64_t> found,
                   std::optional<std::int64_t> expected) {
     if (!found || !expected || *found == *expected) return;
-    if (*found < 0 || *found >= text().vocab_size) return;  // check_own_ids says so
+    if (*found < 0 || *found >= text().vocab_size) return;  // check_own_ids reports it
     warn(kConfig,
-         "text_config's " + key + " is " + shown(found) + ", the tokenizer's is " + shown(expected),
+         "text_config's " + key + " is " + shown(found) + ", but the tokenizer's is " +
+             shown(expected),
          "in \"text_config\": " + line(key, *expected));
   }
 
-  // Ids that cannot be embedded, whatever the tokenizer says.
+  // Ids outside the vocabulary, whatever the tokenizer says.
   void check_own_ids() {
     const auto check = [&](const std::string& key, std::optional<std::int64_t> id) {
       if (!id || (*id >= 0 && *id < text().vocab_size)) return;
@@ -274,7 +278,7 @@ class FolderChecker {
            "text_config's " + key + " is " + std::to_string(*id) +
                ", outside the vocabulary (0 to " + std::to_string(text().vocab_size - 1) + ")",
            has_remedy ? "in \"text_config\": " + line(key, *tokenizer_->pad_token_id())
-                      : "in \"text_config\": an id of the vocabulary for \"" + key + "\"");
+                      : "in \"text_config\": set \"" + key + "\" to an id of the vocabulary");
     };
     check("bos_token_id", text().bos_token_id);
     check("pad_token_id", text().pad_token_id);
@@ -289,12 +293,12 @@ class FolderChecker {
         (*config().image_token_index < 0 || *config().image_token_index >= text().vocab_size)) {
       fail(kConfig,
            "image_token_index is " + std::to_string(*config().image_token_index) +
-               ", the embedding table has " + std::to_string(text().vocab_size) + " rows",
-           "add a row for the image token to the embedding table, and raise vocab_size");
+               ", but the embedding table has only " + std::to_string(text().vocab_size) + " rows",
+           "add a row for the image token to the embedding table, and increase vocab_size");
     }
   }
 
-  // `generate` takes its ids from text_config alone.
+  // `generate` uses the ids of text_config and ignores generation_config.json.
   void check_generation() {
     const Json json = read_json_file<ConfigError>(folder() / kGeneration);
     JsonReader<ConfigError> reader(json, (folder() / kGeneration).string());

@@ -16,29 +16,29 @@ constexpr std::size_t kMostOcrTokens = 30;
 constexpr double kCaptionRepetition = 1.15;
 
 constexpr auto kTasks = std::to_array<TaskPreset>({
-    // lavis/projects/instructblip/caption_*.yaml: the model's prompt, which is the one that counts;
-    // lavis/tasks/captioning.py reads neither the `prompt` under `run` ("describe the video" in
-    // some) nor leaves repetition_penalty to the model. VATEX' file for Vicuna-13B alone has
-    // "describe the video" and length_penalty 0.
+    // lavis/projects/instructblip/caption_*.yaml: the prompt under `model`.
+    // lavis/tasks/captioning.py ignores the `prompt` under `run` ("describe the video" in some
+    // files) and sets its own repetition_penalty. Only the VATEX file for Vicuna-13B has "describe
+    // the video" and length_penalty 0.
     {"coco_caption", "A short image caption.", 5, 80, 10, 1.0, kCaptionRepetition},
     {"nocaps", "A short image caption.", 5, 80, 10, 1.0, kCaptionRepetition},
     {"msvd_caption", "a short description", 5, 80, 10, 1.0, kCaptionRepetition},
     {"msrvtt_caption", "a short description", 5, 80, 10, 1.0, kCaptionRepetition},
     {"vatex_caption", "a short description", 5, 80, 10, 1.0, kCaptionRepetition},
-    // lavis/projects/instructblip/qa_*.yaml. Their length_penalty of -1 is read by nothing
-    // (lavis/tasks/vqa.py): what counts is predict_answers' own.
+    // lavis/projects/instructblip/qa_*.yaml. lavis/tasks/vqa.py ignores their length_penalty of -1,
+    // so the default of predict_answers applies.
     {"okvqa", "Question: {} Short Answer:"},
     {"msvd_qa", "Question: {} Short Answer:", 5, 30},
     {"msrvtt_qa", "Question: {} Short Answer:"},
-    // lavis/projects/instructblip/classification_modelnet40_*.yaml, length_penalty of
-    // lavis/tasks/multimodal_classification.py. Candidates read " a 3d model of a {}".
+    // lavis/projects/instructblip/classification_modelnet40_*.yaml, with the length_penalty of
+    // lavis/tasks/multimodal_classification.py. Candidates have the form " a 3d model of a {}".
     {"modelnet40", "describe the 3d model.", 5, 3, 1, -1.0},
 
-    // The other sets have no file in LAVIS: worded after the paper's appendix E, decoded as the
-    // ones above. An author words ScienceQA's in LAVIS' issue 326, with the context in front (see
-    // with_context; visual dialogue has its history there, see with_history), and says that its
-    // options are ranked: see predict_class, also for IconQA, visual dialogue and hateful memes.
-    // The appendix has "Short answer:" for MSVD and MSRVTT, too (issue 333).
+    // LAVIS has no file for the other data sets. Their prompts follow the paper's appendix E; their
+    // decoding is as above. In LAVIS issue 326, an author gives ScienceQA's prompt, preceded by the
+    // context (see with_context), and says that its options are ranked (see predict_class). IconQA,
+    // visual dialogue (preceded by its history, see with_history) and hateful memes are ranked as
+    // well. For MSVD and MSRVTT, the appendix has "Short answer:" too (issue 333).
     {"flickr30k", "A short image description:", 5, 80, 10, 1.0, kCaptionRepetition},
     {"gqa", "Question: {} Short answer:"},
     {"vizwiz", "Question: {} Short answer:"},
@@ -51,7 +51,7 @@ constexpr auto kTasks = std::to_array<TaskPreset>({
     {"hateful_memes", "This is an image with: \"{}\" written on it. Is it hateful? Answer:"},
 });
 
-// The templates of instruction tuning, in the order of the paper's appendix. LAVIS does not hold
+// The templates of instruction tuning, in the order of the paper's appendix. LAVIS does not contain
 // them: its instruction_text_processors.py belongs to X-InstructBLIP.
 constexpr auto kCaption = std::to_array<std::string_view>({
     "A short image caption:",
@@ -114,7 +114,7 @@ std::string with_single_spaces(std::string_view text) {
     std::size_t end = at, count = 0;
     for (std::size_t next = at; next < text.size(); end = next, ++count) {
       const char32_t c = unicode::next(text, next);
-      // Python's \s has the four separators of ASCII, which Unicode's White_Space has not.
+      // Python's \s includes the four ASCII separators, which are not in Unicode's White_Space.
       if (!unicode::is_whitespace(c) && !(c >= 0x1c && c <= 0x1f)) break;
     }
     if (count >= 2) joined += ' ';
@@ -150,7 +150,7 @@ const TaskPreset& task_preset(std::string_view name) {
     if (task.name == name) return task;
     known += (known.empty() ? "" : ", ") + std::string(task.name);
   }
-  throw InputError("there is no task \"" + std::string(name) + "\"; known are " + known);
+  throw InputError("unknown task \"" + std::string(name) + "\", expected one of " + known);
 }
 
 std::span<const std::string_view> instruction_templates(std::string_view task) {
@@ -158,7 +158,7 @@ std::span<const std::string_view> instruction_templates(std::string_view task) {
   if (task == "vqa") return kVqa;
   if (task == "vqg") return kVqg;
   throw InputError("there are no instruction templates for \"" + std::string(task) +
-                   "\"; known are caption, vqa, vqg");
+                   "\", expected one of caption, vqa, vqg");
 }
 
 Index prompt_places(std::string_view prompt) {
@@ -174,7 +174,8 @@ std::string fill_prompt(std::string_view prompt, const std::vector<std::string>&
   const Index places = prompt_places(prompt);
   if (static_cast<Index>(values.size()) < places) {
     throw InputError("the prompt \"" + std::string(prompt) + "\" has " + std::to_string(places) +
-                     " places \"{}\", but " + std::to_string(values.size()) + " values were given");
+                     " places \"{}\", but only " + std::to_string(values.size()) +
+                     " values were given");
   }
   std::string filled;
   std::size_t begin = 0;
@@ -197,8 +198,8 @@ std::string join_ocr_tokens(const std::vector<std::string>& tokens) {
 
 std::string list_choices(const std::vector<std::string>& choices) {
   if (choices.size() > 26) {
-    throw InputError("choices are named (a) to (z): " + std::to_string(choices.size()) +
-                     " were given, at most 26 are possible");
+    throw InputError("there are " + std::to_string(choices.size()) +
+                     " choices, expected at most 26, which are named (a) to (z)");
   }
   std::string list;
   char letter = 'a';
@@ -232,7 +233,7 @@ std::string build_prompt(std::string_view prompt, const PromptParts& parts) {
       text = fill_prompt(prompt, {parts.question, list_choices(parts.choices)});
     } else {
       throw InputError("the prompt \"" + std::string(prompt) +
-                       "\" has two places \"{}\": OCR tokens or choices are needed beside the "
+                       "\" has two places \"{}\": give OCR tokens or choices in addition to the "
                        "question");
     }
   } else if (parts.question.empty() && !parts.ocr_tokens.empty()) {

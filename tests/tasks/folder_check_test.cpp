@@ -176,8 +176,8 @@ TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
       finding_after([](InstructBlipConfig& config) { config.text_config->eos_token_id = {1}; });
   EXPECT_EQ(found.severity, Severity::Warning);
   EXPECT_EQ(to_string(found),
-            "config.json: text_config ends texts at id 1, the tokenizer's end is 2: generate does "
-            "not stop at it unless it is told to. Change: in \"text_config\": \"eos_token_id\": 2");
+            "config.json: text_config has eos_token_id 1, but the tokenizer has 2, where generate "
+            "would not stop. Change: in \"text_config\": \"eos_token_id\": 2");
 }
 
 TEST_F(FolderCheckTest, OneOfSeveralEndsIsEnough) {
@@ -227,9 +227,10 @@ TEST_F(FolderCheckTest, ATokenizerLongerThanTheVocabulary) {
   add_tokens("", {{.content = "<surplus>"}});
   const FolderFinding found = finding();
   EXPECT_EQ(found.severity, Severity::Error);
-  EXPECT_EQ(to_string(found),
-            "tokenizer_config.json: the tokenizer has 623 tokens, the language model's embedding "
-            "table only 622 rows. Change: fetch the tokenizer files of this checkpoint");
+  EXPECT_EQ(
+      to_string(found),
+      "tokenizer_config.json: the tokenizer has 623 tokens, but the language model's embedding "
+      "table has only 622 rows. Change: download the tokenizer files of this checkpoint");
 }
 
 TEST_F(FolderCheckTest, AQFormerTokenizerLongerThanItsVocabulary) {
@@ -237,20 +238,21 @@ TEST_F(FolderCheckTest, AQFormerTokenizerLongerThanItsVocabulary) {
   const FolderFinding found = finding();
   EXPECT_EQ(found.severity, Severity::Error);
   EXPECT_EQ(to_string(found),
-            "qformer_tokenizer: has 376 tokens, the Q-Former's embedding table only 375 rows. "
-            "Change: fetch the qformer_tokenizer/ of this checkpoint");
+            "qformer_tokenizer: has 376 tokens, but the Q-Former's embedding table has only 375 "
+            "rows. Change: download the qformer_tokenizer/ of this checkpoint");
 }
 
 TEST_F(FolderCheckTest, AVocabularyWithoutRoomForTheImageToken) {
   add_tokens("", {{.content = "<surplus>"}});
   auto found = finding_after([](InstructBlipConfig& config) { config.image_token_index = 622; });
   EXPECT_EQ(found.severity, Severity::Error);
-  EXPECT_EQ(found.problem, "image_token_index is 622, the embedding table has 622 rows");
+  EXPECT_EQ(found.problem, "image_token_index is 622, but the embedding table has only 622 rows");
   found = finding_after([](InstructBlipConfig& config) { config.image_token_index.reset(); });
   EXPECT_EQ(found.severity, Severity::Warning);
-  EXPECT_EQ(found.problem,
-            "names no image token, and the embedding table (622 rows) has none for \"<image>\": "
-            "features are put in front of the text");
+  EXPECT_EQ(
+      found.problem,
+      "has no image_token_index, and the embedding table (622 rows) has no row for \"<image>\": "
+      "image features are put before the text");
 }
 
 TEST_F(FolderCheckTest, PicturesOfAnotherSize) {
@@ -274,7 +276,7 @@ TEST_F(FolderCheckTest, MissingMisshapenAndUnknownTensors) {
   write_weights(source, "", "surprise");
   found = finding();
   EXPECT_EQ(found.severity, Severity::Warning);
-  EXPECT_EQ(found.problem, "surprise: not part of the model, stays unused");
+  EXPECT_EQ(found.problem, "surprise: not part of the model, ignored");
   write_weights(source);
   InstructBlipConfig config = config_;
   config.num_query_tokens = 5;

@@ -1,5 +1,5 @@
-// What a checkpoint folder holds, and what disagrees in it: from the configuration files and the
-// headers of the weights alone, in well under a second.
+// check_folder: the contents of a checkpoint folder and any inconsistencies. It reads only the
+// configuration files and the headers of the weights, in well under a second.
 #pragma once
 
 #include <cstddef>
@@ -15,26 +15,26 @@
 
 namespace instructblip {
 
-/// One thing that is wrong, and the line that cures it.
+/// One inconsistency and its remedy.
 struct FolderFinding {
   enum class Severity {
-    Warning,  // answers may differ from what is meant
-    Error,    // loading or answering fails
+    Warning,  // answers may not be as intended
+    Error,    // loading or generating fails
   };
   Severity severity = Severity::Warning;
-  /// Name of the file in the folder: "config.json".
+  /// Name of the file in the folder, such as "config.json".
   std::string file;
   std::string problem;
-  /// The exact line to add or change, or what to do; may be empty.
+  /// What to do, mostly the exact line to add or change. May be empty.
   std::string remedy;
-  /// Whether `load` (tasks/load.h) finds it out by itself, or settles it.
+  /// Whether `load` (tasks/load.h) reports or resolves the problem by itself.
   bool settled_by_load = false;
 };
 
-/// "config.json: PROBLEM. REMEDY"
+/// "FILE: PROBLEM. Change: REMEDY"
 INSTRUCTBLIP_EXPORT std::string to_string(const FolderFinding& finding);
 
-/// How much of something a checkpoint stores.
+/// Number of parameters and their size in the checkpoint.
 struct StoredSize {
   Index parameters = 0;
   std::size_t bytes = 0;
@@ -45,28 +45,28 @@ struct FolderPart {
   std::string name;
   Index tensors = 0;
   StoredSize total;
-  std::map<std::string, StoredSize> by_type;  // "BF16" -> ...
+  std::map<std::string, StoredSize> by_type;  // by the type's name in the file, such as "BF16"
 };
 
-/// What `check_folder` found.
+/// The result of check_folder.
 struct FolderReport {
   std::filesystem::path folder;
   /// Absent if config.json cannot be read.
   std::optional<InstructBlipConfig> config;
-  /// Safetensors files that hold the weights.
+  /// The safetensors files with the weights.
   std::vector<std::filesystem::path> weight_files;
   std::vector<FolderPart> parts;
   StoredSize total;
   std::vector<FolderFinding> findings;
 
-  /// No finding is an error.
+  /// True if no finding is an error.
   bool is_usable() const;
 };
 
-/// Reads the folder's configuration, tokenizers, processor, generation settings and the headers of
-/// its weights, and compares them: missing files, missing or misshapen tensors, num_query_tokens,
-/// the image token, vocabulary sizes, picture sizes, beginning, end and padding ids. What cannot be
-/// read becomes a finding; only a path that is no folder throws ConfigError.
+/// Reads the folder's configuration, tokenizers, processor, generation settings and weight headers,
+/// and compares them: missing files, missing or misshapen tensors, num_query_tokens, the image
+/// token, vocabulary sizes, image sizes, and the BOS, EOS and padding ids. A file that cannot be
+/// read is reported as a finding. Throws ConfigError only if the path is not a folder.
 INSTRUCTBLIP_EXPORT FolderReport check_folder(const std::filesystem::path& folder);
 
 }  // namespace instructblip

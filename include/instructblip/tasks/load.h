@@ -1,4 +1,4 @@
-// load: a checkpoint folder in one call.
+// load: a checkpoint folder's processor and model in one call.
 #pragma once
 
 #include <filesystem>
@@ -16,11 +16,11 @@ struct InstructBlip {
   InstructBlipForConditionalGeneration model;
 };
 
-/// Loads both parts of a checkpoint folder, checks the folder once (`check_folder`; findings are
-/// logged as warnings) and settles what its files disagree about where one meaning is evident:
-/// answers also end at the tokenizer's end of text where text_config names another (the hub's
-/// Vicuna folders). `from_pretrained` of the parts does neither, like the reference. Throws
-/// ConfigError, TokenizerError or CheckpointError, naming the file.
+/// Loads the processor and the model from a checkpoint folder. Checks the folder once with
+/// `check_folder` and logs its findings as warnings. Answers end at the tokenizer's end of text as
+/// well as at text_config's, which differ in the hub's Vicuna checkpoints. The `from_pretrained`
+/// functions of the parts do neither, like those of the reference. Throws ConfigError,
+/// TokenizerError or CheckpointError, naming the file.
 INSTRUCTBLIP_EXPORT InstructBlip load(const std::filesystem::path& folder,
                                       const LoadOptions& options = {});
 
