@@ -1,5 +1,5 @@
-// The tree's promises that a compiler does not check: which layer may include which, and what a
-// header may pull into a user's program.
+// Rules that the compiler does not check: which layer may include which others, and what the public
+// headers may include.
 #include <regex>
 #include <set>
 
@@ -31,7 +31,7 @@ std::vector<Include> includes_below(const std::string& folder) {
   return includes;
 }
 
-// A layer knows itself and these.
+// The layers that each layer may include, besides itself.
 const std::map<std::string, std::set<std::string>>& known_layers() {
   static const std::map<std::string, std::set<std::string>> known = [] {
     std::map<std::string, std::set<std::string>> layers;
@@ -53,8 +53,8 @@ const std::map<std::string, std::set<std::string>>& known_layers() {
   return known;
 }
 
-// "include/instructblip/core/tensor.h" -> "core"; "" for a file above the layers (the umbrella,
-// version).
+// "include/instructblip/core/tensor.h" -> "core"; "" for a file outside the layers (the umbrella
+// header, version).
 std::string layer_of(const fs::path& path) {
   std::vector<std::string> parts;
   for (const auto& part : path) parts.push_back(part.string());
@@ -62,7 +62,7 @@ std::string layer_of(const fs::path& path) {
   return parts.size() > first + 1 ? parts[first] : "";
 }
 
-// "instructblip/core/tensor.h" or, from src, "kernels/kernel_table.h" -> its layer, "" if it has
+// "instructblip/core/tensor.h" or, in src, "kernels/kernel_table.h" -> its layer; "" if it has
 // none.
 std::string layer_of_target(std::string target) {
   const std::string prefix = "instructblip/";
@@ -95,7 +95,7 @@ TEST(LayeringTest, EveryFolderOfTheLibraryIsAKnownLayer) {
   }
 }
 
-TEST(LayeringTest, HeadersAndTestsBringNeitherEigenNorJson) {
+TEST(LayeringTest, HeadersAndTestsIncludeNeitherEigenNorJson) {
   for (const char* folder : {"include", "tests"}) {
     for (const Include& include : includes_below(folder)) {
       if (include.file.filename() == "eigen.h") continue;
@@ -105,7 +105,7 @@ TEST(LayeringTest, HeadersAndTestsBringNeitherEigenNorJson) {
   }
 }
 
-TEST(LayeringTest, GenerationKnowsNoModelAndModelsKnowNoProcessor) {
+TEST(LayeringTest, GenerationIncludesNoModelAndModelsIncludeNoProcessor) {
   for (const Include& include : includes_below("include/instructblip")) {
     const std::string from = layer_of(include.file);
     const std::string to = layer_of_target(include.target);
@@ -114,8 +114,8 @@ TEST(LayeringTest, GenerationKnowsNoModelAndModelsKnowNoProcessor) {
   }
 }
 
-// "Differences from transformers" names the tests that hold each difference; "-" stands where there
-// is nothing to call.
+// Each row of "Differences from transformers" names the tests of the difference, or "-" if there is
+// nothing to test.
 TEST(Readme, EveryTestThatItNamesExists) {
   const fs::path root = INSTRUCTBLIP_SOURCE_DIR;
   std::string tests;

@@ -1,4 +1,5 @@
-// The demo models, their pictures and what examples/demo_model/make_answers.py wrote about them.
+// The demo models, their images and the answers written by examples/demo_model/make_answers.py. In
+// the comments of this folder, the reference is transformers 5.24.
 #pragma once
 
 #include <cstdlib>
@@ -12,21 +13,21 @@ namespace instructblip::testing {
 
 inline const std::filesystem::path kAssets =
     std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets";
-/// Those of the repository, or the folder that the environment variable INSTRUCTBLIP_DEMO_ANSWERS
-/// names.
+/// The folder of the answers: the repository's, or that in the environment variable
+/// INSTRUCTBLIP_DEMO_ANSWERS.
 inline const std::filesystem::path kDemoAnswers = [] {
   const char* other = std::getenv("INSTRUCTBLIP_DEMO_ANSWERS");
   return other ? std::filesystem::path(other)
                : std::filesystem::path(INSTRUCTBLIP_SOURCE_DIR) / "tests/end_to_end/fixtures/demo";
 }();
 
-/// `decoder`: llama, opt or t5.
+/// The demo model's folder. `decoder` is llama, opt or t5.
 inline std::filesystem::path demo_folder(const std::string& decoder) {
   return kAssets / ("instructblip-demo" + (decoder == "llama" ? "" : "-" + decoder));
 }
 
-/// A value of a line of answers_*.json or predictions.json, which hold one object a line, of plain
-/// strings, lists of strings or numbers and truth values.
+/// A value from a line of answers_*.json or predictions.json. Each line has one object; its values
+/// are plain strings, lists of strings or numbers, and booleans.
 inline std::string field(const std::string& line, const std::string& name) {
   std::smatch match;
   const std::regex pattern("\"" + name + R"re(": (?:"([^"\\]*)"|\[([^\]]*)\]|(true|false)))re");
@@ -65,7 +66,7 @@ inline std::vector<std::string> strings_of(const std::string& list) {
   return matches_of(list, std::regex("\"([^\"]*)\""));
 }
 
-/// The lines that hold an object.
+/// The lines that contain an object.
 inline std::vector<std::string> demo_lines(const std::string& name) {
   std::ifstream file(kDemoAnswers / name);
   std::vector<std::string> lines;
@@ -75,7 +76,7 @@ inline std::vector<std::string> demo_lines(const std::string& name) {
   return lines;
 }
 
-/// Loaded once.
+/// The demo model, which is loaded once.
 struct Demo {
   InstructBlipProcessor processor;
   InstructBlipForConditionalGeneration model;

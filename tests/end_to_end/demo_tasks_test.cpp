@@ -1,5 +1,5 @@
-// Ranked and short answers of the demo model, from texts and PNG files: the reference's
-// log-likelihoods, order and texts. examples/demo_model/make_answers.py writes them.
+// Compares the demo model's ranked and short answers, from texts and PNG files, with the
+// reference's log-likelihoods, order and texts, which examples/demo_model/make_answers.py writes.
 #include "end_to_end/demo_files.h"
 #include "support/compare.h"
 
@@ -47,7 +47,7 @@ class DemoTasks : public ::testing::Test {
     return images;
   }
 
-  /// Those about `count` images, all together.
+  /// The predictions about `count` images each.
   struct Batch {
     std::vector<Prediction> predictions;
     std::vector<Image> images;
@@ -72,7 +72,7 @@ class DemoTasks : public ::testing::Test {
     }
   }
 
-  /// The reference's order, except among candidates that it finds equally likely.
+  /// Expects the reference's order, except among candidates with nearly equal scores.
   template <class Ranks>
   void expect_order(const Ranks& ranks, const Prediction& prediction) const {
     const std::vector<double>& scores = prediction.scores;
@@ -80,7 +80,7 @@ class DemoTasks : public ::testing::Test {
     for (std::size_t i = 1; i < ranks.size(); ++i) {
       const double better = scores[static_cast<std::size_t>(ranks[i - 1])];
       const double worse = scores[static_cast<std::size_t>(ranks[i])];
-      EXPECT_GE(better, worse - kNear * std::fabs(worse)) << prediction.question << ", place " << i;
+      EXPECT_GE(better, worse - kNear * std::fabs(worse)) << prediction.question << ", rank " << i;
     }
     if (prediction.best_near_tie) return;
     EXPECT_EQ(candidates[static_cast<std::size_t>(ranks[0])], prediction.best)
@@ -91,7 +91,7 @@ class DemoTasks : public ::testing::Test {
   std::vector<Prediction> predictions;
 };
 
-TEST_F(DemoTasks, LogLikelihoodsAndOrderAreTheReferences) {
+TEST_F(DemoTasks, LogLikelihoodsAndOrderEqualTheReference) {
   ASSERT_GT(predictions.size(), 25u);
   for (const Prediction& prediction : predictions) {
     const std::vector<Image> images = images_of(prediction);
@@ -106,7 +106,7 @@ TEST_F(DemoTasks, LogLikelihoodsAndOrderAreTheReferences) {
   }
 }
 
-TEST_F(DemoTasks, ABatchRanksAsEachPromptAlone) {
+TEST_F(DemoTasks, ABatchIsRankedLikeEachPromptAlone) {
   for (const std::size_t count : {1, 2}) {
     const Batch all = batch(count);
     const CandidateRanks together =
@@ -127,7 +127,7 @@ TEST_F(DemoTasks, ABatchRanksAsEachPromptAlone) {
   }
 }
 
-TEST_F(DemoTasks, ShortAnswersAreTheReferences) {
+TEST_F(DemoTasks, ShortAnswersEqualTheReference) {
   for (const Prediction& prediction : predictions) {
     if (prediction.answer_near_tie) continue;
     const auto answers = predict_answers(demo().model, demo().processor, images_of(prediction),

@@ -1,5 +1,5 @@
-// The demo models, from their folders and PNG files to text: the same answers as the reference's,
-// greedy and with five beams. examples/demo_model/make_answers.py writes them.
+// Compares the demo models' answers about PNG files, greedy and with five beams, with those of the
+// reference, which examples/demo_model/make_answers.py writes.
 #include "end_to_end/demo_files.h"
 
 namespace instructblip {
@@ -41,7 +41,7 @@ class DemoModelTest : public ::testing::TestWithParam<std::string> {
   }
 };
 
-TEST_P(DemoModelTest, GreedyAnswersAreTheReferences) {
+TEST_P(DemoModelTest, GreedyAnswersEqualTheReference) {
   ASSERT_GT(answers().size(), 50u);
   for (const Answer& answer : answers()) {
     if (answer.near_tie) continue;
@@ -51,7 +51,7 @@ TEST_P(DemoModelTest, GreedyAnswersAreTheReferences) {
   }
 }
 
-TEST_P(DemoModelTest, BeamAnswersAreTheReferences) {
+TEST_P(DemoModelTest, BeamAnswersEqualTheReference) {
   for (const Answer& answer : answers()) {
     if (answer.near_tie) continue;
     const auto ids = ask(answer, {.max_new_tokens = 64, .num_beams = 5});
@@ -79,7 +79,7 @@ TEST_P(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
   }
 }
 
-TEST_P(DemoModelTest, AnotherInstructionGetsAnotherAnswerAboutTheSamePicture) {
+TEST_P(DemoModelTest, TheAnswerDependsOnTheInstruction) {
   const Image image = Image::open(testing::kAssets / "scene.png");
   std::map<std::string, int> given;
   for (const char* question : {"describe the image.", "how many objects are there?",
@@ -90,7 +90,7 @@ TEST_P(DemoModelTest, AnotherInstructionGetsAnotherAnswerAboutTheSamePicture) {
   EXPECT_EQ(given.size(), 4u);
 }
 
-TEST_P(DemoModelTest, StreamedPiecesAreTheAnswer) {
+TEST_P(DemoModelTest, StreamedPiecesFormTheAnswer) {
   const Answer answer = answers()[2];
   std::string streamed;
   TextStreamer streamer(processor().tokenizer(),

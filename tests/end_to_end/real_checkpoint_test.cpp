@@ -1,4 +1,4 @@
-// Opt-in: a real checkpoint against the outputs published for it.
+// Compares a real checkpoint with its published outputs. Runs only if these variables are set:
 //   INSTRUCTBLIP_REAL_MODEL         folder of instructblip-vicuna-7b or instructblip-flan-t5-xl
 //   INSTRUCTBLIP_REAL_IMAGE         LAVIS' docs/_static/Confusing-Pictures.jpg
 //   INSTRUCTBLIP_REAL_BEACH_IMAGE   image.jpg of hf-internal-testing/blip-test-image
@@ -13,7 +13,7 @@ namespace {
 
 using Corner = std::array<float, 9>;
 
-/// logits[0, :3, :3].
+/// The published logits[0, :3, :3].
 Corner corner_of_logits(const InstructBlipForConditionalGeneration& model,
                         const BatchFeature& inputs) {
   const Tensor logits = model.forward(InstructBlipInputs::from(inputs)).logits;
@@ -37,12 +37,12 @@ GenerateOutput answer_in_any_size(const InstructBlipForConditionalGeneration& mo
   return model.generate(inputs, config);
 }
 
-/// Skipped unless the variables are set.
+/// Tests that are skipped unless the variables are set.
 class RealCheckpointTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const char* folder = std::getenv("INSTRUCTBLIP_REAL_MODEL");
-    if (folder == nullptr) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_MODEL to run it";
+    if (folder == nullptr) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_MODEL to run this test";
     processor_.emplace(InstructBlipProcessor::from_pretrained(folder));
     model_.emplace(InstructBlipForConditionalGeneration::from_pretrained(folder));
   }
@@ -64,8 +64,9 @@ class RealCheckpointTest : public ::testing::Test {
 
 constexpr const char* kQuestion = "What is unusual about this image?";
 
-// Beginnings only: the published ids come from 8-bit or bfloat16 weights on another device.
-TEST_F(RealCheckpointTest, AnswersAsPublished) {
+// Compares only the beginnings: the published answers come from 8-bit or bfloat16 weights on
+// another device.
+TEST_F(RealCheckpointTest, AnswersEqualThePublishedOnes) {
   const auto image = picture("INSTRUCTBLIP_REAL_IMAGE");
   if (!image) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_IMAGE to run it";
   const BatchFeature inputs = (*processor_)({*image}, {kQuestion});
@@ -90,8 +91,8 @@ TEST_F(RealCheckpointTest, AnswersAsPublished) {
   EXPECT_NE(beams.find(beginning), std::string::npos) << beams;
 }
 
-// Taken in 8 bits, and published anew several times.
-TEST_F(RealCheckpointTest, LogitsAreThePublishedOnes) {
+// The published logits come from 8-bit weights and were revised several times.
+TEST_F(RealCheckpointTest, LogitsEqualThePublishedOnes) {
   const auto image = picture("INSTRUCTBLIP_REAL_IMAGE");
   if (!image || !is_vicuna()) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_IMAGE; Vicuna-7B only";
   const Corner found = corner_of_logits(*model_, (*processor_)({*image}, {kQuestion}));
@@ -100,7 +101,7 @@ TEST_F(RealCheckpointTest, LogitsAreThePublishedOnes) {
   for (std::size_t i = 0; i < 9; ++i) EXPECT_NEAR(found[i], published[i], 0.3) << i;
 }
 
-TEST_F(RealCheckpointTest, AnswersAboutALargerPictureAsPublished) {
+TEST_F(RealCheckpointTest, AnswersAboutALargerImageEqualThePublishedOnes) {
   const auto image = picture("INSTRUCTBLIP_REAL_BEACH_IMAGE");
   if (!image || is_vicuna()) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_BEACH_IMAGE; Flan-T5-XL only";
   const std::string answer = text(answer_in_any_size(
@@ -108,8 +109,8 @@ TEST_F(RealCheckpointTest, AnswersAboutALargerPictureAsPublished) {
   EXPECT_EQ(answer.rfind("The image features a woman", 0), 0u) << answer;
 }
 
-// The checks above, where their answers are known.
-TEST(RealCheckpointChecks, HoldForFixtureModels) {
+// Runs the checks above on fixtures, for which the answers are known.
+TEST(RealCheckpointChecks, PassForFixtureModels) {
   const testing::Fixture expected("instructblip/llama/expected");
   const Tensor logits = expected["forward.left.logits"];
   const Corner found = corner_of_logits(testing::model_of("llama"),

@@ -23,7 +23,7 @@ TEST(ActivationTest, EveryNameMatchesTransformers) {
   }
 }
 
-TEST(ActivationTest, EveryNameAcceptedInAConfigurationIsKnown) {
+TEST(ActivationTest, EveryNameAllowedInAConfigurationIsKnown) {
   const testing::Fixture fixture("layers/activations");
   const std::vector<std::string> compared = fixture.names();
   for (const std::string_view name : activation_names()) {
@@ -32,7 +32,7 @@ TEST(ActivationTest, EveryNameAcceptedInAConfigurationIsKnown) {
   }
 }
 
-TEST(ActivationTest, UnknownNameIsRejectedWithAListOfKnownNames) {
+TEST(ActivationTest, AnUnknownNameIsAnErrorListingTheKnownNames) {
   try {
     activation_from_name("mish", "feed_forward_proj");
     FAIL();

@@ -1,5 +1,5 @@
-// interpolate_bicubic against values computed in exact arithmetic. The vision tower's tests compare
-// it with the reference.
+// Compares interpolate_bicubic with values from exact arithmetic. The vision tower's tests compare
+// it with the reference. In the comments of this folder, the reference is transformers 5.24.
 #include "instructblip/layers/interpolate.h"
 
 #include "instructblip/core/error.h"

@@ -10,7 +10,7 @@ namespace {
 
 constexpr Index kWidth = 6;
 
-// The key of a position says where it came from: sequence tag, layer, position.
+// A key that encodes its origin: the sequence's tag, the layer and the position.
 Matrix tagged(const RowTable& rows, const std::vector<float>& tags, Index layer, float sign) {
   Matrix m(rows.rows(), kWidth);
   for (Index s = 0; s < rows.sequences(); ++s) {
@@ -40,7 +40,8 @@ void feed(KvCache& cache, const std::vector<Index>& counts, const std::vector<fl
   }
 }
 
-// What a sequence holds in a layer, one number per position; checks that the values match the keys.
+// The keys of a sequence in a layer, one number per position. Also checks that the values match the
+// keys.
 std::vector<float> content(const KvCache& cache, Index layer, Index sequence) {
   std::vector<float> found;
   for (const KeyValueSpan& span : cache.spans(layer, sequence)) {
@@ -64,7 +65,7 @@ std::vector<float> expected(const std::vector<std::pair<float, Index>>& parts, I
   return values;
 }
 
-TEST(KvCacheTest, HoldsWhatWasWrittenOverBlockEdges) {
+TEST(KvCacheTest, KeepsWhatWasWrittenAcrossBlocks) {
   for (Index first : {1, 3, 4, 5, 8, 9}) {
     for (Index second : {0, 1, 3, 4, 7}) {
       KvCache cache(2, kWidth, 2, 4);
@@ -79,7 +80,7 @@ TEST(KvCacheTest, HoldsWhatWasWrittenOverBlockEdges) {
   }
 }
 
-TEST(KvCacheTest, ForkedSequencesShareThePrefixAndThenDiffer) {
+TEST(KvCacheTest, ForkedSequencesShareThePrefixAndThenDiverge) {
   for (Index prefix : {1, 3, 4, 6, 8}) {
     KvCache cache(2, kWidth, 1, 4);
     feed(cache, {prefix}, {1});
@@ -87,7 +88,7 @@ TEST(KvCacheTest, ForkedSequencesShareThePrefixAndThenDiffer) {
     const std::vector<Index> fork{0, 0, 0};
     cache.reorder(fork);
     EXPECT_EQ(cache.sequences(), 3);
-    EXPECT_EQ(cache.spans(0, 2).front().keys, shared) << "reordering moves no keys";
+    EXPECT_EQ(cache.spans(0, 2).front().keys, shared) << "reordering copies no keys";
     feed(cache, {2, 0, 5}, {2, 3, 4});
     EXPECT_EQ(content(cache, 1, 0), expected({{1.0f, prefix}, {2.0f, 2}}, 1));
     EXPECT_EQ(content(cache, 1, 1), expected({{1.0f, prefix}}, 1));
@@ -98,7 +99,7 @@ TEST(KvCacheTest, ForkedSequencesShareThePrefixAndThenDiffer) {
   }
 }
 
-TEST(KvCacheTest, BeamsSwapAndDropSequences) {
+TEST(KvCacheTest, ReorderingSwapsAndDropsSequences) {
   KvCache cache(1, kWidth, 3, 4);
   feed(cache, {3, 5, 2}, {1, 2, 3});
   const std::vector<Index> beams{1, 1, 0};
@@ -113,7 +114,7 @@ TEST(KvCacheTest, BeamsSwapAndDropSequences) {
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 3}, {7.0f, 1}}, 0));
 }
 
-TEST(KvCacheTest, WrongCallsAreErrors) {
+TEST(KvCacheTest, InvalidCallsAreErrors) {
   KvCache cache(1, kWidth, 1, 4);
   feed(cache, {2}, {1});
   const std::vector<Index> outside{0, 1};
@@ -137,7 +138,7 @@ TEST(KvCacheTest, WrongCallsAreErrors) {
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 2}}, 0));
 }
 
-TEST(AttentionTest, ThroughACacheInAnyStepsAsWithoutOne) {
+TEST(AttentionTest, ACacheFilledInAnyStepsGivesTheSameBitsAsNone) {
   const AttentionShape shape{4, 2, 3, 0.5f};
   constexpr Index kLength = 40;
   const Matrix q = random_matrix(kLength, 12, 1), k = random_matrix(kLength, kWidth, 2);
@@ -164,7 +165,7 @@ TEST(AttentionTest, ThroughACacheInAnyStepsAsWithoutOne) {
   }
 }
 
-TEST(AttentionTest, CrossAttentionPairsSequencesAndTakesValidity) {
+TEST(AttentionTest, CrossAttentionObeysSourcesAndValidity) {
   const AttentionShape shape{1, 1, kWidth, 0.5f};
   RowTable text, image;
   text.append(2);
@@ -205,7 +206,7 @@ TEST(AttentionTest, CrossAttentionPairsSequencesAndTakesValidity) {
   EXPECT_EQ(swapped[1].keys[0].keys, k.row(0));
 }
 
-TEST(AttentionTest, ARecorderThatIsAskedForNothingKeepsNothing) {
+TEST(AttentionTest, ARecorderWithoutRequestsRecordsNothing) {
   const Matrix k = random_matrix(3, kWidth, 1);
   std::vector<AttentionSequence> sequences = self_attention(k, k, RowTable::uniform(1, 3));
   StateRecorder recorder;

@@ -51,7 +51,7 @@ TEST(LinearTest, MultipliesAndAddsItsBias) {
   EXPECT_NO_THROW(weights.finish());
 }
 
-TEST(LinearTest, StackedPartsGiveTheSameBitsAsSingleOnes) {
+TEST(LinearTest, StackedPartsGiveTheSameBitsAsSeparateLayers) {
   for (DType dtype : {DType::Float32, DType::BFloat16}) {
     const Weights weights = two_layers(dtype);
     const Linear both({{weights["q"], 5}, {weights["k"], 3}}, 8);
@@ -62,13 +62,13 @@ TEST(LinearTest, StackedPartsGiveTheSameBitsAsSingleOnes) {
   }
 }
 
-TEST(LinearTest, FloatWeightsAreReadWhereTheyLie) {
+TEST(LinearTest, FloatWeightsAreUsedInPlace) {
   const Linear layer({{two_layers()["q"], 5}, {two_layers()["k"], 3}}, 8);
   EXPECT_EQ(layer.weight().owned_bytes(), 0u);
   EXPECT_EQ(Linear(two_layers(DType::BFloat16)["q"], 8, 5).weight().owned_bytes(), 5u * 8u * 2u);
 }
 
-TEST(LinearTest, MissingTensorsAreNamedTogetherAndTheLayerSaysThatItIsEmpty) {
+TEST(LinearTest, AllMissingTensorsAreNamedAndTheLayerReportsThatItIsEmpty) {
   const Weights weights = two_layers();
   const Linear missing(weights["v"], 8, 5), misshapen(weights["q"], 8, 6);
   EXPECT_TRUE(missing.empty());
@@ -84,7 +84,7 @@ TEST(LinearTest, MissingTensorsAreNamedTogetherAndTheLayerSaysThatItIsEmpty) {
   EXPECT_THROW(missing(Matrix(1, 8)), InputError);
 }
 
-TEST(LinearTest, AWrongWidthIsAnErrorThatNamesTheLayer) {
+TEST(LinearTest, AWrongWidthIsAnErrorNamingTheLayer) {
   const Linear layer(two_layers()["q"], 8, 5);
   try {
     layer(Matrix(1, 7));

@@ -12,7 +12,7 @@ namespace {
 using instructblip::testing::expect_close;
 using instructblip::testing::Fixture;
 
-// The embedding of heads of 16 columns.
+// A RotaryEmbedding for heads of 16 columns.
 RotaryEmbedding embedding_of(const RopeParameters& options, Index head_dim = 16) {
   return {options, head_dim, 128};
 }
@@ -23,7 +23,7 @@ RopeParameters options_of(const std::string& rope_type) {
   return options;
 }
 
-// The reference's options of tests/reference/layers.py.
+// The options that tests/reference/layers.py passes to the reference.
 std::map<std::string, RopeParameters> reference_options() {
   std::map<std::string, RopeParameters> all;
   for (const char* type : {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}) {
@@ -75,7 +75,7 @@ TEST(RotaryTest, EqualsTheReferenceForEveryType) {
   }
 }
 
-TEST(RotaryTest, RowsTakeTheirOwnPositions) {
+TEST(RotaryTest, EachRowUsesItsOwnPosition) {
   const RotaryEmbedding embedding = embedding_of(options_of("default"));
   const RotaryAngles whole = embedding(RowTable::uniform(1, 9));
   RowTable rows;
@@ -90,7 +90,7 @@ TEST(RotaryTest, RowsTakeTheirOwnPositions) {
   }
 }
 
-TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
+TEST(RotaryTest, LongropeChoosesFrequenciesPerSequence) {
   const RotaryEmbedding embedding = embedding_of(reference_options().at("longrope"));
   RowTable rows;
   rows.append(1, 5);
@@ -102,7 +102,7 @@ TEST(RotaryTest, LongropeDecidesForEachSequenceAlone) {
               std::sin(20 * embedding.long_inv_freq()[1]) * embedding.attention_scaling(), 1e-6f);
 }
 
-TEST(RotaryTest, DynamicGrowsWithEachSequenceAlone) {
+TEST(RotaryTest, DynamicGrowsPerSequence) {
   RopeParameters options = reference_options().at("dynamic");
   const RotaryEmbedding embedding(options, 16, 20);
   RowTable alone, both;
@@ -115,7 +115,7 @@ TEST(RotaryTest, DynamicGrowsWithEachSequenceAlone) {
   EXPECT_GT(std::abs(angles.sin.row(1)[1] - std::sin(30 * embedding.inv_freq()[1])), 1e-3f);
 }
 
-TEST(RotaryTest, ZeroRotationsOfYarnStandForTheDefault) {
+TEST(RotaryTest, ZeroBetaMeansTheDefaultInYarn) {
   RopeParameters options = reference_options().at("yarn");
   const RotaryEmbedding expected = embedding_of(options);
   options.beta_fast = options.beta_slow = 0;
@@ -131,7 +131,7 @@ void expect_error(const RopeParameters& options, const std::string& text, Index 
   }
 }
 
-TEST(RotaryTest, WrongOptionsAreErrorsThatNameTheKey) {
+TEST(RotaryTest, InvalidOptionsAreErrorsNamingTheKey) {
   expect_error(options_of("mrope"), "\"rope_type\" must be one of default, linear");
   expect_error(options_of("linear"), "\"factor\" is missing");
   expect_error(options_of("longrope"), "\"short_factor\" is missing");

@@ -32,7 +32,7 @@ std::string read(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// A copy of a fixture's folder whose tensors may be changed and renamed.
+/// A copy of a fixture's folder in which tensors can be changed and renamed.
 class Copy {
  public:
   explicit Copy(const std::string& name)
@@ -51,7 +51,7 @@ class Copy {
     return folder_.path();
   }
 
-  /// Drops `prefix` where a name begins so, else puts `front` before it.
+  /// Removes `prefix` from names that begin with it, and adds `front` to the others.
   void rename(const std::string& prefix, const std::string& front) {
     std::map<std::string, Tensor> renamed;
     for (auto& [name, tensor] : tensors) {
@@ -67,7 +67,7 @@ class Copy {
     config.replace(at, from.size(), to);
   }
 
-  /// As a whole InstructBLIP checkpoint's.
+  /// Turns the folder into an InstructBLIP checkpoint.
   void put_into_whole_checkpoint() {
     config = R"({"model_type": "instructblip", "text_config": )" + config + "}";
     rename("", "language_model.");
@@ -109,7 +109,7 @@ bool same(const Tensor& a, const Tensor& b) { return same_elements(a, b); }
 
 struct Kind {
   const char* fixture;
-  const char* bare_prefix;  // what the bare model's file lacks
+  const char* bare_prefix;  // missing from names in the bare model's file
   const char* head_source;
 };
 
@@ -117,7 +117,7 @@ void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.fixture; }
 
 class Kinds : public ::testing::TestWithParam<Kind> {};
 
-TEST_P(Kinds, AWholeCheckpointHoldsTheModelBehindItsPrefix) {
+TEST_P(Kinds, AnInstructBlipCheckpointHasTheModelUnderAPrefix) {
   const LogCapture log;
   Copy copy(GetParam().fixture);
   const Tensor expected = logits_of(copy.write());
@@ -150,7 +150,7 @@ TEST_P(Kinds, AMissingTensorIsNamed) {
     Copy copy(GetParam().fixture);
     copy.tensors.erase(name);
     const bool tied = name == "lm_head.weight" && copy.config.find("\"t5\"") != std::string::npos;
-    if (tied) continue;  // then it is the embedding
+    if (tied) continue;  // the head is then the embedding
     testing::expect_error<CheckpointError>([&] { logits_of(copy.write()); }, {name, "missing"});
   }
 }
@@ -174,7 +174,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 class TiedKinds : public ::testing::TestWithParam<Kind> {};
 
-TEST_P(TiedKinds, ACopyOfTheEmbeddingPassesSilentlyAndADifferentHeadIsTaken) {
+TEST_P(TiedKinds, ACopyOfTheEmbeddingIsAcceptedAndADifferentHeadIsUsed) {
   const LogCapture log;
   Copy copy(GetParam().fixture);
   const Tensor expected = logits_of(copy.write());
@@ -183,7 +183,7 @@ TEST_P(TiedKinds, ACopyOfTheEmbeddingPassesSilentlyAndADifferentHeadIsTaken) {
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
   copy.tensors.insert_or_assign("lm_head.weight", copy.other("lm_head.weight"));
   EXPECT_FALSE(same(logits_of(copy.write()), expected));
-  // A T5 has a head of its own more often than not.
+  // A T5 checkpoint often has an untied head.
   EXPECT_EQ(log.contains("lm_head.weight"), std::string(GetParam().fixture) != "t5");
 }
 
@@ -193,14 +193,14 @@ INSTANTIATE_TEST_SUITE_P(All, TiedKinds,
                                            Kind{"t5", "", "shared.weight"}),
                          [](const auto& info) { return std::string(info.param.fixture); });
 
-TEST(AutoLanguageModel, T5TakesTheTablesThatAFileHolds) {
+TEST(AutoLanguageModel, T5UsesTheTablesInTheFile) {
   const std::string encoder = "encoder.embed_tokens.weight",
                     decoder = "decoder.embed_tokens.weight";
   Copy copy("t5_gated");
   const Tensor shared = copy.tensors.at("shared.weight");
   const Tensor expected = logits_of(copy.write());
 
-  // Under another name alone, as the reference takes it.
+  // The table under another name only, which the reference accepts.
   for (const std::string& name : {encoder, decoder}) {
     Copy renamed("t5_gated");
     renamed.tensors.erase("shared.weight");
@@ -208,7 +208,7 @@ TEST(AutoLanguageModel, T5TakesTheTablesThatAFileHolds) {
     expect_equal(logits_of(renamed.write()), expected);
   }
 
-  // The decoder's own table is what its ids are embedded with; the prompt's is the shared one.
+  // Decoder ids are embedded with the decoder's own table, and the prompt with the shared one.
   const LogCapture log;
   copy.tensors.emplace(decoder, copy.other("shared.weight"));
   const auto model = AutoLanguageModel::from_pretrained(copy.write(), {.dtype = DType::Float32});
@@ -221,7 +221,7 @@ TEST(AutoLanguageModel, T5TakesTheTablesThatAFileHolds) {
   }
 }
 
-TEST(AutoLanguageModel, LeftoversOfOldFilesPassAndOthersAreNamedOnce) {
+TEST(AutoLanguageModel, KnownUnusedTensorsAreIgnoredAndOthersAreNamedOnce) {
   const LogCapture log;
   Copy llama("llama_mha");
   const Tensor expected = logits_of(llama.write());
@@ -239,7 +239,7 @@ TEST(AutoLanguageModel, LeftoversOfOldFilesPassAndOthersAreNamedOnce) {
   EXPECT_TRUE(log.contains("model.layers.7.surprise"));
 }
 
-TEST(AutoLanguageModel, TheTypeFollowsTheFileUnlessAskedFor) {
+TEST(AutoLanguageModel, TheTypeFollowsTheFileUnlessRequested) {
   const auto dtype_of = [](const char* name, std::optional<DType> asked) {
     return LlamaForCausalLM::from_pretrained(language_model_folder(name), {.dtype = asked})
         .model()
@@ -254,7 +254,7 @@ TEST(AutoLanguageModel, TheTypeFollowsTheFileUnlessAskedFor) {
                                     {"float16", "float32 or bfloat16"});
 }
 
-TEST(AutoLanguageModel, AnUnknownKindIsAnErrorThatListsTheKnown) {
+TEST(AutoLanguageModel, AnUnknownModelTypeIsAnErrorListingTheKnownOnes) {
   Copy copy("llama_mha");
   copy.replace_in_config("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
   testing::expect_error<ConfigError>([&] { logits_of(copy.write()); }, {"mamba", "llama", "opt"});
@@ -268,7 +268,7 @@ TEST(AutoLanguageModel, AConfigurationThatContradictsTheTensorsIsAnError) {
                                          {"embed_tokens", "lm_head", "[64, 32]", "[65, 32]"});
 }
 
-TEST(AutoLanguageModel, AStateOfAnotherKindIsRefused) {
+TEST(AutoLanguageModel, AStateOfAnotherModelClassIsRejected) {
   const auto t5 = AutoLanguageModel::from_pretrained(language_model_folder("t5"));
   const auto llama = AutoLanguageModel::from_pretrained(language_model_folder("llama_mha"));
   const auto state = testing::start(*llama, {{5}});

@@ -1,4 +1,5 @@
-// What the tests of modeling_instructblip.h share: checkpoints and cases of the fixtures.
+// Shared by the tests of modeling_instructblip.h: checkpoints and cases from the fixtures. In the
+// comments of this folder, the reference is transformers 5.24.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +22,7 @@ inline std::filesystem::path checkpoint_folder(std::string_view kind) {
   return fixtures_folder() / "instructblip" / kind;
 }
 
-/// Loaded once a kind.
+/// The model of a fixture. Each is loaded once.
 inline const InstructBlipForConditionalGeneration& model_of(const std::string& kind) {
   static std::map<std::string, InstructBlipForConditionalGeneration> models;
   const auto found = models.find(kind);
@@ -32,7 +33,7 @@ inline const InstructBlipForConditionalGeneration& model_of(const std::string& k
       .first->second;
 }
 
-/// A test of every kind of checkpoint, by its folder's name ("opt", "t5", ...).
+/// A test with the name of a checkpoint's folder as parameter ("opt", "t5", ...).
 class KindTest : public ::testing::TestWithParam<const char*> {
  protected:
   const InstructBlipForConditionalGeneration& model() const { return model_of(GetParam()); }
@@ -42,7 +43,7 @@ class KindTest : public ::testing::TestWithParam<const char*> {
   bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
 };
 
-/// The arguments of one case of a fixture, and the tensors that hold them.
+/// The arguments of one case of a fixture, with the tensors that own their data.
 template <class Inputs>
 struct FixtureCase {
   using Argument = std::pair<const char*, TensorView Inputs::*>;
@@ -86,9 +87,9 @@ struct ForwardCase : FixtureCase<InstructBlipInputs> {
   }
 };
 
-/// Zeros where `mask` [batch, length] is 0, along dimension 1 of states [batch, length, ...] or
-/// dimension 2 of attentions [batch, heads, length, ...]: what the reference computes for padding,
-/// ours leaves out.
+/// Sets to zero where `mask` [batch, length] is 0: along dimension 1 of states [batch, length, ...]
+/// or dimension 2 of attentions [batch, heads, length, ...]. The reference computes values for
+/// padding; this library does not.
 inline Tensor without_padding(Tensor values, const TensorView& mask) {
   if (mask.data == nullptr) return values;
   const Tensor kept = Tensor::copy_of(mask);

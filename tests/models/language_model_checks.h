@@ -22,7 +22,7 @@ inline std::filesystem::path language_model_folder(std::string_view name) {
   return fixtures_folder() / "language_models" / name;
 }
 
-/// Compares [batch, ..., length, width] at the kept positions; elsewhere `found` must be zero.
+/// Compares [batch, ..., length, width] at the unmasked positions; elsewhere `found` must be zero.
 /// `axis` is the dimension of the positions.
 inline void expect_close_where_kept(const Tensor& found, Tensor expected, const Tensor& mask,
                                     Index axis = 1, const char* file = __builtin_FILE(),
@@ -74,7 +74,7 @@ void expect_causal_lm_equals_the_reference(const Model& model, const std::string
   EXPECT_TRUE(base.attentions.empty());
 }
 
-/// The batch of a fixture fed as `generate` feeds it: kept positions alone, numbered from 0.
+/// Runs a fixture's batch as `generate` does: only the unmasked positions, numbered from 0.
 inline void expect_decode_equals(const LanguageModel& model, const Fixture& fixture,
                                  const Tensor& expected) {
   const Tensor ids = fixture["input_ids"], mask = fixture["attention_mask"];
@@ -105,7 +105,7 @@ inline Tensor feed(const LanguageModel& model, DecoderState& state,
   return model.decode(state, model.embed_decoder_tokens(flat), rows, LogitsFor::AllRows).logits;
 }
 
-/// A state over prompts of different lengths, which an encoder reads and the others ignore.
+/// A state after prompts of different lengths. Only encoder-decoders use the prompts.
 inline std::unique_ptr<DecoderState> start(const LanguageModel& model,
                                            const std::vector<std::vector<std::int64_t>>& prompts) {
   RowTable rows;
@@ -122,8 +122,8 @@ inline std::vector<float> rows_of(const Tensor& logits, Index begin, Index count
   return {data, data + count * logits.dim(1)};
 }
 
-/// "One order of sums": batches, splits of the prompt, reordering and the number of threads change
-/// no bit.
+/// Checks that batches, splits of the prompt, reordering and the number of threads do not change a
+/// single bit.
 inline void expect_same_bits_however_fed(const LanguageModel& model) {
   const Index vocab_size = model.traits().vocab_size;
   const std::vector<std::vector<std::int64_t>> prompts{
@@ -178,7 +178,7 @@ inline void expect_same_bits_however_fed(const LanguageModel& model) {
             std::vector<float>(expected.begin() + 6 * vocab_size, expected.end()));
 }
 
-/// Weights that were rounded to bfloat16 and computed in float32.
+/// Weights that were rounded to bfloat16 and are computed in float32.
 template <class Model>
 void expect_bfloat16_equals_rounded_weights(const Model& model, const std::string& name) {
   const Fixture fixture("language_models/" + name);
@@ -224,7 +224,7 @@ void expect_bad_arguments_refused(const Model& model) {
   const std::vector<Index> absent{2};
   expect_error<InputError>([&] { state->reorder(absent); });
 
-  // A row that the mask leaves out entirely, and a batch of nothing.
+  // A row that is masked out entirely, and an empty batch.
   const Tensor nothing(std::vector<std::int64_t>{1, 1, 0, 0}, {2, 2});
   const Tensor logits = model.forward({.input_ids = ids, .attention_mask = nothing}).logits;
   for (Index i = 0; i < 2 * vocab_size; ++i) {

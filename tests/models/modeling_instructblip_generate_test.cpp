@@ -1,4 +1,4 @@
-// generate of the whole model against the reference's ids, and ImageFeatures.
+// Compares the whole model's generate with the reference's ids, and tests VisionFeatures.
 #include <thread>
 
 #include "instructblip/models/modeling_instructblip.h"
@@ -13,7 +13,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipGenerate,
                          ::testing::Values("opt", "llama", "t5", "t5_relu"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsAreTheReferences) {
+TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsEqualTheReference) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const GenerateOutput output =
@@ -23,7 +23,7 @@ TEST_P(InstructBlipGenerate, GreedyIdsAndLogitsAreTheReferences) {
   expect_close(output.logits.back(), fixture["generate.greedy.last_logits"]);
 }
 
-TEST_P(InstructBlipGenerate, RowsOfSeveralImagesAreTheReferences) {
+TEST_P(InstructBlipGenerate, PromptsWithSeveralImagesEqualTheReference) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "pairs.");
   BatchFeature features = call.features();
@@ -38,7 +38,7 @@ TEST_P(InstructBlipGenerate, RowsOfSeveralImagesAreTheReferences) {
                fixture["pairs.greedy"]);
 }
 
-TEST_P(InstructBlipGenerate, EncoderStatesLieInTheColumnsOfThePaddedPrompt) {
+TEST_P(InstructBlipGenerate, EncoderStatesAreInTheColumnsOfThePaddedPrompt) {
   if (decoder_only()) return;
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
@@ -58,7 +58,7 @@ TEST_P(InstructBlipGenerate, EncoderStatesLieInTheColumnsOfThePaddedPrompt) {
   expect_list(output.encoder_attentions, "encoder_attentions");
 }
 
-TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
+TEST_P(InstructBlipGenerate, MoreThanOneImageSourceIsRejected) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const BatchFeature features = call.features();
@@ -69,7 +69,7 @@ TEST_P(InstructBlipGenerate, TheImageComesFromOneSource) {
                            {"exactly one", "pixel_values", "vision_features", "found 2"});
 }
 
-TEST_P(InstructBlipGenerate, BeamIdsAndScoresAreTheReferences) {
+TEST_P(InstructBlipGenerate, BeamIdsAndScoresEqualTheReference) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const GenerateOutput output = model().generate(call.features(), {.max_new_tokens = 6,
@@ -94,13 +94,13 @@ BatchFeature first_sample(const ForwardCase& call) {
   return one;
 }
 
-TEST_P(InstructBlipGenerate, DefaultsAreTheReferences) {
+TEST_P(InstructBlipGenerate, DefaultsEqualTheReference) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   expect_equal(model().generate(first_sample(call)).sequences, fixture["generate.default"]);
 }
 
-TEST_P(InstructBlipGenerate, WithoutTextBeginsWithPlaceholdersAndBos) {
+TEST_P(InstructBlipGenerate, WithoutTextThePromptIsPlaceholdersAndBos) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   BatchFeature one = first_sample(call);
@@ -110,7 +110,7 @@ TEST_P(InstructBlipGenerate, WithoutTextBeginsWithPlaceholdersAndBos) {
                fixture["generate.without_text"]);
 }
 
-TEST_P(InstructBlipGenerate, EmbeddingsWithoutIdsGiveNewIdsAlone) {
+TEST_P(InstructBlipGenerate, EmbeddingsWithoutIdsReturnOnlyNewIds) {
   if (!decoder_only()) return;
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");
@@ -127,9 +127,9 @@ TEST_P(InstructBlipGenerate, EmbeddingsWithoutIdsGiveNewIdsAlone) {
                fixture["generate.embeds"]);
 }
 
-TEST_P(InstructBlipGenerate, ARowIsTheSampleAloneWithoutItsPaddingToTheBit) {
+TEST_P(InstructBlipGenerate, ASampleGivesTheSameBitsAloneWithoutPadding) {
   const Fixture fixture = expected();
-  // Each kind with the side that it is padded on: T5 counts distances over padding in the middle.
+  // Each model is padded on its usual side: T5 counts padding in the middle as distance.
   const ForwardCase call(fixture, decoder_only() ? "forward.left." : "forward.right.");
   const GenerationConfig config{.max_new_tokens = 5, .output_logits = true};
   InstructBlipInputs all = call.inputs;
@@ -157,7 +157,7 @@ TEST_P(InstructBlipGenerate, ARowIsTheSampleAloneWithoutItsPaddingToTheBit) {
   }
 }
 
-TEST_P(InstructBlipGenerate, RowsPaddedOnTheRightAreTheReferencesAlone) {
+TEST_P(InstructBlipGenerate, RightPaddedRowsEqualTheReferenceWithoutPadding) {
   const Fixture fixture(std::string("instructblip/") + GetParam() + "/right_padding");
   const BatchFeature batch = ForwardCase(fixture, "").features();
   GenerateOutput output =
@@ -174,7 +174,7 @@ TEST_P(InstructBlipGenerate, RowsPaddedOnTheRightAreTheReferencesAlone) {
   expect_close(output.sequences_scores, fixture["beams.sequences_scores"]);
 }
 
-TEST_P(InstructBlipGenerate, PicturesOfAnotherSizeAreTheReferences) {
+TEST_P(InstructBlipGenerate, ImagesOfAnotherSizeEqualTheReference) {
   const Fixture fixture(std::string("instructblip/") + GetParam() + "/picture_size");
   const ForwardCase call(fixture, "");
   InstructBlipInputs inputs = call.inputs;
@@ -192,7 +192,7 @@ TEST_P(InstructBlipGenerate, PicturesOfAnotherSizeAreTheReferences) {
   expect_equal(model().generate(text, config, encoded).sequences, fixture["sequences"]);
 }
 
-TEST_P(InstructBlipGenerate, EncodedImagesAnswerAsPixelsDo) {
+TEST_P(InstructBlipGenerate, EncodedImagesGiveTheSameAnswersAsPixels) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   BatchFeature batch = call.features();
@@ -210,7 +210,7 @@ TEST_P(InstructBlipGenerate, EncodedImagesAnswerAsPixelsDo) {
   expect_equal(model().generate(batch, config, reloaded).sequences, sequences);
 }
 
-TEST_P(InstructBlipGenerate, OneEncodedImageAnswersEveryRow) {
+TEST_P(InstructBlipGenerate, OneEncodedImageServesAllRows) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   BatchFeature batch = call.features();
@@ -225,7 +225,7 @@ TEST_P(InstructBlipGenerate, OneEncodedImageAnswersEveryRow) {
   expect_equal(model().generate(batch, {.max_new_tokens = 6}, features).sequences, sequences);
 }
 
-TEST_P(InstructBlipGenerate, SeveralThreadsMayAskOneModel) {
+TEST_P(InstructBlipGenerate, SeveralThreadsCanShareAModel) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const BatchFeature batch = call.features();
@@ -247,7 +247,7 @@ TEST(InstructBlipGenerateErrors, PlaceholdersAreCountedPerRow) {
                            {"row 2", "3 image placeholders", "expected 4"});
 }
 
-TEST(InstructBlipGenerateErrors, WhatIsMissingIsNamed) {
+TEST(InstructBlipGenerateErrors, MissingInputsAreNamed) {
   const Fixture fixture("instructblip/t5/expected");
   const BatchFeature batch = ForwardCase(fixture, "forward.left.").features();
   BatchFeature changed = batch;
@@ -262,7 +262,7 @@ TEST(InstructBlipGenerateErrors, WhatIsMissingIsNamed) {
                            {"image"});
 }
 
-TEST(VisionFeatures, AFileOfSomethingElseIsRefused) {
+TEST(VisionFeatures, AFileWithoutVisionFeaturesIsRejected) {
   const TemporaryFolder folder;
   save_safetensors(folder.path() / "other.safetensors",
                    {{"x", Tensor(DType::Float32, {2, 2}).view()}});

@@ -1,5 +1,5 @@
-// Checkpoints from before image placeholders, whose config.json names no image token, against what
-// transformers 4.49.0 computes (tests/reference/legacy_instructblip.py).
+// Compares checkpoints from before image placeholders, which have no image_token_index in
+// config.json, with transformers 4.49.0 (tests/reference/legacy_instructblip.py).
 #include "instructblip/models/modeling_instructblip.h"
 #include "models/instructblip_testing.h"
 
@@ -25,7 +25,7 @@ class InstructBlipLegacy : public ::testing::TestWithParam<const char*> {
   std::string kind() const { return GetParam(); }
   bool decoder_only() const { return model_->config().use_decoder_only_language_model(); }
   Tensor expected(const std::string& name) const { return expected_[kind() + "." + name]; }
-  /// An id that the first rows generate, and the shortest min_length that delays it.
+  /// An id that the first rows generate, and the smallest min_length that delays it.
   std::pair<std::int64_t, Index> end() const {
     if (kind() == "opt") return {42, 17};
     if (kind() == "llama") return {2, 23};
@@ -40,7 +40,7 @@ class InstructBlipLegacy : public ::testing::TestWithParam<const char*> {
       expect_equal(output.sequences, sequences, file, line);
       return;
     }
-    // 5.24 fills up beams that end early with EOS where the padding id is 0.
+    // transformers 5.24 pads beams that end early with EOS if the padding id is 0.
     const auto rows = output.new_tokens();
     const Index begin = decoder_only() ? 7 : 1;
     ASSERT_EQ(output.prompt_length, begin);
@@ -64,7 +64,7 @@ class InstructBlipLegacy : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipLegacy, ::testing::Values("opt", "llama", "t5_relu"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(InstructBlipLegacy, FeaturesStandInFrontOfTheTextAndAWarningSaysWhatToAdd) {
+TEST_P(InstructBlipLegacy, FeaturesPrecedeTheTextAndAWarningSaysWhatToAdd) {
   if (!decoder_only()) return;
   EXPECT_TRUE(log_.contains("Add \"image_token_index\""));
   const auto said = log_.messages();
@@ -72,10 +72,10 @@ TEST_P(InstructBlipLegacy, FeaturesStandInFrontOfTheTextAndAWarningSaysWhatToAdd
   const Tensor logits = model_->forward(call_.inputs).logits;
   const Tensor mask = prepend_columns(call_.tensors.at("attention_mask"), 4, 1);
   expect_close(logits, without_padding(expected("logits"), mask));
-  EXPECT_EQ(log_.messages(), said);  // of loading, not of each question
+  EXPECT_EQ(log_.messages(), said);  // from loading only; generating logs nothing
 }
 
-TEST_P(InstructBlipLegacy, LabelsAreThoseOfTheTextAndSoAreTheLogitsThen) {
+TEST_P(InstructBlipLegacy, LabelsAndLogitsCoverTheLastColumns) {
   const auto output = model_->forward(call_.inputs);
   const TensorView mask = decoder_only() ? call_.inputs.attention_mask : TensorView{};
   expect_close(output.logits, without_padding(expected("labelled_logits"), mask));
@@ -90,14 +90,14 @@ TEST_P(InstructBlipLegacy, LabelsAreThoseOfTheTextAndSoAreTheLogitsThen) {
                            {"labels", "[3, 12]", "[3, at most 11]"});
 }
 
-TEST_P(InstructBlipLegacy, GreedyAndBeamSearchAreTheReferences) {
+TEST_P(InstructBlipLegacy, GreedyAndBeamSearchEqualTheReference) {
   expect_answers({.max_new_tokens = 6}, "greedy");
   expect_answers(
       {.max_new_tokens = 6, .num_beams = 3, .repetition_penalty = 1.3, .length_penalty = 0.7},
       "beams");
 }
 
-TEST_P(InstructBlipLegacy, LengthsCountWhatTheReferencesCount) {
+TEST_P(InstructBlipLegacy, LengthsAreCountedAsInTheReference) {
   const auto [id, min_length] = end();
   expect_answers({.max_length = 24}, "max_length");
   expect_answers({.max_length = 30, .min_length = min_length - 1, .eos_token_id = id},
@@ -123,7 +123,7 @@ TEST_P(InstructBlipLegacy, WithoutTextThePromptIsTheImageAndBos) {
                expected("without_text"));
 }
 
-TEST_P(InstructBlipLegacy, EmbeddingsWithoutIdsGiveNewIdsAlone) {
+TEST_P(InstructBlipLegacy, EmbeddingsWithoutIdsReturnOnlyNewIds) {
   if (!decoder_only()) return;
   const Tensor ids = call_.tensors.at("input_ids");
   const Tensor embeds = model_->language_model()

@@ -24,7 +24,7 @@ struct QFormerCase : FixtureCase<InstructBlipQFormerInputs> {
                      {"encoder_hidden_states", &In::encoder_hidden_states},
                      {"encoder_attention_mask", &In::encoder_attention_mask}}) {}
 
-  /// [batch, queries + text], 0 for masked text: all that is not computed. Masked queries are
+  /// [batch, queries + text], 0 for masked text, which is not computed. Masked queries are
   /// computed. Empty without a mask.
   Tensor computed() const {
     const auto mask = tensors.find("attention_mask");
@@ -77,8 +77,8 @@ TEST(InstructBlipQFormerModel, RecordsHiddenStatesAndAttentionsOnRequest) {
       expect_close(output.cross_attentions[i],
                    expected[prefix + "cross_attentions." + std::to_string(i)]);
     }
-    // In the reference's list the cross-attentions of layers 0 and 2 follow those layers'
-    // self-attentions.
+    // In the reference's list, the cross-attentions of layers 0 and 2 follow the self-attentions of
+    // these layers.
     const std::vector<int> indices =
         has_queries ? std::vector{0, 2, 3, 5} : std::vector{0, 1, 2, 3};
     ASSERT_EQ(output.attentions.size(), indices.size());
@@ -122,7 +122,7 @@ TEST(InstructBlipQFormerModel, AcceptsOneSetOfQueriesForAllSamples) {
     expect_equal(shared, model.forward(call.inputs).last_hidden_state);
   };
   expect_same();
-  // Each sample has its own masks, where the reference applies those of the first sample to all.
+  // Each sample uses its own masks; the reference applies those of the first sample to all.
   const Tensor queries(std::vector<std::int64_t>{1, 1, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1}, {3, 4});
   const Tensor image_mask = expected["qformer.image_mask.encoder_attention_mask"];
   call.inputs.input_ids = {};
@@ -217,7 +217,7 @@ void expect_input_error(const Change& change, std::string_view text) {
   expect_error<InputError>([&] { model.forward(call.inputs); }, {text});
 }
 
-TEST(InstructBlipQFormerModel, RejectsArgumentsThatDoNotFitTogether) {
+TEST(InstructBlipQFormerModel, RejectsArgumentsThatDoNotMatch) {
   expect_input_error([](auto& in) { in.input_ids = in.query_embeds = {}; },
                      "query_embeds is required when input_ids is not given");
   expect_input_error([](auto& in) { in.encoder_hidden_states = {}; },

@@ -1,4 +1,4 @@
-// forward and get_image_features of the whole model against the reference's values
+// Compares the whole model's forward and get_image_features with the reference
 // (tests/reference/instructblip.py).
 #include "instructblip/models/modeling_instructblip.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 class InstructBlipForward : public KindTest {
  protected:
-  /// The mask of the logits' positions.
+  /// The mask for the positions of the logits.
   TensorView mask_of(const ForwardCase& call) const {
     return decoder_only() ? call.inputs.attention_mask : call.inputs.decoder_attention_mask;
   }
@@ -26,7 +26,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, InstructBlipForward,
                          ::testing::Values("opt", "llama", "t5", "t5_relu"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(InstructBlipForward, GivesTheReferencesLogitsAndLoss) {
+TEST_P(InstructBlipForward, LogitsAndLossEqualTheReference) {
   const Fixture fixture = expected();
   for (const char* name : {"left", "right", "no_masks", "two_images"}) {
     SCOPED_TRACE(name);
@@ -42,7 +42,7 @@ TEST_P(InstructBlipForward, GivesTheReferencesLogitsAndLoss) {
   }
 }
 
-TEST_P(InstructBlipForward, LabelsThatPaddingWouldPredictAreNotCounted) {
+TEST_P(InstructBlipForward, LabelsPredictedFromPaddingAreIgnored) {
   if (!decoder_only()) return;
   const Fixture fixture = expected();
   for (const std::string prefix : {"forward.left.", "forward.right."}) {
@@ -65,7 +65,7 @@ TEST_P(InstructBlipForward, LabelsThatPaddingWouldPredictAreNotCounted) {
   }
 }
 
-TEST_P(InstructBlipForward, GivesTheLanguageModelsStatesAndAttentionsWhenAskedFor) {
+TEST_P(InstructBlipForward, ReturnsTheLanguageModelsStatesAndAttentionsOnRequest) {
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");
   call.inputs.output_hidden_states = call.inputs.output_attentions = true;
@@ -94,7 +94,7 @@ TEST_P(InstructBlipForward, GivesTheLanguageModelsStatesAndAttentionsWhenAskedFo
       without_padding(fixture["forward.left.language_model.encoder_last_hidden_state"], mask));
 }
 
-TEST_P(InstructBlipForward, GetImageFeaturesGivesProjectedQueriesAndTheirSources) {
+TEST_P(InstructBlipForward, GetImageFeaturesReturnsTheProjectedQueriesAndAllStates) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const auto output = model().get_image_features(
@@ -124,7 +124,7 @@ TEST_P(InstructBlipForward, GetImageFeaturesGivesProjectedQueriesAndTheirSources
             static_cast<std::size_t>(config.vision_config.num_hidden_layers));
 }
 
-TEST_P(InstructBlipForward, PicturesOfAnotherSizeAreTheReferences) {
+TEST_P(InstructBlipForward, ImagesOfAnotherSizeEqualTheReference) {
   const Fixture fixture(std::string("instructblip/") + GetParam() + "/picture_size");
   ForwardCase call(fixture, "");
   expect_error<InputError>([&] { model().forward(call.inputs); }, {"interpolate_pos_encoding"});
@@ -139,7 +139,7 @@ TEST_P(InstructBlipForward, PicturesOfAnotherSizeAreTheReferences) {
   expect_close(features.vision_outputs.last_hidden_state, fixture["features.last_hidden_state"]);
 }
 
-TEST_P(InstructBlipForward, PrecomputedFeaturesGiveTheBitsOfPixels) {
+TEST_P(InstructBlipForward, PrecomputedFeaturesGiveTheSameBitsAsPixels) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");
   const Tensor logits = model().forward(call.inputs).logits;
@@ -187,7 +187,7 @@ TEST_P(InstructBlipForward, FourImagesEqualTheReferencesVideoModel) {
   expect_close(model().forward(call.inputs).logits, fixture["video.logits"]);
 }
 
-TEST_P(InstructBlipForward, ASampleGivesTheSameBitsAloneAndInABatchAndWithoutItsPadding) {
+TEST_P(InstructBlipForward, ASampleGivesTheSameBitsAloneInABatchAndWithoutPadding) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.right.");
   InstructBlipInputs all = call.inputs;
@@ -213,7 +213,7 @@ TEST_P(InstructBlipForward, ASampleGivesTheSameBitsAloneAndInABatchAndWithoutIts
   }
 }
 
-TEST_P(InstructBlipForward, TheBareModelGivesTheReferencesLastHiddenState) {
+TEST_P(InstructBlipForward, LastHiddenStateOfTheBareModelEqualsTheReference) {
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");
   call.inputs.labels = {};
@@ -234,7 +234,7 @@ TEST_P(InstructBlipForward, TheBareModelGivesTheReferencesLastHiddenState) {
                                decoder_only() ? call.inputs.attention_mask : TensorView{}));
 }
 
-TEST_P(InstructBlipForward, TheBareModelGivesTheStatesOfAllItsPartsWhenAskedFor) {
+TEST_P(InstructBlipForward, TheBareModelReturnsTheStatesOfAllPartsOnRequest) {
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");
   call.inputs.labels = {};
@@ -266,7 +266,7 @@ TEST_P(InstructBlipForward, TheBareModelGivesTheStatesOfAllItsPartsWhenAskedFor)
   EXPECT_TRUE(model().forward(call.inputs).vision_outputs.hidden_states.empty());
 }
 
-TEST(InstructBlipModelTest, EmbeddingsOfAnotherWidthThanTheFeaturesAreRefused) {
+TEST(InstructBlipModelTest, EmbeddingsWhoseWidthDiffersFromTheFeaturesAreRejected) {
   InstructBlipConfig config = InstructBlipConfig::from_pretrained(checkpoint_folder("opt"));
   auto& text = dynamic_cast<OPTConfig&>(*config.text_config);
   text.word_embed_proj_dim = text.hidden_size / 2;
@@ -275,7 +275,7 @@ TEST(InstructBlipModelTest, EmbeddingsOfAnotherWidthThanTheFeaturesAreRefused) {
                             {"word_embed_proj_dim", "hidden_size"});
 }
 
-TEST(InstructBlipModelTest, AConfigurationThatCannotBeIsRefused) {
+TEST(InstructBlipModelTest, AnInvalidConfigurationIsRejected) {
   InstructBlipConfig config = InstructBlipConfig::from_pretrained(checkpoint_folder("opt"));
   config.qformer_config.encoder_hidden_size += 1;
   const Weights weights(Checkpoint::without_data(Checkpoint::open(checkpoint_folder("opt"))));
@@ -290,7 +290,7 @@ TEST_P(InstructBlipForward, ComputesInBFloat16) {
   expect_close(half.forward(call.inputs).logits, fixture["forward.no_masks.logits"], 0.1);
 }
 
-TEST_P(InstructBlipForward, LoadingTellsOfEachTensorAndWarnsOfNone) {
+TEST_P(InstructBlipForward, LoadingReportsEachTensorWithoutWarnings) {
   const LogCapture log;
   Index calls = 0, done = 0, total = 0;
   const auto progress = [&](const Progress& state) {
@@ -312,7 +312,7 @@ TEST_P(InstructBlipForward, LoadingTellsOfEachTensorAndWarnsOfNone) {
                Stop);
 }
 
-/// Forward with a changed case of the fixture.
+/// Expects an error of forward for a changed case of the fixture.
 template <class Change>
 void expect_refused(const char* kind, Change&& change,
                     std::initializer_list<std::string_view> texts,
@@ -335,7 +335,7 @@ TEST(InstructBlipForwardErrors, PlaceholdersAreCountedPerRow) {
                  {"row 2", "5 image", "expected 4"});
 }
 
-TEST(InstructBlipForwardErrors, NamesTheArgumentThatDoesNotFit) {
+TEST(InstructBlipForwardErrors, TheInvalidArgumentIsNamed) {
   const Tensor features(DType::Float32, {2, 4, 24}), three(DType::Int64, {3, 3});
   expect_refused("llama", [](auto& in) { in.pixel_values = {}; }, {"pixel_values"});
   expect_refused("llama", [](auto& in) { in.qformer_input_ids = {}; }, {"qformer_input_ids"});
@@ -350,12 +350,12 @@ TEST(InstructBlipForwardErrors, NamesTheArgumentThatDoesNotFit) {
   expect_refused("llama", [](auto& in) { in.pixel_values.shape = {3, 3, 8, 8}; }, {});
 }
 
-TEST(InstructBlipForwardErrors, BothPixelsAndFeaturesAreRefused) {
+TEST(InstructBlipForwardErrors, PixelsTogetherWithFeaturesAreRejected) {
   const BaseModelOutputWithVisionQformerOutputs features;
   expect_refused("opt", [&](auto& in) { in.mm_encoder_outputs = &features; }, {"pixel_values"});
 }
 
-TEST(InstructBlipForwardErrors, FeaturesOfAnotherTypeOrRankAreRefused) {
+TEST(InstructBlipForwardErrors, FeaturesOfTheWrongTypeOrRankAreRejected) {
   const Fixture fixture("instructblip/opt/expected");
   const Tensor right = fixture["features.pooler_output"];
   for (const Tensor& wrong : {right.to(DType::BFloat16), right.reshaped({-1, right.dim(2)})}) {
@@ -379,7 +379,7 @@ TEST(InstructBlipForwardErrors, AnIdOutsideTheVocabularyIsNamed) {
   }
 }
 
-TEST(InstructBlipModel, AFolderThatIsNotThereIsNotDownloaded) {
+TEST(InstructBlipModel, AMissingFolderIsNotDownloaded) {
   const std::string name = "Salesforce/instructblip-vicuna-7b";
   const std::initializer_list<std::string_view> texts = {name, "nothing is downloaded"};
   expect_error<ConfigError>([&] { InstructBlipForConditionalGeneration::from_pretrained(name); },
@@ -390,7 +390,7 @@ TEST(InstructBlipModel, AFolderThatIsNotThereIsNotDownloaded) {
   expect_error<ConfigError>([&] { check_folder(name); }, texts);
 }
 
-TEST(InstructBlipForwardErrors, PaddingOfMinusOneIsNeverLookedUp) {
+TEST(InstructBlipForwardErrors, APaddingIdOfMinusOneIsNeverEmbedded) {
   const Fixture fixture("instructblip/llama/expected");
   ForwardCase call(fixture, "forward.left.");
   const Tensor logits = model_of("llama").forward(call.inputs).logits;
@@ -403,7 +403,7 @@ TEST(InstructBlipForwardErrors, PaddingOfMinusOneIsNeverLookedUp) {
   expect_equal(model_of("llama").forward(call.inputs).logits, logits);
 }
 
-/// The tensors of a checkpoint of the fixtures, for a changed copy.
+/// The tensors of a fixture's checkpoint, for writing a changed copy.
 std::vector<std::pair<std::string, SharedTensor>> tensors_of(std::string_view kind) {
   const auto checkpoint = Checkpoint::open(checkpoint_folder(kind));
   std::vector<std::pair<std::string, SharedTensor>> tensors;
@@ -421,7 +421,7 @@ void write(const TemporaryFolder& folder, std::string_view kind,
   save_safetensors(folder.path() / "model.safetensors", views);
 }
 
-TEST(InstructBlipModel, LoadsAFolderThatTheBareModelSaved) {
+TEST(InstructBlipModel, LoadsAFolderSavedByTheBareModel) {
   for (const char* kind : {"opt", "llama"}) {
     SCOPED_TRACE(kind);
     auto tensors = tensors_of(kind);
@@ -445,7 +445,7 @@ TEST(InstructBlipModel, LoadsAFolderThatTheBareModelSaved) {
   }
 }
 
-TEST(InstructBlipForwardErrors, LogitsThatAreNotFiniteRaise) {
+TEST(InstructBlipForwardErrors, NonFiniteLogitsAreAnError) {
   for (const char* kind : {"opt", "llama", "t5"}) {
     SCOPED_TRACE(kind);
     auto tensors = tensors_of(kind);

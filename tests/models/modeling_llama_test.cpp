@@ -21,14 +21,14 @@ TEST_P(LlamaVariants, ForwardEqualsTheReferenceAtEveryValidPosition) {
       GetParam());
 }
 
-TEST_P(LlamaVariants, PositionsFromTheMaskEqualTheReferencesGeneration) {
+TEST_P(LlamaVariants, PositionsFromTheMaskEqualTheReferenceInGeneration) {
   const Fixture fixture("language_models/" + std::string(GetParam()));
   const auto model = LlamaForCausalLM::from_pretrained(testing::language_model_folder(GetParam()),
                                                        {.dtype = DType::Float32});
   testing::expect_decode_equals(model, fixture, fixture["generate.logits"]);
 }
 
-TEST_P(LlamaVariants, AnyWayOfFeedingGivesTheSameBits) {
+TEST_P(LlamaVariants, AnySplitOfTheInputGivesTheSameBits) {
   testing::expect_same_bits_however_fed(LlamaForCausalLM::from_pretrained(
       testing::language_model_folder(GetParam()), {.dtype = DType::Float32}));
 }
@@ -40,7 +40,7 @@ TEST_P(LlamaVariants, ComputesInBFloat16) {
       GetParam());
 }
 
-TEST_P(LlamaVariants, BadArgumentsAreErrors) {
+TEST_P(LlamaVariants, InvalidArgumentsAreErrors) {
   testing::expect_bad_arguments_refused(
       LlamaForCausalLM::from_pretrained(testing::language_model_folder(GetParam())));
 }

@@ -23,12 +23,12 @@ TEST_P(OptVariants, ForwardEqualsTheReferenceAtEveryValidPosition) {
   testing::expect_causal_lm_equals_the_reference(load(GetParam()), GetParam());
 }
 
-TEST_P(OptVariants, PositionsFromTheMaskEqualTheReferencesGeneration) {
+TEST_P(OptVariants, PositionsFromTheMaskEqualTheReferenceInGeneration) {
   const Fixture fixture("language_models/" + std::string(GetParam()));
   testing::expect_decode_equals(load(GetParam()), fixture, fixture["logits"]);
 }
 
-TEST_P(OptVariants, AnyWayOfFeedingGivesTheSameBits) {
+TEST_P(OptVariants, AnySplitOfTheInputGivesTheSameBits) {
   testing::expect_same_bits_however_fed(load(GetParam()));
 }
 
@@ -39,13 +39,13 @@ TEST_P(OptVariants, ComputesInBFloat16) {
 INSTANTIATE_TEST_SUITE_P(Models, OptVariants,
                          ::testing::Values("opt", "opt_post_norm", "opt_plain_norm"));
 
-TEST(OPTForCausalLM, EmbeddingsAreAsWideAsTheTableNotAsTheHiddenStates) {
+TEST(OPTForCausalLM, EmbeddingsHaveTheWidthOfTheTable) {
   const OPTForCausalLM model = load("opt_post_norm");
   EXPECT_EQ(model.traits().embedding_size, 20);
   EXPECT_EQ(model.config().hidden_size, 32);
 }
 
-TEST(OPTForCausalLM, PositionBeyondTheTableIsAnErrorThatNamesIt) {
+TEST(OPTForCausalLM, APositionBeyondTheTableIsAnErrorNamingIt) {
   const OPTForCausalLM model = load("opt");
   const Tensor ids(std::vector<std::int64_t>(17, 5), {1, 17});
   testing::expect_error<InputError>([&] { model.forward({.input_ids = ids}); },
@@ -54,7 +54,7 @@ TEST(OPTForCausalLM, PositionBeyondTheTableIsAnErrorThatNamesIt) {
   EXPECT_NO_THROW(model.forward({.input_ids = fits}));
 }
 
-TEST(OPTForCausalLM, PositionIdsReplaceThoseOfTheMask) {
+TEST(OPTForCausalLM, PositionIdsReplaceThePositionsFromTheMask) {
   const OPTForCausalLM model = load("opt");
   const Tensor ids(std::vector<std::int64_t>{5, 9, 7}, {1, 3});
   const Tensor counted(std::vector<std::int64_t>{0, 1, 2}, {1, 3});
@@ -65,7 +65,9 @@ TEST(OPTForCausalLM, PositionIdsReplaceThoseOfTheMask) {
             logits.at<float>({0, 0, 0}));
 }
 
-TEST(OPTForCausalLM, BadArgumentsAreErrors) { testing::expect_bad_arguments_refused(load("opt")); }
+TEST(OPTForCausalLM, InvalidArgumentsAreErrors) {
+  testing::expect_bad_arguments_refused(load("opt"));
+}
 
 }  // namespace
 }  // namespace instructblip

@@ -57,7 +57,7 @@ TEST_P(T5Variants, ForwardEqualsTheReferenceAtEveryValidPosition) {
   EXPECT_FALSE(output.loss.has_value());
 }
 
-TEST_P(T5Variants, LabelsMakeTheDecodersIdsAndTheLoss) {
+TEST_P(T5Variants, LabelsGiveTheDecoderIdsAndTheLoss) {
   const Tensor labels = fixture["labels"];
   const LanguageModelOutputs output =
       load(GetParam()).forward({.input_ids = ids, .attention_mask = mask, .labels = labels});
@@ -66,7 +66,7 @@ TEST_P(T5Variants, LabelsMakeTheDecodersIdsAndTheLoss) {
   EXPECT_NEAR(*output.loss, fixture["labels.loss"].data<float>()[0], 1e-5 * *output.loss);
 }
 
-TEST_P(T5Variants, EmbeddingsInsteadOfIds) {
+TEST_P(T5Variants, EmbeddingsInsteadOfIdsGiveTheSameLogits) {
   const Tensor embeds = fixture["inputs_embeds"];
   const Tensor first =
       Tensor::copy_of(TensorView(decoder_ids.raw(), DType::Int64, {1, decoder_ids.dim(1)}));
@@ -95,7 +95,7 @@ TEST_P(T5Variants, TheModelWithoutItsHeadGivesTheSameStates) {
   expect_equal(model.encoder_last_hidden_state, whole.encoder_last_hidden_state);
 }
 
-TEST_P(T5Variants, AnyWayOfFeedingGivesTheSameBits) {
+TEST_P(T5Variants, AnySplitOfTheInputGivesTheSameBits) {
   testing::expect_same_bits_however_fed(load(GetParam()));
 }
 
@@ -140,7 +140,7 @@ TEST(T5ForConditionalGeneration, HiddenStatesBeyondFloat16AreExact) {
 }
 
 TEST(T5ForConditionalGeneration, ComputesInBFloat16) {
-  const Fixture fixture("language_models/t5_gated");  // stored in it
+  const Fixture fixture("language_models/t5_gated");  // stored in bfloat16
   const Tensor ids = fixture["input_ids"], mask = fixture["attention_mask"];
   const Tensor decoder_ids = fixture["decoder_input_ids"];
   const Tensor decoder_mask = fixture["decoder_attention_mask"];
@@ -156,7 +156,7 @@ TEST(T5ForConditionalGeneration, ComputesInBFloat16) {
                           fixture["logits"], decoder_mask);
 }
 
-TEST(T5ForConditionalGeneration, BadArgumentsAreErrors) {
+TEST(T5ForConditionalGeneration, InvalidArgumentsAreErrors) {
   const auto model = load("t5");
   const Tensor ids(std::vector<std::int64_t>{5, 6, 7, 8}, {2, 2});
   const Tensor one(std::vector<std::int64_t>{0}, {1, 1});

@@ -1,4 +1,4 @@
-# Installs the library (unless the route takes its sources), then configures, builds and runs one
+# Installs the library, unless the route uses its sources. Then configures, builds and runs one
 # consumer.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result)

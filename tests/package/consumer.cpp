@@ -1,4 +1,5 @@
-// A stranger's program: what it uses crosses the library's boundary in both directions.
+// A program outside the project. Memory and exceptions cross the library's boundary in both
+// directions.
 #include <cstdio>
 #include <string>
 
@@ -12,14 +13,14 @@ int main() {
   using namespace instructblip;
   if (version() != INSTRUCTBLIP_VERSION) return 1;
 
-  // Memory allocated by the library, freed here, and the other way round.
+  // Memory allocated by the library and freed here, and vice versa.
   Tensor tensor(std::vector<float>{3, 4, 6, 8}, {2, 2});
   Matrix rows = Matrix::from(tensor);
   const std::vector<float> ones(2, 1.0f);
   rms_norm(rows, ones.data(), 0.0f, rows);
   if (rows.to_tensor().size() != 4) return 2;
 
-  // A derived exception thrown inside the library, caught here by its own type and by its base.
+  // An exception thrown inside the library and caught here, by its own type and by its base.
   try {
     tensor.reshaped({3});
     return 3;
@@ -31,7 +32,7 @@ int main() {
   } catch (const Error& error) {
     if (std::string(error.what()).empty()) return 5;
   }
-  // The decoders, and with them libjpeg, come along with a static library.
+  // The image decoders and libjpeg are linked with a static library.
   const std::string gray = "P5 2 1 255 \x10\x20", broken = "\xff\xd8\xff\xe0";
   const auto open = [](const std::string& file) {
     return Image::open({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()});

@@ -1,4 +1,5 @@
-// Files that are damaged or lie: an Error that can be shown, never a crash. Run under sanitizers.
+// Damaged and inconsistent files: each gives an Error with a message, never a crash. Meant to be
+// run with the sanitizers.
 #include <random>
 
 #include "instructblip/checkpoint/checkpoint.h"
@@ -37,7 +38,7 @@ std::string with_header(const std::string& header, const std::string& data) {
   return bytes + header + data;
 }
 
-// Opens the file and reads every element that it announces. True if it was accepted.
+// Opens the file and reads every element of its tensors. Returns whether it was accepted.
 bool read_all(const std::filesystem::path& path) {
   try {
     const SafetensorsFile file(path);
@@ -151,7 +152,7 @@ TEST(CheckpointRobustnessTest, DeepJsonIsRefused) {
     folder.write("model.safetensors.index.json", "{\"weight_map\":" + deep);
     EXPECT_THROW(Checkpoint::open(folder.path()), CheckpointError);
   }
-  // What is deep but allowed survives a round trip.
+  // Deep nesting within the limit survives a round trip.
   const std::string nested = std::string(100, '[') + std::string(100, ']');
   EXPECT_EQ(LlamaConfig::from_json("{\"a\":" + nested + "}").other.at("a"), nested);
 }
@@ -192,7 +193,7 @@ TEST(CheckpointRobustnessTest, ADamagedIndexIsRefused) {
     folder.write("model.safetensors.index.json", changed);
     EXPECT_THROW(Checkpoint::open(folder.path()), CheckpointError) << place;
   }
-  // A shard that is a folder, or the index itself.
+  // The shard is a folder, or the index itself.
   std::filesystem::create_directory(folder.path() / "folder");
   for (const std::string shard : {"folder", "model.safetensors.index.json", "."}) {
     folder.write("model.safetensors.index.json", R"({"weight_map":{"a":")" + shard + "\"}}");

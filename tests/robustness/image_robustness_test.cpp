@@ -1,6 +1,5 @@
-// Damaged image files: whatever the bytes are, the outcome is an image or an ImageError. Run under
-// the sanitizers, this is a small deterministic fuzzer; INSTRUCTBLIP_FUZZ_ROUNDS makes it a longer
-// one.
+// Damaged image files: any bytes give an image or an ImageError. With the sanitizers, this is a
+// small deterministic fuzzer. INSTRUCTBLIP_FUZZ_ROUNDS sets its number of rounds.
 #include <array>
 #include <cstdlib>
 #include <random>
@@ -27,7 +26,7 @@ void damage(Bytes& bytes, const Bytes& other, Random& random) {
     case 1: bytes[at] = static_cast<std::uint8_t>(random()); break;
     case 2: bytes[at] = kTelling[below(random, std::size(kTelling))]; break;
     case 3: bytes.resize(at + 1); break;
-    case 4: {  // a run of bytes again
+    case 4: {  // repeat a run of bytes
       const std::size_t size = 1 + below(random, std::min<std::size_t>(bytes.size() - at, 40));
       const Bytes run(bytes.begin() + static_cast<std::ptrdiff_t>(at),
                       bytes.begin() + static_cast<std::ptrdiff_t>(at + size));
@@ -39,7 +38,7 @@ void damage(Bytes& bytes, const Bytes& other, Random& random) {
                   bytes.begin() + static_cast<std::ptrdiff_t>(
                                       std::min(bytes.size(), at + 1 + below(random, 9))));
       break;
-    default:  // another file's end
+    default:  // append the end of another file
       bytes.resize(at);
       if (at < other.size()) {
         bytes.insert(bytes.end(), other.begin() + static_cast<std::ptrdiff_t>(at), other.end());
@@ -57,7 +56,7 @@ std::uint32_t crc32(const std::uint8_t* begin, const std::uint8_t* end) {
   return ~crc;
 }
 
-/// Makes the checksums of a PNG right again, so that damage gets past them.
+/// Corrects the checksums of a damaged PNG, so that the damage reaches the decoder.
 void repair_checksums(Bytes& png) {
   for (std::size_t at = 8; at + 12 <= png.size();) {
     const std::size_t length =
@@ -111,7 +110,7 @@ TEST(ImageRobustness, DamagedFilesGiveAnImageOrAnImageError) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(ImageRobustness, BytesWithoutMeaningAreRefused) {
+TEST(ImageRobustness, MeaninglessBytesAreRefused) {
   constexpr std::string_view kBeginnings[] = {
       "\xff\xd8\xff\xe0", "\x89PNG\r\n\x1a\n", "GIF89a", "BM", "P1 ", "P3 ", "P5 ", "P6 ", ""};
   Random random(21);

@@ -1,4 +1,4 @@
-// What cannot be written is an Error of the part's own kind that names the file.
+// A file that cannot be written gives an Error of the part's own type that names the file.
 #include <functional>
 
 #include "instructblip/checkpoint/safetensors.h"
@@ -17,7 +17,7 @@ namespace {
 using testing::TemporaryFolder;
 using Save = std::function<void(const std::filesystem::path&)>;
 
-/// Saves below a file, and into a folder where a folder has the name of the file to write.
+/// Tries to save into a file, and into a folder in which the file's name belongs to a folder.
 template <class Expected>
 void expect_named(const std::string& name, const Save& save) {
   const TemporaryFolder folder;

@@ -1,4 +1,4 @@
-// Comparison of tensors that says where and by how much they differ.
+// Comparisons of tensors. A failure shows where and by how much they differ.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,8 +20,9 @@ inline std::string index_text(Index flat, const Shape& shape) {
   return to_string(index);
 }
 
-/// Fails unless the shapes are equal and every element of `found` is within `relative` times the
-/// largest finite magnitude of `expected`. NaN equals NaN, an infinity only itself.
+/// Fails unless the shapes are equal and every element of `found` differs from that of `expected`
+/// by at most `relative` times the largest finite magnitude of `expected`. NaN equals NaN, an
+/// infinity only itself.
 inline void expect_close(const TensorView& found, const TensorView& expected,
                          double relative = 1e-5, const char* file = __builtin_FILE(),
                          int line = __builtin_LINE()) {
@@ -68,7 +69,7 @@ inline void expect_close(const TensorView& found, const TensorView& expected,
                              << worst_difference / magnitude << " of the largest magnitude)";
 }
 
-/// Fails unless type, shape and every element are equal: for ids and bytes.
+/// Fails unless type, shape and every element are equal.
 inline void expect_equal(const TensorView& found, const TensorView& expected,
                          const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   if (found.shape != expected.shape || found.dtype != expected.dtype) {

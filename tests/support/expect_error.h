@@ -1,4 +1,4 @@
-// Expects an exception of a type whose message holds some texts.
+// Expects an exception of a given type whose message contains given texts.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,12 +18,13 @@ void expect_error(Body&& body, std::initializer_list<std::string_view> texts = {
     const std::string message = error.what();
     for (const std::string_view text : texts) {
       if (message.find(text) == std::string::npos) {
-        ADD_FAILURE_AT(file, line) << "the message lacks \"" << text << "\":\n" << message;
+        ADD_FAILURE_AT(file, line) << "the message does not contain \"" << text << "\":\n"
+                                   << message;
       }
     }
     return;
   } catch (const std::exception& error) {
-    ADD_FAILURE_AT(file, line) << "an exception of another type: " << error.what();
+    ADD_FAILURE_AT(file, line) << "an exception of the wrong type: " << error.what();
     return;
   }
   ADD_FAILURE_AT(file, line) << "no exception";

@@ -1,5 +1,5 @@
-// Values that the reference produced: tests/reference/fixtures/<name>.safetensors, written by
-// tests/reference/make_fixtures.py.
+// Values from the reference (transformers 5.24): tests/reference/fixtures/<name>.safetensors,
+// written by tests/reference/make_fixtures.py.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ inline std::filesystem::path fixtures_folder() { return INSTRUCTBLIP_FIXTURES; }
 
 class Fixture {
  public:
-  /// `name` is relative to the fixtures' folder, without the suffix: "checkpoint/types".
+  /// `name` is relative to the fixtures' folder and has no extension: "checkpoint/types".
   explicit Fixture(std::string_view name)
       : file_(fixtures_folder() / (std::string(name) + ".safetensors")) {}
 
@@ -42,7 +42,7 @@ class Fixture {
             static_cast<std::size_t>(bytes.size())};
   }
 
-  /// A list of texts (common.texts in Python): all bytes, and the offset at which each text begins.
+  /// A list of texts (common.texts in Python), stored as all bytes and the offset of each text.
   std::vector<std::string> texts(std::string_view name) const {
     const std::string all = text(name);
     const Tensor offsets = (*this)[std::string(name) + ".offsets"];
@@ -55,7 +55,8 @@ class Fixture {
     return texts;
   }
 
-  /// Lists of ids (common.ids in Python), int32 or int64: all values, and where each list begins.
+  /// Lists of ids (common.ids in Python), stored as all values, int32 or int64, and the offset of
+  /// each list.
   std::vector<std::vector<std::int64_t>> lists(std::string_view name) const {
     const Tensor all = (*this)[name].to(DType::Int64);
     const Tensor offsets = (*this)[std::string(name) + ".offsets"].to(DType::Int64);

@@ -1,4 +1,4 @@
-// Collects the library's log messages while it lives.
+// LogCapture collects the library's log messages during its lifetime.
 #pragma once
 
 #include <algorithm>

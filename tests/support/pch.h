@@ -1,4 +1,4 @@
-// Precompiled for all tests: what nearly every one of them includes.
+// The precompiled header of all tests: what nearly all of them include.
 #pragma once
 
 #include <gtest/gtest.h>

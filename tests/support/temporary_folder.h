@@ -1,4 +1,4 @@
-// A folder that a test writes into and that is gone afterwards.
+// A folder for a test's files, which is deleted at the end.
 #pragma once
 
 #include <unistd.h>

@@ -50,14 +50,14 @@ class Answers : public ::testing::TestWithParam<const char*> {
   }
 };
 
-TEST_P(Answers, LogLikelihoodsEqualTheReferencesForEachSampleAlone) {
+TEST_P(Answers, LogLikelihoodsEqualTheReferenceForEachSample) {
   expect_close(rank_candidates(model, inputs, candidates, {.score_eos = false}).log_likelihoods,
                answers["log_likelihoods"]);
   expect_close(rank_candidates(model, inputs, candidates, {.score_eos = true}).log_likelihoods,
                answers["log_likelihoods.eos"]);
 }
 
-TEST_P(Answers, TheEndIsScoredAsLavisDoesUnlessAskedFor) {
+TEST_P(Answers, TheEndIsScoredByDefaultAsInLavis) {
   expect_close(rank_candidates(model, inputs, candidates).log_likelihoods,
                answers[kind == "t5" ? "log_likelihoods.eos" : "log_likelihoods"]);
 }
@@ -101,7 +101,7 @@ TEST_P(Answers, AnEmptyCandidateIsAsLikelyAsTheEnd) {
   for (Index b = 0; b < 3; ++b) EXPECT_EQ(empty.at<float>({b, 1}), end.at<float>({b, 0}));
 }
 
-TEST_P(Answers, ScoresHaveTheSameBitsInAnyCompany) {
+TEST_P(Answers, ScoresDoNotDependOnOtherCandidatesOrPrompts) {
   const Tensor expected = rank_candidates(model, inputs, candidates).log_likelihoods;
   const int threads_before = num_threads();
   for (const Index batch_size : {1, 2, 4, 7, 100}) {
@@ -119,7 +119,7 @@ TEST_P(Answers, ScoresHaveTheSameBitsInAnyCompany) {
   }
 }
 
-TEST_P(Answers, ShortAnswersAreLavisBeamSearchOverEmbeddingsAlone) {
+TEST_P(Answers, ShortAnswersEqualLavisBeamSearchOverEmbeddings) {
   const testing::LogCapture log;
   const GenerateOutput output = predict_answers(model, inputs);
   expect_equal(output.sequences, answers["short_answers"]);
@@ -127,23 +127,23 @@ TEST_P(Answers, ShortAnswersAreLavisBeamSearchOverEmbeddingsAlone) {
   EXPECT_THROW(predict_answers(model, inputs, {.repetition_penalty = 0}), InputError);
 }
 
-TEST_P(Answers, ShortAnswersTakeTheirSettings) {
+TEST_P(Answers, ShortAnswersObeyTheirOptions) {
   const GenerateOutput shorter = predict_answers(model, inputs, {.num_beams = 1, .max_len = 3});
   // max_len counts Vicuna's BOS.
   const std::size_t longest = kind == "t5" ? 3 : 2;
   for (const auto& row : shorter.new_tokens()) EXPECT_LE(row.size(), longest);
   EXPECT_THROW(predict_answers(model, inputs, {.num_beams = 1, .max_len = 0}), InputError);
-  // Whatever comes first ends the answer.
+  // The first token ends the answer.
   const std::int64_t first = shorter.new_tokens()[0][0];
   EXPECT_EQ(predict_answers(model, inputs, {.num_beams = 1, .min_len = 0}, first).new_tokens()[0],
             std::vector<std::int64_t>{first});
-  // The start id counts: three others before the end.
+  // min_len includes the start id, so there are three more ids before the end.
   EXPECT_GE(
       predict_answers(model, inputs, {.num_beams = 1, .min_len = 4}, first).new_tokens()[0].size(),
       4u);
 }
 
-TEST_P(Answers, TheLengthPenaltyIsTheDecodersUnlessAskedFor) {
+TEST_P(Answers, TheDefaultLengthPenaltyDependsOnTheDecoder) {
   const double own = kind == "t5" ? -1.0 : 0.0, other = -1.0 - own;
   int differ = 0;
   for (std::int64_t first = 3; first < 33; ++first) {
@@ -156,11 +156,11 @@ TEST_P(Answers, TheLengthPenaltyIsTheDecodersUnlessAskedFor) {
     EXPECT_EQ(found, answer(own));
     differ += found != answer(other);
   }
-  // The other models' best answers are too far ahead of their next.
+  // For the other models, the best answer is too far ahead of the next.
   EXPECT_GE(differ, kind == "opt" ? 1 : 0);
 }
 
-TEST_P(Answers, BadArgumentsAreErrors) {
+TEST_P(Answers, InvalidArgumentsAreErrors) {
   expect_error<InputError>([&] { rank_candidates(model, inputs, {}); }, {"no candidates"});
   expect_error<InputError>(
       [&] {
@@ -178,14 +178,14 @@ TEST_P(Answers, BadArgumentsAreErrors) {
   expect_error<InputError>([&] { rank_candidates(model, {}, {{5}}); });
 }
 
-/// A processor for the models of fixtures/instructblip: <image> becomes id 99, as they have it.
-/// Its end, [SEP], is another id than theirs.
+/// A processor for the models of fixtures/instructblip. Its image token has id 99, as in the
+/// models; its EOS, [SEP], has a different id.
 class TextAnswers : public Answers {
  protected:
   TextAnswers() {
     const auto vocabulary = [](int size) {
       std::string words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nis\nit\nred\nblue\n?\n##ish\n";
-      // White space that a decoded answer begins and ends with.
+      // White space at both ends of a decoded answer.
       for (int i = 11; i < size; ++i) words += "\tword" + std::to_string(i) + "\t\n";
       return words;
     };
@@ -216,7 +216,7 @@ class TextAnswers : public Answers {
   const std::vector<std::vector<std::int64_t>> ids = {{7}, {7, 10}, {8, 8, 8}, {6, 5, 7}, {1}};
 };
 
-TEST_P(TextAnswers, TextsAreRankedAsTheirIdsWithTheTokenizersEnd) {
+TEST_P(TextAnswers, TextsAreRankedLikeTheirIdsWithTheTokenizersEos) {
   const auto own = processor();
   auto ids_with_end = ids;
   for (auto& candidate : ids_with_end) candidate.push_back(3);
@@ -238,7 +238,7 @@ TEST_P(TextAnswers, TextsAreRankedAsTheirIdsWithTheTokenizersEnd) {
   }
 }
 
-TEST_P(TextAnswers, ARowIsRankedAsAlone) {
+TEST_P(TextAnswers, ABatchIsRankedLikeEachPromptAlone) {
   const auto own = processor();
   const auto together =
       rank_candidates(model, own, {images[0], images[1]}, prompts, texts).log_likelihoods;
@@ -260,7 +260,7 @@ TEST_P(TextAnswers, ARowIsRankedAsAlone) {
   EXPECT_EQ(lists[1], std::vector<std::int64_t>(values.begin(), values.end()));
 }
 
-TEST_P(TextAnswers, CountsThatDifferAndEmptyCandidatesAreErrors) {
+TEST_P(TextAnswers, MismatchedCountsAndEmptyCandidatesAreErrors) {
   const auto own = processor();
   expect_error<InputError>([&] { rank_candidates(model, own, {images[0]}, prompts, texts); },
                            {"1 images", "2 prompts"});
@@ -287,7 +287,7 @@ TEST_P(TextAnswers, CountsThatDifferAndEmptyCandidatesAreErrors) {
   EXPECT_LT(scores.at<float>({0, 1}), 0.0f);
 }
 
-TEST_P(TextAnswers, ShortAnswersEndAtTheTokenizersEndAndAreStrippedAsLavisDoes) {
+TEST_P(TextAnswers, ShortAnswersEndAtTheTokenizersEosAndAreStripped) {
   const auto own = processor();
   const std::vector<Image> used = {images[0], images[1]};
   const BatchFeature both = own(used, {"Q: " + prompts[0], "Q: " + prompts[1]},
@@ -297,7 +297,7 @@ TEST_P(TextAnswers, ShortAnswersEndAtTheTokenizersEndAndAreStrippedAsLavisDoes) 
     const auto output = predict_answers(model, InstructBlipInputs::from(both), options, 3);
     auto expected = own.batch_decode(output.new_tokens(), {.skip_special_tokens = true});
     for (std::string& text : expected) {
-      // OPT's answers here are of other ids.
+      // OPT's answers consist of other ids.
       EXPECT_TRUE(kind == "opt" || text.starts_with('\t') || text.ends_with('\t')) << text;
       if (kind == "t5") continue;
       text.erase(0, text.find_first_not_of(" \t"));
@@ -326,7 +326,7 @@ TEST(RankCandidates, LongCandidatesBeyondThePositionTableAreAnError) {
       {"position 64", "max_position_embeddings 64"});
 }
 
-TEST(PredictAnswersOptions, ATaskBringsItsPromptAndDecoding) {
+TEST(PredictAnswersOptions, ATaskSetsPromptAndDecoding) {
   const auto options = PredictAnswersOptions::from(task_preset("coco_caption"));
   EXPECT_EQ(options.prompt, "A short image caption.");
   EXPECT_EQ(options.num_beams, 5);

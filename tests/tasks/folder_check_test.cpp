@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using Severity = FolderFinding::Severity;
 
-// A folder in which everything fits: a small model, its vocabularies made to fit the tokenizers'.
+// A consistent folder: a small model with vocabularies of the tokenizers' sizes.
 class FolderCheckTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -68,7 +68,7 @@ class FolderCheckTest : public ::testing::Test {
     save_safetensors(path() / "model.safetensors", views);
   }
 
-  // The one finding that a change of the folder leads to.
+  // The only finding of check_folder.
   FolderFinding finding() {
     const FolderReport report = check_folder(path());
     EXPECT_EQ(report.findings.size(), 1u);
@@ -83,7 +83,7 @@ class FolderCheckTest : public ::testing::Test {
     return finding();
   }
 
-  // The tokenizer in `name` ("" for the language model's) with more tokens.
+  // Adds tokens to the tokenizer in `name` ("" is the language model's).
   void add_tokens(const char* name, const std::vector<AddedToken>& tokens) {
     const auto tokenizer = AutoTokenizer::from_pretrained(path() / name);
     tokenizer->add_tokens(tokens);
@@ -94,13 +94,13 @@ class FolderCheckTest : public ::testing::Test {
   InstructBlipConfig config_;
 };
 
-TEST_F(FolderCheckTest, AFolderThatFitsHasNoFindings) {
+TEST_F(FolderCheckTest, AConsistentFolderHasNoFindings) {
   const auto begin = std::chrono::steady_clock::now();
   const FolderReport report = check_folder(path());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
   EXPECT_TRUE(report.is_usable());
-  EXPECT_LT(seconds.count(), 5.0);  // under a second; the machine may be busy
+  EXPECT_LT(seconds.count(), 5.0);  // normally below 1; the machine may be busy
 }
 
 TEST_F(FolderCheckTest, PartsAreCountedByType) {
@@ -124,7 +124,7 @@ TEST_F(FolderCheckTest, PartsAreCountedByType) {
   EXPECT_EQ(parameters, report.total.parameters);
 }
 
-// How much of a file the system holds in memory: what anybody has read of it.
+// How much of a file is in the page cache.
 std::size_t bytes_in_memory(const fs::path& file) {
   const std::size_t size = fs::file_size(file);
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -138,8 +138,8 @@ std::size_t bytes_in_memory(const fs::path& file) {
                     std::count_if(pages.begin(), pages.end(), [](int p) { return (p & 1) != 0; }));
 }
 
-TEST_F(FolderCheckTest, ReadsTheHeadersAlone) {
-  constexpr Index kVocabulary = 50'000'000;  // embedding and head of 16 columns: 6.4 GB
+TEST_F(FolderCheckTest, ReadsOnlyTheHeadersOfTheWeights) {
+  constexpr Index kVocabulary = 50'000'000;  // embedding and head with 16 columns: 6.4 GB
   config_.text_config->vocab_size = kVocabulary;
   config_.save_pretrained(path());
   const auto source = Checkpoint::open(path());
@@ -162,7 +162,8 @@ TEST_F(FolderCheckTest, ReadsTheHeadersAlone) {
   std::ofstream(file, std::ios::binary)
       .write(reinterpret_cast<const char*>(&length), sizeof length)
       .write(header.data(), static_cast<std::streamsize>(length));
-  fs::resize_file(file, sizeof length + header.size() + end);  // the data are a hole
+  fs::resize_file(file,
+                  sizeof length + header.size() + end);  // a sparse file: the data take no space
 
   const FolderReport report = check_folder(path());
   for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
@@ -171,7 +172,7 @@ TEST_F(FolderCheckTest, ReadsTheHeadersAlone) {
   EXPECT_LT(bytes_in_memory(file), std::size_t{100'000'000});
 }
 
-TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
+TEST_F(FolderCheckTest, AnEosThatDiffersFromTheTokenizersIsFound) {
   const auto found =
       finding_after([](InstructBlipConfig& config) { config.text_config->eos_token_id = {1}; });
   EXPECT_EQ(found.severity, Severity::Warning);
@@ -180,13 +181,13 @@ TEST_F(FolderCheckTest, AnEndThatTheTokenizerDoesNotHave) {
             "would not stop. Change: in \"text_config\": \"eos_token_id\": 2");
 }
 
-TEST_F(FolderCheckTest, OneOfSeveralEndsIsEnough) {
+TEST_F(FolderCheckTest, OneMatchingEosIsEnough) {
   config_.text_config->eos_token_id = {7, 2};
   config_.save_pretrained(path());
   EXPECT_TRUE(check_folder(path()).findings.empty());
 }
 
-TEST_F(FolderCheckTest, ABeginningOrPaddingThatDisagrees) {
+TEST_F(FolderCheckTest, ABosOrPaddingIdThatDiffersIsFound) {
   auto found =
       finding_after([](InstructBlipConfig& config) { config.text_config->bos_token_id = 1; });
   EXPECT_EQ(found.remedy, "in \"text_config\": \"bos_token_id\": 2");
@@ -197,7 +198,7 @@ TEST_F(FolderCheckTest, ABeginningOrPaddingThatDisagrees) {
   EXPECT_EQ(found.remedy, "in \"text_config\": \"pad_token_id\": 620");
 }
 
-TEST_F(FolderCheckTest, AnotherNumberOfQueryTokens) {
+TEST_F(FolderCheckTest, AWrongNumberOfQueryTokensIsFound) {
   folder_.write("processor_config.json", R"({"num_query_tokens":5})");
   FolderFinding found = finding();
   EXPECT_EQ(found.severity, Severity::Error);
@@ -211,7 +212,7 @@ TEST_F(FolderCheckTest, AnotherNumberOfQueryTokens) {
             "{\"num_query_tokens\": 4, \"processor_class\": \"InstructBlipProcessor\"}");
 }
 
-TEST_F(FolderCheckTest, AnotherImageToken) {
+TEST_F(FolderCheckTest, AWrongImageTokenIsFound) {
   auto found = finding_after([](InstructBlipConfig& config) { config.image_token_index = 620; });
   EXPECT_EQ(found.severity, Severity::Error);
   EXPECT_EQ(found.remedy, "\"image_token_index\": 621");
@@ -221,7 +222,7 @@ TEST_F(FolderCheckTest, AnotherImageToken) {
   EXPECT_NE(found.problem.find("4 placeholders would be read as text"), std::string::npos);
 }
 
-TEST_F(FolderCheckTest, ATokenizerLongerThanTheVocabulary) {
+TEST_F(FolderCheckTest, ATokenizerLargerThanTheVocabularyIsFound) {
   add_tokens("", {{.content = "<image>"}});  // the last row of the embedding table
   EXPECT_TRUE(check_folder(path()).findings.empty());
   add_tokens("", {{.content = "<surplus>"}});
@@ -233,7 +234,7 @@ TEST_F(FolderCheckTest, ATokenizerLongerThanTheVocabulary) {
       "table has only 622 rows. Change: download the tokenizer files of this checkpoint");
 }
 
-TEST_F(FolderCheckTest, AQFormerTokenizerLongerThanItsVocabulary) {
+TEST_F(FolderCheckTest, AQFormerTokenizerLargerThanItsVocabularyIsFound) {
   add_tokens("qformer_tokenizer", {{.content = "<surplus>"}});
   const FolderFinding found = finding();
   EXPECT_EQ(found.severity, Severity::Error);
@@ -242,7 +243,7 @@ TEST_F(FolderCheckTest, AQFormerTokenizerLongerThanItsVocabulary) {
             "rows. Change: download the qformer_tokenizer/ of this checkpoint");
 }
 
-TEST_F(FolderCheckTest, AVocabularyWithoutRoomForTheImageToken) {
+TEST_F(FolderCheckTest, AVocabularyWithoutTheImageTokenIsFound) {
   add_tokens("", {{.content = "<surplus>"}});
   auto found = finding_after([](InstructBlipConfig& config) { config.image_token_index = 622; });
   EXPECT_EQ(found.severity, Severity::Error);
@@ -255,19 +256,19 @@ TEST_F(FolderCheckTest, AVocabularyWithoutRoomForTheImageToken) {
       "image features are put before the text");
 }
 
-TEST_F(FolderCheckTest, PicturesOfAnotherSize) {
+TEST_F(FolderCheckTest, ImagesOfTheWrongSizeAreFound) {
   folder_.write("preprocessor_config.json", R"({"size":{"height":16,"width":20}})");
   EXPECT_EQ(finding().remedy, "\"size\": {\"height\": 16, \"width\": 16}");
 }
 
-TEST_F(FolderCheckTest, GenerationSettingsThatGenerateDoesNotUse) {
+TEST_F(FolderCheckTest, IgnoredGenerationSettingsAreFound) {
   folder_.write("generation_config.json", R"({"eos_token_id":[2,7],"pad_token_id":620})");
   const FolderFinding found = finding();
   EXPECT_EQ(found.file, "generation_config.json");
   EXPECT_EQ(found.remedy, "in config.json, \"text_config\": \"eos_token_id\": [2,7]");
 }
 
-TEST_F(FolderCheckTest, MissingMisshapenAndUnknownTensors) {
+TEST_F(FolderCheckTest, MissingMisshapenAndUnknownTensorsAreFound) {
   const auto source = Checkpoint::open(testing::fixtures_folder() / "instructblip/llama");
   write_weights(source, "query_tokens");
   FolderFinding found = finding();
@@ -303,18 +304,18 @@ TEST_F(FolderCheckTest, MissingAndDamagedFilesAreFindings) {
   EXPECT_TRUE(check_folder(path()).findings.empty());
 }
 
-TEST_F(FolderCheckTest, WithoutAQFormerTokenizerItMayReadTheOtherOnesIds) {
+TEST_F(FolderCheckTest, AMissingQFormerTokenizerIsFound) {
   fs::remove_all(path() / "qformer_tokenizer");
   EXPECT_EQ(finding().file, "qformer_tokenizer");
-  EXPECT_EQ(finding().severity, Severity::Error);  // 621 tokens, a table of 375 rows
-  fs::remove(path() / "model.safetensors");        // which does not fit the table below
+  EXPECT_EQ(finding().severity, Severity::Error);  // 621 tokens, but a table of 375 rows
+  fs::remove(path() / "model.safetensors");        // its table has another size than below
   config_.qformer_config.vocab_size = 622;
   config_.save_pretrained(path());
   EXPECT_EQ(check_folder(path()).findings.back().file, "qformer_tokenizer");
   EXPECT_EQ(check_folder(path()).findings.back().severity, Severity::Warning);
 }
 
-TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
+TEST_F(FolderCheckTest, AFindingNamesTheFileOnce) {
   folder_.write("tokenizer_config.json", "{");
   FolderFinding found = finding();
   EXPECT_EQ(found.file, "tokenizer_config.json");
@@ -329,7 +330,7 @@ TEST_F(FolderCheckTest, FaultsNameTheFileOnce) {
   EXPECT_EQ(to_string(found), "config.json: no such file");
 }
 
-TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
+TEST_F(FolderCheckTest, LoadLogsEveryFinding) {
   config_.text_config->pad_token_id = 619;
   config_.save_pretrained(path());
   folder_.write("generation_config.json", R"({"eos_token_id":[2,3]})");
@@ -347,10 +348,10 @@ TEST_F(FolderCheckTest, LoadingWarnsOfEveryFinding) {
   EXPECT_EQ(warnings({.check_folder = false}).size(), 1u);
   const testing::LogCapture log;
   InstructBlipForConditionalGeneration::from_pretrained(path());
-  EXPECT_EQ(log.messages().size(), 1u);  // a part checks its own files alone
+  EXPECT_EQ(log.messages().size(), 1u);  // a part checks only its own files
 }
 
-TEST_F(FolderCheckTest, LoadingSettlesTheEndOfTextBetweenTokenizerAndConfiguration) {
+TEST_F(FolderCheckTest, LoadEndsAnswersAtTheEosOfTokenizerAndConfiguration) {
   config_.text_config->eos_token_id = {1};
   config_.save_pretrained(path());
   folder_.write("generation_config.json", R"({"eos_token_id":[1,2]})");
@@ -360,12 +361,12 @@ TEST_F(FolderCheckTest, LoadingSettlesTheEndOfTextBetweenTokenizerAndConfigurati
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
   EXPECT_EQ(model.language_model().traits().eos_token_id, (std::vector<std::int64_t>{1, 2}));
   EXPECT_EQ(processor.tokenizer().eos_token_id(), 2);
-  // The parts are the reference's.
+  // from_pretrained of the parts behaves as in the reference (transformers 5.24).
   const auto alone = InstructBlipForConditionalGeneration::from_pretrained(path());
   EXPECT_EQ(alone.language_model().traits().eos_token_id, (std::vector<std::int64_t>{1}));
 }
 
-TEST_F(FolderCheckTest, LoadingSaysOnceThatAConfigurationIsOld) {
+TEST_F(FolderCheckTest, LoadingWarnsOnceOfALegacyConfiguration) {
   config_.image_token_index.reset();
   config_.save_pretrained(path());
   for (const bool whole : {true, false}) {
@@ -380,7 +381,7 @@ TEST_F(FolderCheckTest, LoadingSaysOnceThatAConfigurationIsOld) {
   }
 }
 
-TEST_F(FolderCheckTest, WhatIsNoFolderThrows) {
+TEST_F(FolderCheckTest, APathThatIsNotAFolderThrows) {
   EXPECT_THROW(check_folder(path() / "absent"), ConfigError);
   EXPECT_THROW(check_folder(path() / "config.json"), ConfigError);
 }

@@ -24,7 +24,7 @@ TEST(Prompts, TasksHaveTheirPromptsByName) {
   expect_error<InputError>([] { task_preset("chess"); }, {"chess", "okvqa", "textvqa"});
 }
 
-TEST(Prompts, CaptionsAreDecodedAsLavisCaptioningTaskDoes) {
+TEST(Prompts, CaptionTasksAreDecodedAsInLavis) {
   for (const char* name : {"coco_caption", "nocaps", "flickr30k", "msvd_caption"}) {
     const TaskPreset& task = task_preset(name);
     EXPECT_EQ(task.num_beams, 5);
@@ -35,7 +35,7 @@ TEST(Prompts, CaptionsAreDecodedAsLavisCaptioningTaskDoes) {
   }
 }
 
-TEST(Prompts, ShortAnswersLeaveTheLengthPenaltyToTheDecoder) {
+TEST(Prompts, ShortAnswerTasksHaveNoLengthPenalty) {
   for (const char* name : {"okvqa", "msrvtt_qa", "gqa", "textvqa", "vsr"}) {
     const TaskPreset& task = task_preset(name);
     EXPECT_EQ(task.num_beams, 5);
@@ -49,7 +49,7 @@ TEST(Prompts, ShortAnswersLeaveTheLengthPenaltyToTheDecoder) {
   EXPECT_EQ(task_preset("modelnet40").length_penalty, -1.0);
 }
 
-TEST(Prompts, TheirPlacesAreFilledByAQuestionAndWhatComesWithIt) {
+TEST(Prompts, PromptsAreFilledWithAQuestionAndItsParts) {
   const auto filled = [](const char* task, const PromptParts& parts) {
     return build_prompt(task_preset(task).prompt, parts);
   };
@@ -67,7 +67,7 @@ TEST(Prompts, TheirPlacesAreFilledByAQuestionAndWhatComesWithIt) {
             "This is an image with: \"hi\" written on it. Is it hateful? Answer:");
 }
 
-TEST(Prompts, InstructionTemplatesAreThePapers) {
+TEST(Prompts, InstructionTemplatesEqualThoseOfThePaper) {
   EXPECT_EQ(instruction_templates("caption").size(), 13u);
   EXPECT_EQ(instruction_templates("vqa").size(), 10u);
   EXPECT_EQ(instruction_templates("vqg").size(), 6u);
@@ -108,7 +108,7 @@ TEST(Prompts, ChoicesAreLettered) {
   expect_error<InputError>([] { build_prompt("{} {}", {.question = "which?"}); }, {"choices"});
 }
 
-TEST(Prompts, WhatComesInFrontIsInLavisOrder) {
+TEST(Prompts, PrefixesAreInLavisOrder) {
   EXPECT_EQ(
       build_prompt(
           "Question: {}",
@@ -118,7 +118,7 @@ TEST(Prompts, WhatComesInFrontIsInLavisOrder) {
   EXPECT_EQ(build_prompt("", {.question = "raw {} text"}), "raw {} text");
 }
 
-TEST(TextProcessors, QuestionsAndCaptionsAreWhatPythonsRegularExpressionsMakeOfThem) {
+TEST(TextProcessors, QuestionsAndCaptionsEqualPythonsResults) {
   const testing::Fixture fixture("answers/text_processors");
   const std::vector<std::string> texts = fixture.texts("texts");
   for (const Index words : {0, 1, 2, 50}) {
@@ -132,7 +132,7 @@ TEST(TextProcessors, QuestionsAndCaptionsAreWhatPythonsRegularExpressionsMakeOfT
   EXPECT_EQ(pre_question(texts[0]), fixture.texts("question.50")[0]);
 }
 
-TEST(TextProcessors, WhiteSpaceIsPythons) {
+TEST(TextProcessors, WhiteSpaceIsThatOfPython) {
   const Tensor fixture = testing::Fixture("answers/text_processors")["white_space"];
   const auto span = fixture.span<std::int64_t>();
   const std::set<std::int64_t> white_space(span.begin(), span.end());
@@ -153,7 +153,7 @@ TEST(TextProcessors, WhiteSpaceIsPythons) {
   }
 }
 
-TEST(TextProcessors, BadTextIsAnError) {
+TEST(TextProcessors, InvalidTextIsAnError) {
   expect_error<InputError>([] { pre_question("ab\xff"); }, {"UTF-8", "2"});
   expect_error<InputError>([] { pre_caption("\xc3"); }, {"UTF-8"});
   expect_error<InputError>([] { pre_caption("a", -1); }, {"max_words", "-1"});
