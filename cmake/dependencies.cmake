@@ -1,12 +1,14 @@
-# Third-party code: found on the system first, else fetched at a pinned commit (an unpacked copy is
-# used where FETCHCONTENT_SOURCE_DIR_<NAME> points to one). All of it is private to the compiled
-# sources, so that a program that links the library needs none of these headers.
+# Third-party code. Each package is taken from the system or, if it is not found there, fetched at a
+# pinned commit; FETCHCONTENT_SOURCE_DIR_<NAME> names an unpacked copy to use instead. Only the
+# library's sources include third-party headers, so a program that links the library does not need
+# them.
 include(FetchContent)
 set(FETCHCONTENT_UPDATES_DISCONNECTED ON CACHE BOOL "Fetched sources are pinned")
-option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch what the system lacks" ON)
+option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch packages that are not installed" ON)
 option(INSTRUCTBLIP_WITH_JPEG "Decode JPEG with libjpeg(-turbo) if found, else with stb_image" ON)
 
-# instructblip_fetch(NAME REPOSITORY COMMIT): makes <name>_SOURCE_DIR known; builds nothing.
+# instructblip_fetch(NAME REPOSITORY COMMIT): fetches a package and sets <name>_SOURCE_DIR. Builds
+# nothing.
 macro(instructblip_fetch name repository commit)
   if(NOT INSTRUCTBLIP_FETCH_DEPENDENCIES)
     message(FATAL_ERROR "${name} was not found on the system. Install it, or configure with "
@@ -23,7 +25,7 @@ endmacro()
 
 find_package(Threads REQUIRED)
 
-add_library(instructblip_headers INTERFACE)  # Eigen, nlohmann/json and stb: headers only
+add_library(instructblip_headers INTERFACE)  # header-only packages: Eigen, nlohmann/json and stb
 
 find_package(Eigen3 3.4 QUIET NO_MODULE)
 if(TARGET Eigen3::Eigen)
@@ -72,7 +74,7 @@ else()
   instructblip_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git
                      34db3f7954e9298e89f42641ac78e0450f80a70d)  # 2.9.0
   set(instructblip_utf8proc "")
-  enable_language(C)  # here, as it must not stand in a function
+  enable_language(C)  # here, because it is not allowed in a function
 endif()
 
 if(INSTRUCTBLIP_WITH_JPEG)
@@ -84,7 +86,7 @@ function(instructblip_link_dependencies target)
   target_link_libraries(${target} PRIVATE
     Threads::Threads $<BUILD_INTERFACE:instructblip_headers> ${instructblip_utf8proc})
   if(NOT instructblip_utf8proc)
-    # One C file, compiled into the library, so that nothing of it needs to be installed.
+    # A single C file, compiled into the library, so that utf8proc need not be installed.
     target_sources(${target} PRIVATE "${utf8proc_SOURCE_DIR}/utf8proc.c")
     target_include_directories(${target} SYSTEM PRIVATE "${utf8proc_SOURCE_DIR}")
     target_compile_definitions(${target} PRIVATE UTF8PROC_STATIC)

@@ -1,4 +1,4 @@
-# `cmake --install`: headers, the library, find_package and pkg-config files.
+# Rules of `cmake --install`: the library, its headers, and files for find_package and pkg-config.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS instructblip EXPORT instructblip_targets
@@ -8,7 +8,7 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_
 install(EXPORT instructblip_targets NAMESPACE instructblip::
         FILE instructblip-targets.cmake DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
 
-# What a static library leaves to the program that links it.
+# Libraries that a program must link in addition to a static library.
 get_target_property(instructblip_type instructblip TYPE)
 set(INSTRUCTBLIP_NEEDS_JPEG OFF)
 set(INSTRUCTBLIP_NEEDS_UTF8PROC OFF)
@@ -40,7 +40,7 @@ install(FILES "${PROJECT_BINARY_DIR}/instructblip-config.cmake"
               "${PROJECT_BINARY_DIR}/instructblip-config-version.cmake"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
 
-# Relative to the file itself, so that an installed tree may be moved.
+# A path relative to the .pc file, so that the installed tree can be moved.
 file(RELATIVE_PATH INSTRUCTBLIP_PC_PREFIX "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip.pc.in"
                "${PROJECT_BINARY_DIR}/instructblip.pc" @ONLY)

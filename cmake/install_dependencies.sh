@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs, on Debian or Ubuntu, the packages that the build needs and that are missing.
+# Installs the missing packages that the build needs, on Debian or Ubuntu.
 # usage: install_dependencies.sh [--tests] [--clang]
 set -eu
 
@@ -28,6 +28,6 @@ as_root=""
 [ "$(id -u)" -eq 0 ] || as_root=sudo
 echo "Installing:$missing"
 $as_root apt-get update -qq
-# Ubuntu names libjpeg's package otherwise; both provide libjpeg-dev.
+# Ubuntu's package of libjpeg has a different name; both distributions have libjpeg-dev.
 $as_root env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,6 +1,6 @@
 # instructblip_kernels(TARGET): the kernel levels of the library. A level is a version of the
-# kernels for one set of CPU instructions, src/kernels/kernels_<level>.cpp. A level that the
-# compiler cannot make is left out; src/kernels/dispatch.cpp chooses among the others at run time.
+# kernels for one set of CPU instructions: src/kernels/kernels_<level>.cpp. A level that the
+# compiler cannot build is left out; src/kernels/dispatch.cpp chooses one of the others at run time.
 include(CheckCXXCompilerFlag)
 
 function(instructblip_kernels target)
@@ -9,9 +9,10 @@ function(instructblip_kernels target)
   instructblip_kernel_level(avx2   "^(x86_64|AMD64|amd64)$"         -mavx2 -mfma)
 endfunction()
 
-# Sets the flags of one level's file. The linker must not be able to choose a function compiled for
-# a level for the whole program: -O3 inlines those of the standard library, and Eigen's namespace
-# gets a name of the level's own (checked by tests/architecture/check_symbols.cmake).
+# Sets the flags of one level's file. No function compiled with these flags may be visible to the
+# linker, which could choose it for the whole program. Therefore -O3 inlines the standard library's
+# functions, and Eigen's namespace is renamed per level. tests/architecture/check_symbols.cmake
+# checks it.
 macro(instructblip_kernel_level level processor)
   set(source "${PROJECT_SOURCE_DIR}/src/kernels/kernels_${level}.cpp")
   set(flags ${ARGN})

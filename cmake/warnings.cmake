@@ -1,10 +1,10 @@
-# instructblip_warnings(TARGET): the project's own warnings, as errors if
-# INSTRUCTBLIP_WARNINGS_AS_ERRORS.
+# instructblip_warnings(TARGET): enables the project's warnings, as errors if
+# INSTRUCTBLIP_WARNINGS_AS_ERRORS is set.
 function(instructblip_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic)
-  # g++ 12 finds overlaps in every string concatenation that it inlines (GCC bug 105651).
+  # g++ 12 falsely reports overlaps in inlined string concatenations (GCC bug 105651).
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
-  if(INSTRUCTBLIP_SANITIZE)  # whose checks make it lose sight of what was assigned
+  if(INSTRUCTBLIP_SANITIZE)  # the sanitizers' checks cause false reports
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   endif()
   if(INSTRUCTBLIP_WARNINGS_AS_ERRORS)
