@@ -6,19 +6,22 @@
 
 int main(int argc, char** argv) {
   using namespace instructblip;
-  CLI::App app{"Describes each picture in a line."};
+  CLI::App app{"Describes each picture in one line."};
   examples::ModelFlags flags;
   std::vector<std::filesystem::path> images;
-  // A template of the paper (instruction_templates("caption")) that the demo model understands,
-  // too.
+  // One of the paper's templates, instruction_templates("caption"), which the demo model
+  // understands as well.
   std::string prompt = "A short image description:";
-  // Beams as in LAVIS' captioning, without its least length of 10, which invents more than is seen.
+  // Beam search as in LAVIS' captioning, but without its minimum length of 10, which makes the
+  // model invent details.
   GenerationConfig config{.max_new_tokens = 80, .num_beams = 5, .length_penalty = 1.0};
   examples::add_model_flags(app, flags);
   app.add_option("images", images, "pictures: JPEG, PNG, BMP, GIF or PNM")->required();
-  app.add_option("--prompt", prompt,
-                 "instruction; the model is sensitive to it: Salesforce's were evaluated with "
-                 "\"A short image caption.\", the demo model learnt \"describe the image\"")
+  app.add_option(
+         "--prompt", prompt,
+         "instruction. The model is sensitive to its wording: Salesforce's checkpoints were "
+         "evaluated with \"A short image caption.\", the demo model was trained with "
+         "\"describe the image\"")
       ->capture_default_str();
   examples::add_generation_flags(app, config);
 
@@ -29,7 +32,7 @@ int main(int argc, char** argv) {
       Image image;
       try {
         image = Image::open(path);
-      } catch (const ImageError& error) {  // the others can still be described
+      } catch (const ImageError& error) {  // continue with the other pictures
         std::cerr << "error: " << error.what() << '\n';
         ++unreadable;
         continue;

@@ -1,4 +1,4 @@
-// Keeps one picture and answers questions about it in a loop:
+// Answers questions about a picture in a loop:
 //   chat --model FOLDER --image street.jpg
 #include <unistd.h>
 
@@ -17,13 +17,13 @@ VisionFeatures look_at(const InstructBlip& loaded, const Image& image) {
 }
 
 constexpr const char* kHelp =
-    "Type a question about the picture. /image FILE looks at another one, /help shows this, /quit "
-    "ends. Ctrl-C ends an answer that is too long.\n";
+    "Type a question about the picture. /image FILE opens another picture, /help shows this help, "
+    "/quit ends the program. Ctrl-C stops an answer.\n";
 
 std::atomic<bool> interrupted = false;
-static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler may set it
+static_assert(std::atomic<bool>::is_always_lock_free);  // so that a signal handler may set it
 
-// While it lives, Ctrl-C sets `interrupted`; a second one ends the program, as everywhere else.
+// During its lifetime, Ctrl-C sets `interrupted`. A second Ctrl-C ends the program as usual.
 class CatchInterrupt {
  public:
   CatchInterrupt() {
@@ -49,12 +49,13 @@ int main(int argc, char** argv) {
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
-    Image first;  // opened before the wait for the model
+    Image first;  // before loading the model, which takes long
     if (!image_path.empty()) first = Image::open(image_path);
     const InstructBlip loaded = examples::load_model(flags);
     std::optional<VisionFeatures> features;
     if (!first.empty()) features = look_at(loaded, first);
-    // What invites to type is for somebody who does: piped questions get answers alone.
+    // Help and prompt are shown only if the input is typed. If it is piped, only answers are
+    // written.
     const bool is_typed = isatty(STDIN_FILENO) != 0;
     if (is_typed) std::cout << kHelp;
     const auto next_line = [&](std::string& line) {
@@ -64,7 +65,7 @@ int main(int argc, char** argv) {
     std::string line;
     while (next_line(line)) {
       line = examples::trimmed(line);
-      // A mistake in one line must not end the conversation.
+      // An error in one line must not end the program.
       try {
         if (line.empty()) continue;
         if (line == "/quit") return;
@@ -75,9 +76,9 @@ int main(int argc, char** argv) {
         } else if (line == "/image") {
           throw InputError("/image needs the name of a file");
         } else if (line.starts_with("/")) {
-          throw InputError("unknown command " + line + "; /help shows all");
+          throw InputError("unknown command " + line + "; /help lists the commands");
         } else if (!features) {
-          throw InputError("there is no picture yet; choose one with /image FILE");
+          throw InputError("there is no picture yet; open one with /image FILE");
         } else {
           const CatchInterrupt guard;
           examples::answer(loaded, *features, line, config, &interrupted);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing, builds the example programs and asks the demo model about a picture.
+# Installs missing packages, builds the example programs and asks the demo model about a picture.
 set -eu
 cd "$(dirname "$0")/.."
 sh cmake/install_dependencies.sh

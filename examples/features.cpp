@@ -1,7 +1,6 @@
-// Writes what the model sees in a picture:
+// Writes the features of a picture:
 //   features --model FOLDER --image a.jpg --instruction "What is this?" --output a.safetensors
 //   features --model FOLDER --image a.jpg --part vision --output a.npy
-#include <algorithm>
 #include <fstream>
 #include <iostream>
 
@@ -11,8 +10,8 @@ namespace {
 
 using namespace instructblip;
 
-/// Writes a float32 tensor in NumPy's format, version 1.0: a header of one Python dict, padded to
-/// 64 bytes, then the elements.
+/// Writes a float32 tensor in NumPy's format, version 1.0: a header with a Python dict, padded to a
+/// multiple of 64 bytes, then the elements.
 void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   std::string shape;
   for (Index dim : tensor.shape()) shape += std::to_string(dim) + ", ";
@@ -27,20 +26,13 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   if (!file.flush()) throw InputError(path.string() + ": cannot be written");
 }
 
-/// The first `count` rows of one image's states [1, rows, width]: the queries, without the text.
-Tensor first_rows(const Tensor& states, Index count) {
-  Tensor rows = Tensor::uninitialized(DType::Float32, {1, count, states.dim(2)});
-  std::copy_n(states.data<float>(), rows.size(), rows.data<float>());
-  return rows;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{
       "Writes features of a picture: vision (patches), qformer (queries after reading the "
       "instruction) and\n"
-      "projected (what the language model is given). A .safetensors file takes all three."};
+      "projected (the input of the language model). A .safetensors file holds all three."};
   examples::ModelFlags flags;
   std::filesystem::path image_path, output_path;
   std::string instruction = "A short image caption.";
@@ -49,8 +41,9 @@ int main(int argc, char** argv) {
   app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")
       ->required()
       ->type_name("FILE");
-  app.add_option("--instruction", instruction, "what the Q-Former reads")->capture_default_str();
-  app.add_option("--part", part, "only this part; needed for .npy")
+  app.add_option("--instruction", instruction, "instruction for the Q-Former")
+      ->capture_default_str();
+  app.add_option("--part", part, "write only this part; required for .npy")
       ->check(CLI::IsMember({"vision", "qformer", "projected"}));
   app.add_option("--output", output_path, "file to write: .npy or .safetensors")->required();
 
@@ -58,16 +51,17 @@ int main(int argc, char** argv) {
     const bool npy = output_path.extension() == ".npy";
     if (!npy && output_path.extension() != ".safetensors") {
       throw InputError("--output is " + output_path.string() +
-                       ", expected a name in .npy or .safetensors");
+                       ", expected a name that ends in .npy or .safetensors");
     }
-    if (npy && part.empty()) throw InputError("a .npy file holds one array: choose it with --part");
-    const Image image = Image::open(image_path);  // before the wait for the model
+    if (npy && part.empty()) throw InputError("a .npy file holds one array; choose it with --part");
+    const Image image = Image::open(image_path);  // before loading the model, which takes long
     const InstructBlip loaded = examples::load_model(flags);
     const BatchFeature inputs = loaded.processor({image}, {instruction});
     const auto features = loaded.model.get_image_features(
         inputs.pixel_values, inputs.qformer_input_ids, inputs.qformer_attention_mask);
-    const Tensor queries =
-        first_rows(features.qformer_outputs.last_hidden_state, features.pooler_output.dim(1));
+    // The Q-Former's states also cover its text.
+    const Tensor queries = Tensor::copy_of(
+        features.qformer_outputs.last_hidden_state.narrow(1, 0, features.pooler_output.dim(1)));
     const std::vector<std::pair<std::string, const Tensor*>> parts = {
         {"vision", &features.vision_outputs.last_hidden_state},
         {"qformer", &queries},

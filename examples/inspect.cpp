@@ -1,6 +1,7 @@
-// Says what a checkpoint folder holds and what disagrees in it, from the headers alone:
+// Lists a checkpoint folder's contents and any inconsistencies, from the headers of its files
+// alone:
 //   inspect FOLDER
-// Exit code: 0 if it can be used, 1 if it cannot, 2 for wrong arguments.
+// Exit code: 0 if the folder can be used, 1 if it cannot, 2 for invalid arguments.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -19,7 +20,7 @@ namespace {
 
 using namespace instructblip;
 
-// "1.28 k", "3.71 M": three digits or so, whatever the size.
+// "1.28 k", "3.71 M": about three digits for any size.
 std::string scaled(double value, const char* unit) {
   const char* const prefixes[] = {"", "k", "M", "G", "T"};
   int step = 0;
@@ -56,13 +57,14 @@ void print_weights(const FolderReport& report) {
   for (const FolderPart& part : report.parts) {
     for (const auto& [type, size] : part.by_type) print_row(part.name, type, size);
   }
-  print_row("together", "", report.total);
+  print_row("total", "", report.total);
 }
 
-// Findings, and what was logged while they were made; a remedy of several in a row stands once.
+// Prints the findings and the warnings that were logged meanwhile. Consecutive findings with the
+// same remedy share one line for it.
 void print_findings(const FolderReport& report, const std::set<std::string>& logged) {
   if (report.findings.empty() && logged.empty()) {
-    std::cout << "nothing is missing, nothing disagrees\n";
+    std::cout << "no problems found\n";
   }
   for (const std::string& message : logged) std::cout << "warning  " << message << "\n";
   for (std::size_t i = 0; i < report.findings.size(); ++i) {
@@ -79,11 +81,11 @@ void print_findings(const FolderReport& report, const std::set<std::string>& log
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("What a checkpoint folder holds and what disagrees in it.");
+  CLI::App app("Lists a checkpoint folder's contents and any inconsistencies.");
   std::filesystem::path folder;
   bool whole_config = false;
-  app.add_option("folder", folder, "a folder with config.json, weights and tokenizers")->required();
-  app.add_flag("--config", whole_config, "print the whole configuration too");
+  app.add_option("folder", folder, "folder with config.json, weights and tokenizers")->required();
+  app.add_flag("--config", whole_config, "also print the whole configuration");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,4 +1,4 @@
-// Answers questions about a picture, each answer streamed as it is made:
+// Answers questions about a picture and streams the answers:
 //   vqa --model FOLDER --image street.jpg "What is unusual about this image?" "Is it day?"
 #include <iostream>
 
@@ -6,8 +6,7 @@
 
 int main(int argc, char** argv) {
   using namespace instructblip;
-  CLI::App app{
-      "Answers questions about a picture. Several questions share one pass over the picture."};
+  CLI::App app{"Answers questions about a picture. The picture is encoded once for all questions."};
   examples::ModelFlags flags;
   std::filesystem::path image_path;
   std::vector<std::string> questions;
@@ -18,11 +17,11 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("FILE");
   app.add_option("questions", questions, "questions or instructions")->required();
-  app.add_flag("--timings", timings, "seconds of each part, on stderr");
+  app.add_flag("--timings", timings, "print the seconds of each part on stderr");
   examples::add_generation_flags(app, config);
 
   return examples::run_program(app, argc, argv, flags, [&] {
-    const Image image = Image::open(image_path);  // before the wait for the model
+    const Image image = Image::open(image_path);  // before loading the model, which takes long
     const examples::Stopwatch loading_watch;
     const InstructBlip loaded = examples::load_model(flags);
     if (timings) std::cerr << "loading " << loading_watch.seconds() << " s\n";

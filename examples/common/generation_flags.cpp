@@ -17,49 +17,49 @@ using instructblip::Index;
 using instructblip::SequenceBias;
 using instructblip::TokenIds;
 
-// One line of --help a flag; a field without one is not offered on the command line. What a program
-// sets itself takes the place of the default that stands here.
+// One line of --help per flag. A field without a line has no flag. A default that the program sets
+// replaces the one named here.
 const std::map<std::string, std::string>& help_of_fields() {
   static const std::map<std::string, std::string> help = {
-      {"max_length", "longest row in tokens, the prompt included"},
-      {"max_new_tokens", "most tokens of an answer (default 20)"},
-      {"min_length", "shortest row in tokens, the prompt included"},
-      {"min_new_tokens", "fewest tokens of an answer"},
-      {"early_stopping", "beam search ends: true, false or never"},
-      {"max_time", "seconds after which an answer ends"},
-      {"stop_strings", "an answer ends with this text; may be given several times"},
-      {"do_sample", "draw tokens at random instead of taking the best"},
-      {"num_beams", "beams; 1 is greedy (default 1)"},
-      {"temperature", "sampling: below 1 sharpens, above 1 flattens"},
-      {"top_k", "sampling: keep the k best tokens (default 50)"},
-      {"top_p", "sampling: keep the best tokens whose probabilities add up to this"},
-      {"min_p", "sampling: keep tokens above this share of the best one's probability"},
-      {"top_h", "sampling: keep tokens within this share of the entropy"},
-      {"typical_p", "sampling: keep the most typical tokens that add up to this"},
+      {"max_length", "maximum length of prompt and answer in tokens"},
+      {"max_new_tokens", "maximum number of tokens per answer (default 20)"},
+      {"min_length", "minimum length of prompt and answer in tokens"},
+      {"min_new_tokens", "minimum number of tokens per answer"},
+      {"early_stopping", "when beam search stops: true, false or never"},
+      {"max_time", "maximum time per answer in seconds"},
+      {"stop_strings", "end the answer after this text; may be given several times"},
+      {"do_sample", "draw tokens at random instead of taking the most likely"},
+      {"num_beams", "number of beams; 1 means no beam search (default 1)"},
+      {"temperature", "sampling: below 1 sharpens the distribution, above 1 flattens it"},
+      {"top_k", "sampling: keep the k most likely tokens (default 50)"},
+      {"top_p", "sampling: keep the most likely tokens that add up to this probability"},
+      {"min_p", "sampling: keep tokens above this fraction of the highest probability"},
+      {"top_h", "sampling: keep tokens within this fraction of the entropy"},
+      {"typical_p", "sampling: keep the most typical tokens that add up to this probability"},
       {"epsilon_cutoff", "sampling: keep tokens above this probability"},
-      {"eta_cutoff", "sampling: as epsilon_cutoff, adapted to the entropy"},
-      {"repetition_penalty", "above 1: tokens of the row become less likely"},
-      {"length_penalty", "beams: above 0 favours long answers, below 0 short ones"},
-      {"no_repeat_ngram_size", "no run of so many tokens appears twice"},
+      {"eta_cutoff", "sampling: like epsilon-cutoff, adapted to the entropy"},
+      {"repetition_penalty", "above 1: tokens that occurred before become less likely"},
+      {"length_penalty", "beam search: above 0 favours long answers, below 0 short ones"},
+      {"no_repeat_ngram_size", "no sequence of this many tokens occurs twice"},
       {"bad_words_ids",
-       "ids, separated by commas, that must not follow one another; may be given several times"},
-      {"renormalize_logits", "normalise scores after all processors"},
-      {"forced_bos_token_id", "first token of an answer (encoder-decoders)"},
-      {"forced_eos_token_id", "tokens forced at the last place"},
+       "sequence of ids, separated by commas, that must not occur; may be given several times"},
+      {"renormalize_logits", "normalise scores after all other changes"},
+      {"forced_bos_token_id", "first token of an answer (encoder-decoder models)"},
+      {"forced_eos_token_id", "tokens forced at the maximum length"},
       {"remove_invalid_values", "replace scores that are not finite"},
       {"exponential_decay_length_penalty",
-       "START,FACTOR: the end becomes more likely from START on"},
-      {"suppress_tokens", "ids that never appear"},
+       "START,FACTOR: the end becomes more likely after START tokens"},
+      {"suppress_tokens", "ids that are never generated"},
       {"begin_suppress_tokens", "ids that do not begin an answer"},
       {"sequence_bias",
-       "IDS=BIAS, ids separated by commas: added to the score of the last; may be given several "
-       "times"},
-      {"num_return_sequences", "answers to each question"},
-      {"pad_token_id", "id that fills rows which ended early"},
-      {"bos_token_id", "id that begins a row without a prompt"},
+       "IDS=BIAS, ids separated by commas: BIAS is added to the score of the last id after the "
+       "others; may be given several times"},
+      {"num_return_sequences", "number of answers per question"},
+      {"pad_token_id", "id that fills up answers that end early"},
+      {"bos_token_id", "id that begins an empty prompt"},
       {"eos_token_id", "ids that end an answer"},
-      {"decoder_start_token_id", "first id of the decoder (encoder-decoders)"},
-      {"seed", "of the random numbers in sampling"},
+      {"decoder_start_token_id", "first id of the decoder (encoder-decoder models)"},
+      {"seed", "seed of the random numbers in sampling"},
   };
   return help;
 }
@@ -80,7 +80,7 @@ double parse_number(const std::string& text) {
   return number;
 }
 
-// `help` with `value` in the place of the default that it names.
+// `help` with its default replaced by `value`.
 template <class Number>
 std::string with_default(const std::string& help, Number value) {
   std::ostringstream text;
@@ -88,7 +88,7 @@ std::string with_default(const std::string& help, Number value) {
   return text.str();
 }
 
-// One overload a type of field: how its flag is written.
+// One overload per type of field: how its flag is parsed.
 template <class Number>
 void add_flag(CLI::App& app, const std::string& flag, std::optional<Number>& field,
               const std::string& help) {
@@ -179,7 +179,7 @@ void add_generation_flags(CLI::App& app, GenerationConfig& config) {
     std::replace(flag.begin(), flag.end(), '_', '-');
     add_flag(app, flag, config.*member, help->second);
   });
-  // A program's own max_new_tokens would win over the user's --max-length.
+  // A program's default for max_new_tokens would override the user's --max-length.
   app.parse_complete_callback([&app, &config] {
     if (app.count("--max-length") > 0 && app.count("--max-new-tokens") == 0) {
       config.max_new_tokens.reset();

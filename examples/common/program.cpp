@@ -19,12 +19,12 @@ DType ModelFlags::compute_dtype() const {
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   app.add_option("--model", flags.model, "checkpoint folder")->required()->type_name("FOLDER");
-  app.add_option("--dtype", flags.dtype, "type that the weights are computed in")
+  app.add_option("--dtype", flags.dtype, "type of the weights in memory")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
-  app.add_option("--threads", flags.threads, "threads (default: all processors)")
+  app.add_option("--threads", flags.threads, "number of threads (default: all processors)")
       ->check(CLI::Range(1, 4096));
-  app.add_flag("--quiet", flags.quiet, "no warnings and no progress");
+  app.add_flag("--quiet", flags.quiet, "show no warnings and no progress");
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
@@ -35,7 +35,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
     return app.exit(error) == 0 ? kDone : kUsage;
   }
   if (!flags.quiet) {
-    // Shared, as the library copies its callback.
+    // Shared, because the library copies the callback.
     const auto shown = std::make_shared<std::set<std::string, std::less<>>>();
     set_log_callback([shown](std::string_view message) {
       if (shown->emplace(message).second) std::cerr << "warning: " << message << '\n';
@@ -55,7 +55,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
 
 namespace {
 
-// Takes the progress off the terminal's line, however loading ends.
+// Erases the progress from the terminal's line, even if loading fails.
 struct ClearedLine {
   bool is_shown;
   ~ClearedLine() {
@@ -94,7 +94,7 @@ GenerateOutput answer(const InstructBlip& loaded, const VisionFeatures& features
   TextStreamer streamer(
       loaded.processor.tokenizer(),
       [&begun](std::string_view piece) {
-        // A first token often brings the space before its word.
+        // The first token often begins with a space.
         if (!begun) piece.remove_prefix(std::min(piece.find_first_not_of(' '), piece.size()));
         if (piece.empty()) return true;
         std::cout << (begun ? "" : "  ") << piece << std::flush;

@@ -1,4 +1,4 @@
-// What the example programs share: flags, messages, exit codes.
+// Shared by the example programs: flags, messages and exit codes.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,10 +12,10 @@
 
 namespace examples {
 
-/// Exit codes: 0 done, 1 something was wrong with the input (one line on stderr), 2 wrong flags.
+/// Exit codes: 0 = success, 1 = an error, described in one line on stderr, 2 = invalid flags.
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2 };
 
-/// Flags of every program that loads a model.
+/// The flags of every program that loads a model.
 struct ModelFlags {
   std::filesystem::path model;
   std::string dtype = "bfloat16";
@@ -28,33 +28,33 @@ struct ModelFlags {
 /// Adds --model, --dtype, --threads, --quiet.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
-/// Adds one flag for every field of GenerationConfig that a command line can express, named as the
-/// field with dashes: --max-new-tokens 64 --num-beams 5.
+/// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is
+/// that of the field, with dashes: --max-new-tokens 64 --num-beams 5.
 void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config);
 
-/// Parses the command line, sets threads and the log (warnings on stderr unless --quiet, each once)
-/// and runs `body`; errors become one line on stderr and an exit code.
+/// Parses the command line, sets the number of threads, logs warnings to stderr (each once, none
+/// with --quiet) and runs `body`. An exception becomes one line on stderr. Returns an exit code.
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
-/// Loads the folder, with progress on stderr if that is a terminal.
+/// Loads the folder. Shows the progress on stderr if that is a terminal.
 instructblip::InstructBlip load_model(const ModelFlags& flags);
 
-/// Asks one question about an encoded picture and writes the answer to stdout, streamed as it is
-/// made (with beams or several answers: when they are done). `cancelled`: see GenerateCallbacks.
+/// Answers a question about an encoded picture on stdout. The answer is streamed; with beams or
+/// several answers, it is written at the end. `cancelled`: see GenerateCallbacks.
 instructblip::GenerateOutput answer(const instructblip::InstructBlip& loaded,
                                     const instructblip::VisionFeatures& features,
                                     const std::string& question,
                                     const instructblip::GenerationConfig& config,
                                     const std::atomic<bool>* cancelled = nullptr);
 
-/// Seconds of prompt and steps, on stderr.
+/// Prints the seconds of the prompt and of the steps on stderr.
 void print_timings(const instructblip::GenerateOutput& output);
 
-/// Without white space at both ends.
+/// `text` without white space at both ends.
 std::string trimmed(const std::string& text);
 
-/// Wall-clock time since it was made.
+/// Measures the wall-clock time since its construction.
 class Stopwatch {
  public:
   double seconds() const {

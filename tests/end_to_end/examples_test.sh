@@ -1,7 +1,6 @@
 #!/bin/sh
-# The example programs on the demo model, as a user calls them: what they print, where, and their
-# exit codes.
-#   examples_test.sh FOLDER-OF-THE-PROGRAMS      (run in the root of the repository)
+# Runs the example programs with the demo model, as a user does. Checks stdout, stderr and exit codes.
+#   examples_test.sh FOLDER-OF-THE-PROGRAMS      (run it in the root of the repository)
 set -u
 programs=$1
 model=examples/assets/instructblip-demo
@@ -13,7 +12,7 @@ faults=0
 holds() { [ -z "$2" ] || grep -qF -e "$2" "$1"; }
 
 # expect WHAT EXIT-CODE TEXT-ON-STDOUT TEXT-ON-STDERR PROGRAM ARGUMENTS...
-# An empty text asks for nothing.
+# An empty text is not checked.
 expect() {
   what=$1 code=$2 out=$3 err=$4 program=$5
   shift 5
@@ -36,7 +35,7 @@ expect "a stop string ends an answer" 0 "/scene.png: a small striped" "" \
   caption --model $model --prompt "describe the image" --stop-strings yellow -- $picture
 expect "caption describes" 0 "a small dotted red cross, a large red ring and a sign that says tea" \
   "" caption --model $model $picture
-expect "inspect finds nothing" 0 "nothing is missing, nothing disagrees" "" inspect $model
+expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
 [ "$(wc -c <"$scratch/queries.npy")" -eq $((128 + 4 * 10 * 128)) ] || {
@@ -52,11 +51,11 @@ expect "max-length counts the prompt" 0 "" "" \
   echo "vqa --max-length 20 gave: $(cat "$scratch/out")"
   faults=$((faults + 1))
 }
-expect "caption goes on after a picture that is none" 1 "scene.png: a small" "README.md" \
+expect "caption continues after a file that is not a picture" 1 "scene.png: a small" "README.md" \
   caption --model $model README.md $picture
 expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
 
-# Answers end where text_config says (418: " circle"), and at the tokenizer's end, which it may lack.
+# Answers end at text_config's eos_token_id (here 418, " circle") and at the tokenizer's.
 cp -r $model "$scratch/model"
 sed 's/"eos_token_id": 2,/"eos_token_id": 418,/' $model/config.json >"$scratch/model/config.json"
 for question in "describe the image" "what colour is the ring?"; do
@@ -69,19 +68,19 @@ printf '%s\n' "describe the image" "  a small striped yellow circle" "what colou
 }
 
 rm "$scratch/model/tokenizer_config.json"
-expect "a folder without the tokenizer's class" 0 "red" "no file names the tokenizer's class" \
-  vqa --model "$scratch/model" --image $picture "what colour is the ring?"
+expect "a folder that does not name the tokenizer's class" 0 "red" \
+  "no file names the tokenizer's class" vqa --model "$scratch/model" --image $picture "what colour is the ring?"
 [ "$(grep -c "no file names" "$scratch/err")" -eq 1 ] || {
-  echo "a warning was shown again: $(cat "$scratch/err")"
+  echo "a warning was repeated: $(cat "$scratch/err")"
   faults=$((faults + 1))
 }
 
-lost() { # lost PROGRAM ARGUMENTS...: its output cannot be written
+lost() { # lost PROGRAM ARGUMENTS...: expects an error if stdout cannot be written
   program=$1
   shift
   "$programs/$program" "$@" 2>"$scratch/err" >/dev/full
   [ $? -eq 1 ] && grep -qF "standard output" "$scratch/err" && return
-  echo "$program did not notice that its output was lost"
+  echo "$program did not report that stdout could not be written"
   faults=$((faults + 1))
 }
 if [ -c /dev/full ]; then
@@ -97,9 +96,9 @@ what colour is the ring?
 /imagine
 how many red objects are there?
 END
-expect "chat goes on after a mistake" 0 "two" "absent.png" chat --model $model --image $picture
+expect "chat continues after an error" 0 "two" "absent.png" chat --model $model --image $picture
 printf '  red\n  two\n' | cmp -s - "$scratch/out" || {
-  echo "chat with piped questions wrote more than answers: $(cat "$scratch/out")"
+  echo "chat with piped questions printed more than the answers: $(cat "$scratch/out")"
   faults=$((faults + 1))
 }
 : >"$scratch/in"
@@ -108,15 +107,17 @@ for program in vqa caption chat features inspect; do
   expect "$program --help" 0 "Usage" "" $program --help
   expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
 done
-expect "a picture that is none" 1 "" "error: " vqa --model $model --image README.md "what is this?"
-# The picture is looked for before minutes of loading.
+expect "a file that is not a picture" 1 "" "error: " \
+  vqa --model $model --image README.md "what is this?"
+# A missing picture is reported before the model is loaded.
 expect "vqa without its picture" 1 "" "absent.png" vqa --model tests --image absent.png "what?"
 expect "chat without its picture" 1 "" "absent.png" chat --model tests --image absent.png
 expect "features without its picture" 1 "" "absent.png" \
   features --model tests --image absent.png --output "$scratch/absent.safetensors"
-expect "a folder that is no model" 1 "" "error: " vqa --model tests --image $picture "what is this?"
-expect "a name on the hub" 1 "" "nothing is downloaded" \
+expect "a folder that is not a model" 1 "" "error: " \
+  vqa --model tests --image $picture "what is this?"
+expect "a model name of the hub" 1 "" "nothing is downloaded" \
   vqa --model Salesforce/instructblip-vicuna-7b --image $picture "what is this?"
-expect "inspect of a folder that is no model" 1 "config.json" "" inspect tests
+expect "inspect of a folder that is not a model" 1 "config.json" "" inspect tests
 
 [ $faults -eq 0 ]
