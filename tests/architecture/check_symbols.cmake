@@ -1,8 +1,8 @@
 # 1. The objects of a kernel level (kernels_<level>.cpp, <level>_*.cpp) are compiled for CPU
 #    instructions that other machines lack. The linker could choose a weak symbol of such an object
-#    for the whole program, so there may be none but those of the level's own Eigen_<level>
-#    namespace, whose names no other object has.
-# 2. A shared library exports nothing but this library's own names.
+#    for the whole program. Therefore only weak symbols in the level's Eigen_<level> namespace are
+#    allowed, because no other object has these names.
+# 2. A shared library exports only this library's names.
 function(symbols out)
   execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
@@ -42,8 +42,8 @@ endforeach()
 if(LIBRARY MATCHES "\\.so")
   symbols(lines ${NM} -DC --defined-only "${LIBRARY}")
   foreach(line IN LISTS lines)
-    # Weak instances of the standard library's templates are every program's own; strong ones must
-    # be ours.
+    # Weak instances of the standard library's templates occur in every program. Strong symbols
+    # must belong to this library.
     if(line MATCHES "^[0-9a-f]+ [TDBR] (.*)$" AND
        NOT CMAKE_MATCH_1 MATCHES "instructblip|^_(init|fini)$")
       list(APPEND faults "exported: ${CMAKE_MATCH_1}")
