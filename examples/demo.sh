@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs missing packages, builds the example programs and asks the demo model about a picture.
+# Installs missing packages, builds one example program and asks the demo model about a picture.
 set -eu
 cd "$(dirname "$0")/.."
 sh cmake/install_dependencies.sh
 echo "Building (a few minutes, once) ..."
 cmake -S . -B build-demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DINSTRUCTBLIP_BUILD_TESTS=OFF \
   >/dev/null
-cmake --build build-demo >/dev/null
+cmake --build build-demo --target vqa >/dev/null
 exec build-demo/examples/vqa --model examples/assets/instructblip-demo \
   --image examples/assets/scene.png "$@" \
   "what does the sign say?" \
