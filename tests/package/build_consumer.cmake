@@ -26,4 +26,15 @@ set(ENV{LD_LIBRARY_PATH} "${prefix}/${LIBDIR}")
 run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/package/${ROUTE}" -B "${WORK}/build" -G "${GENERATOR}"
     ${arguments})
 run("${CMAKE_COMMAND}" --build "${WORK}/build" --target consumer --parallel 2)
-run("${WORK}/build/consumer")
+if(ROUTE STREQUAL "programs")
+  set(model "${SOURCE}/examples/assets/instructblip-demo")
+  set(scenes "${SOURCE}/tests/end_to_end/fixtures/demo")
+  run("${WORK}/build/captions" "${model}" "${SOURCE}/examples/assets/scene.png"
+      "${scenes}/scene_000.png" "${scenes}/scene_001.png")
+  run("${WORK}/build/retrieval" "${model}" "${SOURCE}/examples/assets/scene.png"
+      "${scenes}/scene_000.png" "${scenes}/scene_001.png")
+  run("${WORK}/build/forbid_words" "${model}" "${SOURCE}/examples/assets/scene.png"
+      "how many red objects are there?" two)
+else()
+  run("${WORK}/build/consumer")
+endif()
