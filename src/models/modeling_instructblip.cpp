@@ -74,6 +74,7 @@ struct InstructBlipModel::Parts {
                             config.text_config->get_hidden_size()),
         language_model(AutoLanguageModel::from_config(weights["language_model"],
                                                       *config.text_config, with_head)) {
+    if (!with_head) weights["language_model"]["lm_head"].ignore();
     const Index width = config.text_config->get_hidden_size();
     const Index embedding_size = language_model->traits().embedding_size;
     if (embedding_size == width) return;
@@ -174,12 +175,8 @@ InstructBlipModel::InstructBlipModel(const Weights& weights, const InstructBlipC
 
 InstructBlipModel InstructBlipModel::from_pretrained(const std::filesystem::path& path,
                                                      const LoadOptions& options) {
-  const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
-  const Weights weights = detail::open_weights(path, options);
-  InstructBlipModel model(weights, config);
-  weights["language_model"]["lm_head"].ignore();
-  weights.finish();
-  detail::warn_if_legacy(config);
+  auto model = detail::load_model<InstructBlipModel>(path, options, {""}, "");
+  detail::warn_if_legacy(model.config());
   return model;
 }
 
@@ -204,11 +201,8 @@ InstructBlipForConditionalGeneration::InstructBlipForConditionalGeneration(
 
 InstructBlipForConditionalGeneration InstructBlipForConditionalGeneration::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
-  const InstructBlipConfig config = InstructBlipConfig::from_pretrained(path);
-  const Weights weights = detail::open_weights(path, options);
-  InstructBlipForConditionalGeneration model(weights, config);
-  weights.finish();
-  detail::warn_if_legacy(config);
+  auto model = detail::load_model<InstructBlipForConditionalGeneration>(path, options, {""}, "");
+  detail::warn_if_legacy(model.config());
   return model;
 }
 

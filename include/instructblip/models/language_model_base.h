@@ -144,17 +144,15 @@ class DecoderOnlyModel : public LanguageModel {
   /// Loads the model's own folder, that of the model with its head, or its part of an InstructBLIP
   /// checkpoint. Throws ConfigError or CheckpointError.
   static Model from_pretrained(const std::filesystem::path& path, const LoadOptions& options = {}) {
-    return detail::load_model<Model, Config>(
+    return detail::load_model<Model>(
         path, options, {"", "model", "language_model.model", "language_model"}, Model::kProbe);
   }
-  /// The scope of the model's tensors in a checkpoint with or without a head, and the scope of the
-  /// model with its head.
+  /// The scope of the model's tensors in a checkpoint with or without a head.
   static Weights scope(const Weights& weights) {
     return weights.at_first_prefix({"model", ""}, Model::kProbe);
   }
-  static Weights scope_with_head(const Weights& weights) {
-    return weights.at_first_prefix({"", "language_model"}, "model." + std::string(Model::kProbe));
-  }
+  /// kProbe in a checkpoint with a head.
+  static std::string probe_with_head() { return "model." + std::string(Model::kProbe); }
 
   const Config& config() const { return config_; }
   const LanguageModelTraits& traits() const final { return traits_; }
@@ -220,11 +218,8 @@ class LanguageModelWithHead : public LanguageModel {
   /// CheckpointError.
   static LanguageModelWithHead from_pretrained(const std::filesystem::path& path,
                                                const LoadOptions& options = {}) {
-    const Config config = Config::from_pretrained(path);
-    const Weights weights = Model::scope_with_head(detail::open_weights(path, options));
-    LanguageModelWithHead model(weights, config);
-    weights.finish();
-    return model;
+    return detail::load_model<LanguageModelWithHead>(path, options, {"", "language_model"},
+                                                     Model::probe_with_head());
   }
 
   const Config& config() const { return model_.config(); }

@@ -72,6 +72,8 @@ struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
 /// call from several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipModel {
  public:
+  using Config = InstructBlipConfig;
+
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. `with_head`: also
   /// load the language model's head, which InstructBlipForConditionalGeneration needs. Throws
   /// ConfigError if the configuration is invalid.
@@ -103,6 +105,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipModel {
 /// several threads.
 class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
  public:
+  using Config = InstructBlipConfig;
+
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
   /// if the configuration is invalid.
   InstructBlipForConditionalGeneration(const Weights& weights, const InstructBlipConfig& config);

@@ -427,6 +427,8 @@ inline void check_qformer_inputs(const InstructBlipQFormerInputs& inputs,
 /// The Q-Former. Immutable; safe to call from several threads.
 class InstructBlipQFormerModel {
  public:
+  using Config = InstructBlipQFormerConfig;
+
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
   /// if the configuration is invalid.
   InstructBlipQFormerModel(const Weights& weights, const InstructBlipQFormerConfig& config)
@@ -437,8 +439,8 @@ class InstructBlipQFormerModel {
   /// or CheckpointError.
   static InstructBlipQFormerModel from_pretrained(const std::filesystem::path& path,
                                                   const LoadOptions& options = {}) {
-    return detail::load_model<InstructBlipQFormerModel, InstructBlipQFormerConfig>(
-        path, options, {"", "qformer"}, "embeddings.layernorm.weight");
+    return detail::load_model<InstructBlipQFormerModel>(path, options, {"", "qformer"},
+                                                        "embeddings.layernorm.weight");
   }
 
   const InstructBlipQFormerConfig& config() const { return config_; }

@@ -250,6 +250,8 @@ class InstructBlipEncoder {
 /// The vision tower. Immutable; safe to call from several threads.
 class InstructBlipVisionModel {
  public:
+  using Config = InstructBlipVisionConfig;
+
   /// Reads the tensors below `weights`. The caller must call `weights.finish()`. Throws ConfigError
   /// if the configuration is invalid.
   InstructBlipVisionModel(const Weights& weights, const InstructBlipVisionConfig& config)
@@ -261,8 +263,8 @@ class InstructBlipVisionModel {
   /// ConfigError or CheckpointError.
   static InstructBlipVisionModel from_pretrained(const std::filesystem::path& path,
                                                  const LoadOptions& options = {}) {
-    return detail::load_model<InstructBlipVisionModel, InstructBlipVisionConfig>(
-        path, options, {"", "vision_model"}, "embeddings.class_embedding");
+    return detail::load_model<InstructBlipVisionModel>(path, options, {"", "vision_model"},
+                                                       "embeddings.class_embedding");
   }
 
   const InstructBlipVisionConfig& config() const { return config_; }

@@ -336,17 +336,14 @@ class T5Model : public LanguageModel {
         traits_(detail::traits_of(config, config.d_model)),
         shared_(embedding_scope(weights), config.vocab_size, config.d_model),
         encoder_(weights["encoder"], config, false, shared_, embedding_scope(weights)),
-        decoder_(weights["decoder"], config, true, shared_, embedding_scope(weights)) {}
+        decoder_(weights["decoder"], config, true, shared_, embedding_scope(weights)) {
+    weights["lm_head"].ignore();  // unless a head reads it
+  }
   /// Loads the model's own folder, that of a T5ForConditionalGeneration, or its part of an
   /// InstructBLIP checkpoint. Throws ConfigError or CheckpointError.
   static T5Model from_pretrained(const std::filesystem::path& path,
                                  const LoadOptions& options = {}) {
-    const T5Config config = T5Config::from_pretrained(path);
-    const Weights weights = scope_with_head(detail::open_weights(path, options));
-    T5Model model(weights, config);
-    weights["lm_head"].ignore();
-    weights.finish();
-    return model;
+    return detail::load_model<T5Model>(path, options, {"", "language_model"}, probe_with_head());
   }
 
   const T5Config& config() const { return config_; }
@@ -392,9 +389,7 @@ class T5Model : public LanguageModel {
     return weights["shared"];
   }
   static Weights scope(const Weights& weights) { return weights; }
-  static Weights scope_with_head(const Weights& weights) {
-    return weights.at_first_prefix({"", "language_model"}, "encoder.final_layer_norm.weight");
-  }
+  static std::string probe_with_head() { return "encoder.final_layer_norm.weight"; }
   /// d_model^-0.5 if the configuration scales the decoder's output, else 1.
   float output_scale() const {
     return config_.scale_decoder_outputs ? 1.0f / std::sqrt(static_cast<float>(config_.d_model))
