@@ -22,7 +22,7 @@ std::string error_of(const std::filesystem::path& path) {
   return "no error";
 }
 
-void expect_error(const std::filesystem::path& path, std::string_view part) {
+void expect_opening_fails(const std::filesystem::path& path, std::string_view part) {
   EXPECT_NE(error_of(path).find(part), std::string::npos) << error_of(path);
 }
 
@@ -75,7 +75,7 @@ TEST(CheckpointTest, AMissingShardIsNamed) {
   const TemporaryFolder folder;
   write_shards(folder, kTrueMap);
   std::filesystem::remove(folder.path() / "model-00002-of-00002.safetensors");
-  expect_error(folder.path(), "these shards are missing: model-00002-of-00002.safetensors");
+  expect_opening_fails(folder.path(), "these shards are missing: model-00002-of-00002.safetensors");
 }
 
 TEST(CheckpointTest, AnIndexThatDoesNotMatchItsShardsIsAnError) {
@@ -83,13 +83,13 @@ TEST(CheckpointTest, AnIndexThatDoesNotMatchItsShardsIsAnError) {
   write_shards(folder, R"({"a":"model-00001-of-00002.safetensors",)"
                        R"("b.c":"model-00002-of-00002.safetensors",)"
                        R"("d":"model-00002-of-00002.safetensors"})");
-  expect_error(folder.path(), "\n  d in model-00002-of-00002.safetensors");
+  expect_opening_fails(folder.path(), "\n  d in model-00002-of-00002.safetensors");
   write_shards(folder, R"({"a":"model-00002-of-00002.safetensors"})");
-  expect_error(folder.path(), "\n  a in model-00002-of-00002.safetensors");
+  expect_opening_fails(folder.path(), "\n  a in model-00002-of-00002.safetensors");
   save_safetensors(folder.path() / "x", {{"a", kOne}, {"twice", kOne}});
   save_safetensors(folder.path() / "y", {{"b", kOne}, {"twice", kOne}});
   folder.write("model.safetensors.index.json", R"({"weight_map":{"a":"x","b":"y"}})");
-  expect_error(folder.path(), "tensor twice is in two shards (x, y)");
+  expect_opening_fails(folder.path(), "tensor twice is in two shards (x, y)");
 }
 
 TEST(CheckpointTest, AMalformedIndexIsAnError) {
@@ -98,31 +98,32 @@ TEST(CheckpointTest, AMalformedIndexIsAnError) {
     folder.write("model.safetensors.index.json", text);
     return folder.path();
   };
-  expect_error(index("{"), "not valid JSON");
-  expect_error(index("[]"), "weight_map");
-  expect_error(index("{}"), "weight_map");
-  expect_error(index(R"({"weight_map":[]})"), "weight_map");
-  expect_error(index(R"({"weight_map":{"a":3}})"), "found 3");
-  expect_error(index(R"({"weight_map":{"a":""}})"), "key \"a\"");
-  expect_error(index(R"({"weight_map":{"a":"../secret"}})"), "same folder");
-  expect_error(index(R"({"weight_map":{"a":"/etc/passwd"}})"), "same folder");
-  expect_error(index(R"({"weight_map":{"a":".."}})"), "same folder");
+  expect_opening_fails(index("{"), "not valid JSON");
+  expect_opening_fails(index("[]"), "weight_map");
+  expect_opening_fails(index("{}"), "weight_map");
+  expect_opening_fails(index(R"({"weight_map":[]})"), "weight_map");
+  expect_opening_fails(index(R"({"weight_map":{"a":3}})"), "found 3");
+  expect_opening_fails(index(R"({"weight_map":{"a":""}})"), "key \"a\"");
+  expect_opening_fails(index(R"({"weight_map":{"a":"../secret"}})"), "same folder");
+  expect_opening_fails(index(R"({"weight_map":{"a":"/etc/passwd"}})"), "same folder");
+  expect_opening_fails(index(R"({"weight_map":{"a":".."}})"), "same folder");
 }
 
 TEST(CheckpointTest, PickledWeightsAreAnErrorThatSaysHowToConvertThem) {
   const TemporaryFolder folder;
   folder.write("pytorch_model-00001-of-00002.bin", "x");
-  expect_error(folder.path(), "python -c \"from transformers import");
-  expect_error(folder.path(), "from_pretrained('" + folder.path().string() + "', dtype='auto')");
+  expect_opening_fails(folder.path(), "python -c \"from transformers import");
+  expect_opening_fails(folder.path(),
+                       "from_pretrained('" + folder.path().string() + "', dtype='auto')");
 }
 
 TEST(CheckpointTest, PathsWithoutACheckpointAreErrors) {
   const TemporaryFolder folder;
-  expect_error(folder.path(), "found nothing");
+  expect_opening_fails(folder.path(), "found nothing");
   folder.write("config.json", "{}");
-  expect_error(folder.path(), "found config.json");
-  expect_error(folder.path() / "absent", "nothing is downloaded");
-  expect_error(folder.path() / "config.json", "truncated");
+  expect_opening_fails(folder.path(), "found config.json");
+  expect_opening_fails(folder.path() / "absent", "nothing is downloaded");
+  expect_opening_fails(folder.path() / "config.json", "truncated");
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ std::string error_of(const std::string& bytes) {
   return "no error";
 }
 
-void expect_error(const std::string& bytes, std::string_view part) {
+void expect_file_refused(const std::string& bytes, std::string_view part) {
   EXPECT_NE(error_of(bytes).find(part), std::string::npos) << error_of(bytes);
 }
 
@@ -120,51 +120,51 @@ TEST(SafetensorsTest, AMisalignedTensorIsCopied) {
 
 TEST(SafetensorsTest, AnInconsistentHeaderIsAnError) {
   const auto one = [](std::string_view entry) { return "{\"x\":" + std::string(entry) + "}"; };
-  expect_error("", "truncated");
-  expect_error("1234567", "truncated");
-  expect_error(std::string(8, '\xff'), "not a safetensors file");
-  expect_error("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n",
-               "git lfs pull");
-  expect_error(file_bytes("{}", 0).substr(0, 9), "truncated");
-  expect_error(file_bytes("{", 0), "not valid JSON");
-  expect_error(file_bytes("{\"\xff\": 1}", 0), "not valid JSON");
-  expect_error(file_bytes("[]", 0), "not a JSON object");
-  expect_error(file_bytes(std::string(100000, '['), 0), "nested deeper");
-  expect_error(file_bytes("{}", 3), "the file at byte 13");
-  expect_error(file_bytes(R"({"__metadata__":3})", 0), "__metadata__");
-  expect_error(file_bytes(R"({"__metadata__":{"a":3}})", 0), "not a string");
-  expect_error(file_bytes(one("3"), 0), "tensor x");
-  expect_error(file_bytes(one("{}"), 0), "lacks \"dtype\"");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,8]})"), 8),
-               "takes 4");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})"), 3),
-               "outside");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})"), 4),
-               "outside");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[-4,0]})"), 4),
-               "from 0 to 2^63 - 1, found -4");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"), 4),
-               "from 0 to 2^63 - 1, found -1");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1.5],"data_offsets":[0,4]})"), 4),
-               "found 1.5");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[18446744073709551615],)"
-                              R"("data_offsets":[0,4]})"),
-                          4),
-               "from 0 to 2^63 - 1, found 18446744073709551615");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[4294967296,4294967297],)"
-                              R"("data_offsets":[0,4]})"),
-                          4),
-               "more elements");
-  expect_error(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), 8),
-               "there is a gap between them");
-  expect_error(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                          R"("y":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
-                          4),
-               "overlap");
-  expect_error(file_bytes(R"({"x":{"dtype":"NEW","shape":[9],"data_offsets":[0,4]},)"
-                          R"("y":{"dtype":"NEW","shape":[1],"data_offsets":[2,4]}})",
-                          4),
-               "overlap");
+  expect_file_refused("", "truncated");
+  expect_file_refused("1234567", "truncated");
+  expect_file_refused(std::string(8, '\xff'), "not a safetensors file");
+  expect_file_refused("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n",
+                      "git lfs pull");
+  expect_file_refused(file_bytes("{}", 0).substr(0, 9), "truncated");
+  expect_file_refused(file_bytes("{", 0), "not valid JSON");
+  expect_file_refused(file_bytes("{\"\xff\": 1}", 0), "not valid JSON");
+  expect_file_refused(file_bytes("[]", 0), "not a JSON object");
+  expect_file_refused(file_bytes(std::string(100000, '['), 0), "nested deeper");
+  expect_file_refused(file_bytes("{}", 3), "the file at byte 13");
+  expect_file_refused(file_bytes(R"({"__metadata__":3})", 0), "__metadata__");
+  expect_file_refused(file_bytes(R"({"__metadata__":{"a":3}})", 0), "not a string");
+  expect_file_refused(file_bytes(one("3"), 0), "tensor x");
+  expect_file_refused(file_bytes(one("{}"), 0), "lacks \"dtype\"");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,8]})"), 8),
+                      "takes 4");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})"), 3),
+                      "outside");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})"), 4),
+                      "outside");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[-4,0]})"), 4),
+                      "from 0 to 2^63 - 1, found -4");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})"), 4),
+                      "from 0 to 2^63 - 1, found -1");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1.5],"data_offsets":[0,4]})"), 4),
+                      "found 1.5");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[18446744073709551615],)"
+                                     R"("data_offsets":[0,4]})"),
+                                 4),
+                      "from 0 to 2^63 - 1, found 18446744073709551615");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[4294967296,4294967297],)"
+                                     R"("data_offsets":[0,4]})"),
+                                 4),
+                      "more elements");
+  expect_file_refused(file_bytes(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), 8),
+                      "there is a gap between them");
+  expect_file_refused(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                                 R"("y":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                                 4),
+                      "overlap");
+  expect_file_refused(file_bytes(R"({"x":{"dtype":"NEW","shape":[9],"data_offsets":[0,4]},)"
+                                 R"("y":{"dtype":"NEW","shape":[1],"data_offsets":[2,4]}})",
+                                 4),
+                      "overlap");
 }
 
 TEST(SafetensorsTest, PathsThatAreNotFilesAreErrors) {

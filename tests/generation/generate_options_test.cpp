@@ -20,12 +20,6 @@ LanguageModelTraits encoder_decoder() {
   return traits;
 }
 
-Tensor ids(const std::vector<Ids>& rows) {
-  Ids all;
-  for (const Ids& row : rows) all.insert(all.end(), row.begin(), row.end());
-  return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
-}
-
 std::string message_of(const std::function<void()>& action) {
   try {
     action();

@@ -11,12 +11,6 @@
 namespace instructblip::testing {
 namespace {
 
-Tensor ids(const std::vector<std::vector<std::int64_t>>& rows) {
-  std::vector<std::int64_t> all;
-  for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
-  return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
-}
-
 // generation/generations: random models, prompts and options with the results of the reference's
 // generate. It rejected the last cases.
 class Generations {

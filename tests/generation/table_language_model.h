@@ -22,6 +22,13 @@ inline std::uint32_t mix(std::uint32_t x) {
   return x ^ (x >> 16);
 }
 
+/// Rows of equal length as one tensor.
+inline Tensor ids(const std::vector<std::vector<std::int64_t>>& rows) {
+  std::vector<std::int64_t> all;
+  for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
+  return Tensor(all, {static_cast<Index>(rows.size()), static_cast<Index>(rows[0].size())});
+}
+
 /// A vocabulary of 24 ids: padding 0, BOS 1, EOS 2.
 inline LanguageModelTraits decoder_only() {
   LanguageModelTraits traits;

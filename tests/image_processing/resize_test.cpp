@@ -16,7 +16,7 @@ Image image_from(const Tensor& pixels) {
                             static_cast<PixelFormat>(pixels.dim(2) - 1));
 }
 
-TensorView view(const Image& image) {
+TensorView pixels_of(const Image& image) {
   return {image.pixels().data(), DType::UInt8, {image.height(), image.width(), image.channels()}};
 }
 
@@ -31,7 +31,7 @@ void compare_all() {
     const Tensor expected = fixture[name];
     const auto filter = static_cast<Resampling>(name.back() - '0');
     const Image image = image_from(fixture[name.substr(0, dot)]);
-    expect_equal(view(resize(image, expected.dim(1), expected.dim(0), filter)), expected);
+    expect_equal(pixels_of(resize(image, expected.dim(1), expected.dim(0), filter)), expected);
     ++compared;
   }
   EXPECT_GE(compared, 90);
@@ -51,7 +51,7 @@ TEST(Resize, DoesNotDependOnTheNumberOfThreads) {
 TEST(Resize, TheSameSizeIsACopy) {
   Image image(3, 2, PixelFormat::RGBA);
   image.row(1)[4] = 77;  // a colour under full transparency would not survive premultiplication
-  expect_equal(view(resize(image, 3, 2)), view(image));
+  expect_equal(pixels_of(resize(image, 3, 2)), pixels_of(image));
 }
 
 TEST(Resize, InvalidSizesAreErrors) {

@@ -9,7 +9,7 @@
 namespace instructblip::testing {
 namespace {
 
-InstructBlipQFormerModel load(std::string_view kind = "opt", DType dtype = DType::Float32) {
+InstructBlipQFormerModel load_qformer(std::string_view kind = "opt", DType dtype = DType::Float32) {
   return InstructBlipQFormerModel::from_pretrained(checkpoint_folder(kind), {.dtype = dtype});
 }
 
@@ -40,7 +40,7 @@ struct QFormerCase : FixtureCase<InstructBlipQFormerInputs> {
 
 TEST(InstructBlipQFormerModel, MatchesTheReferenceForEveryCombinationOfArguments) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   for (const char* name : {"text", "right", "left", "hole", "query_mask", "image_mask", "positions",
                            "query_only", "text_only", "one_image", "one_image_query_only"}) {
     SCOPED_TRACE(name);
@@ -58,7 +58,7 @@ TEST(InstructBlipQFormerModel, MatchesTheReferenceForEveryCombinationOfArguments
 
 TEST(InstructBlipQFormerModel, RecordsHiddenStatesAndAttentionsOnRequest) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   for (const char* name : {"right", "query_only", "text_only"}) {
     SCOPED_TRACE(name);
     const std::string prefix = std::string("qformer.") + name + ".";
@@ -93,20 +93,20 @@ TEST(InstructBlipQFormerModel, LoadsFromItsOwnFolder) {
   const LogCapture log;
   const Fixture expected("instructblip/qformer/expected");
   const QFormerCase call(expected, "");
-  expect_close(load("qformer").forward(call.inputs).last_hidden_state,
+  expect_close(load_qformer("qformer").forward(call.inputs).last_hidden_state,
                expected["last_hidden_state"]);
   EXPECT_TRUE(log.messages().empty());
 }
 
 TEST(InstructBlipQFormerModel, LoadsFromAWholeCheckpointWithoutWarnings) {
   const LogCapture log;
-  load("t5");
+  load_qformer("t5");
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
 }
 
 TEST(InstructBlipQFormerModel, AcceptsOneSetOfQueriesForAllSamples) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   QFormerCase call(expected, "qformer.text.");
   const Tensor all = call.tensors.at("query_embeds");
   Tensor repeated = all;
@@ -133,7 +133,7 @@ TEST(InstructBlipQFormerModel, AcceptsOneSetOfQueriesForAllSamples) {
 
 TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneInABatchAndWithPadding) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   const QFormerCase call(expected, "qformer.right.");
   const Tensor together = model.forward(call.inputs).last_hidden_state;
   const Index lengths[] = {6, 4, 1};
@@ -152,7 +152,7 @@ TEST(InstructBlipQFormerModel, ASampleGivesTheSameBitsAloneInABatchAndWithPaddin
 
 TEST(InstructBlipQFormerModel, OneImageGivesTheSameBitsAsItsCopiesForAllSamples) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   QFormerCase call(expected, "qformer.one_image.");
   const Tensor image = call.tensors.at("encoder_hidden_states");
   const Tensor mask = call.tensors.at("encoder_attention_mask");
@@ -180,7 +180,7 @@ TEST(InstructBlipQFormerModel, OneImageGivesTheSameBitsAsItsCopiesForAllSamples)
 
 TEST(InstructBlipQFormerModel, ResultDoesNotDependOnTheNumberOfThreads) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load();
+  const auto model = load_qformer();
   const QFormerCase call(expected, "qformer.hole.");
   const int before = num_threads();
   set_num_threads(1);
@@ -194,7 +194,7 @@ TEST(InstructBlipQFormerModel, ResultDoesNotDependOnTheNumberOfThreads) {
 TEST(InstructBlipQFormerModel, ComputesInBFloat16) {
   const Fixture expected("instructblip/opt/expected");
   const QFormerCase call(expected, "qformer.text.");
-  expect_close(load("opt", DType::BFloat16).forward(call.inputs).last_hidden_state,
+  expect_close(load_qformer("opt", DType::BFloat16).forward(call.inputs).last_hidden_state,
                expected["qformer.text.last_hidden_state"], 0.05);
 }
 
@@ -203,7 +203,7 @@ TEST(InstructBlipQFormerModel, TextThatIsAllPaddingGivesZeros) {
   QFormerCase call(expected, "qformer.text_only.");
   const Tensor nothing(DType::Int64, {3, 6});
   call.inputs.attention_mask = nothing;
-  const auto output = load().forward(call.inputs);
+  const auto output = load_qformer().forward(call.inputs);
   for (const float value : output.last_hidden_state.span<float>()) EXPECT_EQ(value, 0.0f);
 }
 
@@ -211,7 +211,7 @@ using Change = std::function<void(InstructBlipQFormerInputs&)>;
 
 void expect_input_error(const Change& change, std::string_view text) {
   static const Fixture expected("instructblip/opt/expected");
-  static const InstructBlipQFormerModel model = load();
+  static const InstructBlipQFormerModel model = load_qformer();
   QFormerCase call(expected, "qformer.right.");
   change(call.inputs);
   expect_error<InputError>([&] { model.forward(call.inputs); }, {text});

@@ -2,6 +2,7 @@
 #include "instructblip/models/modeling_instructblip_vision.h"
 
 #include "instructblip/core/threads.h"
+#include "models/instructblip_testing.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
@@ -10,11 +11,7 @@
 namespace instructblip::testing {
 namespace {
 
-std::filesystem::path checkpoint_folder(std::string_view kind) {
-  return fixtures_folder() / "instructblip" / kind;
-}
-
-InstructBlipVisionModel load(std::string_view kind, DType dtype = DType::Float32) {
+InstructBlipVisionModel load_vision_model(std::string_view kind, DType dtype = DType::Float32) {
   return InstructBlipVisionModel::from_pretrained(checkpoint_folder(kind), {.dtype = dtype});
 }
 
@@ -27,7 +24,7 @@ Tensor image_of(const Tensor& images, Index i) {
 
 TEST(InstructBlipVisionModel, MatchesTheReferencesStatesAndAttentions) {
   const Fixture expected("instructblip/opt/expected");
-  const auto output = load("opt").forward(
+  const auto output = load_vision_model("opt").forward(
       expected["vision.pixel_values"], {.output_hidden_states = true, .output_attentions = true});
   expect_close(output.last_hidden_state, expected["vision.last_hidden_state"]);
   expect_close(output.pooler_output, expected["vision.pooler_output"]);
@@ -43,7 +40,7 @@ TEST(InstructBlipVisionModel, MatchesTheReferencesStatesAndAttentions) {
 
 TEST(InstructBlipVisionModel, RecordsNothingUnlessRequested) {
   const Fixture expected("instructblip/opt/expected");
-  const auto output = load("opt").forward(expected["vision.pixel_values"]);
+  const auto output = load_vision_model("opt").forward(expected["vision.pixel_values"]);
   EXPECT_TRUE(output.hidden_states.empty());
   EXPECT_TRUE(output.attentions.empty());
   expect_close(output.last_hidden_state, expected["vision.last_hidden_state"]);
@@ -51,7 +48,7 @@ TEST(InstructBlipVisionModel, RecordsNothingUnlessRequested) {
 
 TEST(InstructBlipVisionModel, InterpolatesPositionsForOtherImageSizes) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load("opt");
+  const auto model = load_vision_model("opt");
   for (const char* size : {"24x16", "13x22", "8x8", "32x8", "17x17", "20x37"}) {
     SCOPED_TRACE(size);
     const std::string name = std::string("vision.") + size;
@@ -63,14 +60,14 @@ TEST(InstructBlipVisionModel, InterpolatesPositionsForOtherImageSizes) {
 
 TEST(InstructBlipVisionModel, AcceptsAnotherShapeWithTheSameNumberOfPatches) {
   const Fixture expected("instructblip/opt/expected");
-  const auto output = load("opt").forward(expected["vision.32x8.pixel_values"]);
+  const auto output = load_vision_model("opt").forward(expected["vision.32x8.pixel_values"]);
   expect_close(output.last_hidden_state, expected["vision.32x8.plain.last_hidden_state"]);
 }
 
 TEST(InstructBlipVisionModel, LoadsFromItsOwnFolderWithoutAQkvBias) {
   const LogCapture log;
   const Fixture expected("instructblip/vision/expected");
-  const auto output = load("vision").forward(expected["pixel_values"]);
+  const auto output = load_vision_model("vision").forward(expected["pixel_values"]);
   expect_close(output.last_hidden_state, expected["last_hidden_state"]);
   expect_close(output.pooler_output, expected["pooler_output"]);
   EXPECT_TRUE(log.messages().empty());
@@ -78,13 +75,13 @@ TEST(InstructBlipVisionModel, LoadsFromItsOwnFolderWithoutAQkvBias) {
 
 TEST(InstructBlipVisionModel, LoadsFromAWholeCheckpointWithoutWarnings) {
   const LogCapture log;
-  load("llama");
+  load_vision_model("llama");
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
 }
 
 TEST(InstructBlipVisionModel, AnImageGivesTheSameBitsAloneAndInABatch) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load("opt");
+  const auto model = load_vision_model("opt");
   const Tensor pixels = expected["vision.pixel_values"];
   const Tensor together = model.forward(pixels).last_hidden_state;
   for (Index i = 0; i < pixels.dim(0); ++i) {
@@ -96,7 +93,7 @@ TEST(InstructBlipVisionModel, AnImageGivesTheSameBitsAloneAndInABatch) {
 
 TEST(InstructBlipVisionModel, ResultDoesNotDependOnTheNumberOfThreads) {
   const Fixture expected("instructblip/opt/expected");
-  const auto model = load("opt");
+  const auto model = load_vision_model("opt");
   const int before = num_threads();
   set_num_threads(1);
   const Tensor one = model.forward(expected["vision.pixel_values"]).last_hidden_state;
@@ -108,31 +105,33 @@ TEST(InstructBlipVisionModel, ResultDoesNotDependOnTheNumberOfThreads) {
 
 TEST(InstructBlipVisionModel, ComputesInBFloat16) {
   const Fixture expected("instructblip/opt/expected");
-  const auto output = load("opt", DType::BFloat16).forward(expected["vision.pixel_values"]);
+  const auto output =
+      load_vision_model("opt", DType::BFloat16).forward(expected["vision.pixel_values"]);
   expect_close(output.last_hidden_state, expected["vision.last_hidden_state"], 0.05);
 }
 
-void expect_input_error(const InstructBlipVisionModel& model, const Tensor& pixels,
-                        const VisionForwardOptions& options, std::string_view text) {
+void expect_pixels_refused(const InstructBlipVisionModel& model, const Tensor& pixels,
+                           const VisionForwardOptions& options, std::string_view text) {
   SCOPED_TRACE(to_string(pixels.shape()));
   expect_error<InputError>([&] { model.forward(pixels, options); }, {text});
 }
 
 TEST(InstructBlipVisionModel, RejectsPixelsOfTheWrongShape) {
-  const auto model = load("opt");
+  const auto model = load_vision_model("opt");
   const auto pixels = [](Shape shape) { return Tensor(DType::Float32, std::move(shape)); };
-  expect_input_error(model, pixels({1, 3, 24, 16}), {},
-                     "24 x 16 pixels, expected 16 x 16 (16 patches, found 24); resize the image, "
-                     "or set interpolate_pos_encoding");
-  expect_input_error(model, pixels({1, 3, 16, 12}), {},
-                     "16 x 12 pixels, expected 16 x 16 (16 patches, found 12)");
-  expect_input_error(model, pixels({1, 3, 3, 16}), {.interpolate_pos_encoding = true},
-                     "at least one patch of 4 x 4");
-  expect_input_error(model, pixels({1, 1, 16, 16}), {}, "[1, 1, 16, 16], expected");
-  expect_input_error(model, pixels({3, 16, 16}), {}, "[batch, 3, height, width]");
-  expect_input_error(model, pixels({0, 3, 16, 16}), {}, "[0, 3, 16, 16]");
-  expect_input_error(model, pixels({}), {}, "expected floating-point");
-  expect_input_error(model, Tensor(DType::Int64, {1, 3, 16, 16}), {}, "int64");
+  expect_pixels_refused(
+      model, pixels({1, 3, 24, 16}), {},
+      "24 x 16 pixels, expected 16 x 16 (16 patches, found 24); resize the image, "
+      "or set interpolate_pos_encoding");
+  expect_pixels_refused(model, pixels({1, 3, 16, 12}), {},
+                        "16 x 12 pixels, expected 16 x 16 (16 patches, found 12)");
+  expect_pixels_refused(model, pixels({1, 3, 3, 16}), {.interpolate_pos_encoding = true},
+                        "at least one patch of 4 x 4");
+  expect_pixels_refused(model, pixels({1, 1, 16, 16}), {}, "[1, 1, 16, 16], expected");
+  expect_pixels_refused(model, pixels({3, 16, 16}), {}, "[batch, 3, height, width]");
+  expect_pixels_refused(model, pixels({0, 3, 16, 16}), {}, "[0, 3, 16, 16]");
+  expect_pixels_refused(model, pixels({}), {}, "expected floating-point");
+  expect_pixels_refused(model, Tensor(DType::Int64, {1, 3, 16, 16}), {}, "int64");
 }
 
 TEST(InstructBlipVisionModel, NamesTheTensorsMissingFromACheckpoint) {

@@ -16,7 +16,7 @@ using testing::expect_close_where_kept;
 using testing::expect_equal;
 using testing::Fixture;
 
-T5ForConditionalGeneration load(const std::string& name) {
+T5ForConditionalGeneration load_t5(const std::string& name) {
   return T5ForConditionalGeneration::from_pretrained(testing::language_model_folder(name),
                                                      {.dtype = DType::Float32});
 }
@@ -39,7 +39,7 @@ class T5Variants : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(T5Variants, ForwardEqualsTheReferenceAtEveryValidPosition) {
-  const LanguageModelOutputs output = load(GetParam())
+  const LanguageModelOutputs output = load_t5(GetParam())
                                           .forward({.input_ids = ids,
                                                     .attention_mask = mask,
                                                     .decoder_input_ids = decoder_ids,
@@ -60,7 +60,7 @@ TEST_P(T5Variants, ForwardEqualsTheReferenceAtEveryValidPosition) {
 TEST_P(T5Variants, LabelsGiveTheDecoderIdsAndTheLoss) {
   const Tensor labels = fixture["labels"];
   const LanguageModelOutputs output =
-      load(GetParam()).forward({.input_ids = ids, .attention_mask = mask, .labels = labels});
+      load_t5(GetParam()).forward({.input_ids = ids, .attention_mask = mask, .labels = labels});
   expect_close(output.logits, fixture["labels.logits"]);
   ASSERT_TRUE(output.loss.has_value());
   EXPECT_NEAR(*output.loss, fixture["labels.loss"].data<float>()[0], 1e-5 * *output.loss);
@@ -70,7 +70,7 @@ TEST_P(T5Variants, EmbeddingsInsteadOfIdsGiveTheSameLogits) {
   const Tensor embeds = fixture["inputs_embeds"];
   const Tensor first =
       Tensor::copy_of(TensorView(decoder_ids.raw(), DType::Int64, {1, decoder_ids.dim(1)}));
-  const auto model = load(GetParam());
+  const auto model = load_t5(GetParam());
   expect_close(model.forward({.decoder_input_ids = first, .inputs_embeds = embeds}).logits,
                fixture["embeds.logits"]);
   const Tensor decoder_embeds = model.embed_decoder_tokens(first.span<std::int64_t>())
@@ -83,7 +83,7 @@ TEST_P(T5Variants, EmbeddingsInsteadOfIdsGiveTheSameLogits) {
 TEST_P(T5Variants, TheModelWithoutItsHeadGivesTheSameStates) {
   const auto folder = testing::language_model_folder(GetParam());
   const LoadOptions options{.dtype = DType::Float32};
-  const LanguageModelOutputs whole = load(GetParam())
+  const LanguageModelOutputs whole = load_t5(GetParam())
                                          .forward({.input_ids = ids,
                                                    .attention_mask = mask,
                                                    .decoder_input_ids = decoder_ids,
@@ -96,7 +96,7 @@ TEST_P(T5Variants, TheModelWithoutItsHeadGivesTheSameStates) {
 }
 
 TEST_P(T5Variants, AnySplitOfTheInputGivesTheSameBits) {
-  testing::expect_same_bits_however_fed(load(GetParam()));
+  testing::expect_same_bits_however_fed(load_t5(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, T5Variants, ::testing::Values("t5", "t5_gated", "t5_overflow"));
@@ -157,7 +157,7 @@ TEST(T5ForConditionalGeneration, ComputesInBFloat16) {
 }
 
 TEST(T5ForConditionalGeneration, InvalidArgumentsAreErrors) {
-  const auto model = load("t5");
+  const auto model = load_t5("t5");
   const Tensor ids(std::vector<std::int64_t>{5, 6, 7, 8}, {2, 2});
   const Tensor one(std::vector<std::int64_t>{0}, {1, 1});
   testing::expect_error<InputError>([&] { model.forward({.input_ids = ids}); },

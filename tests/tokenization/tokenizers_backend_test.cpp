@@ -21,7 +21,7 @@ using testing::LogCapture;
 using testing::TemporaryFolder;
 using Ids = std::vector<std::int64_t>;
 
-std::filesystem::path folder_of(const std::string& name) {
+std::filesystem::path tokenizer_folder(const std::string& name) {
   return testing::fixtures_folder() / "tokenization" / name;
 }
 
@@ -45,7 +45,7 @@ void expect_contains(const std::string& text, const std::string& part) {
 }
 
 TEST(TokenizersBackend, AddedTokensGetIdsAtTheEndAndAreFoundInText) {
-  BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder_of("bert_hub"));
+  BertTokenizer tokenizer = BertTokenizer::from_pretrained(tokenizer_folder("bert_hub"));
   const Index before = tokenizer.size();
   EXPECT_EQ(tokenizer.add_tokens({{.content = "<image>", .normalized = false}}, true), 1);
   EXPECT_EQ(tokenizer.add_tokens({{.content = "<image>", .normalized = false}}, true), 0);
@@ -56,7 +56,7 @@ TEST(TokenizersBackend, AddedTokensGetIdsAtTheEndAndAreFoundInText) {
 }
 
 TEST(TokenizersBackend, ACopyKeepsItsOwnAddedTokens) {
-  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder_of("bert_hub"));
+  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(tokenizer_folder("bert_hub"));
   const auto copy = tokenizer.clone();
   copy->add_special_token("image_token", {.content = "<image>", .normalized = false});
   EXPECT_EQ(copy->special_token("image_token"), "<image>");
@@ -66,7 +66,7 @@ TEST(TokenizersBackend, ACopyKeepsItsOwnAddedTokens) {
 }
 
 TEST(TokenizersBackend, TokenTextsAreBytesIfTokensAreBytes) {
-  const auto gpt2 = AutoTokenizer::from_pretrained(folder_of("opt_hub"));
+  const auto gpt2 = AutoTokenizer::from_pretrained(tokenizer_folder("opt_hub"));
   const auto text_of = [](const Tokenizer& tokenizer, std::string_view token) {
     const auto id = tokenizer.token_to_id(token);
     return id ? tokenizer.token_text(*id) : std::optional<std::string>("not a token");
@@ -81,15 +81,15 @@ TEST(TokenizersBackend, TokenTextsAreBytesIfTokensAreBytes) {
   EXPECT_EQ(text_of(*gpt2, "a b"), "a b");
   EXPECT_EQ(text_of(*gpt2, "\u20AC"), "\u20AC");
 
-  const auto llama = AutoTokenizer::from_pretrained(folder_of("llama_hub"));
+  const auto llama = AutoTokenizer::from_pretrained(tokenizer_folder("llama_hub"));
   EXPECT_TRUE(llama->has_byte_tokens());
   EXPECT_EQ(text_of(*llama, "<0xE9>"), "\xE9");
-  EXPECT_FALSE(AutoTokenizer::from_pretrained(folder_of("bert_hub"))->has_byte_tokens());
+  EXPECT_FALSE(AutoTokenizer::from_pretrained(tokenizer_folder("bert_hub"))->has_byte_tokens());
 }
 
 TEST(TokenizersBackend, ByteTokensDependOnTheDecoderNotOnTheClass) {
   const TemporaryFolder folder;
-  AutoTokenizer::from_pretrained(folder_of("opt_hub"))->save_pretrained(folder.path());
+  AutoTokenizer::from_pretrained(tokenizer_folder("opt_hub"))->save_pretrained(folder.path());
   folder.write("tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
   const auto tokenizer = AutoTokenizer::from_pretrained(folder.path());
   EXPECT_EQ(tokenizer->class_name(), "TokenizersBackend");
@@ -98,7 +98,7 @@ TEST(TokenizersBackend, ByteTokensDependOnTheDecoderNotOnTheClass) {
 }
 
 TEST(TokenizersBackend, ATokenIsAByteIfItHasTwoHexadecimalDigits) {
-  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("llama_hub"));
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("llama_hub"));
   EXPECT_EQ(tokenizer->decode({*tokenizer->token_to_id("<0x0A>")}), "\n");
   for (const std::string token : {"<0x0a>", "<0x+A>", "<0x-1>", "<0xG0>", "<0x0G>", "<0x00A>"}) {
     const Index id = tokenizer->size();
@@ -112,11 +112,11 @@ TEST(TokenizersBackend, ATokenIsAByteIfItHasTwoHexadecimalDigits) {
 }
 
 TEST(TokenizersBackend, OptionsOverrideTheFolder) {
-  const auto tokenizer =
-      AutoTokenizer::from_pretrained(folder_of("llama_hub"), {.pad_token = "<unk>",
-                                                              .model_max_length = 9,
-                                                              .padding_side = Side::Right,
-                                                              .truncation_side = Side::Left});
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("llama_hub"),
+                                                        {.pad_token = "<unk>",
+                                                         .model_max_length = 9,
+                                                         .padding_side = Side::Right,
+                                                         .truncation_side = Side::Left});
   EXPECT_EQ(tokenizer->pad_token(), "<unk>");
   EXPECT_EQ(tokenizer->pad_token_id(), 0);
   EXPECT_EQ(tokenizer->model_max_length(), 9);
@@ -126,7 +126,7 @@ TEST(TokenizersBackend, OptionsOverrideTheFolder) {
 }
 
 TEST(TokenizersBackend, WarnsAboutTextLongerThanTheModelsMaximum) {
-  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("bert_hub"));
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("bert_hub"));
   std::string text;
   for (int i = 0; i < 600; ++i) text += "a ";
   LogCapture log;
@@ -135,7 +135,7 @@ TEST(TokenizersBackend, WarnsAboutTextLongerThanTheModelsMaximum) {
 }
 
 TEST(TokenizersBackend, RejectsLengthsWithoutRoomForSpecialTokens) {
-  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("bert_hub"));
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("bert_hub"));
   EXPECT_THROW(tokenizer->encode("a", {.truncation = true, .max_length = 1}), InputError);
   EXPECT_THROW(tokenizer->encode("a", {.max_length = -1}), InputError);
   EXPECT_THROW(tokenizer->encode("a", {.padding = PaddingStrategy::Longest,
@@ -146,7 +146,7 @@ TEST(TokenizersBackend, RejectsLengthsWithoutRoomForSpecialTokens) {
 }
 
 TEST(TokenizersBackend, IdsBeyondTheVocabularyAreSkippedAndNegativeIdsAreErrors) {
-  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("t5"));
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("t5"));
   EXPECT_EQ(tokenizer->decode({999999}), "");
   EXPECT_THROW(tokenizer->decode({5, -1}), InputError);
   EXPECT_EQ(tokenizer->convert_ids_to_tokens(999999), std::nullopt);
@@ -155,7 +155,7 @@ TEST(TokenizersBackend, IdsBeyondTheVocabularyAreSkippedAndNegativeIdsAreErrors)
 }
 
 TEST(TokenizersBackend, AnUnsupportedComponentIsNamed) {
-  const std::string file = read(folder_of("scan_bert") / "tokenizer.json");
+  const std::string file = read(tokenizer_folder("scan_bert") / "tokenizer.json");
   const auto error_with = [&](const std::string& from, const std::string& to) {
     std::string changed = file;
     const std::size_t at = changed.find(from);
@@ -203,7 +203,7 @@ TEST(TokenizersBackend, AMissingFileIsNamed) {
 
 TEST(TokenizersBackend, AModelOfAnotherKindIsAnError) {
   TemporaryFolder folder;
-  folder.write("tokenizer.json", read(folder_of("llama") / "tokenizer.json"));
+  folder.write("tokenizer.json", read(tokenizer_folder("llama") / "tokenizer.json"));
   folder.write("tokenizer_config.json", "{\"tokenizer_class\": \"BertTokenizer\"}");
   expect_contains(loading_error(folder.path()), "is BPE, but a BertTokenizer has WordPiece");
 }
@@ -219,7 +219,7 @@ TEST(TokenizersBackend, DamagedFilesNeverCrash) {
                                    {"opt_hub", "merges.txt"}}) {
     for (int i = 0; i < 25; ++i) {
       TemporaryFolder folder;
-      for (const auto& entry : std::filesystem::directory_iterator(folder_of(from))) {
+      for (const auto& entry : std::filesystem::directory_iterator(tokenizer_folder(from))) {
         std::filesystem::copy(entry.path(), folder.path() / entry.path().filename());
       }
       std::string bytes = read(folder.path() / name);
@@ -240,12 +240,12 @@ TEST(TokenizersBackend, DamagedFilesNeverCrash) {
 
 TEST(AutoTokenizer, GuessesTheClassWithAWarningIfNoFileNamesIt) {
   TemporaryFolder folder;
-  folder.write("vocab.txt", read(folder_of("bert_hub") / "vocab.txt"));
+  folder.write("vocab.txt", read(tokenizer_folder("bert_hub") / "vocab.txt"));
   LogCapture log;
   EXPECT_EQ(AutoTokenizer::from_pretrained(folder.path())->class_name(), "BertTokenizer");
   EXPECT_TRUE(log.contains("no file names the tokenizer's class; using BertTokenizer"));
   TemporaryFolder llama;
-  llama.write("tokenizer.json", read(folder_of("llama") / "tokenizer.json"));
+  llama.write("tokenizer.json", read(tokenizer_folder("llama") / "tokenizer.json"));
   llama.write("config.json",
               "{\"model_type\": \"instructblip\", \"text_config\": {\"model_type\": \"llama\"}}");
   EXPECT_EQ(AutoTokenizer::from_pretrained(llama.path())->class_name(), "LlamaTokenizer");
@@ -257,7 +257,7 @@ TEST(Batches, BecomeTensorsOnlyIfRowsHaveEqualLength) {
   EXPECT_EQ(tensor.at<std::int64_t>({1, 0}), 3);
   EXPECT_EQ(to_tensor({}).shape(), (Shape{0, 0}));
   EXPECT_THROW(to_tensor({{1}, {2, 3}}), InputError);
-  const auto tokenizer = AutoTokenizer::from_pretrained(folder_of("bert"));
+  const auto tokenizer = AutoTokenizer::from_pretrained(tokenizer_folder("bert"));
   EXPECT_EQ(tokenizer->batch_decode(to_tensor({{5, 6}})).size(), 1u);
 }
 
