@@ -182,9 +182,10 @@ InstructBlipModel InstructBlipModel::from_pretrained(const std::filesystem::path
 
 InstructBlipForConditionalGenerationModelOutput InstructBlipModel::forward(
     const InstructBlipInputs& inputs) const {
-  InstructBlipInputs unlabelled = inputs;
-  unlabelled.labels = {};
-  return parts_->forward(unlabelled, {inputs.output_hidden_states, inputs.output_attentions},
+  InstructBlipInputs read = inputs;
+  // Without logits, labels only make an encoder-decoder's decoder ids.
+  if (!language_model().traits().is_encoder_decoder) read.labels = {};
+  return parts_->forward(read, {inputs.output_hidden_states, inputs.output_attentions},
                          LogitsFor::None);
 }
 

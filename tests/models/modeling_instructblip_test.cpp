@@ -234,6 +234,17 @@ TEST_P(InstructBlipForward, LastHiddenStateOfTheBareModelEqualsTheReference) {
                                decoder_only() ? call.inputs.attention_mask : TensorView{}));
 }
 
+TEST_P(InstructBlipForward, LabelsGiveTheBareModelItsDecoderIds) {
+  const Fixture fixture = expected();
+  ForwardCase call(fixture, "forward.left.");
+  const auto with_labels = model().model().forward(call.inputs);
+  EXPECT_TRUE(with_labels.logits.empty());
+  EXPECT_FALSE(with_labels.loss);
+  // The model with its head makes the same decoder ids; a decoder-only model has none to make.
+  expect_equal(with_labels.language_model_outputs.last_hidden_state,
+               model().forward(call.inputs).language_model_outputs.last_hidden_state);
+}
+
 TEST_P(InstructBlipForward, TheBareModelReturnsTheStatesOfAllPartsOnRequest) {
   const Fixture fixture = expected();
   ForwardCase call(fixture, "forward.left.");

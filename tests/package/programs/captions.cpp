@@ -23,8 +23,8 @@ int main(int argc, char** argv) {
     // One row of the batch decodes to the same text, and one picture alone to the same caption.
     const Tensor row = Tensor::copy_of(output.sequences.narrow(0, 0, 1)).reshaped({-1});
     if (processor.decode(row, {.skip_special_tokens = true}) != captions[0]) return 1;
-    const GenerateOutput alone = model.generate(processor(images[0], prompts[0]),
-                                                {.max_new_tokens = 64, .num_beams = 5});
+    const GenerateOutput alone =
+        model.generate(processor(images[0], prompts[0]), {.max_new_tokens = 64, .num_beams = 5});
     return alone.new_tokens()[0] == output.new_tokens()[0] ? 0 : 1;
   } catch (const Error& error) {
     std::cerr << error.what() << '\n';

@@ -18,7 +18,8 @@ class ForbidWords : public LogitsProcessor {
     for (std::int64_t id = 0; id < tokenizer.size(); ++id) {
       const std::string text = tokenizer.decode({id});
       for (const std::string& word : words) {
-        if (text.find(word) != std::string::npos) forbidden_.push_back(static_cast<std::size_t>(id));
+        if (text.find(word) != std::string::npos)
+          forbidden_.push_back(static_cast<std::size_t>(id));
       }
     }
   }
@@ -46,10 +47,9 @@ int main(int argc, char** argv) {
     const BatchFeature inputs = processor(Image::open(argv[2]), std::string(argv[3]));
     // Three ways to write a call: with braces, with named arguments, with what a processor made.
     const GenerateOutput plain = model.generate(inputs, {}, {});
-    const GenerateOutput named =
-        model.generate({.pixel_values = inputs.pixel_values,
-                        .qformer_input_ids = inputs.qformer_input_ids,
-                        .input_ids = inputs.input_ids});
+    const GenerateOutput named = model.generate({.pixel_values = inputs.pixel_values,
+                                                 .qformer_input_ids = inputs.qformer_input_ids,
+                                                 .input_ids = inputs.input_ids});
     const GenerateOutput changed =
         model.generate(inputs, {.max_new_tokens = 20}, {.logits_processor = {forbid}});
     if (plain.new_tokens() != named.new_tokens()) return 1;

@@ -16,8 +16,8 @@ using namespace instructblip;
 std::vector<float> embed(const InstructBlip& blip, const VisionFeatures& features,
                          const std::string& instruction) {
   const BatchFeature text = blip.processor({}, {instruction});
-  const auto output = blip.model.get_image_features(features, text.qformer_input_ids,
-                                                    text.qformer_attention_mask);
+  const auto output =
+      blip.model.get_image_features(features, text.qformer_input_ids, text.qformer_attention_mask);
   const Index queries = blip.model.config().num_query_tokens;
   // last_hidden_state[:, :queries]
   const Tensor states =
