@@ -39,6 +39,14 @@ inline LanguageModelTraits decoder_only() {
   return traits;
 }
 
+/// The same vocabulary; answers begin with id 0.
+inline LanguageModelTraits encoder_decoder() {
+  LanguageModelTraits traits = decoder_only();
+  traits.is_encoder_decoder = true;
+  traits.decoder_start_token_id = 0;
+  return traits;
+}
+
 struct TableState : DecoderState {
   std::vector<std::vector<std::uint32_t>> hashes;  // one per position; [0] is before the first
   Tensor encoder_output;
