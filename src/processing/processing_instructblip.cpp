@@ -170,11 +170,11 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
                         .max_length = kwargs.max_length,
                         .pad_to_multiple_of = kwargs.pad_to_multiple_of,
                         .padding_side = kwargs.padding_side};
-  // As step 5 of _merge_kwargs in the reference: tokenizer_config.json applies to both tokenizers.
+  // As step 5 of _merge_kwargs in the reference, which applies it to the Q-Former's text, too.
   if (!options.padding_side) options.padding_side = configured_padding_side_;
 
   EncodeOptions qformer_options = options;
-  if (kwargs.qformer_padding_side) qformer_options.padding_side = kwargs.qformer_padding_side;
+  qformer_options.padding_side = kwargs.qformer_padding_side;
   const BatchEncoding qformer = (*qformer_tokenizer_)(
       images_per_text > 1 ? repeat_each(text, images_per_text) : text, qformer_options);
   features.qformer_input_ids = to_tensor(qformer.input_ids);

@@ -1,5 +1,7 @@
 // Compares the demo models' answers about PNG files, greedy and with five beams, with those of the
 // reference, which examples/demo_model/make_answers.py writes.
+#include <set>
+
 #include "end_to_end/demo_files.h"
 
 namespace instructblip {
@@ -76,6 +78,26 @@ TEST_P(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
     const BatchFeature text = processor()({}, {questions[i]}, {.num_images = 1});
     EXPECT_EQ(model().generate(text, {.max_new_tokens = 64}, features).new_tokens()[0],
               together[i]);
+  }
+}
+
+TEST_P(DemoModelTest, EverySampleOfABatchHasTheBitsThatItHasAlone) {
+  const std::vector<Answer> asked = answers();
+  std::vector<Image> images;
+  std::vector<std::string> questions;
+  std::set<std::size_t> lengths;
+  for (std::size_t i = 0; i < 30; ++i) {
+    images.push_back(Image::open(kDemoAnswers / asked[i].image));
+    questions.push_back(asked[i].question);
+    lengths.insert(processor().qformer_tokenizer().encode(asked[i].question).size());
+  }
+  ASSERT_GT(lengths.size(), 4u);
+  const GenerationConfig config{.max_new_tokens = 2, .output_logits = true};
+  const GenerateOutput together = model().generate(
+      processor()(images, questions, {.padding = PaddingStrategy::Longest}), config);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const GenerateOutput alone = model().generate(processor()(images[i], questions[i]), config);
+    testing::expect_equal(together.logits[0].narrow(0, static_cast<Index>(i), 1), alone.logits[0]);
   }
 }
 

@@ -96,7 +96,9 @@ TEST_P(EveryProcessor, MatchesTheReference) {
   const std::string key = side.empty() ? name : name + "_" + side;
   EXPECT_EQ(processor.image_token_id(),
             fixture[key + ".image_token"].to(DType::Int64).data<std::int64_t>()[0]);
-  for (const auto& [option, kwargs] : kCases) {
+  for (auto [option, kwargs] : kCases) {
+    kwargs.qformer_padding_side =
+        kwargs.padding_side.value_or(side == "left" ? Side::Left : Side::Right);
     for (const bool with_images : {false, true}) {
       const BatchFeature batch =
           processor(with_images ? pictures() : std::vector<Image>(), texts(), kwargs);
@@ -183,14 +185,14 @@ TEST(InstructBlipProcessor, AcceptsSeveralImagesPerText) {
   }
 }
 
-TEST(InstructBlipProcessor, PadsTheQFormersTextOnTheRightOnRequest) {
+TEST(InstructBlipProcessor, PadsTheQFormersTextOnTheRightUnlessRequested) {
   const ProcessorFolder folder("opt", "left");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
-  const ProcessingKwargs as_there{.padding = PaddingStrategy::Longest};
-  ProcessingKwargs on_the_right = as_there;
-  on_the_right.qformer_padding_side = Side::Right;
-  const BatchFeature left = processor(pictures(), texts(), as_there);
-  const BatchFeature right = processor(pictures(), texts(), on_the_right);
+  const ProcessingKwargs defaults{.padding = PaddingStrategy::Longest};
+  ProcessingKwargs as_the_reference = defaults;
+  as_the_reference.qformer_padding_side = Side::Left;
+  const BatchFeature left = processor(pictures(), texts(), as_the_reference);
+  const BatchFeature right = processor(pictures(), texts(), defaults);
   EXPECT_EQ(left.qformer_attention_mask.at<std::int64_t>({0, 0}), 0);
   EXPECT_EQ(right.qformer_attention_mask.at<std::int64_t>({0, 0}), 1);
   testing::expect_close(right.input_ids, left.input_ids, 0);

@@ -31,8 +31,8 @@ struct ProcessingKwargs {
   std::optional<bool> truncation = {};
   std::optional<Index> max_length = {};
   std::optional<Index> pad_to_multiple_of = {};
-  /// Unset: `padding_side` of the folder's tokenizer_config.json for both tokenizers, otherwise
-  /// each tokenizer's own.
+  /// Padding side of the language model's text. Unset: `padding_side` of the folder's
+  /// tokenizer_config.json, otherwise the tokenizer's own.
   std::optional<Side> padding_side = {};
   ImagesKwargs images_kwargs = {};
 
@@ -41,10 +41,10 @@ struct ProcessingKwargs {
   /// placeholders are inserted without pixels. Unset: the number of images divided by the number of
   /// texts.
   std::optional<Index> num_images = {};
-  /// Padding side of the Q-Former's text. Unset: `padding_side`. With Side::Right, a sample's
-  /// features do not depend on the batch; left padding shifts its positions (as in the reference,
-  /// if the folder says `padding_side: left`).
-  std::optional<Side> qformer_padding_side = {};
+  /// Padding side of the Q-Former's text. On the right, a sample's features do not depend on the
+  /// batch; on the left, padding shifts its positions. The reference pads on `padding_side` here,
+  /// too: pass the same side for its results.
+  Side qformer_padding_side = Side::Right;
 };
 
 /// An image processor, the language model's tokenizer and the Q-Former's. `operator()` and the
@@ -123,7 +123,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   BlipImageProcessor image_processor_;
   std::unique_ptr<Tokenizer> tokenizer_, qformer_tokenizer_;
   std::optional<Index> num_query_tokens_;
-  std::optional<Side> configured_padding_side_;  // of tokenizer_config.json, for both tokenizers
+  std::optional<Side> configured_padding_side_;  // of tokenizer_config.json
   std::string image_token_;
   std::int64_t image_token_id_ = 0;
 };
