@@ -5,6 +5,7 @@ install(TARGETS instructblip EXPORT instructblip_targets
         ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
         LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 install(EXPORT instructblip_targets NAMESPACE instructblip::
         FILE instructblip-targets.cmake DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
 

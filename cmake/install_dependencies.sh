@@ -3,7 +3,7 @@
 # usage: install_dependencies.sh [--tests] [--clang]
 set -eu
 
-packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg62-turbo-dev
+packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg-dev
           nlohmann-json3-dev libutf8proc-dev libcli11-dev"
 for option in "$@"; do
   case "$option" in
@@ -28,6 +28,5 @@ as_root=""
 [ "$(id -u)" -eq 0 ] || as_root=sudo
 echo "Installing:$missing"
 $as_root apt-get update -qq
-# Ubuntu's package of libjpeg has a different name; both distributions have libjpeg-dev.
 $as_root env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -84,14 +84,11 @@ int main(int argc, char** argv) {
   CLI::App app("Lists a checkpoint folder's contents and any inconsistencies.");
   std::filesystem::path folder;
   bool whole_config = false;
+  app.set_version_flag("--version", [] { return build_info(); });
   app.add_option("folder", folder, "folder with config.json, weights and tokenizers")->required();
   app.add_flag("--config", whole_config, "also print the whole configuration");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? examples::kDone : examples::kUsage;
-  }
-  try {
     std::set<std::string> logged;
     set_log_callback([&](std::string_view message) { logged.emplace(message); });
     const FolderReport report = check_folder(folder);
@@ -103,6 +100,8 @@ int main(int argc, char** argv) {
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
     if (!std::cout.flush()) throw InputError("standard output cannot be written");
     return report.is_usable() ? examples::kDone : examples::kFailed;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? examples::kDone : examples::kUsage;
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << "\n";
     return examples::kFailed;

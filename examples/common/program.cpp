@@ -18,6 +18,7 @@ DType ModelFlags::compute_dtype() const {
 }
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
+  app.set_version_flag("--version", [] { return build_info(); });
   app.add_option("--model", flags.model, "checkpoint folder")->required()->type_name("FOLDER");
   app.add_option("--dtype", flags.dtype, "type of the weights in memory")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
@@ -33,6 +34,9 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage;
+  } catch (const std::exception& error) {  // of build_info
+    std::cerr << "error: " << error.what() << '\n';
+    return kFailed;
   }
   if (!flags.quiet) {
     // Shared, because the library copies the callback.

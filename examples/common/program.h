@@ -25,7 +25,7 @@ struct ModelFlags {
   instructblip::DType compute_dtype() const;
 };
 
-/// Adds --model, --dtype, --threads, --quiet.
+/// Adds --model, --dtype, --threads, --quiet, --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is

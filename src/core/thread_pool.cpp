@@ -1,15 +1,20 @@
+#if defined(__linux__)
 #include <sched.h>
+#endif
 
 #include <algorithm>
+#include <charconv>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "core/cpu_quota.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/threads.h"
 
@@ -20,18 +25,23 @@ thread_local bool inside_parallel_for = false;
 
 int default_num_threads() {
   if (const char* text = std::getenv("INSTRUCTBLIP_NUM_THREADS")) {
-    const int count = std::atoi(text);
-    if (count < 1) {
+    const std::string_view digits = text;
+    int count = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
+    if (error != std::errc() || end != digits.data() + digits.size() || count < 1) {
       throw InputError("INSTRUCTBLIP_NUM_THREADS is \"" + std::string(text) +
                        "\", expected a positive number");
     }
     return count;
   }
+  int count = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
+  // More threads than a container's quota would take turns.
+  if (const auto quota = cpu_quota()) count = std::min(count, *quota);
 #endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return std::max(1, count);
 }
 
 // Workers wait until the job number changes; worker i always takes range i + 1.

@@ -155,7 +155,7 @@ Image Image::from_pixels(const std::uint8_t* pixels, Index width, Index height, 
 }
 
 Image Image::to_rgb() const {
-  if (empty()) return *this;
+  if (empty()) return {};
   if (format_ == PixelFormat::RGB) {
     Image result = *this;
     result.transparent_color_.reset();

@@ -1,6 +1,8 @@
 #include "instructblip/core/threads.h"
 
 #include <atomic>
+#include <cstdlib>
+#include <iostream>
 #include <thread>
 
 #include "instructblip/core/error.h"
@@ -47,6 +49,23 @@ TEST(ThreadsTest, AnExceptionReachesTheCaller) {
                             }),
                InputError);
   EXPECT_THROW(set_num_threads(0), InputError);
+}
+
+TEST(ThreadsDeathTest, TheEnvironmentVariableMustBeAPositiveNumber) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto threads_with = [](const char* text) {
+    setenv("INSTRUCTBLIP_NUM_THREADS", text, 1);
+    try {
+      std::exit(num_threads());
+    } catch (const InputError& error) {
+      std::cerr << error.what();
+      std::exit(100);
+    }
+  };
+  EXPECT_EXIT(threads_with("3"), ::testing::ExitedWithCode(3), "");
+  for (const char* wrong : {"2x", "x", "0", "-1", "", " 2", "99999999999999"}) {
+    EXPECT_EXIT(threads_with(wrong), ::testing::ExitedWithCode(100), "expected a positive number");
+  }
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ expect "a stop string ends an answer" 0 "/scene.png: a small striped" "" \
   caption --model $model --prompt "describe the image" --stop-strings yellow -- $picture
 expect "caption describes" 0 "a small dotted red cross, a large red ring and a sign that says tea" \
   "" caption --model $model $picture
+expect "vqa names its version" 0 "instructblip 0." "" vqa --version
+expect "inspect names its version" 0 "kernels" "" inspect --version
 expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"

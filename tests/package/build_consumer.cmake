@@ -21,6 +21,19 @@ endif()
 if(ROUTE STREQUAL "find_package")
   list(APPEND arguments "-DCONSUMER_FLAGS=-march=native -fsanitize=address")
 endif()
+if(ROUTE STREQUAL "add_subdirectory")
+  # Without a build type the library is optimised all the same.
+  run("${CMAKE_COMMAND}" -S "${SOURCE}/tests/package/${ROUTE}" -B "${WORK}/no_build_type"
+      -G "${GENERATOR}" -DCMAKE_CXX_COMPILER=${COMPILER} -DINSTRUCTBLIP_SOURCE=${SOURCE}
+      -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)
+  file(STRINGS "${WORK}/no_build_type/compile_commands.json" commands
+       REGEX "\"command\":.*instructblip\\.dir")
+  list(LENGTH commands count)
+  list(FILTER commands EXCLUDE REGEX " -O[23] ")
+  if(count LESS 5 OR commands)
+    message(FATAL_ERROR "of ${count} commands without a build type, not optimised: ${commands}")
+  endif()
+endif()
 set(ENV{PKG_CONFIG_PATH} "${prefix}/${LIBDIR}/pkgconfig")
 set(ENV{LD_LIBRARY_PATH} "${prefix}/${LIBDIR}")
 
