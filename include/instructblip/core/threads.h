@@ -10,7 +10,8 @@ namespace instructblip {
 
 /// Threads used by a call, including the caller's own. Default: the environment variable
 /// INSTRUCTBLIP_NUM_THREADS (throws InputError unless it is a positive number), otherwise the
-/// number of processors available to this process. Results do not depend on it.
+/// number of processors available to this process, by its affinity and by its container's CPU
+/// quota. Results do not depend on it.
 INSTRUCTBLIP_EXPORT int num_threads();
 
 /// Sets the number of threads for the whole process. Throws InputError if `count` < 1. Must not be
