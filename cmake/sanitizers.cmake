@@ -1,6 +1,6 @@
 # instructblip_sanitize(TARGET): enables the address and undefined-behaviour sanitizers and the
-# standard library's assertions if INSTRUCTBLIP_SANITIZE is set. The flags are PUBLIC because a program that links an instrumented
-# library needs the runtime.
+# standard library's assertions if INSTRUCTBLIP_SANITIZE is set. The flags are PUBLIC because a
+# program that links an instrumented library needs the runtime.
 function(instructblip_sanitize target)
   if(INSTRUCTBLIP_SANITIZE)
     set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
