@@ -39,15 +39,10 @@ void require_finite(const Tensor& logits) {
 
 // The Q-Former's mask: all queries are valid, and the text is masked as given.
 Tensor queries_and_text_mask(Index num_query_tokens, const InstructBlipInputs& inputs) {
-  const Shape& text = inputs.qformer_input_ids.shape;
-  if (inputs.qformer_attention_mask.has_value()) {
-    return prepend_columns(
-        detail::as_ids(inputs.qformer_attention_mask, text, "qformer_attention_mask"),
-        num_query_tokens, 1);
-  }
-  Tensor ones(DType::Int64, {text[0], num_query_tokens + text[1]});
-  std::fill_n(ones.data<std::int64_t>(), ones.size(), std::int64_t{1});
-  return ones;
+  return prepend_columns(
+      detail::mask_or_ones(inputs.qformer_attention_mask, inputs.qformer_input_ids.shape,
+                           "qformer_attention_mask"),
+      num_query_tokens, 1);
 }
 
 }  // namespace

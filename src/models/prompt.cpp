@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "instructblip/core/error.h"
@@ -42,13 +43,6 @@ Shape check_prompt(const InstructBlipInputs& inputs, const Tensor& features, Ind
                      " prompts: each prompt needs the same number of images");
   }
   return {batch, text.dim(1)};
-}
-
-Tensor mask_or_ones(const TensorView& mask, const Shape& shape) {
-  if (mask.has_value()) return as_ids(mask, shape, "attention_mask");
-  Tensor ones(DType::Int64, shape);
-  std::fill_n(ones.data<std::int64_t>(), ones.size(), std::int64_t{1});
-  return ones;
 }
 
 // Extends the labels of a legacy prompt's last columns to all columns, [batch, length]. The first
@@ -121,11 +115,18 @@ Matrix embed_text(const ModernInputs& inputs, const PaddedBatch& batch,
 
 }  // namespace
 
+Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view argument) {
+  if (mask.has_value()) return as_ids(mask, shape, argument);
+  Tensor ones(DType::Int64, shape);
+  std::fill_n(ones.data<std::int64_t>(), ones.size(), std::int64_t{1});
+  return ones;
+}
+
 ModernInputs::ModernInputs(const InstructBlipInputs& given, const Tensor& features,
                            const InstructBlipConfig& config, const LanguageModel& model)
     : InstructBlipInputs(given) {
   const Shape shape = check_prompt(given, features, model.traits().embedding_size);
-  mask_ = mask_or_ones(given.attention_mask, shape);
+  mask_ = mask_or_ones(given.attention_mask, shape, "attention_mask");
   attention_mask = mask_;
   if (config.image_token_index) {
     image_token_id_ = *config.image_token_index;

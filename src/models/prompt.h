@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/tensor.h"
@@ -10,6 +11,10 @@
 #include "instructblip/models/modeling_instructblip.h"
 
 namespace instructblip::detail {
+
+/// `mask` as int64 after a check of its shape; all 1 if it is not given. Throws InputError, naming
+/// `argument`.
+Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view argument);
 
 /// The checked arguments of a call, in the form for checkpoints with an image token. A legacy
 /// checkpoint has no image token and puts the features before the text. Here its ids, embeddings,
