@@ -9,8 +9,6 @@
 namespace instructblip {
 namespace {
 
-constexpr std::int64_t kIgnoredLabel = -100;
-
 // The kept positions of ids or embeddings, whichever are given. `prefix` ("decoder_") stands before
 // the arguments' names in messages.
 template <class Embed>

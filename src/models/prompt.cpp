@@ -13,7 +13,6 @@
 namespace instructblip::detail {
 namespace {
 
-constexpr std::int64_t kIgnoredLabel = -100;
 // An id that no tokenizer produces.
 constexpr std::int64_t kVirtualImageToken = std::numeric_limits<std::int64_t>::min();
 

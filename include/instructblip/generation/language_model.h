@@ -64,6 +64,9 @@ struct DecodeOutput {
   StateRecorder states;
 };
 
+/// A label that is not counted.
+inline constexpr std::int64_t kIgnoredLabel = -100;
+
 /// The arguments of `forward`, with the reference's names. Views of the caller's tensors; one that
 /// is left out was not given.
 struct LanguageModelInputs {
