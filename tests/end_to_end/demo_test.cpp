@@ -3,6 +3,7 @@
 #include <set>
 
 #include "end_to_end/demo_files.h"
+#include "support/compare.h"
 
 namespace instructblip {
 namespace {
