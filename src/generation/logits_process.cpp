@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "core/eigen_arrays.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
 #include "instructblip/generation/sampling.h"
@@ -64,12 +65,11 @@ float entropy_of(std::span<const float> probabilities, std::span<const float> lo
 // Like torch's Categorical(logits=scores).entropy(), which rounds log p = s - logsumexp to float32.
 // An id that is nearly certain therefore counts as certain.
 float categorical_entropy(std::span<const float> scores) {
-  const float largest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (const float score : scores) sum += std::exp(score - largest);
-  const float log_sum_exp = largest + std::log(static_cast<float>(sum));
-  std::vector<float> log_probabilities(scores.begin(), scores.end());
-  for (float& value : log_probabilities) value -= log_sum_exp;
+  const float largest = as_array(scores).maxCoeff();
+  const Eigen::ArrayXf weights = exp_of(as_array(scores) - largest);
+  const auto sum = static_cast<float>(weights.cast<double>().sum());
+  std::vector<float> log_probabilities(scores.size());
+  as_array(log_probabilities) = as_array(scores) - (largest + std::log(sum));
   return entropy_of(softmax(log_probabilities), log_probabilities);
 }
 
@@ -248,7 +248,7 @@ void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
 }
 
 void TemperatureLogitsWarper::process_row(const ScoreRow& row) const {
-  for (float& score : row.scores) score /= temperature_;
+  as_array(row.scores) /= temperature_;
 }
 
 void TopHLogitsWarper::process_row(const ScoreRow& row) const {
@@ -257,7 +257,7 @@ void TopHLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> sorted;
   for (const Index i : order) sorted.push_back(at(row.scores, i));
   std::vector<float> terms = softmax(sorted);
-  for (float& p : terms) p = -p * std::log(p);  // NaN for p = 0: dropped below
+  as_array(terms) *= -as_array(terms).unaryExpr([](float p) { return std::log(p); });
   const std::vector<float> sums = cumulative_sums(terms);
   const float budget = categorical_entropy(sorted) * static_cast<float>(top_h_);
   std::fill(row.scores.begin(), row.scores.end(), detail::kMinusInfinity);
@@ -301,10 +301,9 @@ void MinPLogitsWarper::process_row(const ScoreRow& row) const {
 void TypicalLogitsWarper::process_row(const ScoreRow& row) const {
   std::vector<float> distance(row.scores.begin(), row.scores.end());
   log_softmax(distance);
-  std::vector<float> probabilities;
-  for (const float value : distance) probabilities.push_back(std::exp(value));
-  const float entropy = entropy_of(probabilities, distance);
-  for (float& value : distance) value = std::fabs(-value - entropy);
+  std::vector<float> probabilities(distance.size());
+  as_array(probabilities) = exp_of(as_array(distance));
+  as_array(distance) = (-as_array(distance) - entropy_of(probabilities, distance)).abs();
   const std::vector<Index> order = sorted_indices(distance);
   std::vector<float> sorted;
   for (const Index i : order) sorted.push_back(at(row.scores, i));

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/eigen_arrays.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
 
@@ -64,32 +65,23 @@ double RandomNumbers::uniform(Index step, Index row, Index index) const {
 std::vector<float> softmax(std::span<const float> scores) {
   std::vector<float> result(scores.size());
   if (scores.empty()) return result;
-  const float largest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    result[i] = std::exp(scores[i] - largest);
-    sum += result[i];
-  }
-  const auto divisor = static_cast<float>(sum);
-  for (float& value : result) value /= divisor;
+  const Eigen::ArrayXf weights = exp_of(as_array(scores) - as_array(scores).maxCoeff());
+  as_array(result) = weights / static_cast<float>(weights.cast<double>().sum());
   return result;
 }
 
 void log_softmax(std::span<float> scores) {
   if (scores.empty()) return;
-  const float largest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (const float score : scores) sum += std::exp(score - largest);
-  const auto log_sum = static_cast<float>(std::log(sum));
-  for (float& score : scores) score = score - largest - log_sum;
+  const Eigen::ArrayXf shifted = as_array(scores) - as_array(scores).maxCoeff();
+  const Eigen::ArrayXf weights = exp_of(shifted);
+  as_array(scores) = shifted - static_cast<float>(std::log(weights.cast<double>().sum()));
 }
 
 double log_probability(std::span<const float> logits, std::int64_t id) {
-  float largest = -std::numeric_limits<float>::infinity();
-  for (const float logit : logits) largest = std::max(largest, logit);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(double{logit} - double{largest});
-  return double{at(logits, id)} - double{largest} - std::log(sum);
+  const Eigen::ArrayXd shifted =
+      as_array(logits).cast<double>() - double{as_array(logits).maxCoeff()};
+  const Eigen::ArrayXd weights = shifted.unaryExpr([](double x) { return std::exp(x); });
+  return shifted[id] - std::log(weights.sum());
 }
 
 Index argmax(std::span<const float> scores) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/eigen_arrays.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
 
@@ -55,21 +56,21 @@ void check_arguments(const TensorView& table, Index rows, Index cols) {
 Tensor interpolate_bicubic(const TensorView& table, Index rows, Index cols) {
   check_arguments(table, rows, cols);
   const Index table_cols = table.dim(1), width = table.dim(2);
-  const auto* values = static_cast<const float*>(table.data);
+  const auto from =
+      as_rows(static_cast<const float*>(table.data), table.dim(0) * table_cols, width);
   Tensor result(DType::Float32, {rows, cols, width});
-  float* out = result.data<float>();
+  auto to = as_rows(result.data<float>(), rows * cols, width);
   const std::vector<CubicTaps> vertical = cubic_taps(table.dim(0), rows);
   const std::vector<CubicTaps> horizontal = cubic_taps(table_cols, cols);
+  Index row = 0;
   for (const CubicTaps& y : vertical) {
     for (const CubicTaps& x : horizontal) {
       for (std::size_t j = 0; j < 4; ++j) {
         for (std::size_t i = 0; i < 4; ++i) {
-          const float weight = y.weight[j] * x.weight[i];
-          const float* from = values + (y.index[j] * table_cols + x.index[i]) * width;
-          for (Index d = 0; d < width; ++d) out[d] += weight * from[d];
+          to.row(row) += y.weight[j] * x.weight[i] * from.row(y.index[j] * table_cols + x.index[i]);
         }
       }
-      out += width;
+      ++row;
     }
   }
   return result;

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "core/eigen_arrays.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
 
@@ -40,6 +41,24 @@ void check_values(const Shape& found, const Shape& expected) {
   throw InputError("values of the rows of a padded batch have the shape " + to_string(found) +
                    ", expected " + to_string(expected));
 }
+
+// The index of each row in [batch * length].
+std::vector<Index> places(const PaddedBatch& batch) {
+  std::vector<Index> result = batch.columns;
+  for (Index b = 0; b < batch.batch; ++b) {
+    for (Index r = batch.rows.begin(b); r < batch.rows.begin(b + 1); ++r) {
+      at(result, r) += b * batch.length;
+    }
+  }
+  return result;
+}
+
+std::vector<Index> columns_of(const PaddedBatch& batch, Index b) {
+  const auto first = batch.columns.begin();
+  return {first + batch.rows.begin(b), first + batch.rows.begin(b + 1)};
+}
+
+auto every(Index count) { return Eigen::seqN(Index{0}, count); }
 
 }  // namespace
 
@@ -115,11 +134,7 @@ std::vector<std::int64_t> PaddedBatch::gather_ids(const TensorView& ids) const {
   const Tensor all = detail::as_ids(ids, {batch, length}, "ids");
   std::vector<std::int64_t> kept;
   kept.reserve(columns.size());
-  for (Index b = 0; b < batch; ++b) {
-    for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      kept.push_back(all.data<std::int64_t>()[b * length + column(r)]);
-    }
-  }
+  for (const Index place : places(*this)) kept.push_back(all.data<std::int64_t>()[place]);
   return kept;
 }
 
@@ -133,24 +148,16 @@ Matrix PaddedBatch::gather(const TensorView& values) const {
   const Tensor all = Tensor::copy_of(values).to(DType::Float32);
   const Index width = values.dim(2);
   Matrix kept(rows.rows(), width);
-  for (Index b = 0; b < batch; ++b) {
-    for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      const Index from = b * length + column(r);
-      std::copy_n(all.data<float>() + from * width, width, kept.row(r));
-    }
-  }
+  as_rows(MutableMatrixView(kept)) =
+      as_rows(all.data<float>(), batch * length, width)(places(*this), every(width));
   return kept;
 }
 
 Tensor PaddedBatch::scatter(MatrixView values) const {
   check_values({values.rows, values.cols}, {rows.rows(), values.cols});
   Tensor padded(DType::Float32, {batch, length, values.cols});
-  for (Index b = 0; b < batch; ++b) {
-    for (Index r = rows.begin(b); r < rows.begin(b + 1); ++r) {
-      const Index to = b * length + column(r);
-      std::copy_n(values.row(r), values.cols, padded.data<float>() + to * values.cols);
-    }
-  }
+  as_rows(padded.data<float>(), batch * length, values.cols)(places(*this), every(values.cols)) =
+      as_rows(values);
   return padded;
 }
 
@@ -163,18 +170,15 @@ Tensor PaddedBatch::scatter_attentions(const std::vector<Tensor>& attentions,
   }
   const Index heads = attentions.empty() ? 0 : attentions.front().dim(0);
   Tensor padded(DType::Float32, {batch, heads, length, keys.length});
+  auto to = as_rows(padded.data<float>(), batch * heads * length, keys.length);
   for (Index b = 0; b < batch; ++b) {
     const Tensor& attention = at(attentions, b);
-    check_values(attention.shape(), {heads, rows.count(b), keys.rows.count(b)});
-    const float* from = attention.data<float>();
+    const Index queries = rows.count(b);
+    check_values(attention.shape(), {heads, queries, keys.rows.count(b)});
+    const auto from = as_rows(attention.data<float>(), heads * queries, keys.rows.count(b));
     for (Index h = 0; h < heads; ++h) {
-      for (Index i = 0; i < rows.count(b); ++i) {
-        const Index query = column(rows.begin(b) + i);
-        float* to = padded.data<float>() + ((b * heads + h) * length + query) * keys.length;
-        for (Index j = 0; j < keys.rows.count(b); ++j) {
-          to[keys.column(keys.rows.begin(b) + j)] = *from++;
-        }
-      }
+      to.middleRows((b * heads + h) * length, length)(columns_of(*this, b), columns_of(keys, b)) =
+          from.middleRows(h * queries, queries);
     }
   }
   return padded;

@@ -2,7 +2,9 @@
 #    instructions that other machines lack. The linker could choose a weak symbol of such an object
 #    for the whole program. Therefore only weak symbols in the level's Eigen_<level> namespace are
 #    allowed, because no other object has these names.
-# 2. A shared library exports only this library's names.
+# 2. No object has a symbol in the plain Eigen namespace, which a program may compile for other
+#    instructions or another alignment.
+# 3. A shared library exports only this library's names.
 function(symbols out)
   execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
@@ -36,6 +38,16 @@ foreach(level IN LISTS levels)
         list(APPEND faults "${file}: ${line}")
       endif()
     endforeach()
+  endforeach()
+endforeach()
+
+foreach(object IN LISTS objects)
+  symbols(lines ${NM} -C --defined-only "${object}")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "[^A-Za-z_]Eigen::")
+      get_filename_component(file "${object}" NAME)
+      list(APPEND faults "${file}: ${line}")
+    endif()
   endforeach()
 endforeach()
 
