@@ -7,12 +7,31 @@ set(FETCHCONTENT_UPDATES_DISCONNECTED ON CACHE BOOL "Fetched sources are pinned"
 option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch packages that are not installed" ON)
 option(INSTRUCTBLIP_WITH_JPEG "Decode JPEG with libjpeg(-turbo) if found, else with stb_image" ON)
 
+# instructblip_find(PACKAGE TARGET MINIMUM END): looks for a package on the system and sets
+# <package>_IS_USED. Its version must be at least MINIMUM and below END. find_package is called
+# without a version, because the version files of some packages (Eigen) accept no such range.
+macro(instructblip_find package target minimum end)
+  find_package(${package} QUIET NO_MODULE)
+  set(${package}_IS_USED OFF)
+  if(TARGET ${target})
+    if("${${package}_VERSION}" STREQUAL "")  # a target of the project around this one
+      set(${package}_IS_USED ON)
+    elseif(${package}_VERSION VERSION_GREATER_EQUAL ${minimum} AND
+           ${package}_VERSION VERSION_LESS ${end})
+      set(${package}_IS_USED ON)
+    else()
+      message(STATUS "instructblip: ${package} ${${package}_VERSION} in ${${package}_DIR} is not "
+                     "used: needed is ${minimum} or newer, below ${end}")
+    endif()
+  endif()
+endmacro()
+
 # instructblip_fetch(NAME REPOSITORY COMMIT): fetches a package and sets <name>_SOURCE_DIR. Builds
 # nothing.
 macro(instructblip_fetch name repository commit)
   if(NOT INSTRUCTBLIP_FETCH_DEPENDENCIES)
-    message(FATAL_ERROR "${name} was not found on the system. Install it, or configure with "
-                        "-DINSTRUCTBLIP_FETCH_DEPENDENCIES=ON.")
+    message(FATAL_ERROR "${name} was not found on the system in a version that can be used. "
+                        "Install it, or configure with -DINSTRUCTBLIP_FETCH_DEPENDENCIES=ON.")
   endif()
   message(STATUS "instructblip: fetching ${name} at ${commit}")
   FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit})
@@ -27,8 +46,8 @@ find_package(Threads REQUIRED)
 
 add_library(instructblip_headers INTERFACE)  # header-only packages: Eigen, nlohmann/json and stb
 
-find_package(Eigen3 3.4 QUIET NO_MODULE)
-if(TARGET Eigen3::Eigen)
+instructblip_find(Eigen3 Eigen3::Eigen 3.4 6)
+if(Eigen3_IS_USED)
   set(instructblip_eigen_origin "system ${Eigen3_VERSION}")
   get_target_property(instructblip_eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
 else()
@@ -37,8 +56,8 @@ else()
   set(instructblip_eigen_include "${eigen_SOURCE_DIR}")
 endif()
 
-find_package(nlohmann_json 3.11 QUIET)
-if(TARGET nlohmann_json::nlohmann_json)
+instructblip_find(nlohmann_json nlohmann_json::nlohmann_json 3.11 4)
+if(nlohmann_json_IS_USED)
   set(instructblip_json_origin "system ${nlohmann_json_VERSION}")
   get_target_property(instructblip_json_include nlohmann_json::nlohmann_json
                       INTERFACE_INCLUDE_DIRECTORIES)

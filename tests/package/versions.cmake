@@ -1,0 +1,36 @@
+# Checks which versions of a package are used, with empty packages in place of the system's.
+# SOURCE is the root of the repository, WORK a folder of this test.
+include(CMakePackageConfigHelpers)
+file(REMOVE_RECURSE "${WORK}")
+
+# expect(PACKAGE TARGET VERSION TEXT): configures the library with this version of the package. The
+# output of CMake must contain the text.
+function(expect package target version text)
+  set(folder "${WORK}/${package}-${version}")
+  file(WRITE "${folder}/${package}Config.cmake" "
+    add_library(${target} INTERFACE IMPORTED)
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES \"${folder}\")")
+  write_basic_package_version_file("${folder}/${package}ConfigVersion.cmake" VERSION ${version}
+                                   COMPATIBILITY SameMajorVersion ARCH_INDEPENDENT)
+  execute_process(
+    COMMAND "${CMAKE_COMMAND}" -S "${SOURCE}" -B "${WORK}/build" -G "${GENERATOR}"
+      -DCMAKE_CXX_COMPILER=${COMPILER} -DINSTRUCTBLIP_FETCH_DEPENDENCIES=OFF
+      -DINSTRUCTBLIP_BUILD_TESTS=OFF -DINSTRUCTBLIP_BUILD_EXAMPLES=OFF "-D${package}_DIR=${folder}"
+    OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  string(REGEX REPLACE "[ \n]+" " " output "${output}")
+  string(FIND "${output}" "${text}" position)
+  if(position EQUAL -1)
+    message(SEND_ERROR "${package} ${version}: \"${text}\" is not in the output: ${output}")
+  endif()
+endfunction()
+
+foreach(version 3.4.0 3.4.90 5.0.1)
+  expect(Eigen3 Eigen3::Eigen ${version} "Eigen system ${version}")
+endforeach()
+foreach(version 3.3.9 6.0.0)
+  expect(Eigen3 Eigen3::Eigen ${version} "Eigen3 ${version} in ${WORK}/Eigen3-${version} is not used")
+  expect(Eigen3 Eigen3::Eigen ${version} "eigen was not found on the system in a version")
+endforeach()
+file(REMOVE_RECURSE "${WORK}/build")
+expect(nlohmann_json nlohmann_json::nlohmann_json 3.11.0 "nlohmann/json system 3.11.0")
+expect(nlohmann_json nlohmann_json::nlohmann_json 3.10.5 "needed is 3.11 or newer, below 4")
