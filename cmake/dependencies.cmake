@@ -34,11 +34,10 @@ macro(instructblip_fetch name repository commit)
                         "Install it, or configure with -DINSTRUCTBLIP_FETCH_DEPENDENCIES=ON.")
   endif()
   message(STATUS "instructblip: fetching ${name} at ${commit}")
-  FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit})
-  FetchContent_GetProperties(${name})
-  if(NOT ${name}_POPULATED)
-    FetchContent_Populate(${name})
-  endif()
+  # The package's own CMake project is not wanted. It is not added, as this folder does not exist.
+  FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit}
+                       SOURCE_SUBDIR no_such_folder)
+  FetchContent_MakeAvailable(${name})
   set(instructblip_${name}_origin "fetched")
 endmacro()
 
