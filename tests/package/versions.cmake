@@ -3,8 +3,8 @@
 include(CMakePackageConfigHelpers)
 file(REMOVE_RECURSE "${WORK}")
 
-# expect(PACKAGE TARGET VERSION TEXT): configures the library with this version of the package. The
-# output of CMake must contain the text.
+# expect(PACKAGE TARGET VERSION TEXT [OPTIONS...]): configures the library with this version of the
+# package. The output of CMake must contain the text.
 function(expect package target version text)
   set(folder "${WORK}/${package}-${version}")
   file(WRITE "${folder}/${package}Config.cmake" "
@@ -16,6 +16,7 @@ function(expect package target version text)
     COMMAND "${CMAKE_COMMAND}" -S "${SOURCE}" -B "${WORK}/build" -G "${GENERATOR}"
       -DCMAKE_CXX_COMPILER=${COMPILER} -DINSTRUCTBLIP_FETCH_DEPENDENCIES=OFF
       -DINSTRUCTBLIP_BUILD_TESTS=OFF -DINSTRUCTBLIP_BUILD_EXAMPLES=OFF "-D${package}_DIR=${folder}"
+      ${ARGN}
     OUTPUT_VARIABLE output ERROR_VARIABLE output)
   string(REGEX REPLACE "[ \n]+" " " output "${output}")
   string(FIND "${output}" "${text}" position)
@@ -24,13 +25,17 @@ function(expect package target version text)
   endif()
 endfunction()
 
-foreach(version 3.4.0 3.4.90 5.0.1)
-  expect(Eigen3 Eigen3::Eigen ${version} "Eigen system ${version}")
-endforeach()
+# What is used stands last, because the next package is tried with it.
 foreach(version 3.3.9 6.0.0)
   expect(Eigen3 Eigen3::Eigen ${version} "Eigen3 ${version} in ${WORK}/Eigen3-${version} is not used")
   expect(Eigen3 Eigen3::Eigen ${version} "eigen was not found on the system in a version")
 endforeach()
-file(REMOVE_RECURSE "${WORK}/build")
-expect(nlohmann_json nlohmann_json::nlohmann_json 3.11.0 "nlohmann/json system 3.11.0")
+foreach(version 3.4.0 3.4.90 5.0.1)
+  expect(Eigen3 Eigen3::Eigen ${version} "Eigen system ${version}")
+endforeach()
 expect(nlohmann_json nlohmann_json::nlohmann_json 3.10.5 "needed is 3.11 or newer, below 4")
+expect(nlohmann_json nlohmann_json::nlohmann_json 3.11.0 "nlohmann/json system 3.11.0")
+expect(GTest GTest::gtest_main 1.11.0 "needed is 1.12 or newer, below 2"
+       -DINSTRUCTBLIP_BUILD_TESTS=ON)
+expect(CLI11 CLI11::CLI11 2.0.0 "needed is 2.1 or newer, below 3" -DINSTRUCTBLIP_BUILD_TESTS=OFF
+       -DINSTRUCTBLIP_BUILD_EXAMPLES=ON)
