@@ -105,6 +105,35 @@ TEST(LayeringTest, HeadersAndTestsIncludeNeitherEigenNorJson) {
   }
 }
 
+TEST(LayeringTest, PublicHeadersIncludeOnlyStandardAndOwnHeaders) {
+  static const std::regex standard("[a-z_]+");  // <sys/mman.h> and <sched.h> are not
+  const fs::path root = INSTRUCTBLIP_SOURCE_DIR;
+  int checked = 0;
+  for (const Include& include : includes_below("include")) {
+    if (include.file.filename() == "eigen.h" && include.target == "Eigen/Core") continue;
+    ++checked;
+    EXPECT_TRUE(std::regex_match(include.target, standard) ||
+                (include.target.starts_with("instructblip/") &&
+                 fs::exists(root / "include" / include.target)))
+        << include.file << " includes " << include.target;
+  }
+  EXPECT_GT(checked, 100);
+}
+
+// Only export.h may, inside #if.
+TEST(LayeringTest, PublicHeadersUseNoExtensionsOfACompiler) {
+  static const std::regex extension(
+      R"(\b(__attribute__|__builtin_\w+|__int128|__restrict|ssize_t)\b)");
+  for (const auto& entry :
+       fs::recursive_directory_iterator(fs::path(INSTRUCTBLIP_SOURCE_DIR) / "include")) {
+    if (!entry.is_regular_file() || entry.path().filename() == "export.h") continue;
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);) {
+      EXPECT_FALSE(std::regex_search(line, extension)) << entry.path() << ": " << line;
+    }
+  }
+}
+
 TEST(LayeringTest, GenerationIncludesNoModelAndModelsIncludeNoProcessor) {
   for (const Include& include : includes_below("include/instructblip")) {
     const std::string from = layer_of(include.file);

@@ -299,7 +299,7 @@ class INSTRUCTBLIP_EXPORT TopHLogitsWarper : public LogitsProcessor {
 class INSTRUCTBLIP_EXPORT TopKLogitsWarper : public LogitsProcessor {
  public:
   explicit TopKLogitsWarper(Index top_k, Index min_tokens_to_keep = 1)
-      : top_k_(std::max(top_k, min_tokens_to_keep)) {
+      : top_k_((std::max)(top_k, min_tokens_to_keep)) {
     detail::require(top_k > 0, "top_k", "above 0", std::to_string(top_k));
   }
   void process_row(const ScoreRow& row) const override;

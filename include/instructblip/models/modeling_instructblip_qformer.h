@@ -92,7 +92,8 @@ struct QFormerBatch {
     const bool has_text = ids.has_value(), has_queries = inputs.query_embeds.has_value();
     const Index query_length = has_queries ? inputs.query_embeds.dim(1) : 0;
     const Index length = query_length + (has_text ? ids.dim(1) : 0);
-    const Index batch = has_text ? ids.dim(0) : std::max(inputs.query_embeds.dim(0), images.dim(0));
+    const Index batch =
+        has_text ? ids.dim(0) : (std::max)(inputs.query_embeds.dim(0), images.dim(0));
     set_rows(detail::qformer_mask(inputs.attention_mask, batch, length, "attention_mask"),
              query_length);
     if (has_text && inputs.position_ids.has_value()) text.use_positions(inputs.position_ids);

@@ -47,7 +47,7 @@ inline Index t5_relative_position_bucket(Index relative_position, bool bidirecti
     if (relative_position > 0) bucket += num_buckets;
     distance = std::abs(relative_position);
   } else {
-    distance = -std::min(relative_position, Index{0});
+    distance = -(std::min)(relative_position, Index{0});
   }
   const Index max_exact = num_buckets / 2;
   if (distance < max_exact) return bucket + distance;
@@ -59,7 +59,7 @@ inline Index t5_relative_position_bucket(Index relative_position, bool bidirecti
   const Index last = num_buckets - 1;
   // Beyond the last bucket, or not a number because there are too few buckets.
   if (!(steps < static_cast<float>(last))) return bucket + last;
-  return bucket + std::min(max_exact + static_cast<Index>(steps), last);
+  return bucket + (std::min)(max_exact + static_cast<Index>(steps), last);
 }
 
 inline T5RelativePositionBias::T5RelativePositionBias(const Weights& weights,

@@ -102,7 +102,7 @@ INSTRUCTBLIP_EXPORT Tensor to_tensor(const std::vector<std::vector<std::int64_t>
 /// TokenizerError names the offset of the first invalid byte.
 class INSTRUCTBLIP_EXPORT Tokenizer {
  public:
-  static constexpr Index unlimited_length = std::numeric_limits<Index>::max();
+  static constexpr Index unlimited_length = (std::numeric_limits<Index>::max)();
 
   virtual ~Tokenizer();
 
