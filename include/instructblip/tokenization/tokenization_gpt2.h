@@ -6,7 +6,7 @@
 
 namespace instructblip {
 
-/// OPT's tokenizer starts a text with </s> and pads on the right.
+/// OPT's tokenizer starts a text with `</s>` and pads on the right.
 class INSTRUCTBLIP_EXPORT GPT2Tokenizer : public TokenizersBackend {
  public:
   /// Reads tokenizer.json, otherwise vocab.json and merges.txt. Options in tokenizer_config.json,

@@ -6,7 +6,7 @@
 
 namespace instructblip {
 
-/// <s> text; pads on the left.
+/// `<s> text`; pads on the left.
 class INSTRUCTBLIP_EXPORT LlamaTokenizer : public TokenizersBackend {
  public:
   /// Reads tokenizer.json, otherwise tokenizer.model. Options in tokenizer_config.json, with

@@ -5,8 +5,8 @@
 
 namespace instructblip {
 
-/// text </s>; pads on the right. Consecutive white space counts as one space. <extra_id_0> ...
-/// <extra_id_99> are special tokens.
+/// `text </s>`; pads on the right. Consecutive white space counts as one space. `<extra_id_0>` to
+/// `<extra_id_99>` are special tokens.
 class INSTRUCTBLIP_EXPORT T5Tokenizer : public TokenizersBackend {
  public:
   /// Reads tokenizer.json, otherwise spiece.model. Options in tokenizer_config.json, with defaults:
