@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the missing packages that the build needs, on Debian or Ubuntu.
-# usage: install_dependencies.sh [--tests] [--clang]
+# usage: install_dependencies.sh [--tests] [--ci]
 set -eu
 
 packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg-dev
@@ -8,7 +8,7 @@ packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg-dev
 for option in "$@"; do
   case "$option" in
     --tests) packages="$packages libgtest-dev libprotobuf-dev" ;;
-    --clang) packages="$packages clang" ;;
+    --ci) packages="$packages clang g++-11 doxygen" ;;
     *) echo "unknown option $option" >&2; exit 2 ;;
   esac
 done
