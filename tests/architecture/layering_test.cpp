@@ -143,6 +143,28 @@ TEST(LayeringTest, GenerationIncludesNoModelAndModelsIncludeNoProcessor) {
   }
 }
 
+TEST(Readme, ListsEveryOptionOfTheBuild) {
+  const fs::path root = INSTRUCTBLIP_SOURCE_DIR;
+  std::ifstream file(root / "README.md");
+  const std::string readme(std::istreambuf_iterator<char>(file), {});
+  std::vector<fs::path> build_files = {root / "CMakeLists.txt"};
+  for (const auto& entry : fs::directory_iterator(root / "cmake")) {
+    if (entry.path().extension() == ".cmake") build_files.push_back(entry.path());
+  }
+  static const std::regex option(R"(^\s*option\((\w+))");
+  int options = 0;
+  for (const fs::path& build_file : build_files) {
+    std::ifstream lines(build_file);
+    std::smatch match;
+    for (std::string line; std::getline(lines, line);) {
+      if (!std::regex_search(line, match, option)) continue;
+      ++options;
+      EXPECT_NE(readme.find("| `" + match[1].str() + "` |"), std::string::npos) << line;
+    }
+  }
+  EXPECT_GE(options, 8);
+}
+
 // Each row of "Differences from transformers" names the tests of the difference, or "-" if there is
 // nothing to test.
 TEST(Readme, EveryTestThatItNamesExists) {
