@@ -1,7 +1,12 @@
-# Checks which versions of a package are used, with empty packages in place of the system's.
-# SOURCE is the root of the repository, WORK a folder of this test.
+# Checks which versions of a package are used, with empty packages in place of the system's and of
+# the fetched ones. SOURCE is the root of the repository, WORK a folder of this test.
 include(CMakePackageConfigHelpers)
 file(REMOVE_RECURSE "${WORK}")
+file(WRITE "${WORK}/unpacked/stb_image.h" "")
+set(unpacked "")
+foreach(name EIGEN JSON STB UTF8PROC CLI11 GOOGLETEST)
+  list(APPEND unpacked "-DFETCHCONTENT_SOURCE_DIR_${name}=${WORK}/unpacked")
+endforeach()
 
 # expect(PACKAGE TARGET VERSION TEXT [OPTIONS...]): configures the library with this version of the
 # package. The output of CMake must contain the text.
@@ -14,9 +19,8 @@ function(expect package target version text)
                                    COMPATIBILITY SameMajorVersion ARCH_INDEPENDENT)
   execute_process(
     COMMAND "${CMAKE_COMMAND}" -S "${SOURCE}" -B "${WORK}/build" -G "${GENERATOR}"
-      -DCMAKE_CXX_COMPILER=${COMPILER} -DINSTRUCTBLIP_FETCH_DEPENDENCIES=OFF
-      -DINSTRUCTBLIP_BUILD_TESTS=OFF -DINSTRUCTBLIP_BUILD_EXAMPLES=OFF "-D${package}_DIR=${folder}"
-      ${ARGN}
+      -DCMAKE_CXX_COMPILER=${COMPILER} -DINSTRUCTBLIP_BUILD_TESTS=OFF
+      -DINSTRUCTBLIP_BUILD_EXAMPLES=OFF "-D${package}_DIR=${folder}" ${unpacked} ${ARGN}
     OUTPUT_VARIABLE output ERROR_VARIABLE output)
   string(REGEX REPLACE "[ \n]+" " " output "${output}")
   string(FIND "${output}" "${text}" position)
@@ -25,17 +29,19 @@ function(expect package target version text)
   endif()
 endfunction()
 
-# What is used stands last, because the next package is tried with it.
 foreach(version 3.3.9 6.0.0)
-  expect(Eigen3 Eigen3::Eigen ${version} "Eigen3 ${version} in ${WORK}/Eigen3-${version} is not used")
-  expect(Eigen3 Eigen3::Eigen ${version} "eigen was not found on the system in a version")
+  set(refused "Eigen3 ${version} in ${WORK}/Eigen3-${version} is not used: needed is 3.4 or newer")
+  expect(Eigen3 Eigen3::Eigen ${version} "${refused}")
+  expect(Eigen3 Eigen3::Eigen ${version} "Eigen fetched")
+  expect(Eigen3 Eigen3::Eigen ${version} "eigen was not found on the system in a version"
+         -DINSTRUCTBLIP_FETCH_DEPENDENCIES=OFF)
+  file(REMOVE_RECURSE "${WORK}/build")
 endforeach()
 foreach(version 3.4.0 3.4.90 5.0.1)
   expect(Eigen3 Eigen3::Eigen ${version} "Eigen system ${version}")
 endforeach()
-expect(nlohmann_json nlohmann_json::nlohmann_json 3.10.5 "needed is 3.11 or newer, below 4")
+expect(nlohmann_json nlohmann_json::nlohmann_json 3.10.5 "nlohmann/json fetched")
 expect(nlohmann_json nlohmann_json::nlohmann_json 3.11.0 "nlohmann/json system 3.11.0")
 expect(GTest GTest::gtest_main 1.11.0 "needed is 1.12 or newer, below 2"
        -DINSTRUCTBLIP_BUILD_TESTS=ON)
-expect(CLI11 CLI11::CLI11 2.0.0 "needed is 2.1 or newer, below 3" -DINSTRUCTBLIP_BUILD_TESTS=OFF
-       -DINSTRUCTBLIP_BUILD_EXAMPLES=ON)
+expect(CLI11 CLI11::CLI11 2.0.0 "needed is 2.1 or newer, below 3" -DINSTRUCTBLIP_BUILD_EXAMPLES=ON)
