@@ -32,8 +32,11 @@ def load(folder: Path):
 
 
 @torch.no_grad()
-def answer(processor, model, images, texts, told=None, batch: int = 30) -> list[str]:
-    """Greedy answers; `told`, if given, is what the Q-Former reads instead of the questions."""
+def answer_with_probability(processor, model, images, texts, told=None, batch: int = 30) -> list[tuple[str, float]]:
+    """Greedy answers, each with the product of its tokens' probabilities, the end token's among them.
+
+    `told`, if given, is what the Q-Former reads instead of the questions.
+    """
     answers = []
     for first in range(0, len(texts), batch):
         part = slice(first, first + batch)
@@ -41,11 +44,19 @@ def answer(processor, model, images, texts, told=None, batch: int = 30) -> list[
         if told is not None:
             other = processor.qformer_tokenizer(told[part], padding=True, return_tensors="pt")
             inputs["qformer_input_ids"], inputs["qformer_attention_mask"] = other["input_ids"], other["attention_mask"]
-        ids = model.generate(**inputs, max_new_tokens=LONGEST)
-        if model.config.use_decoder_only_language_model:
-            ids = ids[:, inputs["input_ids"].shape[1] :]
-        answers += processor.batch_decode(ids, skip_special_tokens=True)
+        output = model.generate(**inputs, max_new_tokens=LONGEST, output_logits=True, return_dict_in_generate=True)
+        scores = torch.stack(output.logits, 1).double().log_softmax(-1)
+        ids = output.sequences[:, -scores.shape[1] :]
+        chosen = scores.gather(-1, ids[..., None])[..., 0]
+        ended = (ids == processor.tokenizer.eos_token_id).int()
+        chosen[(ended.cumsum(1) - ended) > 0] = 0.0
+        texts_out = processor.batch_decode(ids, skip_special_tokens=True)
+        answers += zip(texts_out, chosen.sum(1).exp().tolist())
     return answers
+
+
+def answer(processor, model, images, texts, told=None) -> list[str]:
+    return [text for text, _ in answer_with_probability(processor, model, images, texts, told)]
 
 
 def named(caption: str) -> Counter:
