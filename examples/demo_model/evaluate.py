@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
 
-from questions import ASKED, Question, ask, caption_of
+from questions import KINDS, Question, ask, caption_of
 from scene import COLOUR_NAMES, SHAPES, SIZES, TEXTURES, Scene, render, sample_scene
 
 LONGEST = 64  # tokens; told to generate() each time, for InstructBLIP's own leaves the folder's generation_config.json unread
@@ -83,7 +83,7 @@ def unseen(count: int) -> list[tuple[Scene, Image.Image, list[Question]]]:
     for i in range(count):
         rng = np.random.default_rng((UNSEEN, i))
         scene = sample_scene(rng)
-        asked = [ask(rng, scene, kind) for kind in [*ASKED, "caption"]]
+        asked = [ask(rng, scene, kind) for kind in [*KINDS, "caption"]]
         made.append((scene, Image.fromarray(render(scene)[0]), [q for q in asked if q]))
     return made
 
@@ -100,7 +100,7 @@ def sheet(processor, model, path: Path, rows: int = 3, columns: int = 4, side: i
         picture = Image.fromarray(render(scene)[0])
         asked = []
         while len(asked) < 3:
-            kind = ASKED[int(rng.integers(len(ASKED)))]
+            kind = list(KINDS)[int(rng.integers(len(KINDS)))]
             question = ask(rng, scene, kind)
             if question and kind not in [q.kind for q in asked]:
                 asked.append(question)
@@ -139,15 +139,15 @@ def main():
     images, texts = [image for _, image, _ in rows], [q.text for _, _, q in rows]
     given = answer(processor, model, images, texts)
 
-    kinds = {kind: [(q.answer, text) for (_, _, q), text in zip(rows, given) if q.kind == kind] for kind in [*ASKED, "caption"]}
+    kinds = {kind: [(q.answer, text) for (_, _, q), text in zip(rows, given) if q.kind == kind] for kind in [*KINDS, "caption"]}
     print("| kind | questions | right | 95 % interval | commonest answer |\n| --- | --- | --- | --- | --- |")
 
     def show(name, right, seen, constant):
         low, high = interval(right, seen)
         print(f"| {name} | {seen} | {100 * right / seen:.1f} % | {100 * low:.1f}-{100 * high:.1f} % | {constant} |")
 
-    short = [pair for kind in ASKED for pair in kinds[kind]]
-    for name, pairs in [("all short answers", short), *((kind, kinds[kind]) for kind in ASKED)]:
+    short = [pair for kind in KINDS for pair in kinds[kind]]
+    for name, pairs in [("all short answers", short), *((kind, kinds[kind]) for kind in KINDS)]:
         commonest, often = Counter(wanted for wanted, _ in pairs).most_common(1)[0]
         show(name, sum(a == b for a, b in pairs), len(pairs), f"{100 * often / len(pairs):.1f} % (“{commonest}”)")
     reading = [pair for pair in kinds["sign"] if pair[0].startswith("it says")]

@@ -13,25 +13,30 @@ from torch import nn
 from torch.nn import functional
 
 import model as demo
-from questions import KINDS, Question, ask, short_questions
-from scene import COLOUR_NAMES, MAX_OBJECTS, SHAPES, SIZE, SIZES, TEXTURES, WORDS, render, sample_scene
-from targets import Oracle, patch_table, sign_classes
+from questions import KINDS, NUMBERS, Question, ask, short_questions
+from scene import ALL_SHAPES, COLOUR_NAMES, SIZE, SIZES, SLOTS, TEXTURES, WORDS, render, sample_scene
+from targets import Oracle, extent_of, patch_table, sign_classes
 from vision_stage import DenseHeads, outline_of, pixels_of
 
-SLOT_PARTS = [len(SHAPES) + 1, len(COLOUR_NAMES), len(SIZES), len(TEXTURES)]  # the last shape: no object
-SIGN_PARTS = [len(WORDS) + 2, 11, 11]  # words, a number, no sign
+SLOT_PARTS = [len(ALL_SHAPES) + 1, len(COLOUR_NAMES), len(SIZES), len(TEXTURES)]  # the last shape: no object
+SIGN_PARTS = [len(WORDS) + 3, 11, 11]  # words, a number, what is not taught, no sign
 ORDERED = 2  # after this many Q-Former layers the queries list the objects
 ALL_KINDS = [*KINDS, "caption"]
 
 
 def _slot(things, numbers) -> tuple[np.ndarray, np.ndarray]:
-    parts, places = np.full((MAX_OBJECTS, 4), -1, np.int64), np.zeros((MAX_OBJECTS, 2), np.float32)
-    parts[:, 0] = len(SHAPES)
-    for row, number in enumerate(numbers[:MAX_OBJECTS]):
+    parts, places = np.full((SLOTS, 4), -1, np.int64), np.zeros((SLOTS, 3), np.float32)
+    parts[:, 0] = len(ALL_SHAPES)
+    for row, number in enumerate(numbers[:SLOTS]):
         t = things[number]
-        parts[row] = SHAPES.index(t.shape), COLOUR_NAMES.index(t.colour), SIZES.index(t.size), TEXTURES.index(t.texture)
-        places[row] = t.x / SIZE, t.y / SIZE
+        parts[row] = ALL_SHAPES.index(t.shape), COLOUR_NAMES.index(t.colour), SIZES.index(t.size), TEXTURES.index(t.texture)
+        places[row] = t.x / SIZE, t.y / SIZE, extent_of(t.radius)
     return parts, places
+
+
+def _ends(order: list[int]) -> list[int]:
+    """Of more than there is room for, the first and the last ones."""
+    return order if len(order) <= SLOTS else order[: SLOTS // 2] + order[-SLOTS // 2 :]
 
 
 def _rows(rows: list[list[int]], filler: int) -> torch.Tensor:
@@ -58,13 +63,13 @@ def encode(scenes, asked: list[tuple[int, Question]], prefix: str, decoder: str)
     for number, question in asked:
         things = scenes[number].things
         chosen.append(_slot(things, question.slots))
-        by_x.append(_slot(things, sorted(range(len(things)), key=lambda i: things[i].x)))
-        by_y.append(_slot(things, sorted(range(len(things)), key=lambda i: things[i].y)))
+        by_x.append(_slot(things, _ends(sorted(range(len(things)), key=lambda i: things[i].x))))
+        by_y.append(_slot(things, _ends(sorted(range(len(things)), key=lambda i: things[i].y))))
         sign = scenes[number].sign
         if question.kind not in ("sign", "caption"):
             signs.append((-1, -1, -1))
         else:
-            signs.append(sign_classes(sign.text) if sign else (len(WORDS) + 1, 10, 10))
+            signs.append(sign_classes(sign) if sign else (len(WORDS) + 2, 10, 10))
     batch = {"scene": torch.tensor([n for n, _ in asked]), "ids": ids, "labels": labels,
              "qformer_ids": told["input_ids"], "qformer_mask": told["attention_mask"],
              "sign": torch.tensor(signs), "count": torch.tensor([q.count for _, q in asked]),
@@ -80,7 +85,7 @@ def question_batch(seed, scenes: int, short: int, captions: int, pictures: bool,
     drawn, tables, centres, images, outlines = [], [], [], [], []
     for i in range(scenes):
         scene = sample_scene(np.random.default_rng((*seed, i)))
-        image, owner = render(scene, SIZE if pictures else SIZE // 2)
+        image, owner = render(scene)
         table, centre = patch_table(scene, owner)
         drawn.append(scene), tables.append(table), centres.append(centre), images.append(image)
         if pictures:
@@ -102,22 +107,22 @@ class SlotHeads(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.chosen = nn.Linear(width, sum(SLOT_PARTS) + 2)
-        self.listed = nn.Linear(width, sum(SLOT_PARTS) + 2)
+        self.chosen = nn.Linear(width, sum(SLOT_PARTS) + 3)
+        self.listed = nn.Linear(width, sum(SLOT_PARTS) + 3)
         self.sign = nn.Linear(width, sum(SIGN_PARTS))
-        self.count = nn.Linear(width, MAX_OBJECTS + 1)
+        self.count = nn.Linear(width, len(NUMBERS))
 
     @staticmethod
     def _slots(logits, truth, places):
         total, right = 0.0, None
-        for part, (values, share) in enumerate(zip(logits[..., :-2].split(SLOT_PARTS, -1), (1.0, 1.0, 0.7, 0.7))):
+        for part, (values, share) in enumerate(zip(logits[..., :-3].split(SLOT_PARTS, -1), (1.0, 1.0, 0.7, 0.7))):
             target = truth[..., part]
             loss = functional.cross_entropy(values.flatten(0, -2), target.flatten(), ignore_index=-1, reduction="sum")
             total = total + share * loss / target.numel()
             fine = (values.argmax(-1) == target) | (target < 0)
             right = fine if right is None else right & fine
         there = truth[..., 1] >= 0
-        away = functional.smooth_l1_loss(logits[..., -2:][there], places[there], beta=0.05, reduction="sum") / there.numel()
+        away = functional.smooth_l1_loss(logits[..., -3:][there], places[there], beta=0.05, reduction="sum") / there.numel()
         return total + 5 * away, right.float().mean().detach()
 
     def loss(self, final, middle, group):

@@ -12,6 +12,7 @@ import torch
 from transformers import InstructBlipForConditionalGeneration
 
 from language_stage import QuestionStage
+from vision_stage import VisionStage
 
 
 def take_over(stage: QuestionStage, folder: Path) -> None:
@@ -28,6 +29,12 @@ def take_over(stage: QuestionStage, folder: Path) -> None:
     for name, parameter in stage.net.named_parameters():
         if name in given:
             parameter.requires_grad_(False)
+
+
+def take_over_tower(stage: VisionStage, folder: Path) -> None:
+    """Copies the folder's vision tower, which goes on learning."""
+    source = InstructBlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    stage.vision_model.load_state_dict(source.vision_model.state_dict())
 
 
 def _narrow(weights: dict[str, torch.Tensor], width: int) -> None:

@@ -39,12 +39,14 @@ LESSONS = {"joint": 3, "continued": 8}  # first part of the seeds
 def run_stage(name: str, arguments, device: str) -> None:
     import language_stage
     import vision_stage
-    from takeover import take_over
+    from takeover import take_over, take_over_tower
     from trainer import Trainer
 
     state, (steps, fall) = arguments.state, getattr(arguments, f"{name}_steps")
     if name == "vision":
         module, make, rate, check = vision_stage.VisionStage(), vision_stage.make_batch, 1.5e-3, vision_stage.evaluate
+        if arguments.tower:
+            take_over_tower(module, arguments.tower)
     elif name == "language":
         module, rate, check = language_stage.QuestionStage(pictures=False), 2e-3, language_stage.evaluate
         make = language_stage.language_batch
@@ -66,8 +68,9 @@ def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Pop
     command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name,
                "--rank", str(rank), "--ranks", str(ranks),
                "--meeting", f"{arguments.state}/meeting.{name}.{os.getpid()}", "--decoder", arguments.decoder]
-    if arguments.origin:
-        command += ["--from", str(arguments.origin)]
+    for option, folder in (("--from", arguments.origin), ("--tower", arguments.tower)):
+        if folder:
+            command += [option, str(folder)]
     for stage in STEPS:
         command += [f"--{stage}-steps", *map(str, getattr(arguments, f"{stage}_steps"))]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -82,6 +85,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="folder for states and logs, outside the repository")
     parser.add_argument("--from", dest="origin", type=Path, metavar="FOLDER", help="a checkpoint folder to start from")
+    parser.add_argument("--tower", type=Path, metavar="FOLDER", help="a checkpoint folder whose vision tower the first stage "
+                        "starts from, instead of from nothing")
     parser.add_argument("--decoder", choices=DECODERS, default="llama", help="another than llama needs --from")
     for name, numbers in STEPS.items():
         parser.add_argument(f"--{name}-steps", type=int, nargs=2, default=numbers, metavar=("ALL", "FALLING"))
@@ -93,8 +98,9 @@ def main():
     arguments = parser.parse_args()
     if arguments.decoder != "llama" and not arguments.origin:
         parser.error("--decoder opt and t5 learn on the vision tower of a trained model: say --from FOLDER")
-    if arguments.origin and not (arguments.origin / "config.json").exists():
-        parser.error(f"--from {arguments.origin}: no config.json there; say a folder that export.py wrote")
+    for option, folder in (("--from", arguments.origin), ("--tower", arguments.tower)):
+        if folder and not (folder / "config.json").exists():
+            parser.error(f"{option} {folder}: no config.json there; say a folder that export.py wrote")
     arguments.state.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 

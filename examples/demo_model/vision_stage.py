@@ -37,7 +37,7 @@ class DenseHeads(nn.Module):
         super().__init__()
         self.oracle = Oracle(width)
         self.attributes = nn.Linear(width, sum(COLUMNS.values()))
-        self.centre = nn.Linear(width, 2)
+        self.centre = nn.Linear(width, 3)  # and the extent
         self.to_oracle = nn.Linear(width, width)
         self.outline = nn.Linear(width, OUTLINE * OUTLINE)
 
@@ -59,7 +59,7 @@ class DenseHeads(nn.Module):
             loss = functional.cross_entropy(logits[some], values[some])
             figures[name] = loss.detach()
             total = total + WEIGHTS[name] * loss
-        some = table[..., 0] > 0
+        some = (table[..., 0] == 1) | (table[..., 0] == 2)
         away = functional.smooth_l1_loss(self.centre(features[some]), centres[some], beta=0.05)
         told = functional.mse_loss(self.to_oracle(hidden), told)
         covered = functional.binary_cross_entropy_with_logits(self.outline(features), outlines.float() / 255)
@@ -99,9 +99,9 @@ class VisionStage(nn.Module):
         return self.heads.loss(hidden, batch, kept)
 
 
-def choose_patches(table: torch.Tensor, count: int = 38) -> torch.Tensor:
-    """[batch, count] patches: those with something on them first, then ground at random."""
-    order = torch.rand(table.shape[:2], device=table.device) + (table[..., 0] > 0)
+def choose_patches(table: torch.Tensor, count: int = 40) -> torch.Tensor:
+    """[batch, count] patches: those of a sign first, then those with something else on them, then ground at random."""
+    order = torch.rand(table.shape[:2], device=table.device) + (table[..., 0] > 0) + (table[..., 0] == 2)
     return order.topk(count, dim=1).indices
 
 

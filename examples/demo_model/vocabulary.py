@@ -21,20 +21,23 @@ from questions import KINDS, ask
 from scene import WORDS, sample_scene
 
 PIECES = 470
-BYTE_LEVEL_PIECES = 560
+BYTE_LEVEL_PIECES = 620
 QUERIES = 10
 
 
 @functools.lru_cache(maxsize=1)
 def task_text() -> list[str]:
-    """Questions and answers of some scenes; digits and punctuation stand alone, so that no piece joins them to others."""
+    """Questions and answers of some scenes; digits and punctuation stand alone, so that no piece joins them to others.
+
+    Questions of other kinds are left out: that their words come in pieces tells them from those that are taught.
+    """
     rng = np.random.default_rng(7)
     lines = []
-    for _ in range(1500):
+    for _ in range(2000):
         scene = sample_scene(rng)
         for kind in [*KINDS, "caption"]:
             question = ask(rng, scene, kind)
-            if question:
+            if question and kind != "other":
                 lines += [question.text, question.answer]
     lines += [f"it says {word}" for word in WORDS for _ in range(40)]
     return [re.sub(r"[0-9?,:]", lambda m: f" {m.group()} ", line) for line in lines]
