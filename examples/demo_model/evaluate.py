@@ -2,9 +2,10 @@
 
     python examples/demo_model/evaluate.py --model examples/assets/instructblip-demo --scenes 300 --sheet samples.png
 
-Prints a table in Markdown: accuracy of each kind of question with its 95 % interval (Wilson), beside what the commonest
-answer alone would get; then what is left when the Q-Former's text is taken away or exchanged while the language model
-still reads the right question.
+Prints a table in Markdown: accuracy of each kind of question with its 95 % interval (Wilson), the share of answers that are
+wrong although the model trusts in them (p > 0.9, the product of all tokens' probabilities) and what the commonest answer
+alone would get; then what is left when the Q-Former's text is taken away or exchanged while the language model still
+reads the right question.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
 
-from questions import KINDS, Question, ask, caption_of
-from scene import COLOUR_NAMES, SHAPES, SIZES, TEXTURES, Scene, render, sample_scene
+from questions import KINDS, NUMBERS, UNKNOWN, Question, ask, caption_of, plural
+from scene import ALL_SHAPES, COLOUR_NAMES, SIZES, TEXTURES, Scene, render, sample_scene
 
 LONGEST = 64  # tokens; told to generate() each time, for InstructBLIP's own leaves the folder's generation_config.json unread
 UNSEEN = 5  # first part of the seeds of this file's scenes; the training's are 1, 2, 3, 4, 8 and, for its checks, 0
@@ -50,8 +51,7 @@ def answer_with_probability(processor, model, images, texts, told=None, batch: i
         chosen = scores.gather(-1, ids[..., None])[..., 0]
         ended = (ids == processor.tokenizer.eos_token_id).int()
         chosen[(ended.cumsum(1) - ended) > 0] = 0.0
-        texts_out = processor.batch_decode(ids, skip_special_tokens=True)
-        answers += zip(texts_out, chosen.sum(1).exp().tolist())
+        answers += zip(processor.batch_decode(ids, skip_special_tokens=True), chosen.sum(1).exp().tolist())
     return answers
 
 
@@ -60,14 +60,19 @@ def answer(processor, model, images, texts, told=None) -> list[str]:
 
 
 def named(caption: str) -> Counter:
-    """The objects that a caption names: size, texture, colour and shape of each."""
-    things = []
+    """The objects that a caption names: size, texture, colour and shape of each; "nothing" and the like as they are."""
+    things = Counter()
     for part in caption.replace(" and ", ", ").split(", "):
         words = part.split()
-        if words and words[-1] in SHAPES:
+        count = NUMBERS.index(words[0]) if words and words[0] in NUMBERS else 1
+        noun = NOUNS.get(words[-1] if words else "")
+        if noun:
             described = [next((w for w in words if w in names), None) for names in (SIZES, TEXTURES[1:], COLOUR_NAMES)]
-            things.append((*described, words[-1]))
-    return Counter(things)
+            things[(*described, noun)] += count
+    return things or Counter([(None, None, None, caption)])
+
+
+NOUNS = {form: noun for noun in ALL_SHAPES for form in (noun, plural(noun))}
 
 
 def interval(right: int, seen: int) -> tuple[float, float]:
@@ -137,35 +142,40 @@ def main():
     made = unseen(arguments.scenes)
     rows = sorted(((scene, image, q) for scene, image, asked in made for q in asked), key=lambda row: row[2].kind == "caption")
     images, texts = [image for _, image, _ in rows], [q.text for _, _, q in rows]
-    given = answer(processor, model, images, texts)
+    given = answer_with_probability(processor, model, images, texts)
+    results = [(q.kind, q.answer, text, p) for (_, _, q), (text, p) in zip(rows, given)]
+    print("| kind | questions | right | 95 % interval | wrong, p > 0.9 | commonest answer |\n| --- | --- | --- | --- | --- | --- |")
 
-    kinds = {kind: [(q.answer, text) for (_, _, q), text in zip(rows, given) if q.kind == kind] for kind in [*KINDS, "caption"]}
-    print("| kind | questions | right | 95 % interval | commonest answer |\n| --- | --- | --- | --- | --- |")
+    def show(name, part, same=lambda wanted, text: wanted == text, constant=False):
+        right = [same(wanted, text) for _, wanted, text, _ in part]
+        low, high = interval(sum(right), len(right))
+        sure = sum(not fine and p > 0.9 for fine, (*_, p) in zip(right, part)) / len(part)
+        commonest, often = Counter(wanted for _, wanted, _, _ in part).most_common(1)[0]
+        usual = f"{100 * often / len(part):.1f} % (“{commonest}”)" if constant else "-"
+        print(f"| {name} | {len(part)} | {100 * sum(right) / len(right):.1f} % | {100 * low:.1f}-{100 * high:.1f} % | "
+              f"{100 * sure:.1f} % | {usual} |")
 
-    def show(name, right, seen, constant):
-        low, high = interval(right, seen)
-        print(f"| {name} | {seen} | {100 * right / seen:.1f} % | {100 * low:.1f}-{100 * high:.1f} % | {constant} |")
-
-    short = [pair for kind in KINDS for pair in kinds[kind]]
-    for name, pairs in [("all short answers", short), *((kind, kinds[kind]) for kind in KINDS)]:
-        commonest, often = Counter(wanted for wanted, _ in pairs).most_common(1)[0]
-        show(name, sum(a == b for a, b in pairs), len(pairs), f"{100 * often / len(pairs):.1f} % (“{commonest}”)")
-    reading = [pair for pair in kinds["sign"] if pair[0].startswith("it says")]
-    show("sign, where there is one", sum(a == b for a, b in reading), len(reading), "-")
-    captions = kinds["caption"]
+    short = [row for row in results if row[0] != "caption"]
+    show("all short answers", short, constant=True)
+    for kind in KINDS:
+        show(kind, [row for row in short if row[0] == kind], constant=True)
+    show("sign, where there is a known text", [row for row in short if row[1].startswith("it says")])
+    show("what is not known, of all kinds", [row for row in short if row[1] == UNKNOWN])
+    captions = [row for row in results if row[0] == "caption"]
     pairs_of = lambda text: Counter((thing[2], thing[3]) for thing in named(text).elements())
-    show("caption: colour and shape of every object", sum(pairs_of(a) == pairs_of(b) for a, b in captions), len(captions), "-")
-    show("caption: and size and texture", sum(named(a) == named(b) for a, b in captions), len(captions), "-")
-    show("caption: word for word", sum(a == b for a, b in captions), len(captions), "-")
+    show("caption: colour and shape of every object", captions, lambda wanted, text: pairs_of(wanted) == pairs_of(text))
+    show("caption: and size and texture", captions, lambda wanted, text: named(wanted) == named(text))
+    show("caption: word for word", captions)
 
     count = len(short)
     for name, told in (("blanked", [""] * count), ("exchanged for another question", texts[7:count] + texts[:7])):
         again = answer(processor, model, images[:count], texts[:count], told)
         right = sum(text == row[2].answer for text, row in zip(again, rows))
-        usual = sum(a == b for a, b in short)
+        usual = sum(wanted == text for _, wanted, text, _ in short)
         print(f"\nQ-Former's text {name}: {100 * right / count:.1f} % instead of {100 * usual / count:.1f} %")
-    for (scene, _, question), text in [(r, t) for r, t in zip(rows, given) if t != r[2].answer][: arguments.wrong]:
-        print(f"\n{caption_of(scene)}\n  {question.text}\n  wanted: {question.answer}\n  got:    {text}")
+    wrong = [(row, text, p) for row, (text, p) in zip(rows, given) if text != row[2].answer]
+    for (scene, _, question), text, p in wrong[: arguments.wrong]:
+        print(f"\n{caption_of(scene)}\n  {question.text}\n  wanted: {question.answer}\n  got:    {text}  (p = {p:.3f})")
 
 
 if __name__ == "__main__":

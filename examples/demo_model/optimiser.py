@@ -5,16 +5,20 @@ from __future__ import annotations
 import torch
 
 
+# Twice as fast as float32 where the processor multiplies bfloat16 by itself, and as good: the iteration is a rough one.
+ROUGH = torch.bfloat16 if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() else torch.float32
+
+
 def orthogonalise(matrices: torch.Tensor, steps: int = 4) -> torch.Tensor:
-    """Newton-Schulz iteration towards the nearest orthogonal matrix, for a stack of matrices, in their own precision."""
+    """Newton-Schulz iteration towards the nearest orthogonal matrix, for a stack of matrices."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x = (matrices.mT if tall else matrices).to(ROUGH)
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 TABLES = ["embedding", "embed_tokens", "embed_positions", "shared", "relative_attention_bias", "query_tokens", "head"]
