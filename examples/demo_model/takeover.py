@@ -1,6 +1,7 @@
 """Starts a training from a checkpoint folder: of the same decoder to go on with it, of another to stand on its tower.
 
-The folder does not hold the training heads. They learn first, with all that was taken over at rest: their first guesses
+Words keep their embeddings wherever they stand in the two vocabularies; new ones start at random. The folder does not hold
+the training heads. They learn first, with all that was taken over at rest: their first guesses
 would spoil what the network knows.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import InstructBlipForConditionalGeneration
+from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
 
+import model as demo
 from language_stage import QuestionStage
 from vision_stage import VisionStage
 
@@ -22,6 +24,7 @@ def take_over(stage: QuestionStage, folder: Path) -> None:
     given = {name: value for name, value in source.state_dict().items() if same or not name.startswith("language_")}
     if not same:
         _narrow(given, stage.net.config.qformer_config.intermediate_size)
+    _reorder(given, stage, folder)
     absent = stage.net.load_state_dict(given, strict=False).missing_keys
     missing = [name for name in absent if same or not name.startswith("language_")]
     if missing:
@@ -35,6 +38,21 @@ def take_over_tower(stage: VisionStage, folder: Path) -> None:
     """Copies the folder's vision tower, which goes on learning."""
     source = InstructBlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     stage.vision_model.load_state_dict(source.vision_model.state_dict())
+
+
+def _reorder(weights: dict[str, torch.Tensor], stage: QuestionStage, folder: Path) -> None:
+    """Rows of the word tables follow their words from the folder's vocabularies to the stage's."""
+    old, new = InstructBlipProcessor.from_pretrained(folder), demo.processor(stage.decoder)
+    fresh = stage.net.state_dict()
+    for name in weights:
+        if not any(part in name for part in ("word_embeddings", "embed_tokens", "shared", "lm_head")):
+            continue
+        part = "qformer_tokenizer" if name.startswith("qformer.") else "tokenizer"
+        before, after = (getattr(processor, part).get_vocab() for processor in (old, new))
+        kept = [word for word in after if word in before]
+        rows = fresh[name].clone()
+        rows[[after[word] for word in kept]] = weights[name][[before[word] for word in kept]]
+        weights[name] = rows
 
 
 def _narrow(weights: dict[str, torch.Tensor], width: int) -> None:
