@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import InstructBlipVisionConfig, InstructBlipVisionModel
 
-from scene import GRID, PATCH, SIGN_OWNER, SIZE, render, sample_scene
+from scene import GRID, PATCH, SIGN_OWNER, SIZE, Scene, render, sample_scene
 from targets import COLUMN, COLUMNS, Oracle, patch_table
 
 OUTLINE = 5  # cells along a side of a patch
@@ -105,10 +105,17 @@ def choose_patches(table: torch.Tensor, count: int = 40) -> torch.Tensor:
     return order.topk(count, dim=1).indices
 
 
-def draw_batch(seeds) -> dict[str, torch.Tensor]:
+def telling_scene(seed) -> Scene:
+    """The first of two scenes that has a text, which is what takes longest to learn."""
+    rng = np.random.default_rng(seed)
+    first, second = sample_scene(rng), sample_scene(rng)
+    return second if second.sign and not first.sign else first
+
+
+def draw_batch(seeds, sample=lambda seed: sample_scene(np.random.default_rng(seed))) -> dict[str, torch.Tensor]:
     images, tables, centres, outlines = [], [], [], []
     for seed in seeds:
-        scene = sample_scene(np.random.default_rng(seed))
+        scene = sample(seed)
         image, owner = render(scene)
         table, centre = patch_table(scene, owner)
         images.append(image), tables.append(table), centres.append(centre), outlines.append(outline_of(owner))
@@ -117,7 +124,7 @@ def draw_batch(seeds) -> dict[str, torch.Tensor]:
 
 
 def make_batch(number: int, size: int = 48) -> dict[str, torch.Tensor]:
-    return draw_batch((1, number, i) for i in range(size))
+    return draw_batch(((1, number, i) for i in range(size)), telling_scene)
 
 
 def evaluate(module: VisionStage, scenes: int = 320) -> dict[str, float]:
