@@ -1,11 +1,20 @@
 #include "image_processing/decode.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <iterator>
 #include <string>
 
 #include "instructblip/core/error.h"
 
 namespace instructblip::image_decoding {
+
+bool starts_with(Bytes file, std::string_view signature, std::size_t offset) {
+  return file.size() >= offset + signature.size() &&
+         std::memcmp(file.data() + offset, signature.data(), signature.size()) == 0;
+}
 
 void fail(std::string_view format, const std::string& what) {
   throw ImageError("cannot decode the " + std::string(format) + " image: " + what);
@@ -31,31 +40,66 @@ void check_size(std::string_view format, std::uint64_t width, std::uint64_t heig
   }
 }
 
-int exif_orientation(Bytes tiff) {
+std::optional<int> exif_orientation(Bytes data) {
+  constexpr std::string_view kPrefix("Exif\0\0", 6);
   constexpr std::uint32_t kOrientationTag = 0x0112;
-  const auto at = [&](std::size_t offset) { return static_cast<std::uint32_t>(tiff[offset]); };
-  if (tiff.size() < 8) return 0;
-  const bool big_endian = at(0) == 'M' && at(1) == 'M';
-  if (!big_endian && !(at(0) == 'I' && at(1) == 'I')) return 0;
-  const auto u16 = [&](std::size_t o) {
-    return big_endian ? at(o) << 8 | at(o + 1) : at(o + 1) << 8 | at(o);
+  // TIFF's types: bytes a value, 0 for what Pillow does not know.
+  enum Type { byte = 1, ascii, rational = 5, undefined = 7, signed_rational = 10, single, real };
+  constexpr std::size_t kSizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8};
+
+  for (int i = 0; i < 2 && starts_with(data, kPrefix); ++i) data = data.subspan(kPrefix.size());
+  if (data.empty()) return std::nullopt;
+  const bool big_endian = starts_with(data, "MM");
+  if (data.size() < 8 || (!big_endian && !starts_with(data, "II"))) return 0;
+  const auto number = [&](std::size_t at, std::size_t size) {
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < size; ++i)
+      value = value << 8 | data[at + (big_endian ? i : size - 1 - i)];
+    return value;
   };
-  const auto u32 = [&](std::size_t o) {
-    return big_endian ? u16(o) << 16 | u16(o + 2) : u16(o + 2) << 16 | u16(o);
+  // Pillow also takes a version with its bytes swapped, and BigTIFF's if it is big-endian.
+  const std::uint64_t version = number(2, 2);
+  if (version != 42 && version != 42 << 8 && !(version == 43 && big_endian)) return 0;
+  const auto value = [&](std::uint64_t type, std::size_t at) -> double {
+    const auto low = static_cast<std::uint32_t>(number(at, 4));
+    switch (type) {
+      case byte:
+      case ascii:
+      case undefined: return 0;  // texts, to Pillow
+      case rational: return low / static_cast<double>(number(at + 4, 4));
+      case signed_rational:
+        return static_cast<std::int32_t>(low) /
+               static_cast<double>(static_cast<std::int32_t>(number(at + 4, 4)));
+      case single: return std::bit_cast<float>(low);
+      case real: return std::bit_cast<double>(number(at, 8));
+      default: return static_cast<double>(number(at, kSizes[type]));
+    }
   };
-  if (u16(2) != 42) return 0;
-  const std::size_t directory = u32(4);
-  if (directory + 2 > tiff.size()) return 0;
-  const std::size_t entries = u16(directory);
-  int found = 0;
+
+  std::optional<int> found;
+  const std::size_t directory = number(4, 4);
+  if (directory + 2 > data.size()) return found;
+  const std::size_t entries = number(directory, 2);
+  std::uint64_t outside = 0;  // bytes of values that do not fit into their entries
   for (std::size_t i = 0; i < entries; ++i) {
     const std::size_t entry = directory + 2 + 12 * i;
-    if (entry + 12 > tiff.size()) break;
-    if (u16(entry) != kOrientationTag || u32(entry + 4) != 1) continue;
-    const std::uint32_t type = u16(entry + 2);
-    constexpr std::uint32_t kUnsignedShort = 3, kUnsignedLong = 4;
-    if (type == kUnsignedShort) found = static_cast<int>(u16(entry + 8));
-    if (type == kUnsignedLong) found = static_cast<int>(std::min(u32(entry + 8), 9u));
+    if (entry + 12 > data.size()) break;
+    const std::uint64_t tag = number(entry, 2), type = number(entry + 2, 2);
+    if (tag == kOrientationTag && found) continue;
+    const std::uint64_t size = type < std::size(kSizes) ? number(entry + 4, 4) * kSizes[type] : 0;
+    if (size == 0) continue;
+    std::uint64_t at = entry + 8;
+    if (size > 4) {
+      outside += size;
+      if (outside > data.size()) continue;
+      at = number(at, 4);
+      if (at + size > data.size()) break;
+    }
+    if (tag != kOrientationTag) continue;
+    const double orientation = value(type, at);
+    const bool turned =
+        orientation >= 2 && orientation <= 8 && orientation == std::floor(orientation);
+    found = turned ? static_cast<int>(orientation) : 0;
   }
   return found;
 }

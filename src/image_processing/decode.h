@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,9 @@ Decoded decode_png(Bytes file, Index max_pixels);
 Decoded decode_bmp(Bytes file, Index max_pixels);
 Decoded decode_gif(Bytes file, Index max_pixels);
 Decoded decode_pnm(Bytes file, Index max_pixels);
+Decoded decode_webp(Bytes file, Index max_pixels);
+
+bool starts_with(Bytes file, std::string_view signature, std::size_t offset = 0);
 
 [[noreturn]] void fail(std::string_view format, const std::string& what);
 [[noreturn]] void fail_truncated(std::string_view format);
@@ -82,8 +86,10 @@ inline void put_color(std::uint8_t* rgb, const std::uint8_t* color) {
   rgb[0] = color[0], rgb[1] = color[1], rgb[2] = color[2];
 }
 
-/// Orientation from a TIFF structure ("II*\0..." or "MM\0*..."); 0 if there is none.
-int exif_orientation(Bytes tiff);
+/// The orientation in EXIF data: a TIFF structure after up to two "Exif\0\0". As Pillow reads it:
+/// a number of any type, the first of several. 0 if the structure is damaged or the value means
+/// nothing; nothing if there is no such tag, in which case Pillow looks into the XMP packet.
+std::optional<int> exif_orientation(Bytes data);
 /// Orientation from an XMP packet; 0 if there is none.
 int xmp_orientation(std::string_view packet);
 
@@ -91,15 +97,18 @@ int xmp_orientation(std::string_view packet);
 /// damaged or longer than `out`.
 std::ptrdiff_t inflate(Bytes stream, std::span<std::uint8_t> out);
 
-/// The size and orientation of a JPEG file. walk_jpeg_markers throws on malformed markers.
+/// The size and orientation of a JPEG file. walk_jpeg_markers throws on malformed markers; what
+/// follows the first scan is only looked at with `whole_file`.
 struct JpegMarkers {
   std::uint32_t width = 0, height = 0;
   int components = 0;
   int orientation = 1;
 };
-JpegMarkers walk_jpeg_markers(Bytes file);
+JpegMarkers walk_jpeg_markers(Bytes file, bool whole_file);
 
-/// The decoder used without libjpeg. Its pixel values differ slightly from libjpeg's.
-Image decode_jpeg_with_stb(Bytes file, const JpegMarkers& markers);
+/// Decodes a PNG or JPEG file, whose size is known, to RGB. 16-bit samples keep their upper byte,
+/// or are clipped to 8 bits if `clipped` (grey only).
+Image decode_with_stb(std::string_view format, Bytes file, Index width, Index height,
+                      bool clipped = false);
 
 }  // namespace instructblip::image_decoding

@@ -9,6 +9,7 @@
 #include <jpeglib.h>
 #endif
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -45,22 +46,15 @@ struct ErrorManager {
 
 void ignore_message(j_common_ptr) {}
 
-// Truncated data is an error instead of a grey area in the image.
-boolean end_of_data(j_decompress_ptr decoder) {
-  auto* manager = reinterpret_cast<ErrorManager*>(decoder->err);
-  std::snprintf(manager->message, sizeof(manager->message), "%s",
-                "the file ends in the middle of the image; it is truncated or damaged");
-  std::longjmp(manager->escape, 1);
-}
+// The whole file is in memory, so there is never more data: libjpeg returns without the rows that
+// it lacks. A missing end marker does not matter then, once all rows are there.
+boolean no_more_data(j_decompress_ptr) { return FALSE; }
 
 void skip_input(j_decompress_ptr decoder, long count) {
-  if (count <= 0) return;
-  if (to_size(count) > decoder->src->bytes_in_buffer) {
-    end_of_data(decoder);
-    return;
-  }
-  decoder->src->next_input_byte += count;
-  decoder->src->bytes_in_buffer -= to_size(count);
+  const std::size_t skipped =
+      std::min(static_cast<std::size_t>(std::max(count, 0L)), decoder->src->bytes_in_buffer);
+  decoder->src->next_input_byte += skipped;
+  decoder->src->bytes_in_buffer -= skipped;
 }
 
 void nothing(j_decompress_ptr) {}
@@ -88,7 +82,7 @@ struct Decompressor {
     source.next_input_byte = file.data();
     source.bytes_in_buffer = file.size();
     source.init_source = nothing;
-    source.fill_input_buffer = end_of_data;
+    source.fill_input_buffer = no_more_data;
     source.skip_input_data = skip_input;
     source.resync_to_restart = jpeg_resync_to_restart;
     source.term_source = nothing;
@@ -99,46 +93,52 @@ struct Decompressor {
   ~Decompressor() { jpeg_destroy_decompress(&decoder); }
 };
 
-/// False if libjpeg failed; its message is in `d.errors`. No object with a destructor may live
-/// here.
-bool start(Decompressor& d) {
-  if (setjmp(d.errors.escape) != 0) return false;
+enum class Outcome { done, failed, truncated };
+
+/// What follows reports libjpeg's errors as Outcome::failed; the message is in `d.errors`. No
+/// object with a destructor may live in these functions.
+Outcome start(Decompressor& d) {
+  if (setjmp(d.errors.escape) != 0) return Outcome::failed;
   jpeg_create_decompress(&d.decoder);
   d.decoder.src = &d.source;
   d.decoder.progress = &d.progress;
-  jpeg_read_header(&d.decoder, TRUE);
+  if (jpeg_read_header(&d.decoder, TRUE) != JPEG_HEADER_OK) return Outcome::truncated;
   if (d.decoder.num_components == 4)
     d.decoder.out_color_space = JCS_CMYK;
   else
     d.decoder.out_color_space = d.decoder.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
-  jpeg_start_decompress(&d.decoder);
-  return true;
+  return jpeg_start_decompress(&d.decoder) ? Outcome::done : Outcome::truncated;
 }
 
-bool read_rows(Decompressor& d, std::uint8_t* line, Image& image) {
-  if (setjmp(d.errors.escape) != 0) return false;
+Outcome read_rows(Decompressor& d, std::uint8_t* line, Image& image) {
+  if (setjmp(d.errors.escape) != 0) return Outcome::failed;
   while (d.decoder.output_scanline < d.decoder.output_height) {
     std::uint8_t* out = image.row(static_cast<Index>(d.decoder.output_scanline));
     JSAMPROW target = d.decoder.output_components == 3 ? out : line;
-    jpeg_read_scanlines(&d.decoder, &target, 1);
+    if (jpeg_read_scanlines(&d.decoder, &target, 1) == 0) return Outcome::truncated;
     if (d.decoder.output_components == 4) inverted_cmyk_to_rgb(line, out, image.width());
     if (d.decoder.output_components == 1) {
       for (Index x = 0; x < image.width(); ++x) put_gray(out + 3 * x, line[x]);
     }
   }
   jpeg_finish_decompress(&d.decoder);
-  return true;
+  return Outcome::done;
+}
+
+void check(Outcome outcome, const Decompressor& d) {
+  if (outcome == Outcome::failed) fail(kJpegName, d.errors.message);
+  if (outcome == Outcome::truncated) fail_truncated(kJpegName);
 }
 
 Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
   Decompressor d(file);
-  if (!start(d)) fail(kJpegName, d.errors.message);
+  check(start(d), d);
   if (d.decoder.output_width != markers.width || d.decoder.output_height != markers.height) {
     fail(kJpegName, "its headers are inconsistent");
   }
   Image image(static_cast<Index>(markers.width), static_cast<Index>(markers.height));
   std::vector<std::uint8_t> line(4 * std::size_t{markers.width});
-  if (!read_rows(d, line.data(), image)) fail(kJpegName, d.errors.message);
+  check(read_rows(d, line.data(), image), d);
   return image;
 }
 
@@ -146,12 +146,14 @@ Image decode_with_libjpeg(Bytes file, const JpegMarkers& markers) {
 #endif
 
 Decoded decode_jpeg(Bytes file, Index max_pixels) {
-  const JpegMarkers markers = walk_jpeg_markers(file);
-  check_size("JPEG", markers.width, markers.height, max_pixels);
 #if defined(INSTRUCTBLIP_HAVE_JPEG)
+  const JpegMarkers markers = walk_jpeg_markers(file, false);
+  check_size(kJpegName, markers.width, markers.height, max_pixels);
   return {decode_with_libjpeg(file, markers), markers.orientation};
 #else
-  return {decode_jpeg_with_stb(file, markers), markers.orientation};
+  const JpegMarkers markers = walk_jpeg_markers(file, true);
+  check_size(kJpegName, markers.width, markers.height, max_pixels);
+  return {decode_with_stb(kJpegName, file, markers.width, markers.height), markers.orientation};
 #endif
 }
 

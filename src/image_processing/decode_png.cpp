@@ -1,10 +1,10 @@
-// PNG. Chunks, filters and Adam7 are handled here, as in Pillow; stb_image inflates the data into a
-// buffer whose size follows from the header. (stb's own PNG reader allocates memory for whatever
-// the stream contains, and reads past a short palette.)
+// PNG. The chunks are read here, because the orientation, the transparent colour and the palette
+// need Pillow's rules; stb_image decodes the pixels from a file with what is left: the header, a
+// full palette and the data. (It reads past a short palette, and checks no checksum.)
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdlib>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +15,7 @@ namespace instructblip::image_decoding {
 namespace {
 
 constexpr std::string_view kPngName = "PNG";
+constexpr std::uint8_t kPngSignature[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 
 enum ColorType : std::uint8_t { gray = 0, rgb = 2, palette = 3, gray_alpha = 4, rgb_alpha = 6 };
 
@@ -32,7 +33,7 @@ struct PngHeader {
       default: return 1;
     }
   }
-  Index row_bytes(Index columns) const { return (columns * channels() * depth + 7) / 8; }
+  Index bits() const { return channels() * depth; }  // per pixel
 };
 
 std::uint32_t crc32(Bytes bytes) {
@@ -56,7 +57,9 @@ PngHeader read_png_header(Bytes data, Index max_pixels) {
   const std::uint32_t width = reader.u32_be(), height = reader.u32_be();
   header.depth = reader.u8();
   header.color_type = reader.u8();
-  const int compression = reader.u8(), filter = reader.u8(), interlace = reader.u8();
+  reader.u8();  // compression: there is one
+  const int filter = reader.u8();
+  header.interlaced = reader.u8() != 0;
   const int d = header.depth, c = header.color_type;
   const bool small = d == 1 || d == 2 || d == 4;
   const bool known = c == gray || c == rgb || c == palette || c == gray_alpha || c == rgb_alpha;
@@ -64,13 +67,10 @@ PngHeader read_png_header(Bytes data, Index max_pixels) {
     fail(kPngName, "bit depth " + std::to_string(d) + " with colour type " + std::to_string(c) +
                        " does not exist");
   }
-  if (compression != 0 || filter != 0 || interlace > 1) {
-    fail(kPngName, "unknown compression, filter or interlace method in its header");
-  }
+  if (filter != 0) fail(kPngName, "its header names an unknown filter method");
   check_size(kPngName, width, height, max_pixels);
   header.width = width;
   header.height = height;
-  header.interlaced = interlace == 1;
   return header;
 }
 
@@ -79,35 +79,29 @@ struct Chunks {
   PngHeader header;
   Palette colors;
   std::vector<std::uint8_t> stream;  // all IDAT chunks
+  bool cut = false;                  // the file ends in one
   Bytes transparency;                // tRNS
-  std::optional<int> exif, raw_profile;
+  std::optional<std::vector<std::uint8_t>> exif, raw_profile;
   int xmp = 0;
+  bool apple = false;  // Xcode's variant of the format
 };
 
 /// ImageMagick's EXIF: "\nexif\n   <length>\n" and hexadecimal digits.
-std::optional<int> raw_profile_orientation(std::string_view text) {
+std::vector<std::uint8_t> parse_raw_profile(std::string_view text) {
   for (int line = 0; line < 3; ++line) {
     const std::size_t end = text.find('\n');
-    if (end == text.npos) return std::nullopt;
+    if (end == text.npos) return {};
     text.remove_prefix(end + 1);
   }
-  std::vector<std::uint8_t> bytes;
   std::string digits;
-  for (const char c : text) {
-    if (c == '\n') continue;
-    digits += c;
-    if (digits.size() < 2) continue;
-    unsigned value = 0;
-    const auto [rest, error] = std::from_chars(digits.data(), digits.data() + 2, value, 16);
-    if (error != std::errc() || rest != digits.data() + 2) return std::nullopt;
-    bytes.push_back(static_cast<std::uint8_t>(value));
-    digits.clear();
+  std::copy_if(text.begin(), text.end(), std::back_inserter(digits),
+               [](char c) { return c != ' ' && (c < '\t' || c > '\r'); });
+  std::vector<std::uint8_t> bytes(digits.size() / 2);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const char* pair = digits.data() + 2 * i;
+    if (std::from_chars(pair, pair + 2, bytes[i], 16).ptr != pair + 2) return {};
   }
-  constexpr std::string_view kPrefix("Exif\0\0", 6);
-  Bytes tiff = bytes;
-  const std::string_view view(reinterpret_cast<const char*>(tiff.data()), tiff.size());
-  if (view.starts_with(kPrefix)) tiff = tiff.subspan(kPrefix.size());
-  return exif_orientation(tiff);
+  return bytes;
 }
 
 /// Text chunks may contain the orientation. They hold a keyword, NUL, and text (tEXt), compressed
@@ -121,7 +115,8 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
     return text;
   };
   const std::string_view keyword = next_string();
-  const bool is_xmp = keyword == "XML:com.adobe.xmp" && type == "iTXt";
+  const bool is_xmp = keyword == "XML:com.adobe.xmp";
+  if (keyword == "exif" && type == "tEXt") chunks.exif.emplace(rest.begin(), rest.end());
   if (!is_xmp && keyword != "Raw profile type exif") return;
   bool compressed = type == "zTXt";
   if (compressed) rest.remove_prefix(std::min<std::size_t>(1, rest.size()));
@@ -143,7 +138,7 @@ void read_text(std::string_view type, Bytes data, Chunks& chunks) {
   if (is_xmp)
     chunks.xmp = xmp_orientation(rest);
   else
-    chunks.raw_profile = raw_profile_orientation(rest);
+    chunks.raw_profile = parse_raw_profile(rest);
 }
 
 void read_palette(Bytes data, Chunks& chunks) {
@@ -151,13 +146,13 @@ void read_palette(Bytes data, Chunks& chunks) {
     fail(kPngName,
          "its palette has " + std::to_string(data.size() / 3) + " colours, expected at most 256");
   }
+  chunks.colors = {};
   std::copy_n(data.data(), data.size() / 3 * 3, &chunks.colors.colors[0][0]);
 }
 
 Chunks read_chunks(Bytes file, Index max_pixels) {
-  constexpr std::size_t kSignatureSize = 8, kIhdrSize = 13;
   Reader reader(file, kPngName);
-  reader.seek(kSignatureSize);
+  reader.seek(sizeof(kPngSignature));
   Chunks chunks;
   bool have_header = false, data_ended = false;
   while (reader.remaining() >= 8) {
@@ -169,78 +164,30 @@ Chunks read_chunks(Bytes file, Index max_pixels) {
     data_ended = data_ended || (!is_data && !chunks.stream.empty());
     // Damage after the pixel data is ignored.
     if (data_ended && (type == "IEND" || length + 4 > reader.remaining())) break;
-    const Bytes data = reader.take(length);
-    const Bytes checked = file.subspan(checked_from, length + 4);
-    // Some writers omit the last checksum; if present, it must be correct.
+    if (is_data && !have_header) fail(kPngName, "it has no IHDR chunk in front of its pixels");
+    // The end of the last data need not be there: whether they are complete, the stream tells.
+    chunks.cut = is_data && length > reader.remaining();
+    const Bytes data = reader.take(chunks.cut ? reader.remaining() : length);
+    const Bytes checked = file.subspan(checked_from, data.size() + 4);
     if (reader.remaining() >= 4 && reader.u32_be() != crc32(checked)) {
       if (data_ended) break;
       fail(kPngName,
            "the checksum of chunk " + std::string(type) + " is wrong; the file is damaged");
     }
-    if (!have_header && (type != "IHDR" || length < kIhdrSize)) {
-      fail(kPngName, "its first chunk is not IHDR");
+    if (type == "IHDR" && !have_header) {
+      chunks.header = read_png_header(data, max_pixels);
+      have_header = true;
     }
-    if (type == "IHDR" && !have_header) chunks.header = read_png_header(data, max_pixels);
-    have_header = true;
+    if (type == "CgBI") chunks.apple = true;
     if (type == "PLTE" && chunks.header.color_type == palette) read_palette(data, chunks);
     if (type == "tRNS") chunks.transparency = data;
     if (is_data && !data_ended) chunks.stream.insert(chunks.stream.end(), data.begin(), data.end());
-    if (type == "eXIf") chunks.exif = exif_orientation(data);
+    if (type == "eXIf") chunks.exif.emplace(data.begin(), data.end());
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, data, chunks);
     if (type == "IEND") break;
   }
   if (chunks.stream.empty()) fail_truncated(kPngName);
   return chunks;
-}
-
-std::uint8_t paeth(int left, int above, int corner) {
-  const int estimate = left + above - corner;
-  const int to_left = std::abs(estimate - left), to_above = std::abs(estimate - above);
-  const int to_corner = std::abs(estimate - corner);
-  if (to_left <= to_above && to_left <= to_corner) return static_cast<std::uint8_t>(left);
-  return static_cast<std::uint8_t>(to_above <= to_corner ? above : corner);
-}
-
-/// Reverses a row's filter in place; `above` is the previous row, already unfiltered, or zeros.
-void unfilter(int filter, std::uint8_t* row, const std::uint8_t* above, Index size, Index step) {
-  for (Index i = 0; i < size; ++i) {
-    const int left = i >= step ? row[i - step] : 0;
-    int predicted = 0;
-    switch (filter) {
-      case 0: return;
-      case 1: predicted = left; break;
-      case 2: predicted = above[i]; break;
-      case 3: predicted = (left + above[i]) / 2; break;
-      case 4: predicted = paeth(left, above[i], i >= step ? above[i - step] : 0); break;
-      default: fail(kPngName, "filter " + std::to_string(filter) + " of a row does not exist");
-    }
-    row[i] = static_cast<std::uint8_t>(row[i] + predicted);
-  }
-}
-
-/// Pixel `x` of an unfiltered row.
-void put_pixel(const Chunks& chunks, const std::uint8_t* row, Index x, std::uint8_t* out) {
-  const PngHeader& header = chunks.header;
-  if (header.depth < 8) {
-    const Index bit = x * header.depth;
-    const int largest = (1 << header.depth) - 1;
-    const int value = row[bit / 8] >> (8 - header.depth - bit % 8) & largest;
-    if (header.color_type == palette)
-      put_color(out, chunks.colors.colors[value]);
-    else
-      put_gray(out, static_cast<std::uint8_t>(value * (255 / largest)));
-    return;
-  }
-  const Index sample = header.depth / 8;
-  const std::uint8_t* in = row + x * header.channels() * sample;
-  switch (header.color_type) {
-    case palette: put_color(out, chunks.colors.colors[in[0]]); break;
-    // 16-bit grey without alpha is clipped to 8 bits; other formats keep the upper byte.
-    case gray: put_gray(out, sample == 1 ? in[0] : in[0] != 0 ? 255 : in[1]); break;
-    case gray_alpha: put_gray(out, in[0]); break;
-    default:
-      for (Index c = 0; c < 3; ++c) out[c] = in[c * sample];
-  }
 }
 
 /// The transparent colour in tRNS, as Pillow reads it: numbers above 255 lose their upper byte, and
@@ -261,7 +208,8 @@ std::optional<std::array<std::uint8_t, 3>> transparent_color(const Chunks& chunk
     }
     case gray: {
       if (data.size() < 2) return std::nullopt;
-      if (header.depth == 1 || header.depth == 16) return {{byte(number(0)), 0, 0}};
+      if (header.depth == 1) return {{byte(number(0) != 0 ? 255 : 0), 0, 0}};
+      if (header.depth == 16) return {{byte(number(0)), 0, 0}};
       const std::uint8_t value = byte(std::min(number(0), 255));
       return {{value, value, value}};
     }
@@ -272,54 +220,60 @@ std::optional<std::array<std::uint8_t, 3>> transparent_color(const Chunks& chunk
   }
 }
 
-struct Pass {
-  Index x0, y0, dx, dy;
-};
-constexpr Pass kWhole[] = {{0, 0, 1, 1}};
-constexpr Pass kAdam7[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
-                           {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+void append_chunk(std::vector<std::uint8_t>& file, std::string_view type, Bytes data) {
+  for (int shift = 24; shift >= 0; shift -= 8)
+    file.push_back(static_cast<std::uint8_t>(data.size() >> shift));
+  file.insert(file.end(), type.begin(), type.end());
+  file.insert(file.end(), data.begin(), data.end());
+  file.insert(file.end(), 4, 0);  // a checksum, which stb_image does not read
+}
+
+/// A file with nothing but the pixels. stb_image needs four bytes behind them, a checksum that may
+/// be missing and that it does not check.
+std::vector<std::uint8_t> plain_file(const Chunks& chunks, std::uint8_t spare) {
+  const PngHeader& header = chunks.header;
+  std::vector<std::uint8_t> ihdr;
+  for (const Index side : {header.width, header.height}) {
+    for (int shift = 24; shift >= 0; shift -= 8)
+      ihdr.push_back(static_cast<std::uint8_t>(side >> shift));
+  }
+  for (const int field : {header.depth, header.color_type, 0, 0, header.interlaced ? 1 : 0})
+    ihdr.push_back(static_cast<std::uint8_t>(field));
+  std::vector<std::uint8_t> file(std::begin(kPngSignature), std::end(kPngSignature));
+  append_chunk(file, "IHDR", ihdr);
+  if (header.color_type == palette)
+    append_chunk(file, "PLTE", {&chunks.colors.colors[0][0], sizeof(Palette)});
+  append_chunk(file, "IDAT", chunks.stream);
+  append_chunk(file, "IDAT", std::vector<std::uint8_t>(4, spare));
+  append_chunk(file, "IEND", {});
+  return file;
+}
 
 }  // namespace
 
 Decoded decode_png(Bytes file, Index max_pixels) {
   const Chunks chunks = read_chunks(file, max_pixels);
   const PngHeader& header = chunks.header;
-  const std::span<const Pass> passes =
-      header.interlaced ? std::span<const Pass>(kAdam7) : std::span<const Pass>(kWhole);
-  const auto columns = [&](const Pass& p) { return (header.width - p.x0 + p.dx - 1) / p.dx; };
-  const auto lines = [&](const Pass& p) { return (header.height - p.y0 + p.dy - 1) / p.dy; };
-  Index expected = 0;
-  for (const Pass& pass : passes) {
-    if (columns(pass) > 0) expected += (header.row_bytes(columns(pass)) + 1) * lines(pass);
-  }
   // Deflate compresses at most 1032 to 1, so a stream that is too short is detected before memory
   // is allocated.
+  const Index expected = (header.width * header.bits() + 7) / 8 * header.height;
   if (expected / 1032 > std::ssize(chunks.stream)) fail_truncated(kPngName);
-
-  constexpr Index kSpare = 4096;  // some writers append a few bytes, which are ignored
-  std::vector<std::uint8_t> raw(to_size(expected + kSpare));
-  const std::ptrdiff_t size = inflate(chunks.stream, raw);
-  if (size < 0) fail(kPngName, "its compressed data is damaged");
-  if (size < expected) fail_truncated(kPngName);
-
-  Decoded decoded{.image = Image(header.width, header.height)};
-  const Index step = std::max(1, header.channels() * header.depth / 8);
-  std::uint8_t* row = raw.data();
-  for (const Pass& pass : passes) {
-    const Index count = columns(pass), row_bytes = header.row_bytes(count);
-    if (count <= 0) continue;
-    const std::vector<std::uint8_t> zeros(to_size(row_bytes));
-    const std::uint8_t* above = zeros.data();
-    for (Index y = pass.y0; y < header.height; y += pass.dy, row += row_bytes + 1) {
-      unfilter(row[0], row + 1, above, row_bytes, step);
-      above = row + 1;
-      std::uint8_t* out = decoded.image.row(y) + 3 * pass.x0;
-      for (Index x = 0; x < count; ++x, out += 3 * pass.dx) put_pixel(chunks, row + 1, x, out);
-    }
-  }
+  if (chunks.apple && !starts_with(chunks.stream, "\x78"))
+    fail(kPngName,
+         "it is in Xcode's private variant (CgBI); convert it with "
+         "`pngcrush -revert-iphone-optimizations`");
+  const bool clipped = header.color_type == gray && header.depth == 16;
+  const auto decode = [&](std::uint8_t spare) {
+    return decode_with_stb(kPngName, plain_file(chunks, spare), header.width, header.height,
+                           clipped);
+  };
+  Decoded decoded{.image = decode(0)};
+  // If bits of the last pixels are missing, it makes a difference what stands for them.
+  if (chunks.cut && !std::ranges::equal(decode(0xff).pixels(), decoded.image.pixels()))
+    fail_truncated(kPngName);
   decoded.image.set_transparent_color(transparent_color(chunks));
-  decoded.orientation = chunks.exif.value_or(chunks.raw_profile.value_or(0));
-  if (decoded.orientation == 0) decoded.orientation = chunks.xmp;
+  const auto& exif = chunks.exif ? chunks.exif : chunks.raw_profile;
+  decoded.orientation = (exif ? exif_orientation(*exif) : std::nullopt).value_or(chunks.xmp);
   return decoded;
 }
 

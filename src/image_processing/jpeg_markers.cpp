@@ -1,6 +1,6 @@
-// Walks over the markers of a JPEG: finds its size and orientation, and rejects files that are
-// dangerous for a decoder (a Huffman table with too many codes makes stb_image write out of
-// bounds).
+// Walks over the markers of a JPEG: finds its size and orientation, as Pillow does up to the first
+// scan. stb_image needs the rest walked, too: a Huffman table with too many codes makes it write
+// out of bounds.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -70,7 +70,7 @@ void read_frame(Bytes segment, JpegMarkers& markers) {
   markers.width = width, markers.height = height, markers.components = components;
 }
 
-/// The number of bytes up to the next marker outside the coded data.
+/// Moves to the next marker outside the coded data.
 void skip_coded_data(Bytes file, Reader& reader) {
   std::size_t at = reader.position();
   for (; at + 1 < file.size(); ++at) {
@@ -82,7 +82,7 @@ void skip_coded_data(Bytes file, Reader& reader) {
 
 }  // namespace
 
-JpegMarkers walk_jpeg_markers(Bytes file) {
+JpegMarkers walk_jpeg_markers(Bytes file, bool whole_file) {
   constexpr std::string_view kExifName("Exif\0\0", 6),
       kXmpName("http://ns.adobe.com/xap/1.0/\0", 29);
   JpegMarkers markers;
@@ -105,7 +105,8 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
     if (marker == dqt) check_quantization_tables(segment);
     if (is_frame(marker)) read_frame(segment, markers);
     if (marker == app1 && !scanned && text.starts_with(kExifName)) {
-      exif.insert(exif.end(), segment.begin() + kExifName.size(), segment.end());
+      exif.insert(exif.end(), segment.begin() + (exif.empty() ? 0 : kExifName.size()),
+                  segment.end());
     }
     if (marker == app1 && !scanned && text.starts_with(kXmpName)) {
       xmp = xmp_orientation(text.substr(kXmpName.size()));
@@ -113,12 +114,12 @@ JpegMarkers walk_jpeg_markers(Bytes file) {
     if (marker == sos) {
       if (markers.components == 0) fail(kJpegName, "a scan begins before the frame header");
       scanned = true;
+      if (!whole_file) break;
       skip_coded_data(file, reader);
     }
   }
   if (!scanned) fail_truncated(kJpegName);
-  markers.orientation = exif_orientation(exif);
-  if (markers.orientation == 0) markers.orientation = xmp;
+  markers.orientation = exif_orientation(exif).value_or(xmp);
   return markers;
 }
 
