@@ -18,8 +18,13 @@ std::string build_info() {
 #else
   const std::string jpeg = "stb_image";
 #endif
+#ifdef INSTRUCTBLIP_HAVE_WEBP
+  const std::string webp = "libwebp";
+#else
+  const std::string webp = "nothing";
+#endif
   return "instructblip " + version() + ", " + compiler + ", kernels " + kernel_level() + ", " +
-         std::to_string(num_threads()) + " threads, JPEG by " + jpeg;
+         std::to_string(num_threads()) + " threads, JPEG by " + jpeg + ", WebP by " + webp;
 }
 
 }  // namespace instructblip
