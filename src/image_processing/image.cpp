@@ -1,9 +1,8 @@
 #include "instructblip/image_processing/image.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cerrno>
 #include <fstream>
-#include <limits>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -17,10 +16,26 @@ namespace {
 
 using image_decoding::Bytes;
 using image_decoding::Decoded;
+using image_decoding::starts_with;
 
+// Which code decodes a format, and why. The pixels are those of Pillow 13.
+//
+//   JPEG  libjpeg(-turbo), Pillow's own; without it stb_image, whose pixels differ by a few steps
+//   WebP  libwebp, Pillow's own
+//   PNG   stb_image for the pixels; the chunks here: stb_image reads past a short palette
+//         (png_short_palette), checks no checksum and knows no orientation
+//   GIF   here: stb_image gives up where a full table of strings stays in use (gif_kept_table),
+//         loses the colour of transparent pixels (gif_transparent) and takes half a file
+//   BMP   here: stb_image has no run-length coding (bmp_rle8), scales 5 and 6 bits otherwise
+//         (bmp_16), and takes half a file
+//   PNM   here: stb_image has P5 and P6 only, does not scale samples (pnm_p5_small), reads past
+//         16-bit ones (pnm_p5_1000) and takes half a file
+//
+// The names are those of files in the tests.
 struct Format {
   std::string_view signature;
   Decoded (*decode)(Bytes file, Index max_pixels);
+  std::size_t offset = 0;  // of the signature
 };
 
 // To add a format, add one line here and one file.
@@ -36,22 +51,60 @@ constexpr Format kFormats[] = {
     {"P4", image_decoding::decode_pnm},
     {"P5", image_decoding::decode_pnm},
     {"P6", image_decoding::decode_pnm},
+    {"WEBP", image_decoding::decode_webp, 8},
 };
 
-bool starts_with(Bytes file, std::string_view signature, std::size_t offset = 0) {
-  return file.size() >= offset + signature.size() &&
-         std::memcmp(file.data() + offset, signature.data(), signature.size()) == 0;
-}
+/// What a file that is no picture may be, and what to do about it.
+struct Other {
+  std::string_view signature;
+  std::string_view meaning;
+  std::size_t offset = 0;
+};
+
+constexpr std::string_view kConvert = "; convert it to JPEG or PNG";
+constexpr Other kOthers[] = {
+    {"version https://git-lfs",
+     "it is a Git LFS pointer, not the picture; run `git lfs pull` where it lies"},
+    {"%PDF", "it is a PDF document; save the page or the picture in it as JPEG or PNG"},
+    {"ftypavif", "it is an AVIF picture", 4},
+    {"ftypavis", "it is an AVIF picture", 4},
+    {"ftyphei", "it is a HEIC picture, as iPhones write them", 4},
+    {"ftyphev", "it is a HEIC picture, as iPhones write them", 4},
+    {"ftypmif1", "it is a HEIF picture", 4},
+    {"ftyp", "it is a video or another file in an MP4 container", 4},
+    {"jP  \r\n", "it is a JPEG 2000 picture", 4},
+    {"JXL ", "it is a JPEG XL picture", 4},
+    {"\xff\x0a", "it is a JPEG XL picture"},
+    {"II*", "it is a TIFF picture"},
+    {{"MM\0*", 4}, "it is a TIFF picture"},
+    {"8BPS", "it is a Photoshop document"},
+    {{"\0\0\1\0", 4}, "it is an icon (ICO)"},
+    {"qoif", "it is a QOI picture"},
+    {"PK\3\4", "it is a ZIP archive or an office document; take the picture out of it first"},
+    {"\x1f\x8b", "it is compressed with gzip; unpack it first"},
+};
 
 std::string describe_unknown(Bytes file) {
-  std::string kind = "its first bytes match none of them";
-  if (starts_with(file, "WEBP", 8)) kind = "it is a WebP file";
-  if (starts_with(file, "ftyp", 4)) kind = "it is an AVIF, HEIF or video file";
-  if (starts_with(file, "II*") || starts_with(file, {"MM\0*", 4})) kind = "it is a TIFF file";
-  if (starts_with(file, "<svg") || starts_with(file, "<?xml")) kind = "it is an SVG or XML file";
-  if (file.empty()) kind = "it is empty";
-  return "cannot decode the image: expected JPEG, PNG, BMP, GIF or PNM, but " + kind +
-         "; convert it to one of these, or decode it yourself and use Image::from_pixels";
+  if (file.empty()) return "it is empty; download or copy it again";
+  for (const Other& other : kOthers) {
+    if (!starts_with(file, other.signature, other.offset)) continue;
+    const bool advice = other.meaning.find(';') != other.meaning.npos;
+    return std::string(other.meaning) + std::string(advice ? "" : kConvert);
+  }
+  std::string text;  // the first letters, in lower case
+  for (const std::uint8_t c : file.first(std::min<std::size_t>(file.size(), 1000)))
+    text += static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+  text.erase(0, std::min(text.find_first_not_of("\xef\xbb\xbf \t\r\n"), text.size()));
+  const auto begins = [&](std::string_view start) { return text.starts_with(start); };
+  if (begins("<!doctype html") || begins("<html") || begins("<head") ||
+      text.find("<html") != text.npos) {
+    return "it is a web page (HTML), not a picture: the address was that of a page, or the server "
+           "answered with an error; download the picture itself";
+  }
+  if (text.find("<svg") != text.npos) return "it is an SVG drawing" + std::string(kConvert);
+  if (begins("<?xml")) return "it is an XML document, not a picture";
+  if (begins("{") || begins("[")) return "it is a text, perhaps JSON, not a picture";
+  return "its first bytes match none of them" + std::string(kConvert);
 }
 
 /// Rotates or mirrors an image by its EXIF orientation; 1 and unknown values leave it unchanged.
@@ -77,26 +130,52 @@ Image oriented(Image image, int orientation) {
   return result;
 }
 
+[[noreturn]] void fail_to_open(const std::filesystem::path& path, const std::string& what) {
+  throw ImageError("cannot open the image " + path.string() + ": " + what);
+}
+
+/// The contents of a file, or of a pipe or device up to its end.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
+  constexpr std::uintmax_t kMiB = 1 << 20, kLargestFile = 2047 * kMiB, kLongestStream = 512 * kMiB;
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) {
-    throw ImageError("cannot open the image " + path.string() + ": " +
-                     (error ? error.message() : std::string("it is not a file")));
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status))
+    fail_to_open(path, error ? error.message() : std::string("there is no such file"));
+  if (std::filesystem::is_directory(status)) fail_to_open(path, "it is a folder, not a picture");
+  const bool regular = std::filesystem::is_regular_file(status);
+  const std::uintmax_t limit = regular ? kLargestFile : kLongestStream;
+  const std::uintmax_t expected = regular ? std::filesystem::file_size(path, error) : 0;
+  const auto fail_too_long = [&] {
+    fail_to_open(path, "it is longer than " + std::to_string(limit / kMiB) +
+                           " MiB, the limit for a " + (regular ? "file" : "pipe or device"));
+  };
+  if (expected > limit) fail_too_long();
+  errno = 0;
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) {
+    fail_to_open(path, std::generic_category().message(errno) + "; check its permissions");
   }
-  std::ifstream stream(path, std::ios::binary | std::ios::ate);
-  const std::streamoff size = stream ? static_cast<std::streamoff>(stream.tellg()) : -1;
-  if (size < 0)
-    throw ImageError("cannot open the image " + path.string() + ": check its permissions");
-  if (size > std::numeric_limits<std::int32_t>::max()) {
-    throw ImageError("cannot open the image " + path.string() + ": it is " + std::to_string(size) +
-                     " bytes large; the limit is 2 GiB");
+  std::vector<std::uint8_t> bytes(expected + 1);  // one more, to see the end
+  std::size_t size = 0;
+  while (stream.read(reinterpret_cast<char*>(bytes.data() + size),
+                     static_cast<std::streamsize>(bytes.size() - size))) {
+    size = bytes.size();
+    if (size > limit) fail_too_long();
+    bytes.resize(std::min<std::uintmax_t>(std::max<std::size_t>(2 * size, 1 << 16), limit + 1));
   }
-  std::vector<std::uint8_t> bytes(to_size(size));
-  stream.seekg(0);
-  if (size > 0 && !stream.read(reinterpret_cast<char*>(bytes.data()), size)) {
-    throw ImageError("cannot read the image " + path.string());
-  }
+  if (stream.bad()) fail_to_open(path, "reading it failed");
+  bytes.resize(size + to_size(stream.gcount()));
   return bytes;
+}
+
+bool is_bgr(PixelFormat format) {
+  return format == PixelFormat::BGR || format == PixelFormat::BGRA;
+}
+
+/// The format in which an Image holds pixels.
+PixelFormat stored(PixelFormat format) {
+  if (format == PixelFormat::BGR) return PixelFormat::RGB;
+  return format == PixelFormat::BGRA ? PixelFormat::RGBA : format;
 }
 
 /// Pillow's alpha_composite onto opaque white, in its fixed-point arithmetic.
@@ -110,7 +189,7 @@ std::uint8_t over_white(std::uint32_t color, std::uint32_t alpha) {
 }  // namespace
 
 Image::Image(Index width, Index height, PixelFormat format)
-    : width_(width), height_(height), format_(format) {
+    : width_(width), height_(height), format_(stored(format)) {
   if (width < 1 || height < 1) {
     throw InputError("Image: width and height must be at least 1, found " + std::to_string(width) +
                      " x " + std::to_string(height));
@@ -129,11 +208,12 @@ Image Image::open(const std::filesystem::path& path, const ImageOptions& options
 
 Image Image::open(std::span<const std::uint8_t> bytes, const ImageOptions& options) {
   for (const Format& format : kFormats) {
-    if (!starts_with(bytes, format.signature)) continue;
+    if (!starts_with(bytes, format.signature, format.offset)) continue;
     Decoded decoded = format.decode(bytes, options.max_pixels);
     return oriented(std::move(decoded.image), decoded.orientation);
   }
-  throw ImageError(describe_unknown(bytes));
+  throw ImageError("cannot decode the image: expected JPEG, PNG, WebP, GIF, BMP or PNM, but " +
+                   describe_unknown(bytes));
 }
 
 Image Image::from_pixels(const std::uint8_t* pixels, Index width, Index height, PixelFormat format,
@@ -149,7 +229,10 @@ Image Image::from_pixels(const std::uint8_t* pixels, Index width, Index height, 
                      ")");
   }
   for (Index y = 0; y < height; ++y) {
-    std::copy_n(pixels + y * row_stride, row_bytes, image.row(y));
+    std::uint8_t* out = std::copy_n(pixels + y * row_stride, row_bytes, image.row(y));
+    if (!is_bgr(format)) continue;
+    for (std::uint8_t* pixel = image.row(y); pixel != out; pixel += image.channels())
+      std::swap(pixel[0], pixel[2]);
   }
   return image;
 }

@@ -136,11 +136,11 @@ Image resize_horizontally(const Image& image, Index width, const Filter& filter)
   Image result(width, image.height(), image.format());
   parallel_for(image.height(), kRowsPerThread, [&](Index begin, Index end) {
     for (Index y = begin; y < end; ++y) {
-      switch (image.format()) {
-        case PixelFormat::Gray: resize_row<1>(image.row(y), result.row(y), width, k); break;
-        case PixelFormat::GrayAlpha: resize_row<2>(image.row(y), result.row(y), width, k); break;
-        case PixelFormat::RGB: resize_row<3>(image.row(y), result.row(y), width, k); break;
-        case PixelFormat::RGBA: resize_row<4>(image.row(y), result.row(y), width, k); break;
+      switch (image.channels()) {
+        case 1: resize_row<1>(image.row(y), result.row(y), width, k); break;
+        case 2: resize_row<2>(image.row(y), result.row(y), width, k); break;
+        case 3: resize_row<3>(image.row(y), result.row(y), width, k); break;
+        default: resize_row<4>(image.row(y), result.row(y), width, k); break;
       }
     }
   });

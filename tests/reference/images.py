@@ -336,12 +336,212 @@ def pnms():
     return {f"pnm_{name}": data for name, data in files.items()}
 
 
+# EXIF: every layout, in small PNGs; and where the orientation may stand
+
+TIFF_FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d",
+                13: "I", 16: "Q", 17: "q"}
+
+
+def tiff_value(order, type, value):
+    form = TIFF_FORMATS.get(type, "H")
+    return struct.pack(order + form, *((value * 2, 2) if len(form) == 2 else (value,)))
+
+
+def tiff(order, entries, *, version=42, offset=8, count=None):
+    """A TIFF directory of (tag, type, number of values, their bytes, or where they would stand)."""
+    out = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", version, offset) + bytes(offset - 8)
+    out += struct.pack(order + "H", len(entries) if count is None else count)
+    behind, rest = offset + 6 + 12 * len(entries), b""
+    for tag, type, number, data in entries:
+        out += struct.pack(order + "HHI", tag, type, number)
+        if isinstance(data, int):
+            out += struct.pack(order + "I", data)
+        elif len(data) > 4:
+            out += struct.pack(order + "I", behind + len(rest))
+            rest += data
+        else:
+            out += data.ljust(4, b"\0")
+    return out + bytes(4) + rest
+
+
+def layouts(order):
+    def turned(type=3, *values, number=None):
+        values = values or (6,)
+        data = b"".join(tiff_value(order, type, value) for value in values)
+        return (0x112, type, len(values) if number is None else number, data)
+
+    found = {}
+    for type in [*TIFF_FORMATS, 0, 99]:
+        for values in ((6,), (8, 3), (5, 1, 1)):
+            found[f"type{type}_{len(values)}"] = tiff(order, [turned(type, *values)])
+    for value in (0, 9, 255, 262):
+        found[f"value{value}"] = tiff(order, [turned(8, value), turned(3, 6)])
+    found |= {
+        "half": tiff(order, [turned(11, 6.5)]),
+        "zero_denominator": tiff(order, [(0x112, 5, 1, struct.pack(order + "II", 6, 0))]),
+        "minus_6_by_minus_1": tiff(order, [(0x112, 10, 1, struct.pack(order + "ii", -6, -1))]),
+        "large": tiff(order, [turned(4, 65536 + 6)]),
+        "no_values": tiff(order, [turned(3, 6, number=0)] + [turned(3, 3)]),
+        "twice": tiff(order, [turned(3, 6), turned(3, 3)]),
+        "twice_unknown_type": tiff(order, [turned(99, 6), turned(3, 3)]),
+        "twice_text": tiff(order, [turned(2, 54), turned(3, 3)]),
+        "maker": tiff(order, [(0x10F, 2, 6, b"Maker\0"), turned()]),
+        "maker_outside": tiff(order, [(0x10F, 2, 20, 9000), turned()]),
+        "maker_larger_than_file": tiff(order, [(0x10F, 2, 9000, 8), turned()]),
+        "values_outside": tiff(order, [(0x112, 3, 5, 9000)]),
+        "cut_directory": tiff(order, [turned()], count=3),
+        "cut_entry": tiff(order, [turned()])[:-6],
+        "directory_behind": tiff(order, [turned()], offset=44),
+        "directory_outside": tiff(order, [turned()])[:4] + struct.pack(order + "I", 9999),
+        "version_swapped": tiff(order, [turned()], version=42 << 8),
+        "prefix": b"Exif\0\0" + tiff(order, [turned()]),
+        "second_directory": tiff(order, [])[:10] + struct.pack(order + "I", 14) + tiff(order, [turned()])[8:],
+    }
+    return found
+
+
+def orientations():
+    def tiny(**chunks):
+        return png(3, 2, 8, 0, b"\0\1\2\3\0\4\5\6", **chunks)
+
+    files = {}
+    for order, name in (("<", "ii"), (">", "mm")):
+        for layout, data in layouts(order).items():
+            files[f"png_exif_{layout}_{name}"] = tiny(before=chunk(b"eXIf", data))
+    jpeg = saved(Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40), "JPEG")
+    turned, untouched = orientation(6), b"Exif\0\0" + tiff("<", [(0x10F, 2, 2, b"M")])
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<a tiff:Orientation="8"/>'
+    damaged = b"Exif\0\0" + tiff(">", [(0x112, 3, 1, b"\0\6")], version=43)
+    for name, segments in {
+        "two_prefixes": [b"Exif\0\0" + turned], "three_prefixes": [b"Exif\0\0Exif\0\0" + turned],
+        "split": [turned[:20], b"Exif\0\0" + turned[20:]], "wrong_name": [b"exif\0\0" + turned[6:]],
+        "xmp": [untouched, xmp], "xmp_not_needed": [orientation(1), xmp], "xmp_value_0": [orientation(0), xmp],
+        "xmp_text": [b"Exif\0\0" + tiff("<", [(0x112, 2, 1, b"6")]), xmp], "xmp_damaged": [b"Exif\0\0II", xmp],
+        "xmp_empty": [b"Exif\0\0", xmp], "xmp_twice": [xmp, xmp.replace(b"8", b"6")], "version_43": [damaged],
+    }.items():
+        files[f"jpeg_exif_{name}"] = jpeg[:2] + b"".join(segment(0xE1, data) for data in segments) + jpeg[2:]
+    raw = b"\nexif\n  1\n" + b"\r\n".join(b"%02x" % byte for byte in turned)
+    text = b"XML:com.adobe.xmp\0tiff:Orientation>6"
+    files |= {
+        "png_exif_two": tiny(before=chunk(b"eXIf", orientation(3)[6:]), after=chunk(b"eXIf", turned[6:])),
+        "png_exif_before_header": tiny()[:8] + chunk(b"eXIf", turned[6:]) + tiny()[8:],
+        "png_exif_before_profile": tiny(before=chunk(b"eXIf", orientation(3)[6:]) + chunk(b"tEXt", b"Raw profile type exif\0" + raw)),
+        "png_profile_lines": tiny(before=chunk(b"tEXt", b"Raw profile type exif\0" + raw)),
+        "png_text_exif": tiny(before=chunk(b"tEXt", b"exif\0" + turned)),
+        "png_text_xmp": tiny(before=chunk(b"tEXt", text)),
+        "png_packed_xmp": tiny(after=chunk(b"zTXt", text[:18] + b"\0" + zlib.compress(text[18:]))),
+    }
+    return files
+
+
+# Files that lack something, have too much, or are not quite as the standards say
+
+
+def oddities():
+    files = {}
+    data = b"\0\1\2\3\0\4\5\6"
+    ends = {
+        "none": b"", "ff": b"\xff", "zeros": bytes(40), "text": b"SEFT", "restart": b"\xff\xd0", "scan": b"\xff\xda",
+        "cut_comment": segment(0xFE, b"a comment")[:-2], "start": b"\xff\xd8\xff\xd9", "late": bytes(40) + b"\xff\xd9",
+    }
+    for kind, options in {
+        "baseline": {}, "444": {"subsampling": "4:4:4"}, "progressive": {"progressive": True},
+        "restarts": {"restart_marker_blocks": 1},
+    }.items():
+        jpeg = saved(scene(18, 17), "JPEG", quality=60, **options)
+        for name, end in ends.items():
+            files[f"jpeg_end_{kind}_{name}"] = jpeg[:-2] + end
+        for cut in (3, 4, 8, 16, 40):
+            files[f"jpeg_end_{kind}_cut_{cut}"] = jpeg[:-cut]
+        files[f"jpeg_end_{kind}_cut_marked"] = jpeg[:-12] + b"\xff\xd9"
+    image = scene(9, 5)
+    jpeg = saved(image, "JPEG")
+    scan = jpeg.index(b"\xff\xda")
+    for name, junk in {"nul": b"\0\0", "filled": b"\xff\xff", "escaped": b"\xff\0", "restart": b"\xff\xd0"}.items():
+        files[f"jpeg_{name}_before_scan"] = jpeg[:scan] + junk + jpeg[scan:]
+    files["jpeg_mpo"] = saved(image, "MPO", save_all=True, append_images=[scene(9, 5)])
+    frame = jpeg.index(b"\xff\xc0")
+    files["jpeg_12_bits"] = jpeg[:frame + 4] + b"\x0c" + jpeg[frame + 5:]
+    files["jpeg_no_lines"] = jpeg[:frame + 5] + b"\0\0" + jpeg[frame + 7:]
+    files["jpeg_more_lines"] = jpeg[:frame + 5] + b"\0\x10" + jpeg[frame + 7:]
+
+    whole = png(3, 2, 8, 0, data)
+    for kind in (b"CgBI", b"abCD", b"tIME"):
+        files[f"png_{kind.decode()}_first"] = whole[:8] + chunk(kind, b"P\0 \6") + whole[8:]
+    files |= {f"png_cut_{cut}": whole[:-cut] for cut in (1, 4, 8, 11, 12, 16, 17, 20, 22, 30)}
+    files |= {
+        "png_trailing": whole + b"junk", "png_spare": png(3, 2, 8, 0, data + bytes(20000)),
+        "png_two_palettes": png(3, 2, 8, 3, data, palette=bytes(range(24)), before=chunk(b"PLTE", b"\x63\x62\x61")),
+        "png_no_palette": png(3, 2, 8, 3, data), "png_long_palette": png(3, 2, 8, 3, data, palette=bytes(771)),
+        "png_gray1_high_trns": png(6, 2, 1, 0, b"\0\x58\0\xA4", before=chunk(b"tRNS", b"\xff\0")),
+        "png_animated": saved(image, "PNG", save_all=True, append_images=[scene(9, 5)]),
+        "png_animated_behind": saved(image, "PNG", save_all=True, append_images=[scene(9, 5)], default_image=True),
+        "png_filter_5": png(3, 2, 8, 0, b"\5" + data[1:]), "unlike_png_rows_missing": png(3, 2, 8, 0, data[:4]),
+        "unlike_png_cut_trns": png(3, 2, 8, 0, data, before=chunk(b"tRNS", b"\0")),
+        "unlike_png_cut_gama": png(3, 2, 8, 0, data, before=chunk(b"gAMA", b"\0")),
+        "unlike_png_broken_exif": png(3, 2, 8, 0, data, before=chunk(b"eXIf", b"no TIFF")),
+        "png_compression_1": whole[:8] + chunk(b"IHDR", whole[16:26] + b"\1\0\0") + whole[33:],
+        "png_filter_1": whole[:8] + chunk(b"IHDR", whole[16:26] + b"\0\1\0") + whole[33:],
+    }
+    # A table of 12-bit codes that stays in use for thousands of codes, as some encoders leave it.
+    codes = [256] + [i * 37 % 251 for i in range(95 * 91)] + [257]
+    files["gif_kept_table"] = gif((95, 91), (0, 0, 95, 91), lzw(8, codes), palette=bytes(range(256)) * 3, bits=8)
+    return files
+
+
+# WebP
+
+
+def riff(*chunks):
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def webps():
+    colour, clear = scene(37, 29), scene(14, 9, "RGBA")
+    files = {
+        "lossy": saved(colour, "WEBP", quality=60), "lossy_poor": saved(colour, "WEBP", quality=3),
+        "lossless": saved(scene(19, 8), "WEBP", lossless=True), "gray": saved(scene(9, 14, "L"), "WEBP"),
+        "palette": saved(scene(19, 8).quantize(5), "WEBP", lossless=True),
+        "lossy_alpha": saved(clear, "WEBP", quality=70), "one_pixel": saved(colour.crop((0, 0, 1, 1)), "WEBP"),
+        "lossless_alpha": saved(clear, "WEBP", lossless=True, exact=True), "thin": saved(colour.crop((0, 0, 1, 21)), "WEBP"),
+        "profile": saved(scene(9, 5), "WEBP", icc_profile=bytes(132)),
+        "xmp_6": saved(scene(9, 5), "WEBP", xmp=b'<a tiff:Orientation="6"/>'),
+    }
+    files |= {f"exif_{i}": saved(scene(7, 4), "WEBP", exif=orientation(i)) for i in (3, 6, 9)}
+    files["exif_8_without_prefix"] = saved(scene(7, 4), "WEBP", exif=orientation(8)[6:])
+    frames = [scene(13, 10, "RGBA") for _ in range(2)]
+    files["animated"] = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], background=(255, 0, 0, 255))
+    # A first frame that is smaller than its canvas.
+    small = saved(scene(8, 6, "RGBA"), "WEBP", lossless=True, exact=True)
+
+    def u24(value):
+        return struct.pack("<I", value)[:3]
+
+    for blend, (x, y) in enumerate(((2, 4), (12, 0))):
+        frame = u24(x // 2) + u24(y // 2) + u24(7) + u24(5) + u24(100) + bytes([2 * blend]) + small[12:]
+        files[f"part_{blend}"] = riff(
+            (b"VP8X", b"\x12\0\0\0" + u24(19) + u24(10)), (b"ANIM", b"\x10\x80\xf0\xc0\0\0"), (b"ANMF", frame)
+        )
+    lossy = files["lossy_alpha"]
+    files |= {f"cut_{cut}": lossy[:-cut] for cut in (1, 2, 9, 60, len(lossy) - 30, len(lossy) - 12)}
+    files |= {
+        "trailing": lossy + b"junk", "unknown_kind": lossy[:12] + b"XXXX" + lossy[16:],
+        "short_riff": lossy[:4] + struct.pack("<I", len(lossy) - 20) + lossy[8:],
+    }
+    return {f"webp_{name}": data for name, data in files.items()}
+
+
 def all_files():
     seed(11)
-    return jpegs() | pngs() | bmps() | gifs() | pnms()
+    return jpegs() | pngs() | bmps() | gifs() | pnms() | orientations() | oddities() | webps()
 
 
 def decoding(folder):
+    """NAME.file, and NAME.rgb (and NAME.opaque if it differs) or NAME.refused. What the library reads
+    otherwise than the reference has a name that begins with unlike."""
     tensors = {}
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -349,7 +549,11 @@ def decoding(folder):
             path = Path(temporary) / name
             path.write_bytes(data)
             tensors[f"{name}.file"] = data
-            loaded = load_image(str(path))
+            try:
+                loaded = load_image(str(path))
+            except Exception as error:
+                tensors[f"{name}.refused"] = f"{type(error).__name__}: {error}".replace(str(path), name)
+                continue
             tensors[f"{name}.rgb"] = np.array(loaded)
             opaque = convert_to_rgb(loaded, return_numpy=True)
             if (opaque != tensors[f"{name}.rgb"]).any():

@@ -15,10 +15,14 @@
 
 namespace instructblip {
 
-/// The channels of a pixel, one byte each, in this order. Alpha is not premultiplied.
-enum class PixelFormat { Gray, GrayAlpha, RGB, RGBA };
+/// The channels of a pixel, one byte each, in this order. Alpha is not premultiplied. BGR and BGRA
+/// (OpenCV, GDI, QImage) describe the caller's pixels: an Image holds them as RGB and RGBA.
+enum class PixelFormat { Gray, GrayAlpha, RGB, RGBA, BGR, BGRA };
 
-constexpr Index channels_of(PixelFormat format) { return static_cast<Index>(format) + 1; }
+constexpr Index channels_of(PixelFormat format) {
+  const auto number = static_cast<Index>(format);
+  return number < 4 ? number + 1 : number - 1;
+}
 
 /// Limits for decoding.
 struct ImageOptions {
@@ -33,16 +37,17 @@ class INSTRUCTBLIP_EXPORT Image {
  public:
   /// An empty image: 0 x 0.
   Image() = default;
-  /// A black image (transparent if the format has alpha), to be filled through `row`. Throws
-  /// InputError if width or height is below 1.
+  /// A black image (transparent if the format has alpha), to be filled through `row`. BGR and BGRA
+  /// become RGB and RGBA. Throws InputError if width or height is below 1.
   Image(Index width, Index height, PixelFormat format = PixelFormat::RGB);
 
-  /// Decodes a JPEG, PNG, BMP, GIF (first frame) or PNM (P1 to P6) file, recognised by its content.
-  /// As in the reference, the EXIF orientation is applied, alpha is dropped, and the result is RGB.
-  /// If the file declares a single transparent colour (GIF, PNG without alpha), its pixels are kept
-  /// and transparent_color returns it. Throws ImageError if the file cannot be read, has another
-  /// format, is damaged or truncated, or exceeds `options.max_pixels`. Source:
-  /// image_utils.load_image.
+  /// Decodes a JPEG, PNG, WebP (first frame), GIF (first frame), BMP or PNM (P1 to P6) file,
+  /// recognised by its content. As in the reference, the EXIF orientation is applied, alpha is
+  /// dropped, and the result is RGB. If the file declares a single transparent colour (GIF, PNG
+  /// without alpha), its pixels are kept and transparent_color returns it. A pipe or device
+  /// (/dev/stdin, a named pipe) is read to its end, at most 512 MiB of it. Throws ImageError if the
+  /// file cannot be read, has another format, is damaged or truncated, or exceeds
+  /// `options.max_pixels`. Source: image_utils.load_image.
   static Image open(const std::filesystem::path& path, const ImageOptions& options = {});
 
   /// Decodes a file in memory; otherwise as above.
@@ -50,7 +55,8 @@ class INSTRUCTBLIP_EXPORT Image {
 
   /// Copies the caller's pixels, top row first. `row_stride` is the distance between the starts of
   /// two rows in bytes; 0 means that rows are contiguous. A negative stride means that rows are
-  /// stored bottom to top; `pixels` still points to the top row. Transparency is kept;
+  /// stored bottom to top; `pixels` still points to the top row. BGR is reordered to RGB, BGRA to
+  /// RGBA: `format()` is never BGR or BGRA. Transparency is kept;
   /// BlipImageProcessor composites it onto white, as the reference does with an image object.
   /// Throws InputError on a null pointer, a width or height below 1, or a stride shorter than a
   /// row.
