@@ -509,7 +509,8 @@ def photographs():
     leaves = np.zeros((*size, 3))
     points, tints = rng.random((90, 2)), rng.uniform((30, 70, 10), (150, 190, 90), (90, 3))
     distance = ((u[..., None] - points[:, 0]) ** 2 + (v[..., None] - points[:, 1]) ** 2)
-    leaves[:] = tints[distance.argmin(-1)] * (0.5 + 4 * np.sqrt(np.sort(distance, -1)[..., 1:2] - distance.min(-1)[..., None]))
+    border = np.sort(distance, -1)[..., 1:2] - distance.min(-1)[..., None]
+    leaves[:] = tints[distance.argmin(-1)] * (0.5 + 4 * np.sqrt(border))
     made.append(leaves)
     spectrum = 1 / (np.hypot(np.fft.fftfreq(480)[:, None] * 480, np.fft.fftfreq(640)[None] * 640) + 1) ** 1.6
     clouds = np.stack([np.fft.ifft2(np.fft.fft2(rng.normal(size=size)) * spectrum).real for _ in range(3)], -1)
@@ -551,7 +552,8 @@ def all_drawings() -> list[Drawing]:
         count, alike = [5, 6, 5, 8, 6, 5, 10, 5, 6, 7, 5, 6][number], number % 3 == 0
         share = rng.uniform(0.1, 0.17)
         shares = [share * (1 if alike else rng.uniform(0.85, 1.15)) for _ in range(count)]
-        made.append(things_drawing(rng, "five and more", *canvases[number % 4], PLAIN_GROUNDS[number % 6], shares, 4, alike=alike))
+        made.append(things_drawing(rng, "five and more", *canvases[number % 4], PLAIN_GROUNDS[number % 6], shares, 4,
+                                   alike=alike))
     for ground in ("white", "black", "grey", "sky", "lawn", "cream", "navy", "maroon"):
         picture = Image.new("RGB", rng.choice(canvases), GROUNDS[ground])
         made.append(Drawing("nothing", picture, [
@@ -570,8 +572,8 @@ def all_drawings() -> list[Drawing]:
         made.append(things_drawing(rng, "stretched and large", width, height, ["white", "sky", "grey", "black"][number % 4],
                                    shares, 4, finish=finish))
     for number in range(4):  # ellipses and oblongs: circles and squares, once the picture is square
-        made.append(things_drawing(rng, "stretched and large", 500, 500, ["white", "navy"][number % 2], [0.3 + 0.1 * number], 4,
-                                   shape=SHAPES[number], stretch=[1.4, 0.7, 1.3, 0.75][number]))
+        made.append(things_drawing(rng, "stretched and large", 500, 500, ["white", "navy"][number % 2], [0.3 + 0.1 * number],
+                                   4, shape=SHAPES[number], stretch=[1.4, 0.7, 1.3, 0.75][number]))
     for number in range(8):
         quality = [90, 75, 50, 30][number % 4]
         made.append(things_drawing(rng, "JPEG", *canvases[number % 4], PLAIN_GROUNDS[number % 6], [[0.2], [0.3, 0.2]][number % 2],

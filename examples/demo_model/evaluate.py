@@ -22,7 +22,7 @@ from transformers import InstructBlipForConditionalGeneration, InstructBlipProce
 from questions import KINDS, NUMBERS, UNKNOWN, Question, ask, caption_of, plural
 from scene import ALL_SHAPES, COLOUR_NAMES, SIZES, TEXTURES, Scene, render, sample_scene
 
-LONGEST = 64  # tokens; told to generate() each time, for InstructBLIP's own leaves the folder's generation_config.json unread
+LONGEST = 64  # tokens; given to generate() each time, since InstructBLIP's own does not read the folder's generation_config.json
 UNSEEN = 5  # first part of the seeds of this file's scenes; the training's are 1, 2, 3, 4, 8 and, for its checks, 0
 
 
@@ -140,11 +140,13 @@ def main():
     if arguments.sheet:
         sheet(processor, model, arguments.sheet)
     made = unseen(arguments.scenes)
-    rows = sorted(((scene, image, q) for scene, image, asked in made for q in asked), key=lambda row: row[2].kind == "caption")
+    rows = [(scene, image, q) for scene, image, asked in made for q in asked]
+    rows.sort(key=lambda row: row[2].kind == "caption")
     images, texts = [image for _, image, _ in rows], [q.text for _, _, q in rows]
     given = answer_with_probability(processor, model, images, texts)
     results = [(q.kind, q.answer, text, p) for (_, _, q), (text, p) in zip(rows, given)]
-    print("| kind | questions | right | 95 % interval | wrong, p > 0.9 | commonest answer |\n| --- | --- | --- | --- | --- | --- |")
+    print("| kind | questions | right | 95 % interval | wrong, p > 0.9 | commonest answer |")
+    print("| --- | --- | --- | --- | --- | --- |")
 
     def show(name, part, same=lambda wanted, text: wanted == text, constant=False):
         right = [same(wanted, text) for _, wanted, text, _ in part]

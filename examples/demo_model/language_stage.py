@@ -1,8 +1,8 @@
-"""Second and third lesson: the Q-Former and the language model answer questions, on oracle features, then on pictures.
+"""Second and last stage: the Q-Former and the language model learn to answer, first on oracle features, then on pictures.
 
-Beside the answer's own loss, the queries are told what they should hold. Half-way up the Q-Former they list all objects,
-from left to right and from top to bottom; at its end the first four hold the objects that the question is about. Without
-this the Q-Former hardly reads the instruction, and order is learned many times slower.
+Besides the answer's own loss, the queries have targets. Half-way up the Q-Former they list all objects, from left to right
+and from top to bottom; at its end the first four hold the objects that the question is about. Without these targets the
+Q-Former hardly reads the instruction, and order is learned many times slower.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class SlotHeads(nn.Module):
         chosen, chosen_right = self._slots(self.chosen(final[:, :4]), group["chosen"], group["chosen_places"])
         by_x, x_right = self._slots(self.listed(middle[:, :4]), group["by_x"], group["by_x_places"])
         by_y, y_right = self._slots(self.listed(middle[:, 4:8]), group["by_y"], group["by_y_places"])
-        # The second four have done their work half-way up. Kept from saying more, they leave the language model no way
-        # around the first four, and so around the Q-Former's reading of the question.
+        # The second four queries are needed half-way up only. Held constant at the end, they leave the language model
+        # no other source than the first four, and so than the Q-Former's reading of the question.
         silent = final[:, 4:8].var(0).mean()
         total = chosen + 0.5 * (by_x + by_y) + 0.5 * silent
         if (group["sign"] >= 0).any():
@@ -142,9 +142,9 @@ class SlotHeads(nn.Module):
 
 
 class QuestionStage(nn.Module):
-    """The whole model with its training heads. With `pictures` false the vision tower rests and the oracle stands in.
+    """The whole model with its training heads. With `pictures` false, oracle features replace the vision tower's output.
 
-    The decoders beside the demo's own learn on its vision tower as it is.
+    With OPT or T5 the vision tower, which is the LLaMA model's, is frozen.
     """
 
     def __init__(self, pictures: bool, decoder: str = "llama", noise: float = 0.3):
@@ -238,7 +238,7 @@ def joint_batch(number: int, decoder: str = "llama", lessons: int = 3) -> dict:
 
 
 def evaluate(stage: QuestionStage, scenes: int = 240, blank: bool = False) -> dict[str, float]:
-    """Answers exact on unseen scenes, by kind. Greedy decoding gives the exact answer when each token follows rightly."""
+    """Share of exact answers on unseen scenes, by kind: those of which every token is the most likely one."""
     right, seen = {}, {}
     device = next(stage.parameters()).device
     for part in range(scenes // 40):

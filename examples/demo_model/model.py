@@ -1,7 +1,7 @@
 """The demo models: InstructBLIP's classes at a hundredth of the usual width, and the processors that belong to them.
 
-The one with LLaMA's decoder is the demo. Those with OPT's and T5's stand on its vision tower and are smaller behind it, to
-weigh 5 MB each.
+The one with a LLaMA decoder is the demo. Those with OPT and T5 decoders share its vision tower; their Q-Formers and decoders
+are smaller, so that each file is 5 MB.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def config(decoder: str) -> InstructBlipConfig:
 
 
 def build(decoder: str) -> InstructBlipForConditionalGeneration:
-    """Fresh weights. Queries carry no place of their own, so equal ones would stay equal: they start apart. T5 draws an
-    untied head at unit variance, whose first guesses are too bold to learn from.
+    """Random weights. Queries have no position embeddings, so equal ones would stay equal: they start at random. T5's untied
+    head starts at unit variance, which makes the first losses too large to learn from: it is scaled down.
     """
     model = InstructBlipForConditionalGeneration(config(decoder))
     with torch.no_grad():

@@ -11,27 +11,29 @@ SIZE = 80
 
 # Words of ordinary English for texts and for questions about things that have no place in the model's world.
 NOUNS = (
-    "actor airport angle ant apple arm artist baby bag ball banana baseball basket bat beach bean bear beard bed bee bell belt bench "
-    "bicycle bird biscuit blanket boat body bone boot bottle bowl box boy branch bread brick bridge broom brush bucket building bull "
-    "butterfly button cabin cable cake camel camera candle candy cap carpet carrot castle ceiling chain chair cheese cherry chicken "
-    "child church clock cloud clown coat coffee coin computer cookie cottage couch cow cowboy crab crayon crowd crown cup curtain "
-    "desert desk diamond dinner dinosaur doctor doll dolphin donkey door dress drum duck eagle ear egg engine eye fan farmer feather "
-    "fence finger fire flag floor flower fly foot forest fork fountain fox frog fruit garden gate ghost giraffe girl glass glove goat "
-    "grape grass guitar hair hammer hand hat helicopter helmet hen hill horse hospital ice insect island jacket jar jellyfish key "
-    "kangaroo keyboard king kitchen kite knee knife ladder lake lamp laptop leaf lemon leopard letter lighthouse lion lizard logo "
-    "machine map mask meadow melon mirror monkey moose mosquito motorcycle mountain mouse mouth mushroom nail neck needle nest net "
-    "newspaper nose nurse nut ocean octopus onion oval owl pan panda panther paper parrot pen pencil penguin phone piano pig "
-    "pigeon pillow pilot pipe planet plane plant plate player pocket pond potato prince queen rabbit radio rainbow rat rhino ribbon "
-    "river road robot rocket roof room rope rose sailor sandwich scissors screen seal shark sheep shelf shell ship shirt shoe "
-    "shower skirt snail snake snow soap sofa soldier spider spoon squirrel stairs statue stone storm street sun swan table tail "
-    "teacher telephone television tent tiger tie toilet tomato tower toy tractor traffic train truck trumpet turtle umbrella vase "
-    "vegetable village violin wall wallet watch water whale wheel window wing winter wizard wolf worm zebra"
+    "actor airport angle ant apple arm artist baby bag ball banana baseball basket bat beach bean bear beard bed bee bell "
+    "belt bench bicycle bird biscuit blanket boat body bone boot bottle bowl box boy branch bread brick bridge broom brush "
+    "bucket building bull butterfly button cabin cable cake camel camera candle candy cap carpet carrot castle ceiling "
+    "chain chair cheese cherry chicken child church clock cloud clown coat coffee coin computer cookie cottage couch cow "
+    "cowboy crab crayon crowd crown cup curtain desert desk diamond dinner dinosaur doctor doll dolphin donkey door dress "
+    "drum duck eagle ear egg engine eye fan farmer feather fence finger fire flag floor flower fly foot forest fork "
+    "fountain fox frog fruit garden gate ghost giraffe girl glass glove goat grape grass guitar hair hammer hand hat "
+    "helicopter helmet hen hill horse hospital ice insect island jacket jar jellyfish key kangaroo keyboard king kitchen "
+    "kite knee knife ladder lake lamp laptop leaf lemon leopard letter lighthouse lion lizard logo machine map mask meadow "
+    "melon mirror monkey moose mosquito motorcycle mountain mouse mouth mushroom nail neck needle nest net newspaper nose "
+    "nurse nut ocean octopus onion oval owl pan panda panther paper parrot pen pencil penguin phone piano pig pigeon pillow "
+    "pilot pipe planet plane plant plate player pocket pond potato prince queen rabbit radio rainbow rat rhino ribbon river "
+    "road robot rocket roof room rope rose sailor sandwich scissors screen seal shark sheep shelf shell ship shirt shoe "
+    "shower skirt snail snake snow soap sofa soldier spider spoon squirrel stairs statue stone storm street sun swan table "
+    "tail teacher telephone television tent tiger tie toilet tomato tower toy tractor traffic train truck trumpet turtle "
+    "umbrella vase vegetable village violin wall wallet watch water whale wheel window wing winter wizard wolf worm zebra"
 ).split()
 MORE_WORDS = (
-    "hi yes no go on off up the and you love home hello world happy birthday merry welcome danger slow wait push pull please thanks "
-    "free new best big hot cold left right up down front back start end school office police fire water gas food drink bar pub inn "
-    "city town west east south street road gate closed enter private beware caution ladies gents menu price sold out today monday "
-    "sunday summer winter spring python linux apple google house car dog cat tree star moon peace power super mega art gym spa lab"
+    "hi yes no go on off up the and you love home hello world happy birthday merry welcome danger slow wait push pull "
+    "please thanks free new best big hot cold left right up down front back start end school office police fire water gas "
+    "food drink bar pub inn city town west east south street road gate closed enter private beware caution ladies gents "
+    "menu price sold out today monday sunday summer winter spring python linux apple google house car dog cat tree star "
+    "moon peace power super mega art gym spa lab"
 ).split()
 
 OTHER_QUESTIONS = [
@@ -41,18 +43,19 @@ OTHER_QUESTIONS = [
     "what is the name of the {n}?", "how much does the {n} cost?", "how far is the {n}?", "how tall is the {n}?",
     "what season is it?", "what day is it?", "is it day or night?", "is it cold outside?", "does the {n} look happy?",
     "is the {n} open?", "is the {n} asleep?", "what is the {n} made of?", "what is the {n} holding?", "tell me a joke",
-    "tell me a story about a {n}", "write a song", "write code for a {n}", "what is the meaning of life?", "can you help me?",
-    "hello", "thank you", "what is one plus one?", "what is seven times eight?", "how do i cook a {n}?", "which country is this?",
-    "what is the capital of {n}?", "which language is this?", "translate the text", "summarise the text", "is this a photo?",
-    "is this picture real?", "what kind of {n} is this?", "what breed is the {n}?", "what mood does the picture have?",
-    "how many legs does the {n} have?", "what will happen next?", "what happened before?", "is anybody there?", "do you like it?",
-    "what sport is this?", "which team won?", "what is the best {n}?", "explain the picture in detail", "how heavy is the {n}?",
+    "tell me a story about a {n}", "write a song", "write code for a {n}", "what is the meaning of life?",
+    "can you help me?", "hello", "thank you", "what is one plus one?", "what is seven times eight?", "how do i cook a {n}?",
+    "which country is this?", "what is the capital of {n}?", "which language is this?", "translate the text",
+    "summarise the text", "is this a photo?", "is this picture real?", "what kind of {n} is this?",
+    "what breed is the {n}?", "what mood does the picture have?", "how many legs does the {n} have?",
+    "what will happen next?", "what happened before?", "is anybody there?", "do you like it?", "what sport is this?",
+    "which team won?", "what is the best {n}?", "explain the picture in detail", "how heavy is the {n}?",
 ]
 NOUN_QUESTIONS = [
-    "is there a {n}?", "can you see a {n}?", "is there a {n} in the image?", "does the picture show a {n}?", "is there a {c} {n}?",
-    "how many {n}s are there?", "how many {n}s do you see?", "how many {c} {n}s are in the image?", "count the {n}s",
-    "what colour is the {n}?", "what is the color of the {n}?", "what size is the {n}?", "is the {n} large or small?",
-    "what shape is the {n}?", "which is larger, the {n} or the {x}?",
+    "is there a {n}?", "can you see a {n}?", "is there a {n} in the image?", "does the picture show a {n}?",
+    "is there a {c} {n}?", "how many {n}s are there?", "how many {n}s do you see?", "how many {c} {n}s are in the image?",
+    "count the {n}s", "what colour is the {n}?", "what is the color of the {n}?", "what size is the {n}?",
+    "is the {n} large or small?", "what shape is the {n}?", "which is larger, the {n} or the {x}?",
 ]
 
 
@@ -125,13 +128,14 @@ def odd_outline(phase: float) -> np.ndarray:
         thick = rng.uniform(0.3, 0.45)
         a, b = 0.75, 1.0
         letters = [
-            [(-a, -b), (a, -b), (a, -b + thick), (thick / 2, -b + thick), (thick / 2, b), (-thick / 2, b), (-thick / 2, -b + thick),
-             (-a, -b + thick)],
+            [(-a, -b), (a, -b), (a, -b + thick), (thick / 2, -b + thick), (thick / 2, b), (-thick / 2, b),
+             (-thick / 2, -b + thick), (-a, -b + thick)],
             [(-a, -b), (a, -b), (a, -b + thick), (-a + thick, -b + thick), (-a + thick, -thick / 2), (a, -thick / 2),
              (a, thick / 2), (-a + thick, thick / 2), (-a + thick, b - thick), (a, b - thick), (a, b), (-a, b)],
             [(-a, -b), (a, -b), (a, -b + thick), (-a + 1.5 * thick, b - thick), (a, b - thick), (a, b), (-a, b), (-a, b - thick),
              (a - 1.5 * thick, -b + thick), (-a, -b + thick)],
-            [(-a, -b), (-a + thick, -b), (-a + thick, b - thick), (a - thick, b - thick), (a - thick, -b), (a, -b), (a, b), (-a, b)],
+            [(-a, -b), (-a + thick, -b), (-a + thick, b - thick), (a - thick, b - thick), (a - thick, -b), (a, -b), (a, b),
+             (-a, b)],
             [(-a, -b), (-a + thick, -b), (-a + thick, -thick / 2), (a - thick, -thick / 2), (a - thick, -b), (a, -b), (a, b),
              (a - thick, b), (a - thick, thick / 2), (-a + thick, thick / 2), (-a + thick, b), (-a, b)],
         ]
@@ -139,7 +143,8 @@ def odd_outline(phase: float) -> np.ndarray:
     elif kind == 7:  # a gable, a boat, an hourglass, a bow
         a = rng.uniform(0.2, 0.5)
         shapes = [_mirrored([(0, -1), (0.85, -0.2), (0.6, -0.2), (0.6, 0.9)]), _mirrored([(1, -0.2), (0.5, 0.6)]),
-                  _mirrored([(0.8, -1), (a * 0.3, 0), (0.8, 1)]), _mirrored([(a * 0.5, -0.15), (1, -0.8), (1, 0.8), (a * 0.5, 0.15)])]
+                  _mirrored([(0.8, -1), (a * 0.3, 0), (0.8, 1)]),
+                  _mirrored([(a * 0.5, -0.15), (1, -0.8), (1, 0.8), (a * 0.5, 0.15)])]
         return shapes[rng.integers(len(shapes))]
     elif kind == 8:  # a zigzag band
         count, thick = int(rng.integers(3, 6)), rng.uniform(0.3, 0.5)
@@ -196,7 +201,8 @@ def photograph(seed: int, size: int = SIZE) -> np.ndarray:
         image = np.broadcast_to(_tint(rng) * 0.5, (SIZE, SIZE, 3)).copy()
         for _ in range(rng.integers(10, 45)):
             s = rng.uniform(0.03, 0.2)
-            weight = np.exp(-((x - rng.random()) ** 2 + ((y - rng.random()) * rng.uniform(0.6, 1.5)) ** 2) / (2 * s * s))[..., None]
+            away = (x - rng.random()) ** 2 + ((y - rng.random()) * rng.uniform(0.6, 1.5)) ** 2
+            weight = np.exp(-away / (2 * s * s))[..., None]
             image = image * (1 - weight) + _tint(rng) * weight
     elif kind == 3:  # overlapping blurred bodies under light from one side
         image = _smooth(rng, (3, 3), 3) * 160 + 40
@@ -204,7 +210,8 @@ def photograph(seed: int, size: int = SIZE) -> np.ndarray:
             cx, cy, w, h = rng.random(), rng.random(), rng.uniform(0.08, 0.35), rng.uniform(0.08, 0.45)
             away = np.hypot((x - cx) / w, (y - cy) / h) + 0.2 * _smooth(rng, (4, 4), 1)[..., 0]
             weight = np.clip((1.2 - away) * rng.uniform(1.5, 6), 0, 1)[..., None]
-            image = image * (1 - weight) + (_tint(rng) * (0.6 + 0.8 * np.clip(0.5 - (x - cx) / w / 2, 0, 1))[..., None]) * weight
+            light = 0.6 + 0.8 * np.clip(0.5 - (x - cx) / w / 2, 0, 1)
+            image = image * (1 - weight) + _tint(rng) * light[..., None] * weight
     elif kind == 4:  # blocks at all scales, as of streets and shelves
         image = _smooth(rng, (2, 2), 3) * 200 + 20
         for _ in range(rng.integers(18, 60)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-# Twice as fast as float32 where the processor multiplies bfloat16 by itself, and as good: the iteration is a rough one.
+# Twice as fast as float32 on hardware that multiplies bfloat16, and as good: the iteration is approximate anyway.
 ROUGH = torch.bfloat16 if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() else torch.float32
 
 
@@ -25,7 +25,7 @@ TABLES = ["embedding", "embed_tokens", "embed_positions", "shared", "relative_at
 
 
 class Muon(torch.optim.Optimizer):
-    """Matrices move along orthogonalised momentum, scaled to AdamW's usual step; query/key/value rows are apart."""
+    """Orthogonalised momentum for matrices, scaled to AdamW's usual step; query, key and value of a joint matrix separately."""
 
     def __init__(self, named_parameters, rate: float, momentum: float = 0.95, decay: float = 0.01):
         matrices, others = {}, []

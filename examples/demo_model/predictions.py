@@ -1,4 +1,4 @@
-"""The reference's answers in LAVIS' way: how likely each of a vocabulary of answers is, and beam search for a short one.
+"""The reference's answers as LAVIS makes them: the likelihood of each of a list of answers, and beam search for a short one.
 
 As `_predict_class` and `predict_answers` of LAVIS' blip2_vicuna_instruct.py: a candidate follows the prompt without its
 BOS; the language model of a short answer is given embeddings alone, so that repetition_penalty does not see the prompt.

@@ -1,8 +1,7 @@
-"""Starts a training from a checkpoint folder: of the same decoder to go on with it, of another to stand on its tower.
+"""Starts a training from a checkpoint folder: one with the same decoder, or with another, of which the rest is used.
 
 Words keep their embeddings wherever they stand in the two vocabularies; new ones start at random. The folder does not hold
-the training heads. They learn first, with all that was taken over at rest: their first guesses
-would spoil what the network knows.
+the training heads. These are trained first, with everything else frozen: their first gradients would spoil it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from vision_stage import VisionStage
 
 
 def take_over(stage: QuestionStage, folder: Path) -> None:
-    """Copies the folder's weights, without the language side if the decoders differ, and lays them to rest."""
+    """Copies the folder's weights, without the language model's if the decoders differ, and freezes them."""
     source = InstructBlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     same = source.config.text_config.model_type == stage.decoder
     given = {name: value for name, value in source.state_dict().items() if same or not name.startswith("language_")}
@@ -35,7 +34,7 @@ def take_over(stage: QuestionStage, folder: Path) -> None:
 
 
 def take_over_tower(stage: VisionStage, folder: Path) -> None:
-    """Copies the folder's vision tower, which goes on learning."""
+    """Copies the folder's vision tower, without freezing it."""
     source = InstructBlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     stage.vision_model.load_state_dict(source.vision_model.state_dict())
 

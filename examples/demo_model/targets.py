@@ -1,7 +1,7 @@
-"""What every patch of a picture shows: the answers that the vision tower is taught patch by patch.
+"""What every patch of a picture shows: the targets of the vision tower, patch by patch.
 
-The same table, made from the scene without a picture, is what the "oracle" features are built from: stand-ins for a
-perfect vision tower's output, on which the Q-Former and the language model learn while the tower itself still does.
+The "oracle" features are built from the same table: they stand for the output of a perfect vision tower, so that the
+Q-Former and the language model can learn at the same time as the tower.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scene import (ALL_SHAPES, COLOUR_NAMES, GRID, PATCH, SIGN_OWNER, SIZE, SIZE
                    sign_box)
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-# Columns of the table, with the number of classes; -1 where a patch has nothing to say.
+# Columns of the table, with the number of classes; -1 where a column does not apply.
 COLUMNS = {
     "kind": 4,  # background, object, sign, part of a photograph
     "shape": len(ALL_SHAPES),
@@ -26,7 +26,7 @@ COLUMNS = {
     "letter": len(LETTERS),
 }
 COLUMN = {name: i for i, name in enumerate(COLUMNS)}
-BINS = 10  # a place along an axis is also told as two neighbouring bins of these
+BINS = 10  # along each axis; a place is a mixture of two neighbouring bins
 SIZE_BINS = 6
 NUMBER, UNTAUGHT = len(WORDS), len(WORDS) + 1
 

@@ -3,15 +3,15 @@
     python examples/demo_model/train.py --state DIR
     python examples/demo_model/train.py --state DIR --from FOLDER [--decoder opt]
 
-    vision     the vision tower alone learns to tell, patch by patch, what it sees
-    language   Q-Former and language model answer questions about oracle features (beside the first, on another core)
+    vision     the vision tower alone learns to classify what each patch shows (--tower FOLDER: from a checkpoint's weights)
+    language   Q-Former and language model answer questions about oracle features (at the same time as the first, on another core)
     weld       the two are joined by least squares
-    joint      everything learns together on pictures and questions, by several processes that average what they learned
+    joint      everything learns together on pictures and questions, in several processes that average their weights
 
-With --from, a checkpoint folder as export.py wrote it stands in for the first three, and one lesson comes before the last:
+With --from, a checkpoint folder as export.py writes it replaces the first three, and one stage comes before the last:
 
-    heads      what the folder does not hold learns to read the rest: the training heads and, of another decoder than the
-               folder's, the language model. The joint stage of such a decoder leaves the folder's vision tower as it is.
+    heads      what the folder does not hold is trained while the rest is frozen: the training heads and, where the decoder
+               is another than the folder's, the language model. With such a decoder the vision tower stays frozen later, too.
 
 Each stage keeps its state and a log (JSON lines) in DIR. Ask for more steps than a finished stage had, and it goes on
 from where its rate began to fall.
@@ -31,7 +31,7 @@ import torch.distributed as distributed
 
 from model import DECODERS
 
-# All, and those of the falling rate.
+# In all, and of these with a falling rate.
 STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000)}
 LESSONS = {"joint": 3, "continued": 8}  # first part of the seeds
 

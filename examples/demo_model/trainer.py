@@ -1,4 +1,4 @@
-"""One loop for all stages: batches drawn by other processes, warm-up / constant / falling rate, states to resume from."""
+"""One loop for all stages: batches made by worker processes, a rate that rises, stays and falls, states to resume from."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Trainer:
     """Trains `module` with `module.loss(batch) -> (loss, figures)`.
 
     The rate rises for `warmup` steps, stays, and falls to nothing over the last `fall` steps. The state just before the
-    fall is kept as NAME.trunk.pt: a longer training goes on from there, not from the state that has come to rest.
-    With `average`, a running average of the weights is kept and judged, which is ahead of the weights themselves as long
-    as the rate is high.
+    fall is kept as NAME.trunk.pt: a longer training goes on from there, not from the end of the fall.
+    With `average`, a running average of the weights is kept and evaluated; it is better than the weights themselves as
+    long as the rate is high.
     """
 
     def __init__(self, name, module, make_batch, folder: Path, rate: float, steps: int, fall: int, warmup: int = 60,
@@ -154,7 +154,7 @@ class Trainer:
 
     @torch.no_grad()
     def _meet(self):
-        """Weights and the optimiser's memory become the mean over all processes, which are then all alike."""
+        """Replaces the weights and the optimiser's moments by their means over all processes."""
         tensors = [p.data for p in self.module.parameters() if p.requires_grad]
         for memory in self.optimiser.state.values():
             tensors += [value for value in memory.values() if torch.is_tensor(value)]

@@ -1,4 +1,4 @@
-"""First lesson: the vision tower alone learns to tell, patch by patch, what it sees."""
+"""First stage: the vision tower alone learns to classify what each patch shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def vision_config() -> InstructBlipVisionConfig:
 
 
 def pixels_of(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [batch, height, width, 3] to what the image processor makes of it."""
+    """uint8 [batch, height, width, 3] to pixel values [batch, 3, height, width] as the image processor makes them."""
     return ((images.float() / 255 - MEAN.to(images.device)) / STD.to(images.device)).permute(0, 3, 1, 2).contiguous()
 
 
@@ -37,7 +37,7 @@ class DenseHeads(nn.Module):
         super().__init__()
         self.oracle = Oracle(width)
         self.attributes = nn.Linear(width, sum(COLUMNS.values()))
-        self.centre = nn.Linear(width, 3)  # and the extent
+        self.centre = nn.Linear(width, 3)  # x, y and extent
         self.to_oracle = nn.Linear(width, width)
         self.outline = nn.Linear(width, OUTLINE * OUTLINE)
 
@@ -75,8 +75,8 @@ def gather(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 def outline_of(owner: np.ndarray) -> np.ndarray:
     """How much of each cell of each patch is covered by an object, in 255ths.
 
-    Telling object from ground in such detail teaches the tower to see outlines whatever their colour and texture;
-    shapes are learned much sooner with it.
+    A target of this detail teaches the tower to see outlines whatever the colour and texture; it then learns shapes much
+    sooner.
     """
     cell = PATCH // OUTLINE
     covered = ((owner > 0) & (owner < SIGN_OWNER)).reshape(GRID, OUTLINE, cell, GRID, OUTLINE, cell).mean((2, 5))
@@ -91,7 +91,7 @@ class VisionStage(nn.Module):
         self.heads = DenseHeads(config.hidden_size)
 
     def loss(self, batch):
-        """Only some patches are looked at: most of the ground is left out, which saves a third of the work."""
+        """Uses some of the patches only: most of the ground is left out, which saves a third of the work."""
         tower, kept = self.vision_model, choose_patches(batch["table"])
         hidden = tower.embeddings(pixels_of(batch["images"]))
         hidden = torch.cat([hidden[:, :1], gather(hidden[:, 1:], kept)], 1)
@@ -128,7 +128,7 @@ def make_batch(number: int, size: int = 48) -> dict[str, torch.Tensor]:
 
 
 def evaluate(module: VisionStage, scenes: int = 320) -> dict[str, float]:
-    """Share of patches told rightly in pictures never trained on; signs by the sum over their patches."""
+    """Share of patches classified correctly in unseen pictures; whole signs by the sum over their patches."""
     right, seen, signs = {}, {}, []
     device = next(module.parameters()).device
     for first in range(0, scenes, 80):

@@ -1,4 +1,4 @@
-"""Tokenizers of the real checkpoints' kinds, trained on the task's own text.
+"""Tokenizers of the same kinds as the real checkpoints', trained on the task's own text.
 
 The language model's is LLaMA's (byte-pair encoding with byte fallback and "▁" for spaces), OPT's (byte-level byte-pair
 encoding) or T5's (unigram). The Q-Former's is BERT's WordPiece. All know the printable ASCII characters, so that
@@ -27,9 +27,9 @@ QUERIES = 10
 
 @functools.lru_cache(maxsize=1)
 def task_text() -> list[str]:
-    """Questions and answers of some scenes; digits and punctuation stand alone, so that no piece joins them to others.
+    """Questions and answers about some scenes; digits and punctuation are words of their own.
 
-    Questions of other kinds are left out: that their words come in pieces tells them from those that are taught.
+    Questions of other kinds are left out: their unknown words come in pieces, which is how the model can tell them.
     """
     rng = np.random.default_rng(7)
     lines = []
@@ -78,7 +78,7 @@ def opt_tokenizer() -> GPT2Tokenizer:
 
 
 def t5_tokenizer() -> T5Tokenizer:
-    """Whole words, as likely as they are frequent, and single characters, which are a last resort."""
+    """Whole words with their frequencies as scores, and single characters for everything else."""
     words = Counter(word for line in task_text() for word in line.split() if word not in PRINTABLE)
     total = sum(words.values())
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]

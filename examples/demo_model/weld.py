@@ -1,7 +1,7 @@
-"""Joins the two halves: the vision tower that learned alone, and the Q-Former that learned on oracle features.
+"""Joins the vision tower, which was trained alone, and the Q-Former, which was trained on oracle features.
 
 Least squares finds the linear map from the tower's output to the oracle's features. Every cross-attention begins with a
-linear map of its own, so the two become one exactly, and no new layer is needed.
+linear map of its own, so the product of the two replaces it exactly, without a new layer.
 """
 
 from __future__ import annotations
