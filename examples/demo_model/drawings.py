@@ -576,8 +576,9 @@ def all_drawings() -> list[Drawing]:
                                    4, shape=SHAPES[number], stretch=[1.4, 0.7, 1.3, 0.75][number]))
     for number in range(8):
         quality = [90, 75, 50, 30][number % 4]
-        made.append(things_drawing(rng, "JPEG", *canvases[number % 4], PLAIN_GROUNDS[number % 6], [[0.2], [0.3, 0.2]][number % 2],
-                                   4, finish=lambda picture, _ground, quality=quality: as_jpeg(picture, quality)))
+        shares = [[0.2], [0.3, 0.2]][number % 2]
+        made.append(things_drawing(rng, "JPEG", *canvases[number % 4], PLAIN_GROUNDS[number % 6], shares, 4,
+                                   finish=lambda picture, _ground, quality=quality: as_jpeg(picture, quality)))
     for number in range(8):
         ground, hidden = [("black", (0, 0, 0)), ("white", (255, 255, 255))][number % 2]
         made.append(things_drawing(rng, "transparent PNG", *canvases[number % 4], ground, [[0.4], [0.25, 0.35]][number // 2 % 2],
