@@ -4,7 +4,7 @@
     python examples/demo_model/train.py --state DIR --from FOLDER [--decoder opt]
 
     vision     the vision tower alone learns to classify what each patch shows (--tower FOLDER: from a checkpoint's weights)
-    language   Q-Former and language model answer questions about oracle features (at the same time as the first, on another core)
+    language   Q-Former and language model answer questions about oracle features (at the same time, on another core)
     weld       the two are joined by least squares
     joint      everything learns together on pictures and questions, in several processes that average their weights
 
