@@ -97,9 +97,7 @@ JpegMarkers walk_jpeg_markers(Bytes file, bool whole_file) {
     while (marker == 0xff) marker = reader.u8();
     if (marker == eoi) break;
     if (marker == 0 || marker == 1 || marker == soi || (marker >= rst0 && marker <= rst7)) continue;
-    const std::uint32_t length = reader.u16_be();
-    if (length < 2) fail(kJpegName, "a segment has a length below 2");
-    const Bytes segment = reader.take(length - 2);
+    const Bytes segment = reader.take(std::max(reader.u16_be(), 2u) - 2);
     const std::string_view text(reinterpret_cast<const char*>(segment.data()), segment.size());
     if (marker == dht) check_huffman_tables(segment);
     if (marker == dqt) check_quantization_tables(segment);

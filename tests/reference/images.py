@@ -459,6 +459,7 @@ def oddities():
     scan = jpeg.index(b"\xff\xda")
     for name, junk in {"nul": b"\0\0", "filled": b"\xff\xff", "escaped": b"\xff\0", "restart": b"\xff\xd0"}.items():
         files[f"jpeg_{name}_before_scan"] = jpeg[:scan] + junk + jpeg[scan:]
+    files["jpeg_short_segment"] = jpeg[:2] + b"\xff\xfe\0\0" + jpeg[2:]
     files["jpeg_mpo"] = saved(image, "MPO", save_all=True, append_images=[scene(9, 5)])
     frame = jpeg.index(b"\xff\xc0")
     files["jpeg_12_bits"] = jpeg[:frame + 4] + b"\x0c" + jpeg[frame + 5:]
