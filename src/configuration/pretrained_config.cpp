@@ -77,9 +77,12 @@ bool is_generation_key(std::string_view key) {
          std::end(kGenerationKeys);
 }
 
+// In an object with one type per part, the reference uses that of the key "" for the whole model and
+// ignores the others.
 std::optional<DType> read_dtype(detail::ConfigReader& reader) {
   const auto older = reader.find("torch_dtype"), newer = reader.find("dtype");
-  const auto& found = newer && !newer->is_null() ? newer : older;
+  auto found = newer && !newer->is_null() ? newer : older;
+  if (found && found->is_object()) found = found->get("");
   if (!found || found->is_null()) return std::nullopt;
   std::string name = found->as<std::string>();
   if (name.starts_with("torch.")) name.erase(0, 6);

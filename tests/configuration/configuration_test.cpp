@@ -142,6 +142,21 @@ TEST(ConfigurationTest, TheSavedTypeIsRead) {
                             "expected \"float32\", \"bfloat16\" or \"float16\", found \"int7\"");
 }
 
+TEST(ConfigurationTest, OfOneSavedTypePerPartThatOfTheWholeModelIsRead) {
+  for (const std::string key : {"dtype", "torch_dtype"}) {
+    const auto read = [&](const std::string& value) {
+      return InstructBlipConfig::from_json("{\"" + key + "\":" + value + "}").dtype;
+    };
+    EXPECT_EQ(read(R"({"":"bfloat16","text_config":"float32"})"), DType::BFloat16) << key;
+    EXPECT_EQ(read(R"({"":"float16","unknown":{"":7}})"), DType::Float16) << key;
+    for (const char* value : {"{}", R"({"text_config":"bfloat16"})", R"({"":null})"}) {
+      EXPECT_EQ(read(value), std::nullopt) << key << value;
+    }
+  }
+  expect_error<InstructBlipConfig>(R"({"dtype":{"":3}})", "\"dtype.\": expected a string, found 3");
+  expect_error<InstructBlipConfig>(R"({"dtype":["bfloat16"]})", "expected a string");
+}
+
 TEST(ConfigurationTest, APartIsFoundInTheFileOfAWholeCheckpoint) {
   const TemporaryFolder folder;
   folder.write("config.json",
