@@ -9,6 +9,7 @@
 #include <string>
 #include <system_error>
 
+#include "core/file_kind.h"
 #include "instructblip/core/error.h"
 
 namespace instructblip {
@@ -28,6 +29,9 @@ struct Descriptor {
 MappedFile::MappedFile(const std::filesystem::path& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const int opened = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (opened < 0 && is_dangling_link(path)) {
+    throw CheckpointError(path.string() + ": " + missing_file(path));
+  }
   if (opened < 0) fail(path, "cannot open", errno);
   const Descriptor descriptor{opened};
   struct stat status {};

@@ -148,16 +148,12 @@ void check_layout(const Entries& entries, std::size_t data_begin, std::size_t da
   }
 }
 
-// What a clone contains instead of a large file if git-lfs is not installed.
-constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com";
-
 std::string_view header_of(const MappedFile& file, const std::string& name) {
-  if (std::string_view(reinterpret_cast<const char*>(file.data()), file.size())
-          .starts_with(kLfsPointer)) {
-    throw CheckpointError(name + ": this is a Git LFS pointer, not the weights; run " +
-                          "`git lfs install` and `git lfs pull` in this folder");
-  }
-  if (file.size() < kLengthBytes) {
+  const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
+  if (bytes.empty()) throw CheckpointError(name + ": it is empty; fetch it again");
+  const std::string foreign = foreign_contents(bytes.substr(0, 200));
+  if (!foreign.empty()) throw CheckpointError(name + ": " + foreign);
+  if (bytes.size() < kLengthBytes) {
     throw CheckpointError(
         name + ": " + std::to_string(file.size()) +
         " bytes are too few for a safetensors file; it is truncated, fetch it again");

@@ -161,6 +161,9 @@ Json detail::parse_document(std::string_view text, const std::string& where, Mak
     if (depth > kDeepest) fail("JSON nested deeper than " + std::to_string(kDeepest) + " levels");
     return true;
   };
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    fail("not valid JSON: it is empty; fetch it again");
+  }
   // The parser would take a zero byte for the end.
   if (text.find('\0') != std::string_view::npos) fail("not valid JSON: it contains a zero byte");
   try {

@@ -120,7 +120,7 @@ TEST(SafetensorsTest, AMisalignedTensorIsCopied) {
 
 TEST(SafetensorsTest, AnInconsistentHeaderIsAnError) {
   const auto one = [](std::string_view entry) { return "{\"x\":" + std::string(entry) + "}"; };
-  expect_file_refused("", "truncated");
+  expect_file_refused("", "it is empty");
   expect_file_refused("1234567", "truncated");
   expect_file_refused(std::string(8, '\xff'), "not a safetensors file");
   expect_file_refused("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n",
