@@ -1,124 +1,25 @@
 #include "instructblip/checkpoint/checkpoint.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
-#include <system_error>
 #include <utility>
 
-#include "core/json_reader.h"
+#include "checkpoint/weight_files.h"
+#include "checkpoint/wrapper_names.h"
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/log.h"
 
 namespace instructblip {
-namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kFile = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
-
-using WeightMap = std::map<std::string, std::string>;
-
-// Name -> shard, from the index.
-WeightMap read_index(const fs::path& path) {
-  const Json json = read_json_file<CheckpointError>(path);
-  const auto found = json.is_object() ? json.find("weight_map") : json.end();
-  if (!json.is_object() || found == json.end() || !found->is_object()) {
-    throw CheckpointError(
-        path.string() +
-        ": expected an object \"weight_map\" in the index, found none; fetch the file again");
-  }
-  WeightMap map;
-  for (const auto& [name, value] : found->items()) {
-    const std::string shard = value.is_string() ? value.get<std::string>() : std::string();
-    if (shard.empty() || shard.find_first_of("/\\") != std::string::npos ||
-        shard.find('\0') != std::string::npos || shard == "." || shard == "..") {
-      throw CheckpointError(path.string() + ": weight_map, key \"" + name +
-                            "\": expected the name of a file in the same folder, found " +
-                            value.dump().substr(0, 80));
-    }
-    map.emplace(name, shard);
-  }
-  return map;
-}
-
-void check_shards_exist(const std::set<std::string>& shards, const fs::path& index) {
-  std::string absent;
-  for (const std::string& shard : shards) {
-    std::error_code ignored;
-    if (fs::exists(index.parent_path() / shard, ignored)) continue;
-    absent += (absent.empty() ? "" : ", ") + shard;
-  }
-  if (!absent.empty()) {
-    throw CheckpointError(index.string() + ": these shards are missing: " + absent +
-                          ". Fetch the whole checkpoint");
-  }
-}
-
-std::string list_of_files(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    names.push_back(it->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  constexpr std::size_t kMost = 20;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(names.size(), kMost); ++i) {
-    text += (i == 0 ? "" : ", ") + names[i];
-  }
-  if (names.size() > kMost) text += ", ... (" + std::to_string(names.size()) + " in all)";
-  return names.empty() ? "nothing" : text;
-}
-
-bool holds_pytorch_weights(const fs::path& folder) {
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const std::string name = it->path().filename().string();
-    if (name.starts_with("pytorch_model") && name.ends_with(".bin")) return true;
-  }
-  return false;
-}
-
-// A text as a Python literal, escaped for the shell.
-std::string python_literal(const std::string& text) {
-  std::string literal;
-  for (const char c : text) {
-    if (c == '\\')
-      literal += "\\\\\\\\";
-    else if (c == '\'')
-      literal += "\\\\'";
-    else if (c == '"' || c == '$' || c == '`')
-      literal += std::string("\\") + c;
-    else
-      literal += c;
-  }
-  return "'" + literal + "'";
-}
-
-[[noreturn]] void refuse_folder(const fs::path& folder) {
-  if (holds_pytorch_weights(folder)) {
-    const std::string name = python_literal(folder.string());
-    throw CheckpointError(
-        folder.string() +
-        ": the weights are stored only as pytorch_model*.bin, which is not supported. Convert them "
-        "with\n"
-        "  python -c \"from transformers import InstructBlipForConditionalGeneration as Model; "
-        "Model.from_pretrained(" +
-        name + ", dtype='auto').save_pretrained(" + name + ")\"");
-  }
-  throw CheckpointError(folder.string() + ": no checkpoint; expected " + std::string(kFile) +
-                        " or " + std::string(kIndex) + ", found " + list_of_files(folder));
-}
-
-}  // namespace
 
 struct Checkpoint::Contents {
   fs::path path;
   std::string where;
   std::vector<fs::path> paths;
   std::map<std::string, CheckpointTensor, std::less<>> tensors;
+  std::map<std::string, std::string, std::less<>> stored_names;  // of renamed tensors
   std::map<fs::path, SafetensorsFile> files;
   std::shared_ptr<const std::map<std::string, Tensor>> in_memory;
   std::size_t bytes = 0;
@@ -134,42 +35,68 @@ struct Checkpoint::Contents {
     return files.emplace(file, SafetensorsFile(file)).first->second;
   }
 
-  void add_file(const fs::path& file) {
-    for (const auto& [name, entry] : open_file(file).entries()) {
-      add(name, {entry.dtype, entry.shape, entry.bytes, file});
-    }
-  }
-
-  void add_shards(const fs::path& index) {
-    const WeightMap map = read_index(index);
-    std::set<std::string> shards;
-    for (const auto& [name, shard] : map) shards.insert(shard);
-    check_shards_exist(shards, index);
-    for (const std::string& shard : shards) add_shard(shard, map, index);
+  void add_files(const WeightFiles& found) {
+    for (const fs::path& file : found.files) add_file(file, found);
     std::string lacking;
-    for (const auto& [name, shard] : map) {
+    for (const auto& [name, shard] : found.shard_of) {
       if (!tensors.contains(name)) lacking += "\n  " + name + " in " + shard;
     }
     if (!lacking.empty()) {
       throw CheckpointError(
-          index.string() + ": the index names tensors that are missing from its shards:" + lacking);
+          found.index.string() +
+          ": the index names tensors that are missing from its shards:" + lacking);
     }
   }
 
   // If two shards hold a tensor, the index decides. Tensors that it does not mention are used, too,
   // as in transformers.
-  void add_shard(const std::string& shard, const WeightMap& map, const fs::path& index) {
-    const fs::path file = index.parent_path() / shard;
+  void add_file(const fs::path& file, const WeightFiles& all) {
+    const std::string shard = file.filename().string();
     for (const auto& [name, entry] : open_file(file).entries()) {
-      const auto listed = map.find(name);
-      if (listed != map.end() && listed->second != shard) continue;
+      const auto listed = all.shard_of.find(name);
+      if (listed != all.shard_of.end() && listed->second != shard) continue;
       if (const auto other = tensors.find(name); other != tensors.end()) {
-        throw CheckpointError(index.string() + ": tensor " + name + " is in two shards (" +
-                              other->second.file.filename().string() + ", " + shard +
-                              ") and the index does not name one; correct the index");
+        const std::string shards = other->second.file.filename().string() + ", " + shard;
+        throw CheckpointError(
+            all.index.empty()
+                ? where + ": tensor " + name + " is in two shards (" + shards +
+                      "), and there is no index that names one; fetch the whole checkpoint"
+                : all.index.string() + ": tensor " + name + " is in two shards (" + shards +
+                      ") and the index does not name one; correct the index");
       }
       add(name, {entry.dtype, entry.shape, entry.bytes, file});
     }
+  }
+
+  // The name that the tensor has in its file.
+  const std::string& stored_name(const std::string& name) const {
+    const auto found = stored_names.find(name);
+    return found == stored_names.end() ? name : found->second;
+  }
+
+  SharedTensor stored(const std::string& name, const fs::path& file) const {
+    if (in_memory) return SharedTensor(in_memory->at(stored_name(name)), in_memory);
+    return files.at(file).find(stored_name(name)).value();
+  }
+
+  // Gives the tensors the names that `rename` makes of them. Throws CheckpointError if two become
+  // the same.
+  void rename(const std::function<std::string(const std::string&)>& new_name) {
+    std::map<std::string, CheckpointTensor, std::less<>> renamed;
+    std::map<std::string, std::string, std::less<>> stored;
+    for (auto& [name, tensor] : tensors) {
+      const std::string shorter = new_name(name);
+      if (renamed.contains(shorter)) {
+        throw CheckpointError(where + ": the tensors " + stored_name(name) + " and " +
+                              (stored.contains(shorter) ? stored.at(shorter) : shorter) +
+                              " are both " + shorter +
+                              " without the prefixes of training tools; keep one of them");
+      }
+      if (stored_name(name) != shorter) stored.emplace(shorter, stored_name(name));
+      renamed.emplace(shorter, std::move(tensor));
+    }
+    tensors = std::move(renamed);
+    stored_names = std::move(stored);
   }
 };
 
@@ -180,21 +107,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const fs::path& path) {
   auto contents = std::make_unique<Contents>();
   contents->path = path;
   contents->where = path.string();
-  std::error_code ignored;
-  require_path<CheckpointError>(path);
-  if (fs::is_directory(path, ignored)) {
-    if (fs::exists(path / kFile, ignored)) {
-      contents->add_file(path / kFile);
-    } else if (fs::exists(path / kIndex, ignored)) {
-      contents->add_shards(path / kIndex);
-    } else {
-      refuse_folder(path);
-    }
-  } else if (path.filename().string().ends_with(".index.json")) {
-    contents->add_shards(path);
-  } else {
-    contents->add_file(path);
-  }
+  contents->add_files(find_weight_files(path));
   return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
 }
 
@@ -214,6 +127,26 @@ std::shared_ptr<const Checkpoint> Checkpoint::without_data(
     std::shared_ptr<const Checkpoint> checkpoint) {
   auto contents = std::make_unique<Contents>(*checkpoint->contents_);
   contents->has_data = false;
+  return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
+}
+
+std::shared_ptr<const Checkpoint> Checkpoint::unwrapped(
+    std::shared_ptr<const Checkpoint> checkpoint, std::string_view probe) {
+  auto contents = std::make_unique<Contents>(*checkpoint->contents_);
+  std::set<std::string> removed;
+  contents->rename([&](const std::string& name) { return without_wrappers(name, removed); });
+  const std::string prefix = prefix_before(probe, contents->tensors, contents->where);
+  if (!prefix.empty()) {
+    removed.insert(prefix);
+    contents->rename([&](const std::string& name) {
+      return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+    });
+  }
+  if (removed.empty()) return checkpoint;
+  std::string shown;
+  for (const std::string& part : removed) shown += (shown.empty() ? "\"" : ", \"") + part + "\"";
+  log_warning(contents->where + ": the names of its tensors contain " + shown +
+              ", which a training tool's wrapper puts there; read without it");
   return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
 }
 
@@ -250,10 +183,7 @@ std::optional<SharedTensor> Checkpoint::find(std::string_view name) const {
     const std::optional<DType> dtype = dtype_from_safetensors(found->second.dtype);
     if (dtype) return SharedTensor(TensorView(nullptr, *dtype, found->second.shape), nullptr);
   }
-  if (contents_->in_memory) {
-    return SharedTensor(contents_->in_memory->at(found->first), contents_->in_memory);
-  }
-  return contents_->files.at(found->second.file).find(name);
+  return contents_->stored(found->first, found->second.file);
 }
 
 }  // namespace instructblip

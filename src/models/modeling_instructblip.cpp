@@ -62,7 +62,7 @@ struct InstructBlipModel::Parts {
   Parts(const Weights& weights, const InstructBlipConfig& given, bool with_head)
       : config(validated(given)),
         vision_model(weights["vision_model"], config.vision_config),
-        query_tokens(float_copy(weights["query_tokens"].get(
+        query_tokens(float_copy(weights[detail::kQueryTokens].get(
             {1, config.num_query_tokens, config.qformer_config.hidden_size}))),
         qformer(weights["qformer"], config.qformer_config),
         language_projection(weights["language_projection"], config.qformer_config.hidden_size,

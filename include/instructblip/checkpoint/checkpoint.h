@@ -1,5 +1,5 @@
-// A checkpoint on disk: a folder with model.safetensors, a folder of shards with an index, or a
-// single file. Only headers are read; tensor data is paged in on first access.
+// A checkpoint on disk: a folder with model.safetensors, a folder of shards, or a single file. Only
+// headers are read; tensor data is paged in on first access.
 #pragma once
 
 #include <cstddef>
@@ -28,14 +28,23 @@ struct CheckpointTensor {
 /// The tensors of a checkpoint. Immutable, so concurrent reads are safe.
 class INSTRUCTBLIP_EXPORT Checkpoint {
  public:
-  /// Opens a folder (model.safetensors, otherwise model.safetensors.index.json with its shards), an
-  /// index, or a .safetensors file. Throws CheckpointError if there is no checkpoint, if a shard is
-  /// missing, if the index names a tensor that is not in its shard, or if a header is malformed.
-  /// For a folder with only pytorch_model*.bin, the message holds the command that converts it.
+  /// Opens a folder (model.safetensors, otherwise model.safetensors.index.json with its shards,
+  /// otherwise all of its model-NNNNN-of-NNNNN.safetensors), an index, or a .safetensors file.
+  /// Throws CheckpointError if there is no checkpoint, if a shard is missing, if two shards hold
+  /// the same tensor, if the index names a tensor that is not in its shard, or if a header is
+  /// malformed. For a folder with weights in another format, the message names it and says what to
+  /// do.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
   /// Tensors in memory, for tests and for models created without files.
   static std::shared_ptr<const Checkpoint> from_tensors(std::map<std::string, Tensor> tensors);
+
+  /// The same tensors under the names of the bare model. Wrappers of training tools put parts into
+  /// names, such as "module." or "_orig_mod."; these are removed, and so is any other prefix of
+  /// `probe`, a tensor of the bare model. A warning names what was removed. Throws CheckpointError
+  /// if two tensors then have the same name, or if `probe` is found under several prefixes.
+  static std::shared_ptr<const Checkpoint> unwrapped(std::shared_ptr<const Checkpoint> checkpoint,
+                                                     std::string_view probe);
 
   /// The same names and shapes, but `find` returns views without data. Building a model from it
   /// reads no tensor data and still reports missing tensors and wrong shapes.

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,9 +46,18 @@ inline DType resolve_dtype(const LoadOptions& options, const Checkpoint& checkpo
 
 namespace detail {
 
-/// The weights of the checkpoint at `path`. Throws CheckpointError like Checkpoint::open.
+/// A tensor of InstructBLIP that none of its parts has.
+inline constexpr std::string_view kQueryTokens = "query_tokens";
+
+/// The checkpoint at `path`, with the bare model's names. Throws CheckpointError like
+/// Checkpoint::open and Checkpoint::unwrapped.
+inline std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path) {
+  return Checkpoint::unwrapped(Checkpoint::open(path), kQueryTokens);
+}
+
+/// The weights of the checkpoint at `path`. Throws like open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  const auto checkpoint = Checkpoint::open(path);
+  const auto checkpoint = open_checkpoint(path);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
 }
 
