@@ -1,20 +1,9 @@
 #include "tokenization/assembly.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace instructblip::tokenization {
 namespace {
-
-/// The reference's LARGE_INTEGER: lengths from here on mean no limit.
-constexpr double kLargeInteger = 1e18;
-
-Side read_side(const JsonValue& section) {
-  std::string side = section.as<std::string>();
-  if (side == "left" || side == "Left") return Side::Left;
-  if (side == "right" || side == "Right") return Side::Right;
-  section.expected("\"left\" or \"right\"");
-}
 
 Json json_of(const JsonValue& file, std::string_view key) {
   const auto found = file.get(key);
@@ -45,13 +34,7 @@ void set_attributes(TokenizerState& state, const InitArguments& arguments, Side 
   }
   if (const auto side = kwargs.get("padding_side")) state.padding_side = read_side(*side);
   if (const auto side = kwargs.get("truncation_side")) state.truncation_side = read_side(*side);
-  auto length = kwargs.get("model_max_length");
-  if (!length) length = kwargs.get("max_len");
-  if (length) {
-    const double value = length->as<double>();
-    if (value < 0 || std::isnan(value)) length->expected("a length of at least 0");
-    if (value < kLargeInteger) state.model_max_length = static_cast<Index>(value);
-  }
+  state.model_max_length = read_model_max_length(kwargs).value_or(Tokenizer::unlimited_length);
   state.clean_up_tokenization_spaces = kwargs.get_or<bool>("clean_up_tokenization_spaces", false);
   state.clean_up_bpe = kwargs.get_or<bool>(
       "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", false);

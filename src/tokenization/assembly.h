@@ -64,5 +64,7 @@ ModelDescription read_model_of(const InitArguments& arguments, ModelDescription:
                                const std::string& class_name);
 
 std::string tokenizer_json(const TokenizerState& state);
+/// The text of tokenizer_config.json. An unlimited length is written as the reference writes it.
+std::string tokenizer_config_json(Json config, Index model_max_length);
 
 }  // namespace instructblip::tokenization

@@ -8,6 +8,7 @@
 #include "instructblip/tokenization/tokenization_gpt2.h"
 #include "instructblip/tokenization/tokenization_llama.h"
 #include "instructblip/tokenization/tokenization_t5.h"
+#include "tokenization/init_arguments.h"
 
 namespace instructblip {
 
@@ -58,7 +59,9 @@ std::string class_of_files(const std::filesystem::path& folder) {
   return is_file(folder / "tokenizer.model") ? "LlamaTokenizer" : "TokenizersBackend";
 }
 
-std::string class_of(const std::filesystem::path& folder) {
+}  // namespace
+
+std::string tokenization::class_of(const std::filesystem::path& folder) {
   std::string name = class_in(folder / "tokenizer_config.json");
   if (name.empty()) name = class_in(folder / "config.json");
   if (!name.empty()) return name;
@@ -68,6 +71,8 @@ std::string class_of(const std::filesystem::path& folder) {
               ". Add \"tokenizer_class\" to tokenizer_config.json");
   return name;
 }
+
+namespace {
 
 /// Whether a tokenizer.json is byte-level. If so, LLaMA's (LLaMA 3) is used unchanged.
 bool is_byte_level(const std::filesystem::path& file) {
@@ -92,8 +97,14 @@ bool is_byte_level(const std::filesystem::path& file) {
 
 std::unique_ptr<Tokenizer> AutoTokenizer::from_pretrained(const std::filesystem::path& folder,
                                                           const TokenizerOptions& options) {
+  if (options.loader) {
+    std::unique_ptr<Tokenizer> tokenizer = options.loader(folder, options);
+    if (!tokenizer)
+      throw TokenizerError(folder.string() + ": TokenizerOptions::loader returned no tokenizer");
+    return tokenizer;
+  }
   require_folder<TokenizerError>(folder);
-  const std::string name = class_of(folder);
+  const std::string name = tokenization::class_of(folder);
   if (name == "BertTokenizer") {
     return std::make_unique<BertTokenizer>(BertTokenizer::from_pretrained(folder, options));
   }

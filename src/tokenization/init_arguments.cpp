@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <set>
 
 #include "tokenization/models.h"
 
 namespace instructblip::tokenization {
 namespace {
+
+/// The reference's LARGE_INTEGER: lengths from here on mean no limit.
+constexpr double kLargeInteger = 1e18;
 
 bool is_empty(const Json& json) { return json.is_null() || (json.is_structured() && json.empty()); }
 
@@ -62,8 +66,13 @@ void read_added_tokens_decoder(const JsonValue& section, InitArguments& argument
   }
 }
 
+std::string extra_tokens_key(Release release) {
+  return release == Release::Transformers4 ? "additional_special_tokens" : "extra_special_tokens";
+}
+
 void read_special_tokens_map(const std::filesystem::path& file, const TokenizerOptions& options,
-                             Json& kwargs) {
+                             Release release, Json& kwargs) {
+  const std::string extra = extra_tokens_key(release);
   const Json map = read_json_file<TokenizerError>(file);
   const JsonReader<TokenizerError> section(map, file.string());
   const auto given = keys_of(options);
@@ -75,7 +84,7 @@ void read_special_tokens_map(const std::filesystem::path& file, const TokenizerO
       token.special = true;
       if (!value.contains("normalized")) token.normalized = false;
       kwargs[key] = added_token_json(token);
-    } else if (key == "extra_special_tokens" && value.is_array()) {
+    } else if (key == extra && value.is_array()) {
       const auto before = kwargs.find(key);
       Json all = before != kwargs.end() && before->is_array() ? *before : Json::array();
       for (const Json& token : value) {
@@ -88,13 +97,14 @@ void read_special_tokens_map(const std::filesystem::path& file, const TokenizerO
   }
 }
 
-void read_added_tokens_file(const std::filesystem::path& file, InitArguments& arguments) {
+void read_added_tokens_file(const std::filesystem::path& file, Release release,
+                            InitArguments& arguments) {
   std::set<std::string> special;
   for (const std::string_view role : kSpecialTokenRoles) {
     if (const auto token = arguments.token(role)) special.insert(*token);
   }
   const JsonValue kwargs = arguments.section();
-  if (const auto extra = kwargs.get("extra_special_tokens"); extra && extra->is_list()) {
+  if (const auto extra = kwargs.get(extra_tokens_key(release)); extra && extra->is_list()) {
     for (const JsonValue& token : extra->elements()) {
       special.insert(read_added_token(token).content);
     }
@@ -175,8 +185,24 @@ std::filesystem::path InitArguments::file(std::string_view name,
   return path;
 }
 
+Side read_side(const JsonValue& section) {
+  const auto side = section.as<std::string>();
+  if (side == "left" || side == "Left") return Side::Left;
+  if (side == "right" || side == "Right") return Side::Right;
+  section.expected("\"left\" or \"right\"");
+}
+
+std::optional<Index> read_model_max_length(const JsonValue& kwargs) {
+  auto length = kwargs.get("model_max_length");
+  if (!length) length = kwargs.get("max_len");
+  if (!length) return std::nullopt;
+  const double value = length->as<double>();
+  if (value < 0 || std::isnan(value)) length->expected("a length of at least 0");
+  return value < kLargeInteger ? std::optional(static_cast<Index>(value)) : std::nullopt;
+}
+
 InitArguments read_init_arguments(const std::filesystem::path& folder,
-                                  const TokenizerOptions& options) {
+                                  const TokenizerOptions& options, Release release) {
   require_folder<TokenizerError>(folder);
   InitArguments arguments;
   arguments.folder = folder;
@@ -189,11 +215,13 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
   kwargs.erase("init_inputs");
   if (is_file(folder / "tokenizer.json")) {
     arguments.tokenizer_json = read_json_file<TokenizerError>(folder / "tokenizer.json");
-    kwargs.erase("add_bos_token");
-    kwargs.erase("add_eos_token");
+    if (release == Release::Transformers5) {
+      kwargs.erase("add_bos_token");
+      kwargs.erase("add_eos_token");
+    }
   }
   apply(options, kwargs);
-  if (kwargs.contains("additional_special_tokens") &&
+  if (release == Release::Transformers5 && kwargs.contains("additional_special_tokens") &&
       (!kwargs.contains("extra_special_tokens") || is_empty(kwargs["extra_special_tokens"]))) {
     kwargs["extra_special_tokens"] = kwargs["additional_special_tokens"];
     kwargs.erase("additional_special_tokens");
@@ -202,8 +230,8 @@ InitArguments read_init_arguments(const std::filesystem::path& folder,
     read_added_tokens_decoder(*decoder, arguments);
   } else {
     const auto map = folder / "special_tokens_map.json", added = folder / "added_tokens.json";
-    if (is_file(map)) read_special_tokens_map(map, options, kwargs);
-    if (is_file(added)) read_added_tokens_file(added, arguments);
+    if (is_file(map)) read_special_tokens_map(map, options, release, kwargs);
+    if (is_file(added)) read_added_tokens_file(added, release, arguments);
     if (arguments.tokenizer_json) read_tokens_of_tokenizer_json(arguments);
   }
   kwargs.erase("added_tokens_decoder");

@@ -39,8 +39,28 @@ struct InitArguments {
   std::filesystem::path file(std::string_view name, std::string_view needed_for) const;
 };
 
+/// The releases read a folder differently: transformers 4 takes add_bos_token and add_eos_token
+/// also beside a tokenizer.json, and calls the extra special tokens "additional_special_tokens".
+enum class Release { Transformers4, Transformers5 };
+
 InitArguments read_init_arguments(const std::filesystem::path& folder,
-                                  const TokenizerOptions& options);
+                                  const TokenizerOptions& options,
+                                  Release release = Release::Transformers5);
+
+/// The class that the folder's files name or, with a warning, suggest, without "Fast".
+std::string class_of(const std::filesystem::path& folder);
+
+/// "padding_side" or "truncation_side".
+Side read_side(const JsonValue& section);
+/// "model_max_length" or "max_len"; nothing if there is no limit.
+std::optional<Index> read_model_max_length(const JsonValue& kwargs);
+
+/// T5's number of sentinels <extra_id_0> ..., "extra_ids" (100).
+std::int64_t extra_ids_of(const JsonValue& kwargs);
+std::string extra_id(std::int64_t i);
+/// Adds the sentinels to "additional_special_tokens" unless that has them. Returns how many it had;
+/// nothing if there is no such list.
+std::optional<std::int64_t> add_extra_ids(InitArguments& arguments, std::int64_t extra_ids);
 
 /// Reads a token from JSON: a string, which is a special token, or an object.
 AddedToken read_added_token(const JsonValue& section);

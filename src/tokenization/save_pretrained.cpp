@@ -24,6 +24,17 @@ std::string added_tokens_json(const AddedVocabulary& added) {
 
 }  // namespace
 
+std::string tokenization::tokenizer_config_json(Json config, Index model_max_length) {
+  config["model_max_length"] = "";
+  std::string text = config.dump(2);
+  const std::string placeholder = "\"model_max_length\": \"\"";
+  text.replace(text.find(placeholder), placeholder.size(),
+               "\"model_max_length\": " + (model_max_length == Tokenizer::unlimited_length
+                                               ? std::string(kVeryLargeInteger)
+                                               : std::to_string(model_max_length)));
+  return text + "\n";
+}
+
 std::string tokenization::tokenizer_json(const TokenizerState& state) {
   return "{\n  \"version\": \"1.0\",\n  \"truncation\": " + state.truncation_json.dump() +
          ",\n  \"padding\": " + state.padding_json.dump() +
@@ -52,15 +63,8 @@ void TokenizersBackend::save_pretrained(const std::filesystem::path& folder) con
   }
   config["backend"] = "tokenizers";
   config["tokenizer_class"] = state_->class_name;
-  config["model_max_length"] = "";
-  std::string text = config.dump(2);
-  const std::string placeholder = "\"model_max_length\": \"\"";
-  const Index length = model_max_length();
-  text.replace(
-      text.find(placeholder), placeholder.size(),
-      "\"model_max_length\": " +
-          (length == unlimited_length ? std::string(kVeryLargeInteger) : std::to_string(length)));
-  write_text_file<TokenizerError>(folder / "tokenizer_config.json", text + "\n");
+  write_text_file<TokenizerError>(folder / "tokenizer_config.json",
+                                  tokenizer_config_json(std::move(config), model_max_length()));
   write_text_file<TokenizerError>(folder / "tokenizer.json", tokenizer_json(*state_));
 }
 

@@ -12,21 +12,25 @@ namespace {
 
 constexpr std::int64_t kMostExtraIds = 100000;
 
-std::int64_t extra_ids_of(const JsonValue& kwargs) {
+}  // namespace
+
+std::int64_t tokenization::extra_ids_of(const JsonValue& kwargs) {
   const auto count = kwargs.get("extra_ids");
   return count ? count->whole_number(0, kMostExtraIds) : 100;
 }
 
-std::string extra_id(std::int64_t i) { return "<extra_id_" + std::to_string(i) + ">"; }
+std::string tokenization::extra_id(std::int64_t i) {
+  return "<extra_id_" + std::to_string(i) + ">";
+}
 
-/// The sentinels are always special tokens.
-void add_extra_ids(InitArguments& arguments, std::int64_t extra_ids) {
+std::optional<std::int64_t> tokenization::add_extra_ids(InitArguments& arguments,
+                                                        std::int64_t extra_ids) {
   Json sentinels = Json::array();
   for (std::int64_t i = 0; i < extra_ids; ++i) sentinels.push_back(extra_id(i));
   Json& tokens = arguments.kwargs["additional_special_tokens"];
   if (tokens.is_null()) {
     tokens = sentinels;
-    return;
+    return std::nullopt;
   }
   const JsonValue section = arguments.section().at("additional_special_tokens");
   std::int64_t found = 0;
@@ -40,7 +44,10 @@ void add_extra_ids(InitArguments& arguments, std::int64_t extra_ids) {
     section.fail("contains " + std::to_string(found) + " tokens <extra_id_...>, but extra_ids is " +
                  std::to_string(extra_ids));
   }
+  return found;
 }
+
+namespace {
 
 /// The file's character map, the only part of its normalizer that the class uses.
 Json find_precompiled(const Json& tokenizer) {

@@ -212,6 +212,11 @@ std::string Tokenizer::decode(std::span<const std::int64_t> ids,
   return cleans_up_spaces(options) ? tokenization::clean_up_tokenization(std::move(text)) : text;
 }
 
+std::size_t Tokenizer::num_settled(std::span<const std::int64_t> ids,
+                                   bool /*skip_special_tokens*/) const {
+  return ids.size();
+}
+
 bool Tokenizer::cleans_up_spaces(const DecodeOptions& options) const {
   if (!options.clean_up_tokenization_spaces.value_or(clean_up_tokenization_spaces())) return false;
   if (!may_clean_up_spaces()) warn_of_clean_up(class_name());
@@ -222,8 +227,8 @@ std::string Tokenizer::decode_settled(std::span<const std::int64_t> ids,
                                       const DecodeOptions& options) const {
   // Consecutive byte tokens become text together; tokens without text between them do not separate
   // them.
-  std::size_t settled = ids.size();
-  for (std::size_t i = ids.size(); i-- > 0;) {
+  std::size_t settled = num_settled(ids, options.skip_special_tokens);
+  for (std::size_t i = settled; i-- > 0;) {
     const auto token = convert_ids_to_tokens(ids[i]);
     if (token && tokenization::byte_of_token(*token)) {
       settled = i;

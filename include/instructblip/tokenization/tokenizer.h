@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -67,6 +68,8 @@ struct DecodeOptions {
   std::optional<bool> clean_up_tokenization_spaces = std::nullopt;
 };
 
+class Tokenizer;
+
 /// Options for loading a tokenizer. They take precedence over the folder's files, which apply where
 /// an option is unset. Some options are read only by the classes in their comments.
 struct TokenizerOptions {
@@ -86,6 +89,13 @@ struct TokenizerOptions {
   std::optional<bool> add_prefix_space = std::nullopt;  // GPT-2, LLaMA
   std::optional<bool> legacy = std::nullopt;            // LLaMA
   std::optional<bool> do_lower_case = std::nullopt;     // BERT
+
+  // An addition of this library:
+  /// Loads the tokenizer in place of AutoTokenizer::from_pretrained, with the same arguments:
+  /// SentencePieceTokenizer::from_pretrained (tokenization/sentencepiece_tokenizer.h), or your own.
+  std::function<std::unique_ptr<Tokenizer>(const std::filesystem::path& folder,
+                                           const TokenizerOptions& options)>
+      loader = {};
 };
 
 /// Ids of a batch of texts. Rows have different lengths unless padded.
@@ -221,6 +231,10 @@ class INSTRUCTBLIP_EXPORT Tokenizer {
   virtual bool may_clean_up_spaces() const = 0;
   /// Whether tokens are written in GPT-2's byte alphabet.
   virtual bool has_byte_level_tokens() const { return false; }
+  /// The number of first ids whose decoded text later ids do not change, bytes of an incomplete
+  /// character aside.
+  virtual std::size_t num_settled(std::span<const std::int64_t> ids,
+                                  bool skip_special_tokens) const;
   /// Clears the cache of token_text. Must be called when tokens change.
   void forget_token_texts();
 
