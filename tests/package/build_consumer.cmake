@@ -49,6 +49,20 @@ if(ROUTE STREQUAL "programs")
       "${scenes}/scene_000.png" "${scenes}/scene_001.png")
   run("${WORK}/build/forbid_words" "${model}" "${SOURCE}/examples/assets/scene.png"
       "how many red objects are there?" two)
+elseif(ROUTE STREQUAL "sentencepiece")
+  set(folder "${SOURCE}/tests/reference/fixtures/tokenization/llama_hub")
+  run("${WORK}/build/consumer" "${folder}")
+  run("${WORK}/build/pkg_config_consumer" "${folder}")
+  # A build without the component says so.
+  file(REMOVE "${prefix}/${LIBDIR}/cmake/instructblip/instructblip-sentencepiece-targets.cmake")
+  execute_process(COMMAND "${CMAKE_COMMAND}" -S "${SOURCE}/tests/package/${ROUTE}"
+      -B "${WORK}/without" -G "${GENERATOR}" ${arguments} RESULT_VARIABLE result
+      OUTPUT_QUIET ERROR_VARIABLE message)
+  string(REGEX REPLACE "[ \n]+" " " message "${message}")
+  string(FIND "${message}" "This build has no component sentencepiece: install" found)
+  if(result EQUAL 0 OR found EQUAL -1)
+    message(FATAL_ERROR "without the component (${result}): ${message}")
+  endif()
 else()
   run("${WORK}/build/consumer")
 endif()

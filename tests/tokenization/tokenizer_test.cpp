@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "instructblip/core/error.h"
+#include "support/crc32.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -17,6 +17,7 @@
 namespace instructblip {
 namespace {
 
+using testing::crc32;
 using testing::Fixture;
 using testing::LogCapture;
 using testing::TemporaryFolder;
@@ -45,23 +46,6 @@ std::vector<Ids> lists(const Fixture& fixture, const std::string& name) {
                      values.data<std::int64_t>() + begins[i + 1]);
   }
   return all;
-}
-
-std::uint32_t crc32(std::string_view bytes, std::uint32_t crc = 0) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> values{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit)
-        value = (value & 1) != 0 ? value >> 1 ^ 0xedb88320u : value >> 1;
-      values[i] = value;
-    }
-    return values;
-  }();
-  crc = ~crc;
-  for (const char byte : bytes)
-    crc = crc >> 8 ^ table[(crc ^ static_cast<unsigned char>(byte)) & 255];
-  return ~crc;
 }
 
 /// The options of OPTIONS in tests/reference/tokenization.py.
