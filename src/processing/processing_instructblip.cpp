@@ -113,10 +113,11 @@ InstructBlipProcessor& InstructBlipProcessor::operator=(InstructBlipProcessor ot
 
 InstructBlipProcessor::~InstructBlipProcessor() = default;
 
-InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder) {
+InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder,
+                                                             const TokenizerOptions& options) {
   require_folder<ConfigError>(folder);
   BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder);
-  std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder);
+  std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder, options);
   std::unique_ptr<Tokenizer> qformer_tokenizer;
   if (std::filesystem::is_directory(folder / "qformer_tokenizer")) {
     qformer_tokenizer = AutoTokenizer::from_pretrained(folder / "qformer_tokenizer");
@@ -128,7 +129,8 @@ InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesyst
   }
   InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
                                   std::move(qformer_tokenizer), find_num_query_tokens(folder));
-  processor.configured_padding_side_ = find_padding_side(folder);
+  processor.configured_padding_side_ =
+      options.padding_side ? options.padding_side : find_padding_side(folder);
   return processor;
 }
 

@@ -8,8 +8,9 @@
 
 namespace instructblip {
 
-InstructBlip load(const std::filesystem::path& folder, const LoadOptions& options) {
-  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder);
+InstructBlip load(const std::filesystem::path& folder, const LoadOptions& options,
+                  const TokenizerOptions& tokenizer) {
+  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, tokenizer);
   InstructBlipConfig config = InstructBlipConfig::from_pretrained(folder);
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());

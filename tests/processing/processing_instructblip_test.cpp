@@ -220,6 +220,29 @@ TEST(InstructBlipProcessor, UsesTheMainTokenizerWithAWarningIfTheQFormersIsMissi
   EXPECT_EQ(processor.qformer_tokenizer().class_name(), "LlamaTokenizer");
 }
 
+TEST(InstructBlipProcessor, OptionsAndLoaderAreForTheLanguageModelsTokenizer) {
+  const ProcessorFolder folder("llama_hub", "left");
+  const auto given = folder.path();
+  int calls = 0;
+  TokenizerOptions options{.pad_token = "<unk>", .padding_side = Side::Right};
+  options.loader = [&](const std::filesystem::path& path, const TokenizerOptions& passed) {
+    ++calls;
+    EXPECT_EQ(path, given);
+    EXPECT_EQ(passed.pad_token, "<unk>");
+    TokenizerOptions others = passed;
+    others.loader = nullptr;
+    return AutoTokenizer::from_pretrained(path, others);
+  };
+  const auto processor = InstructBlipProcessor::from_pretrained(given, options);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(processor.qformer_tokenizer().pad_token(), "[PAD]");
+  const BatchFeature features =
+      processor({}, {"a", "what is this?"}, {.padding = PaddingStrategy::Longest});
+  EXPECT_EQ(features.attention_mask->at<std::int64_t>({0, 0}), 1);  // padded on the right
+  options.loader = [](const auto&, const auto&) { return nullptr; };
+  EXPECT_THROW(InstructBlipProcessor::from_pretrained(given, options), TokenizerError);
+}
+
 TEST(InstructBlipProcessor, DecodesWithTheLanguageModelsTokenizer) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());

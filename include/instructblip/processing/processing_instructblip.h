@@ -67,8 +67,10 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   /// the tokenizer files, and qformer_tokenizer/. If processor_config.json has no num_query_tokens
   /// but config.json has an image token, the number is taken from there, with a warning that gives
   /// the line to add. Without qformer_tokenizer/, the folder's own tokenizer is used for the
-  /// Q-Former, with a warning. Throws ConfigError or TokenizerError that names the file.
-  static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder);
+  /// Q-Former, with a warning. `options` are for the language model's tokenizer; see
+  /// TokenizerOptions. Throws ConfigError or TokenizerError that names the file.
+  static InstructBlipProcessor from_pretrained(const std::filesystem::path& folder,
+                                               const TokenizerOptions& options = {});
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and qformer_tokenizer/, as
   /// the reference does; creates the folder if necessary. Throws ConfigError or TokenizerError on

@@ -19,9 +19,10 @@ struct InstructBlip {
 /// Loads the processor and the model from a checkpoint folder. Checks the folder once with
 /// `check_folder` and logs its findings as warnings. Answers end at the tokenizer's end of text as
 /// well as at text_config's, which differ in the hub's Vicuna checkpoints. The `from_pretrained`
-/// functions of the parts do neither, like those of the reference. Throws ConfigError,
-/// TokenizerError or CheckpointError, naming the file.
+/// functions of the parts do neither, like those of the reference. `tokenizer` is for the language
+/// model's tokenizer. Throws ConfigError, TokenizerError or CheckpointError, naming the file.
 INSTRUCTBLIP_EXPORT InstructBlip load(const std::filesystem::path& folder,
-                                      const LoadOptions& options = {});
+                                      const LoadOptions& options = {},
+                                      const TokenizerOptions& tokenizer = {});
 
 }  // namespace instructblip
