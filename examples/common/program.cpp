@@ -9,6 +9,10 @@
 #include <memory>
 #include <set>
 
+#ifdef EXAMPLES_HAVE_SENTENCEPIECE
+#include "instructblip/tokenization/sentencepiece_tokenizer.h"
+#endif
+
 namespace examples {
 
 using namespace instructblip;
@@ -17,11 +21,40 @@ DType ModelFlags::compute_dtype() const {
   return dtype == "float32" ? DType::Float32 : DType::BFloat16;
 }
 
+TokenizerOptions ModelFlags::tokenizer_options() const {
+  TokenizerOptions options;
+#ifdef EXAMPLES_HAVE_SENTENCEPIECE
+  if (tokenizer == "sentencepiece") options.loader = SentencePieceTokenizer::from_pretrained;
+#endif
+  return options;
+}
+
+namespace {
+
+// A valid --tokenizer gives "", as CLI11 has it.
+std::string check_tokenizer(const std::string& name) {
+#ifndef EXAMPLES_HAVE_SENTENCEPIECE
+  if (name == "sentencepiece") {
+    return "this build has no sentencepiece component: install libsentencepiece-dev and configure "
+           "with -DINSTRUCTBLIP_WITH_SENTENCEPIECE=ON";
+  }
+#endif
+  return name == "auto" || name == "sentencepiece" ? "" : "expected auto or sentencepiece";
+}
+
+}  // namespace
+
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   app.set_version_flag("--version", [] { return build_info(); });
   app.add_option("--model", flags.model, "checkpoint folder")->required()->type_name("FOLDER");
   app.add_option("--dtype", flags.dtype, "type of the weights in memory")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--tokenizer", flags.tokenizer,
+                 "auto: as transformers 5; sentencepiece: as transformers 4 with use_fast=False "
+                 "and LAVIS")
+      ->check(check_tokenizer)
+      ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "number of threads (default: all processors)")
       ->check(CLI::Range(1, 4096));
@@ -78,7 +111,7 @@ InstructBlip load_model(const ModelFlags& flags) {
       std::fprintf(stderr, "\rloading %3d %%", static_cast<int>(100 * progress.fraction()));
     };
   }
-  return load(flags.model, options);
+  return load(flags.model, options, flags.tokenizer_options());
 }
 
 GenerateOutput answer(const InstructBlip& loaded, const VisionFeatures& features,

@@ -19,13 +19,15 @@ enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2 };
 struct ModelFlags {
   std::filesystem::path model;
   std::string dtype = "bfloat16";
+  std::string tokenizer = "auto";
   int threads = 0;
   bool quiet = false;
 
   instructblip::DType compute_dtype() const;
+  instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --dtype, --threads, --quiet, --version.
+/// Adds --model, --dtype, --tokenizer, --threads, --quiet, --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is

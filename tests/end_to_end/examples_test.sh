@@ -57,6 +57,18 @@ expect "caption continues after a file that is not a picture" 1 "scene.png: a sm
   caption --model $model README.md $picture
 expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
 
+expect "an unknown tokenizer is a wrong flag" 2 "" "expected auto or sentencepiece" \
+  vqa --model $model --image $picture --tokenizer fast "what?"
+# Without the component, the flag is wrong; with it, the demo model has no .model file.
+"$programs/vqa" --model $model --image $picture --tokenizer sentencepiece "what?" 2>"$scratch/err"
+found=$?
+case "$found$(cat "$scratch/err")" in
+  1*"has no tokenizer.model, which sentencepiece needs"*) ;;
+  2*"no sentencepiece component: install libsentencepiece-dev"*) ;;
+  *) echo "vqa --tokenizer sentencepiece: exit code $found, $(cat "$scratch/err")"
+    faults=$((faults + 1)) ;;
+esac
+
 # Answers end at text_config's eos_token_id (here 418, " circle") and at the tokenizer's.
 cp -r $model "$scratch/model"
 sed 's/"eos_token_id": 2,/"eos_token_id": 418,/' $model/config.json >"$scratch/model/config.json"
