@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "instructblip/core/log.h"
+#include "tokenization/init_arguments.h"
 #include "tokenization/unicode.h"
 
 namespace instructblip::tokenization {
@@ -85,6 +87,25 @@ SentencePiece read_piece(std::string_view bytes, const std::string& file, std::s
   return piece;
 }
 
+void read_trainer_spec(Message message, SentencePieceModel& model) {
+  for (Message::Field field; message.next(field);) {
+    if (field.kind != 0) continue;
+    if (field.number == 3) model.model_type = static_cast<int>(field.value & 0xff);
+    if (field.number == 24) model.treat_whitespace_as_suffix = field.value != 0;
+    if (field.number == 35) model.byte_fallback = field.value != 0;
+  }
+}
+
+void read_normalizer_spec(Message message, SentencePieceModel& model) {
+  for (Message::Field field; message.next(field);) {
+    if (field.number == 2 && field.kind == 2) model.precompiled_charsmap = field.bytes;
+    if (field.kind != 0) continue;
+    if (field.number == 3) model.add_dummy_prefix = field.value != 0;
+    if (field.number == 4) model.remove_extra_whitespaces = field.value != 0;
+    if (field.number == 5) model.escape_whitespaces = field.value != 0;
+  }
+}
+
 }  // namespace
 
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
@@ -95,16 +116,39 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
     if (field.kind != 2) continue;
     if (field.number == 1) {
       model.pieces.push_back(read_piece(field.bytes, name, model.pieces.size()));
-    } else if (field.number == 3) {  // normalizer_spec
-      Message normalizer(field.bytes, name);
-      for (Message::Field part; normalizer.next(part);) {
-        if (part.number == 2 && part.kind == 2) model.precompiled_charsmap = part.bytes;
-      }
+    } else if (field.number == 2) {
+      read_trainer_spec(Message(field.bytes, name), model);
+    } else if (field.number == 3) {
+      read_normalizer_spec(Message(field.bytes, name), model);
     }
   }
   if (model.pieces.empty())
     throw TokenizerError(name + ": contains no pieces; is it a sentencepiece model?");
   return model;
+}
+
+void warn_of_ignored_settings(const SentencePieceModel& model, SentencePieceModel::Type engine,
+                              const std::filesystem::path& file) {
+  const bool is_bpe = engine == SentencePieceModel::Bpe;
+  std::string ignored;
+  const auto note = [&](const std::string& setting) {
+    ignored += (ignored.empty() ? "" : ", ") + setting;
+  };
+  const auto check = [&](const char* name, bool found, bool used) {
+    if (found != used) note(std::string(name) + (found ? " = true" : " = false"));
+  };
+  if (model.model_type != engine) note("model_type = " + std::to_string(model.model_type));
+  check("byte_fallback", model.byte_fallback, is_bpe);
+  check("treat_whitespace_as_suffix", model.treat_whitespace_as_suffix, false);
+  check("add_dummy_prefix", model.add_dummy_prefix, true);
+  check("remove_extra_whitespaces", model.remove_extra_whitespaces, !is_bpe);
+  check("escape_whitespaces", model.escape_whitespaces, true);
+  if (is_bpe && !model.precompiled_charsmap.empty()) note("its character map");
+  if (ignored.empty()) return;
+  log_warning(file.string() + ": " + (is_bpe ? "LlamaTokenizer" : "T5Tokenizer") + " ignores " +
+              ignored +
+              ", as in transformers 5, so ids may differ from those of the training. The component "
+              "sentencepiece obeys all settings (tokenization/sentencepiece_tokenizer.h)");
 }
 
 void make_bpe_of(const SentencePieceModel& model, ModelDescription& description) {

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "tokenization/init_arguments.h"
 #include "tokenization/models.h"
 
 namespace instructblip::tokenization {
@@ -23,10 +22,20 @@ struct SentencePiece {
 struct SentencePieceModel {
   std::vector<SentencePiece> pieces;
   std::string precompiled_charsmap;
+  // Of trainer_spec and normalizer_spec.
+  enum Type { Unigram = 1, Bpe = 2 };
+  int model_type = Unigram;
+  bool byte_fallback = false, treat_whitespace_as_suffix = false;
+  bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
 
 /// Throws TokenizerError if the file cannot be read or is not such a model.
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file);
+
+/// Logs a warning that names the settings which LlamaTokenizer (BPE) or T5Tokenizer (Unigram)
+/// ignores in the reference, and here, so that ids differ from those that the file was trained for.
+void warn_of_ignored_settings(const SentencePieceModel& model, SentencePieceModel::Type engine,
+                              const std::filesystem::path& file);
 
 /// Fills the vocabulary and the merges: every pair of tokens whose concatenation is a token, in the
 /// order of that token's id.

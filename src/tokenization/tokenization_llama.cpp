@@ -38,8 +38,9 @@ LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& fold
     parts.model.vocabulary = std::move(file.vocabulary);
     parts.model.merges = std::move(file.merges);
   } else {
-    const SentencePieceModel model =
-        read_sentencepiece_model(arguments.file("tokenizer.model", parts.class_name));
+    const auto file = arguments.file("tokenizer.model", parts.class_name);
+    const SentencePieceModel model = read_sentencepiece_model(file);
+    warn_of_ignored_settings(model, SentencePieceModel::Bpe, file);
     make_bpe_of(model, parts.model);
     arguments.kwargs["additional_special_tokens"] = special_pieces(model);
   }

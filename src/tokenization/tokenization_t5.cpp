@@ -97,6 +97,7 @@ T5Tokenizer T5Tokenizer::from_pretrained(const std::filesystem::path& folder,
       file = arguments.file(other ? "tokenizer.model" : "spiece.model", parts.class_name);
     }
     const SentencePieceModel model = read_sentencepiece_model(file);
+    warn_of_ignored_settings(model, SentencePieceModel::Unigram, file);
     for (const SentencePiece& piece : model.pieces) {
       parts.model.pieces.emplace_back(piece.piece, double{piece.score});
     }
