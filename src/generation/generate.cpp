@@ -27,6 +27,7 @@ GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs
                 ": rows that end early are filled with it, and it cannot be decoded; set " +
                 "`pad_token_id` in the GenerationConfig or the text_config");
   }
+  detail::warn_of_unseen_ids(config, prompt);
   const LogitsProcessorList processors = detail::make_processors(
       resolved, prompt, callbacks.logits_processor, callbacks.prefix_allowed_tokens_fn);
   const StoppingCriteriaList criteria = detail::make_criteria(

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/json_reader.h"
+#include "generation/resolved_config.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 
@@ -302,6 +303,7 @@ void GenerationConfig::validate() const {
             "every id of `forced_eos_token_id" + suppressed);
   }
   refuse_unsupported(*this);
+  detail::check_processors(*this);
   std::string names;
   for (const std::string& name : fields_without_effect(*this)) {
     names += (names.empty() ? "`" : ", `") + name + "`";

@@ -28,22 +28,6 @@ std::vector<Index> padding_before_ids(const Prompt& prompt) {
   return counts;
 }
 
-void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
-  const auto ignored = [](const std::string& name) {
-    log_warning("`" + name +
-                "` needs the encoder's ids, but it is fed embeddings; the argument is ignored");
-  };
-  if (config.encoder_repetition_penalty.value_or(1) != 1) ignored("encoder_repetition_penalty");
-  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
-  if (prompt.is_encoder_decoder || prompt.length() > 0) return;
-  const auto partial = [](const std::string& name) {
-    log_warning("`" + name +
-                "` ignores the prompt and considers only new ids, as `input_ids` are not given");
-  };
-  if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
-  if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
-}
-
 // The processors of sampling.
 LogitsProcessorList make_warpers(const ResolvedConfig& resolved) {
   const GenerationConfig& config = resolved.config;
@@ -174,6 +158,34 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
   }
 }
 
+void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {
+  const auto ignored = [](const std::string& name) {
+    log_warning("`" + name +
+                "` needs the encoder's ids, but it is fed embeddings; the argument is ignored");
+  };
+  if (config.encoder_repetition_penalty.value_or(1) != 1) ignored("encoder_repetition_penalty");
+  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) ignored("encoder_no_repeat_ngram_size");
+  if (prompt.is_encoder_decoder || prompt.length() > 0) return;
+  const auto partial = [](const std::string& name) {
+    log_warning("`" + name +
+                "` ignores the prompt and considers only new ids, as `input_ids` are not given");
+  };
+  if (config.repetition_penalty.value_or(1) != 1) partial("repetition_penalty");
+  if (config.no_repeat_ngram_size.value_or(0) > 0) partial("no_repeat_ngram_size");
+}
+
+void check_processors(const GenerationConfig& config) {
+  ResolvedConfig resolved;
+  resolved.config = config;
+  resolved.do_sample = config.do_sample.value_or(false);
+  resolved.num_beams = config.num_beams.value_or(1);
+  resolved.eos_token_id = {0};
+  Prompt prompt;
+  prompt.is_encoder_decoder = true;  // without padding, which is looked up in `batch`
+  prompt.ids = Tensor(DType::Int64, {0, 0});
+  make_processors(resolved, prompt, {}, {});
+}
+
 LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,
                                     const LogitsProcessorList& own,
                                     const PrefixAllowedTokens& prefix_allowed_tokens_fn) {
@@ -183,7 +195,6 @@ LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt
   const auto add = [&list]<class P>(P processor) {
     list.push_back(std::make_shared<const P>(std::move(processor)));
   };
-  warn_of_unseen_ids(config, prompt);
 
   if (!config.sequence_bias.empty()) add(SequenceBiasLogitsProcessor(config.sequence_bias));
   if (config.repetition_penalty.value_or(1) != 1) {

@@ -46,6 +46,10 @@ ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits
 /// Fills in max_length and min_length. Throws InputError if no id can be generated.
 void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                      const LanguageModelTraits& traits);
+/// Logs a warning for each processor that does not see all ids it is meant for.
+void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt);
+/// Throws InputError if `make_processors` would, whatever prompt and model.
+void check_processors(const GenerationConfig& config);
 /// The processors in the reference's order. `own`, the caller's, come before those of sampling.
 LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,
                                     const LogitsProcessorList& own,

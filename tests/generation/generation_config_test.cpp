@@ -130,6 +130,17 @@ TEST(GenerationConfig, InvalidFieldsAreRejectedByName) {
   EXPECT_NO_THROW(
       (GenerationConfig{.forced_eos_token_id = {4, 5}, .suppress_tokens = {4}}).validate());
   EXPECT_NO_THROW((GenerationConfig{.do_sample = true, .num_return_sequences = 3}).validate());
+  // The values of processors, which need neither prompt nor model.
+  expect_named({.do_sample = true, .temperature = 0.0}, "`temperature`");
+  expect_named({.do_sample = true, .top_k = -1}, "`top_k`");
+  expect_named({.do_sample = true, .top_p = -0.1}, "`top_p`");
+  expect_named({.do_sample = true, .min_p = 1.5}, "`min_p`");
+  expect_named({.do_sample = true, .top_h = 0.0}, "`top_h`");
+  expect_named({.do_sample = true, .typical_p = -1.0}, "`typical_p`");
+  expect_named({.repetition_penalty = 0.0}, "`repetition_penalty`");
+  expect_named({.bad_words_ids = {{}}}, "`bad_words_ids`");
+  expect_named({.sequence_bias = {{{-2}, 1.0}}}, "`sequence_bias`");
+  EXPECT_NO_THROW((GenerationConfig{.temperature = 0.0}).validate());  // greedy: no effect
 
   const auto with = [](GenerationConfig config, const char* key, const char* value) {
     config.other[key] = value;
