@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <system_error>
 
@@ -48,6 +49,25 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void prefetch(const void* data, std::size_t bytes) {
+  if (data == nullptr || bytes == 0) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(data) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(data) + bytes;
+#ifdef MADV_POPULATE_READ
+  // Twice as fast as touching the pages, and a damaged disk is an error code instead of a signal.
+  const int result = ::madvise(reinterpret_cast<void*>(first), end - first, MADV_POPULATE_READ);
+  if (result == 0 || errno != EINVAL) return;
+#endif
+  // Linux before 5.14 and other systems.
+  ::madvise(reinterpret_cast<void*>(first), end - first, MADV_WILLNEED);
+  const auto touch = [](std::uintptr_t address) {
+    static_cast<void>(*reinterpret_cast<const volatile char*>(address));
+  };
+  touch(reinterpret_cast<std::uintptr_t>(data));
+  for (std::uintptr_t address = first + page; address < end; address += page) touch(address);
 }
 
 }  // namespace instructblip

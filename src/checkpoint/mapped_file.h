@@ -23,4 +23,7 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Reads the pages of a mapped range into memory. Does nothing useful for other memory.
+void prefetch(const void* data, std::size_t bytes);
+
 }  // namespace instructblip

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "checkpoint/mapped_file.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 
@@ -50,6 +51,7 @@ struct Weights::Context {
   std::shared_ptr<const Checkpoint> checkpoint;
   DType dtype;
   std::optional<ProgressReporter> progress;
+  bool prefetch = false;
   std::mutex mutex;
   std::set<std::string, std::less<>> asked;
   std::vector<std::string> ignored;  // scopes
@@ -96,13 +98,14 @@ struct Weights::Context {
 };
 
 Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype,
-                 ProgressCallback progress)
+                 ProgressCallback progress, bool prefetch)
     : context_(std::make_shared<Context>()) {
   if (checkpoint == nullptr) throw InputError("Weights: the checkpoint is null");
   context_->checkpoint = std::move(checkpoint);
   context_->dtype = dtype;
+  context_->prefetch = prefetch;
   if (progress) {
-    const auto total = static_cast<Index>(context_->checkpoint->tensors().size());
+    const auto total = static_cast<Index>(context_->checkpoint->bytes());
     context_->progress.emplace(std::move(progress), total);
   }
 }
@@ -152,7 +155,9 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   }
   const auto entry = context_->checkpoint->tensors().find(name_);
   if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
-  if (is_new && context_->progress) context_->progress->advance(name_);
+  if (is_new && context_->progress) {
+    context_->progress->advance(name_, static_cast<Index>(entry->second.bytes));
+  }
   if (entry->second.shape != expected) {
     context_->note_unfit(
         name_ + ": found " + to_string(entry->second.shape) + ", expected " + to_string(expected),
@@ -161,6 +166,7 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   }
   try {
     std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
+    if (is_new && context_->prefetch) instructblip::prefetch(tensor->data, entry->second.bytes);
     if (is_floating_point(tensor->dtype)) return tensor;
     context_->note(name_ + ": stored as " + entry->second.dtype +
                    ", expected a floating-point type");

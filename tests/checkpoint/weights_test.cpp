@@ -1,5 +1,11 @@
 #include "instructblip/checkpoint/weights.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/core/error.h"
 #include "support/compare.h"
@@ -158,6 +164,53 @@ TEST(WeightsTest, ATensorKeepsItsShardMapped) {
     weights.finish();
   }
   testing::expect_equal(tensor, one);
+}
+
+// How many pages of a file are in memory.
+std::size_t pages_in_memory(const std::filesystem::path& path) {
+  const std::size_t size = std::filesystem::file_size(path);
+  const int file = ::open(path.c_str(), O_RDONLY);
+  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  ::close(file);
+  std::vector<unsigned char> pages(size / static_cast<std::size_t>(::getpagesize()) + 1);
+  EXPECT_EQ(::mincore(mapped, size, pages.data()), 0);
+  ::munmap(mapped, size);
+  return static_cast<std::size_t>(std::count_if(
+      pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; }));
+}
+
+void drop_from_memory(const std::filesystem::path& path) {
+  const int file = ::open(path.c_str(), O_RDONLY);
+  ::fsync(file);  // a page that is not written yet would stay
+  ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(file);
+}
+
+TEST(WeightsTest, PrefetchReadsRequestedTensorsFromTheDisk) {
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "model.safetensors";
+  constexpr Index kElements = Index{1} << 23;
+  const Tensor large(DType::Float32, {kElements});
+  save_safetensors(file, {{"asked", large}, {"not_asked", large}});
+  const auto page = static_cast<std::size_t>(::getpagesize());
+  const std::size_t tensor_pages = to_size(kElements) * sizeof(float) / page;
+  drop_from_memory(file);
+  if (pages_in_memory(file) > 0) GTEST_SKIP() << "this file system keeps its files in memory";
+
+  const Weights plain(Checkpoint::open(file));
+  plain["asked"].get({kElements});
+  EXPECT_LT(pages_in_memory(file), tensor_pages);  // the kernel reads more than the header
+
+  std::vector<Index> done;
+  const auto progress = [&](const Progress& state) {
+    done.push_back(state.done);
+    EXPECT_EQ(state.total, 2 * kElements * Index{sizeof(float)});
+  };
+  const Weights weights(Checkpoint::open(file), DType::Float32, progress, true);
+  const SharedTensor tensor = weights["asked"].get({kElements});
+  EXPECT_GE(pages_in_memory(file), tensor_pages);
+  EXPECT_LT(pages_in_memory(file), 2 * tensor_pages);
+  EXPECT_EQ(done, std::vector<Index>{kElements * Index{sizeof(float)}});
 }
 
 TEST(WeightsTest, SameElementsComparesValues) {

@@ -37,9 +37,10 @@ struct WeightsReport {
 class INSTRUCTBLIP_EXPORT Weights {
  public:
   /// The whole checkpoint. `dtype` is the type in which matrices are computed. `progress`, if set,
-  /// is called for each tensor read; its total is the number of tensors in the checkpoint.
+  /// is called for each tensor read; it counts bytes, in total those of the checkpoint. `prefetch`:
+  /// read a tensor's pages from the disk when it is requested, not on first use.
   explicit Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype = DType::Float32,
-                   ProgressCallback progress = {});
+                   ProgressCallback progress = {}, bool prefetch = false);
   /// Tensors in memory.
   static Weights from_tensors(std::map<std::string, Tensor> tensors, DType dtype = DType::Float32);
 

@@ -12,7 +12,7 @@ namespace instructblip {
 struct Progress {
   /// The current step: "language_model.model.layers.3".
   std::string stage;
-  /// Completed steps out of `total`; both are 0 while the total is unknown.
+  /// Completed steps out of `total`, or bytes; both are 0 while the total is unknown.
   Index done = 0;
   Index total = 0;
 

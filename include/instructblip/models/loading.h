@@ -23,11 +23,14 @@ struct LoadOptions {
   /// Tensors stored in another type are converted while loading, one at a time. Unset: BFloat16 if
   /// most of the checkpoint is stored as that, else Float32.
   std::optional<DType> dtype = {};
-  /// Called once per tensor as it is read.
+  /// Called once per tensor as it is read; counts bytes.
   ProgressCallback progress = {};
   /// Only for `load`: check the folder and log its inconsistencies as warnings
   /// (tasks/folder_check.h).
   bool check_folder = true;
+  /// Read tensors that are used in place in the mapped file from the disk now, so that the first
+  /// answer does not wait for it. Unset it if the weights are larger than the memory.
+  bool prefetch = true;
 };
 
 /// The type that `options` select for this checkpoint. Throws InputError if options.dtype is
@@ -58,7 +61,8 @@ inline std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
   const auto checkpoint = open_checkpoint(path);
-  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress,
+                 options.prefetch);
 }
 
 /// Loads a model from the folder at `path`. Its tensors have the first of `prefixes` under which
