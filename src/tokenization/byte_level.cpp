@@ -28,7 +28,8 @@ struct Alphabet {
 };
 
 const Alphabet& alphabet() {
-  static const Alphabet instance;
+  // Never destroyed: another thread may tokenize while the process ends.
+  static const Alphabet& instance = *new Alphabet;
   return instance;
 }
 

@@ -261,7 +261,9 @@ bool Tokenizer::has_byte_tokens() const {
 }
 
 std::optional<std::string> Tokenizer::token_text(std::int64_t id) const {
-  const std::lock_guard lock(token_texts_->mutex);
+  // Not waited for: in a forked process a thread that does not exist may have locked it.
+  const std::unique_lock lock(token_texts_->mutex, std::try_to_lock);
+  if (!lock.owns_lock()) return find_token_text(id);
   auto known = token_texts_->by_id.find(id);
   if (known == token_texts_->by_id.end()) {
     known = token_texts_->by_id.emplace(id, find_token_text(id)).first;

@@ -1,6 +1,7 @@
 #include "instructblip/core/threads.h"
 
 #include <atomic>
+#include <cfenv>
 #include <cstdlib>
 #include <iostream>
 #include <thread>
@@ -49,6 +50,35 @@ TEST(ThreadsTest, AnExceptionReachesTheCaller) {
                             }),
                InputError);
   EXPECT_THROW(set_num_threads(0), InputError);
+}
+
+TEST(ThreadsTest, EveryRangeIsComputedInTheCallersFloatingPointMode) {
+  const int before = num_threads();
+  set_num_threads(4);
+  const volatile float one = 1, three = 3, tiny = 1e-38f, half = 0.5f;
+  const auto third = [&] { return one / three; };
+  const auto subnormal = [&] { return tiny * half; };
+  const auto expect_everywhere = [](const auto& value, float expected) {
+    std::vector<float> values(4);
+    parallel_for(4, 1, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) values[static_cast<std::size_t>(i)] = value();
+    });
+    EXPECT_EQ(values, std::vector<float>(4, expected));
+  };
+  expect_everywhere(third, 0x1.555556p-2f);
+  std::fesetround(FE_DOWNWARD);
+  expect_everywhere(third, 0x1.555554p-2f);
+  std::fesetround(FE_TONEAREST);
+  expect_everywhere(third, 0x1.555556p-2f);
+#if defined(__x86_64__)
+  expect_everywhere(subnormal, 0.5e-38f);
+  const unsigned mode = __builtin_ia32_stmxcsr();
+  __builtin_ia32_ldmxcsr(mode | 0x8040);  // results and operands are flushed to zero
+  expect_everywhere(subnormal, 0.0f);
+  __builtin_ia32_ldmxcsr(mode);
+#endif
+  expect_everywhere(subnormal, 0.5e-38f);
+  set_num_threads(before);
 }
 
 TEST(ThreadsDeathTest, TheEnvironmentVariableMustBeAPositiveNumber) {
