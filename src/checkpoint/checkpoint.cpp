@@ -24,6 +24,7 @@ struct Checkpoint::Contents {
   std::shared_ptr<const std::map<std::string, Tensor>> in_memory;
   std::size_t bytes = 0;
   bool has_data = true;
+  bool memory_map = true;
 
   void add(const std::string& name, CheckpointTensor tensor) {
     bytes += tensor.bytes;
@@ -32,7 +33,7 @@ struct Checkpoint::Contents {
 
   const SafetensorsFile& open_file(const fs::path& file) {
     paths.push_back(file);
-    return files.emplace(file, SafetensorsFile(file)).first->second;
+    return files.emplace(file, SafetensorsFile(file, memory_map)).first->second;
   }
 
   void add_files(const WeightFiles& found) {
@@ -103,8 +104,9 @@ struct Checkpoint::Contents {
 Checkpoint::Checkpoint(std::unique_ptr<const Contents> contents) : contents_(std::move(contents)) {}
 Checkpoint::~Checkpoint() = default;
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const fs::path& path) {
+std::shared_ptr<const Checkpoint> Checkpoint::open(const fs::path& path, bool memory_map) {
   auto contents = std::make_unique<Contents>();
+  contents->memory_map = memory_map;
   contents->path = path;
   contents->where = path.string();
   contents->add_files(find_weight_files(path));

@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "core/file_kind.h"
 #include "instructblip/core/error.h"
@@ -20,29 +22,54 @@ namespace {
   throw CheckpointError(path.string() + ": " + what + ": " + std::generic_category().message(code));
 }
 
-struct Descriptor {
-  int value;
-  ~Descriptor() { ::close(value); }
-};
-
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+OpenFile::OpenFile(std::filesystem::path path) : path_(std::move(path)) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-  const int opened = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (opened < 0 && is_dangling_link(path)) {
-    throw CheckpointError(path.string() + ": " + missing_file(path));
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor_ < 0) {
+    const int code = errno;
+    if (is_dangling_link(path_)) throw CheckpointError(path_.string() + ": " + missing_file(path_));
+    fail(path_, "cannot open", code);
   }
-  if (opened < 0) fail(path, "cannot open", errno);
-  const Descriptor descriptor{opened};
   struct stat status {};
-  if (::fstat(descriptor.value, &status) != 0) fail(path, "cannot read its size", errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw CheckpointError(path.string() + ": not a regular file");
+  const bool found = ::fstat(descriptor_, &status) == 0;
+  const int code = errno;
+  if (found && S_ISREG(status.st_mode)) {
+    size_ = static_cast<std::size_t>(status.st_size);
+    return;
   }
-  size_ = static_cast<std::size_t>(status.st_size);
+  ::close(descriptor_);
+  if (!found) fail(path_, "cannot read its size", code);
+  throw CheckpointError(path_.string() + ": not a regular file");
+}
+
+OpenFile::~OpenFile() { ::close(descriptor_); }
+
+void OpenFile::read(std::size_t offset, std::size_t bytes, void* data) const {
+  constexpr std::size_t kMost = std::size_t{1} << 30;  // Linux reads at most 2 GiB a call
+  auto* out = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t count =
+        ::pread(descriptor_, out, std::min(bytes, kMost), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path_, "cannot read byte " + std::to_string(offset), errno);
+    if (count == 0) {
+      throw CheckpointError(path_.string() + ": had " + std::to_string(size_) +
+                            " bytes when it was opened, but has been shortened since; fetch it " +
+                            "again, and do not change it while it is loaded");
+    }
+    out += count;
+    offset += static_cast<std::size_t>(count);
+    bytes -= static_cast<std::size_t>(count);
+  }
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const OpenFile file(path);
+  size_ = file.size();
   if (size_ == 0) return;
-  void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
+  void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (mapped == MAP_FAILED) fail(path, "cannot map " + std::to_string(size_) + " bytes", errno);
   data_ = static_cast<const std::byte*>(mapped);
 }

@@ -5,8 +5,10 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <limits>
+#include <mutex>
 #include <set>
 #include <system_error>
 
@@ -148,39 +150,60 @@ void check_layout(const Entries& entries, std::size_t data_begin, std::size_t da
   }
 }
 
-std::string_view header_of(const MappedFile& file, const std::string& name) {
-  const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
-  if (bytes.empty()) throw CheckpointError(name + ": it is empty; fetch it again");
-  const std::string foreign = foreign_contents(bytes.substr(0, 200));
+// The header at the beginning of a file of `size` bytes. read(offset, bytes) returns bytes of the
+// file that are valid until its next call.
+template <class Read>
+std::string_view header_of(std::size_t size, const Read& read, const std::string& name) {
+  if (size == 0) throw CheckpointError(name + ": it is empty; fetch it again");
+  const std::string_view beginning = read(0, std::min<std::size_t>(size, 200));
+  const std::string foreign = foreign_contents(beginning);
   if (!foreign.empty()) throw CheckpointError(name + ": " + foreign);
-  if (bytes.size() < kLengthBytes) {
+  if (size < kLengthBytes) {
     throw CheckpointError(
-        name + ": " + std::to_string(file.size()) +
+        name + ": " + std::to_string(size) +
         " bytes are too few for a safetensors file; it is truncated, fetch it again");
   }
   std::uint64_t length = 0;
-  std::copy_n(file.data(), kLengthBytes, reinterpret_cast<std::byte*>(&length));
+  std::memcpy(&length, beginning.data(), kLengthBytes);
   if (length > kLongestHeader) {
     throw CheckpointError(name + ": not a safetensors file (its first 8 bytes would mean a " +
                           "header of " + std::to_string(length) + " bytes); fetch it again");
   }
-  if (length > file.size() - kLengthBytes) {
+  if (length > size - kLengthBytes) {
     throw CheckpointError(name + ": the header is " + std::to_string(length) +
-                          " bytes long, but the file only has " + std::to_string(file.size()) +
+                          " bytes long, but the file only has " + std::to_string(size) +
                           "; it is truncated, fetch it again");
   }
-  return {reinterpret_cast<const char*>(file.data()) + kLengthBytes,
-          static_cast<std::size_t>(length)};
+  return read(kLengthBytes, static_cast<std::size_t>(length));
 }
 
 }  // namespace
 
 struct SafetensorsFile::Contents {
-  explicit Contents(const std::filesystem::path& path) : path(path), file(path) {
+  Contents(const std::filesystem::path& path, bool memory_map) : path(path) {
+    if (memory_map) {
+      mapped.emplace(path);
+      const auto* text = reinterpret_cast<const char*>(mapped->data());
+      read_header(mapped->size(), [&](std::size_t offset, std::size_t bytes) {
+        return std::string_view(text + offset, bytes);
+      });
+    } else {
+      file.emplace(path);
+      std::string text;
+      read_header(file->size(), [&](std::size_t offset, std::size_t bytes) {
+        text.resize(bytes);
+        file->read(offset, bytes, text.data());
+        return std::string_view(text);
+      });
+    }
+  }
+
+  template <class Read>
+  void read_header(std::size_t size, const Read& read) {
     const std::string name = path.string();
-    const std::string_view header = header_of(file, name);
+    const std::string_view header = header_of(size, read, name);
     const std::size_t data_begin = kLengthBytes + header.size();
-    const std::size_t data_bytes = file.size() - data_begin;
+    const std::size_t data_bytes = size - data_begin;
     const Json json = parse_json<CheckpointError>(header, name + " (header)");
     if (!json.is_object()) throw CheckpointError(name + ": the header is not a JSON object");
     for (const auto& [key, value] : json.items()) {
@@ -203,14 +226,29 @@ struct SafetensorsFile::Contents {
     }
   }
 
+  // A tensor of the file that is not mapped. One that several parts of a model share is read once.
+  std::shared_ptr<const Tensor> read_tensor(const std::string& name, const SafetensorsEntry& entry,
+                                            DType dtype) const {
+    const std::lock_guard lock(mutex);
+    std::weak_ptr<const Tensor>& known = in_use[name];
+    if (auto tensor = known.lock()) return tensor;
+    auto tensor = std::make_shared<Tensor>(Tensor::uninitialized(dtype, entry.shape));
+    file->read(entry.offset, entry.bytes, tensor->raw());
+    known = tensor;
+    return tensor;
+  }
+
   std::filesystem::path path;
-  MappedFile file;
+  std::optional<MappedFile> mapped;  // or
+  std::optional<OpenFile> file;
+  mutable std::mutex mutex;
+  mutable std::map<std::string, std::weak_ptr<const Tensor>> in_use;
   Entries entries;
   std::map<std::string, std::string, std::less<>> metadata;
 };
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : contents_(std::make_shared<const Contents>(path)) {}
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, bool memory_map)
+    : contents_(std::make_shared<const Contents>(path, memory_map)) {}
 
 const std::filesystem::path& SafetensorsFile::path() const { return contents_->path; }
 
@@ -236,7 +274,12 @@ std::optional<SharedTensor> SafetensorsFile::find(std::string_view name) const {
                           entry.dtype + "; F32, F16, BF16, I64, I32, U8 and BOOL can be read. " +
                           "Save the checkpoint in one of these types");
   }
-  const std::byte* data = contents_->file.data() + entry.offset;
+  if (!contents_->mapped) {
+    auto tensor = contents_->read_tensor(found->first, entry, *dtype);
+    const TensorView view = tensor->view();
+    return SharedTensor(view, std::move(tensor));
+  }
+  const std::byte* data = contents_->mapped->data() + entry.offset;
   if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0) {
     return SharedTensor(TensorView(data, *dtype, entry.shape), contents_);
   }

@@ -54,6 +54,40 @@ TEST(SafetensorsTest, ReadsEveryTypeThatTheReferenceWrites) {
   EXPECT_EQ(fixture.metadata("made_by"), "safetensors");
 }
 
+TEST(SafetensorsTest, AFileThatIsReadHasTheTensorsOfOneThatIsMapped) {
+  const std::filesystem::path path = testing::fixtures_folder() / "checkpoint/types.safetensors";
+  const SafetensorsFile mapped(path), read(path, false);
+  EXPECT_EQ(read.names(), mapped.names());
+  EXPECT_EQ(read.metadata(), mapped.metadata());
+  for (const auto& [name, entry] : mapped.entries()) {
+    if (!dtype_from_safetensors(entry.dtype)) {
+      EXPECT_THROW(read.find(name), CheckpointError);
+      continue;
+    }
+    const auto tensor = read.find(name).value();
+    testing::expect_equal(tensor, mapped.find(name).value());
+    EXPECT_EQ(read.find(name)->data, tensor.data) << "a tensor in use was read again";
+  }
+}
+
+TEST(SafetensorsTest, AFileThatIsReadMayChangeAfterwards) {
+  const TemporaryFolder folder;
+  const Tensor ones(std::vector<float>(1000, 1.0f), {1000});
+  save_safetensors(folder.path() / "file", {{"first", ones}, {"second", ones}});
+  const SafetensorsFile file(folder.path() / "file", false);
+  const auto first = file.find("first").value();
+  std::filesystem::resize_file(folder.path() / "file", 300);
+  testing::expect_equal(first, ones);
+  try {
+    file.find("second");
+    ADD_FAILURE();
+  } catch (const CheckpointError& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("/file: had "), message.npos) << message;
+    EXPECT_NE(message.find("shortened"), message.npos) << message;
+  }
+}
+
 TEST(SafetensorsTest, AnUnsupportedTypeIsAnErrorOnlyOnAccess) {
   const SafetensorsFile file(testing::fixtures_folder() / "checkpoint/types.safetensors");
   EXPECT_EQ(file.entries().at("float64").dtype, "F64");

@@ -108,6 +108,34 @@ TEST(EnvironmentTest, AnswersDoNotDependOnThreadsInAnyFloatingPointMode) {
   set_num_threads(before);
 }
 
+// As by a download over a checkpoint in use.
+TEST(EnvironmentTest, AModelThatWasReadAnswersWhenItsFilesAreTruncated) {
+  const testing::TemporaryFolder folder;
+  std::filesystem::copy(testing::demo_folder("llama"), folder.path(),
+                        std::filesystem::copy_options::recursive);
+  const std::filesystem::path weights = folder.path() / "model.safetensors";
+  const auto answer = [&](const LoadOptions& options) {
+    const auto [processor, model] = load(folder.path(), options);
+    std::filesystem::resize_file(weights, 1);
+    const BatchFeature inputs = processor({scene()}, {"what does the sign say?"});
+    return processor.batch_decode(model.generate(inputs, {.max_new_tokens = 8}).new_tokens(),
+                                  {.skip_special_tokens = true})[0];
+  };
+  EXPECT_EQ(answer({.memory_map = false}), kExpected);
+  // If it happens while the model is loaded, the error says so.
+  std::filesystem::copy(testing::demo_folder("llama") / "model.safetensors", weights,
+                        std::filesystem::copy_options::overwrite_existing);
+  const auto truncate = [&](const Progress& progress) {
+    if (progress.fraction() > 0.3) std::filesystem::resize_file(weights, 5000);
+  };
+  try {
+    answer({.progress = truncate, .memory_map = false});
+    ADD_FAILURE();
+  } catch (const CheckpointError& error) {
+    EXPECT_NE(std::string(error.what()).find("shortened"), std::string::npos) << error.what();
+  }
+}
+
 struct CommaForPoint : std::numpunct<char> {
   char do_decimal_point() const override { return ','; }
   char do_thousands_sep() const override { return '.'; }

@@ -33,8 +33,9 @@ class INSTRUCTBLIP_EXPORT Checkpoint {
   /// Throws CheckpointError if there is no checkpoint, if a shard is missing, if two shards hold
   /// the same tensor, if the index names a tensor that is not in its shard, or if a header is
   /// malformed. For a folder with weights in another format, the message names it and says what to
-  /// do.
-  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
+  /// do. `memory_map`: see SafetensorsFile.
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path,
+                                                bool memory_map = true);
 
   /// Tensors in memory, for tests and for models created without files.
   static std::shared_ptr<const Checkpoint> from_tensors(std::map<std::string, Tensor> tensors);

@@ -1,5 +1,5 @@
-// The safetensors format: one memory-mapped file, whose header is validated before use. Mirrors the
-// `safetensors` package (https://github.com/huggingface/safetensors).
+// The safetensors format: one file, mapped into memory or read, whose header is validated before
+// use. Mirrors the `safetensors` package (https://github.com/huggingface/safetensors).
 #pragma once
 
 #include <cstddef>
@@ -26,15 +26,17 @@ struct SafetensorsEntry {
   std::size_t bytes = 0;
 };
 
-/// One mapped safetensors file. Copies are cheap and share the mapping. Immutable, so concurrent
-/// reads are safe.
+/// One safetensors file. Copies are cheap and share the mapping. Immutable, so concurrent reads are
+/// safe.
 class INSTRUCTBLIP_EXPORT SafetensorsFile {
  public:
-  /// Maps the file and reads its header, but no tensor data. Throws CheckpointError if the file
-  /// cannot be read, if the header is malformed, or if it does not match the file: offsets out of
-  /// range, overlaps, gaps, or a byte range that differs from the product of shape and element
+  /// Opens the file and reads its header, but no tensor data. With `memory_map`, tensors are used
+  /// in place: other processes share them, and whoever truncates the file ends this process with
+  /// SIGBUS. Without, `find` reads a tensor into memory of its own. Throws CheckpointError if the
+  /// file cannot be read, if the header is malformed, or if it does not match the file: offsets out
+  /// of range, overlaps, gaps, or a byte range that differs from the product of shape and element
   /// size.
-  explicit SafetensorsFile(const std::filesystem::path& path);
+  explicit SafetensorsFile(const std::filesystem::path& path, bool memory_map = true);
 
   const std::filesystem::path& path() const;
   /// In alphabetical order.
@@ -42,7 +44,7 @@ class INSTRUCTBLIP_EXPORT SafetensorsFile {
   const std::map<std::string, SafetensorsEntry, std::less<>>& entries() const;
   /// The tensor of this name, or nothing. Its owner keeps the file mapped; a misaligned tensor is
   /// copied. Throws CheckpointError for an unsupported element type (any but F32, F16, BF16, I64,
-  /// I32, U8 and BOOL).
+  /// I32, U8 and BOOL), and if the file is not mapped and can no longer be read.
   std::optional<SharedTensor> find(std::string_view name) const;
   /// The `__metadata__` of the header ("format": "pt").
   const std::map<std::string, std::string, std::less<>>& metadata() const;

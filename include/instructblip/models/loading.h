@@ -28,6 +28,11 @@ struct LoadOptions {
   /// Only for `load`: check the folder and log its inconsistencies as warnings
   /// (tasks/folder_check.h).
   bool check_folder = true;
+  /// Map the files of weights into memory: tensors are used in place and shared with other
+  /// processes, but a process that truncates such a file (a download over it) ends this one with
+  /// SIGBUS, and so may a network file system. false: read the tensors into memory of their own;
+  /// loading takes longer, and afterwards the files may change.
+  bool memory_map = true;
   /// Read tensors that are used in place in the mapped file from the disk now, so that the first
   /// answer does not wait for it. Unset it if the weights are larger than the memory.
   bool prefetch = true;
@@ -54,13 +59,14 @@ inline constexpr std::string_view kQueryTokens = "query_tokens";
 
 /// The checkpoint at `path`, with the bare model's names. Throws CheckpointError like
 /// Checkpoint::open and Checkpoint::unwrapped.
-inline std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path) {
-  return Checkpoint::unwrapped(Checkpoint::open(path), kQueryTokens);
+inline std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path,
+                                                         bool memory_map = true) {
+  return Checkpoint::unwrapped(Checkpoint::open(path, memory_map), kQueryTokens);
 }
 
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  const auto checkpoint = open_checkpoint(path);
+  const auto checkpoint = open_checkpoint(path, options.memory_map);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress,
                  options.prefetch);
 }

@@ -28,7 +28,7 @@ struct VisionFeatures {
   /// Reads a file written by `save`. Throws CheckpointError if the file cannot be read or holds
   /// something else.
   static VisionFeatures load(const std::filesystem::path& path) {
-    const auto found = SafetensorsFile(path).find("last_hidden_state");
+    const auto found = SafetensorsFile(path, false).find("last_hidden_state");
     if (!found || found->rank() != 3 || found->dtype != DType::Float32) {
       throw CheckpointError(
           path.string() +
