@@ -9,6 +9,17 @@ install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDI
 install(EXPORT instructblip_targets NAMESPACE instructblip::
         FILE instructblip-targets.cmake DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
 
+if(TARGET instructblip_sentencepiece)  # a set of its own: not every program wants the component
+  install(TARGETS instructblip_sentencepiece EXPORT instructblip_sentencepiece_targets
+          ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+          LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(EXPORT instructblip_sentencepiece_targets NAMESPACE instructblip::
+          FILE instructblip-sentencepiece-targets.cmake
+          DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
+  install(FILES "${PROJECT_SOURCE_DIR}/cmake/FindSentencePiece.cmake"
+          DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/instructblip")
+endif()
+
 # Libraries that a program must link in addition to a static library.
 get_target_property(instructblip_type instructblip TYPE)
 set(INSTRUCTBLIP_NEEDS_JPEG OFF)
@@ -50,5 +61,15 @@ install(FILES "${PROJECT_BINARY_DIR}/instructblip-config.cmake"
 file(RELATIVE_PATH INSTRUCTBLIP_PC_PREFIX "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip.pc.in"
                "${PROJECT_BINARY_DIR}/instructblip.pc" @ONLY)
+if(TARGET instructblip_sentencepiece)
+  set(INSTRUCTBLIP_PC_SENTENCEPIECE "")
+  if(instructblip_type STREQUAL "STATIC_LIBRARY")
+    set(INSTRUCTBLIP_PC_SENTENCEPIECE "${SentencePiece_LIBRARY}")
+  endif()
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip-sentencepiece.pc.in"
+                 "${PROJECT_BINARY_DIR}/instructblip-sentencepiece.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/instructblip-sentencepiece.pc"
+          DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endif()
 install(FILES "${PROJECT_BINARY_DIR}/instructblip.pc"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

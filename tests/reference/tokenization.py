@@ -165,6 +165,47 @@ def t5_folder(hub):
         "unk_token": "<unk>", "pad_token": "<pad>", "additional_special_tokens": extra})  # fmt: skip
 
 
+SYMBOLS = ["<sep>", "dog!", "\u00e9\u00e9", "catdog"]
+
+
+def case_folding_rules(path):
+    """NFKC and case folding, as nmt_nfkc_cf, of the letters that the texts of the tests have most."""
+    import unicodedata
+
+    lines = ["9\t20", "A\t20", "D\t20", "A0\t20", "3000\t20", "200B\t20"]
+    blocks = (0x41, 0x600), (0x1E00, 0x2000), (0x2160, 0x2190), (0xFB00, 0xFB07), (0xFF01, 0xFFA0)
+    for c in [c for block in blocks for c in range(*block)]:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", chr(c)).casefold())
+        if folded != chr(c) and c != 0xA0:
+            lines.append(f"{c:X}\t" + " ".join(f"{ord(part):X}" for part in folded))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def sentencepiece_kinds(folder):
+    """Models of other kinds than LLaMA's and T5's, for the comparison with the sentencepiece library."""
+    root = Path(folder) / "tokenization" / "sentencepiece"
+    root.mkdir(parents=True, exist_ok=True)
+    plain = dict(normalization_rule_name="identity")
+    with tempfile.TemporaryDirectory() as temporary:
+        rules = dict(normalization_rule_tsv=small_charsmap_rules(Path(temporary) / "rules.tsv"))
+        folding = dict(normalization_rule_tsv=case_folding_rules(Path(temporary) / "folding.tsv"))
+        models = {
+            "unigram_identity": train_t5(**plain),
+            "unigram_casefold": train_t5(**folding),
+            "unigram_digits": train_t5(split_digits=True, **rules),
+            "unigram_symbols": train_t5(user_defined_symbols=SYMBOLS, **rules),
+            "bpe_symbols": train_sentencepiece(
+                model_type="bpe", vocab_size=640, character_coverage=0.995, remove_extra_whitespaces=False,
+                byte_fallback=True, user_defined_symbols=SYMBOLS, **plain),
+            "unigram_bytes_suffix": train_sentencepiece(
+                model_type="unigram", vocab_size=560, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True,
+                treat_whitespace_as_suffix=True, **rules),
+        }  # fmt: skip
+    for name, model in models.items():
+        (root / f"{name}.model").write_bytes(model)
+
+
 def saved_folders(root):
     """Today's layout: those of the hub as save_pretrained writes them, and a T5 of small rules."""
     from transformers import AutoTokenizer, BertTokenizer, LlamaTokenizer, T5Tokenizer
@@ -370,5 +411,6 @@ FIXTURES = {
     "tokenization_added_spaces": added_spaces,
     "tokenization_t5_without_sentinels": t5_without_sentinels,
     "tokenization_scan": unicode_scan,
+    "tokenization_sentencepiece": sentencepiece_kinds,
     "processing": processor,
 }
