@@ -81,20 +81,6 @@ endif()
 target_include_directories(instructblip_headers SYSTEM INTERFACE
   ${instructblip_eigen_include} ${instructblip_json_include} ${instructblip_stb_include})
 
-find_package(PkgConfig QUIET)
-if(PkgConfig_FOUND)
-  pkg_check_modules(UTF8PROC QUIET IMPORTED_TARGET libutf8proc)
-endif()
-if(TARGET PkgConfig::UTF8PROC)
-  set(instructblip_utf8proc_origin "system ${UTF8PROC_VERSION}")
-  set(instructblip_utf8proc PkgConfig::UTF8PROC)
-else()
-  instructblip_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git
-                     34db3f7954e9298e89f42641ac78e0450f80a70d)  # 2.9.0
-  set(instructblip_utf8proc "")
-  enable_language(C)  # here, because it is not allowed in a function
-endif()
-
 if(INSTRUCTBLIP_WITH_JPEG)
   find_package(JPEG QUIET)
 endif()
@@ -110,14 +96,7 @@ endif()
 # instructblip_link_dependencies(TARGET)
 function(instructblip_link_dependencies target)
   target_link_libraries(${target} PRIVATE
-    Threads::Threads $<BUILD_INTERFACE:instructblip_headers> ${instructblip_utf8proc})
-  if(NOT instructblip_utf8proc)
-    # A single C file, compiled into the library, so that utf8proc need not be installed.
-    target_sources(${target} PRIVATE "${utf8proc_SOURCE_DIR}/utf8proc.c")
-    target_include_directories(${target} SYSTEM PRIVATE "${utf8proc_SOURCE_DIR}")
-    target_compile_definitions(${target} PRIVATE UTF8PROC_STATIC)
-    set_source_files_properties("${utf8proc_SOURCE_DIR}/utf8proc.c" PROPERTIES COMPILE_OPTIONS "-w")
-  endif()
+    Threads::Threads $<BUILD_INTERFACE:instructblip_headers>)
   if(JPEG_FOUND)
     target_link_libraries(${target} PRIVATE JPEG::JPEG)
     target_compile_definitions(${target} PRIVATE INSTRUCTBLIP_HAVE_JPEG=1)
@@ -141,5 +120,5 @@ function(instructblip_dependency_summary)
   endif()
   message(STATUS "instructblip ${PROJECT_VERSION}: Eigen ${instructblip_eigen_origin}, "
                  "nlohmann/json ${instructblip_json_origin}, stb_image ${instructblip_stb_origin}, "
-                 "utf8proc ${instructblip_utf8proc_origin}, JPEG by ${jpeg}, WebP by ${webp}")
+                 "JPEG by ${jpeg}, WebP by ${webp}")
 endfunction()

@@ -1,21 +1,59 @@
 #include "tokenization/unicode.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <unordered_map>
 
 #include "tokenization/unicode_tables.h"
 
 namespace instructblip::unicode {
 namespace {
 
-bool contains(CodePointSet set, char32_t c) {
-  const auto after =
-      std::upper_bound(set.begin(), set.end(), c,
-                       [](char32_t value, CodePointRange range) { return value < range.first; });
-  return after != set.begin() && c <= (after - 1)->last;
-}
+/// The tables, decoded.
+class Tables {
+ public:
+  static const Tables& get() {
+    static const Tables tables;
+    return tables;
+  }
+
+  Properties properties(char32_t c) const {
+    const auto after = std::upper_bound(starts_.begin(), starts_.end(), c);
+    return kProperties[records_[static_cast<std::size_t>(after - starts_.begin()) - 1]];
+  }
+  /// The one or two characters of a canonical decomposition, or none; the second may be 0.
+  const std::array<char32_t, 2>* decomposition(char32_t c) const {
+    const auto found = decompositions_.find(c);
+    return found == decompositions_.end() ? nullptr : &found->second;
+  }
+
+ private:
+  Tables() {
+    char32_t c = 0;
+    for (std::size_t i = 0; i < kRuns.size(); c += kRuns[i], i += 2) {
+      starts_.push_back(c);
+      records_.push_back(kRuns[i + 1]);
+    }
+    c = 0;
+    for (std::size_t i = 0; i < kSingles.size(); i += 2) {
+      c += kSingles[i];
+      decompositions_[c] = {kSingles[i + 1], 0};
+    }
+    c = 0;
+    for (std::size_t i = 0; i < kPairs.size(); i += 3) {
+      c += kPairs[i];
+      decompositions_[c] = {kPairs[i + 1], kPairs[i + 2]};
+    }
+  }
+
+  std::vector<char32_t> starts_;  // of the runs
+  std::vector<std::uint32_t> records_;
+  std::unordered_map<char32_t, std::array<char32_t, 2>> decompositions_;
+};
+
+Properties properties(char32_t c) { return Tables::get().properties(c); }
+bool has(char32_t c, Flag flag) { return (properties(c).flags & flag) != 0; }
 
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0u) == 0x80u; }
 
@@ -43,9 +81,25 @@ Sequence sequence_at(std::string_view text, std::size_t offset) {
   return {length, 0};
 }
 
-int combining_class(char32_t c) {
-  const int value = utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
-  return value != 0 && contains(kCombiningClassZero, c) ? 0 : value;
+int combining_class(char32_t c) { return properties(c).combining_class; }
+
+constexpr char32_t kHangul = 0xac00, kHangulEnd = 0xd7a4;
+
+void append_decomposition(std::vector<char32_t>& characters, char32_t c) {
+  if (c >= kHangul && c < kHangulEnd) {
+    const char32_t i = c - kHangul;
+    characters.push_back(0x1100 + i / 588);
+    characters.push_back(0x1161 + i % 588 / 28);
+    if (i % 28 != 0) characters.push_back(0x11a7 + i % 28);
+    return;
+  }
+  const auto* parts = c < 0xc0 ? nullptr : Tables::get().decomposition(c);
+  if (parts == nullptr) {
+    characters.push_back(c);
+    return;
+  }
+  append_decomposition(characters, (*parts)[0]);
+  if ((*parts)[1] != 0) characters.push_back((*parts)[1]);
 }
 
 void order_marks(std::vector<char32_t>& characters) {
@@ -64,47 +118,61 @@ void order_marks(std::vector<char32_t>& characters) {
   }
 }
 
-/// A character that utf8proc treats as the reference treats `c`.
-char32_t grapheme_stand_in(char32_t c) {
-  if (c < 0x300) return c;
-  if (c == 0x113d1) return 0x600;  // joins the next character
-  if (c == 0x11a3a) return U'a';   // does not
-  return contains(kGraphemeExtend, c) ? 0x300 : c;
-}
-
-constexpr CodePointRange kConjunctConsonants[] = {
-    {0x915, 0x939}, {0x958, 0x95f}, {0x978, 0x97f}, {0x995, 0x9a8}, {0x9aa, 0x9b0}, {0x9b2, 0x9b2},
-    {0x9b6, 0x9b9}, {0x9dc, 0x9dd}, {0x9df, 0x9df}, {0x9f0, 0x9f1}, {0xa95, 0xaa8}, {0xaaa, 0xab0},
-    {0xab2, 0xab3}, {0xab5, 0xab9}, {0xaf9, 0xaf9}, {0xb15, 0xb28}, {0xb2a, 0xb30}, {0xb32, 0xb33},
-    {0xb35, 0xb39}, {0xb5c, 0xb5d}, {0xb5f, 0xb5f}, {0xb71, 0xb71}, {0xc15, 0xc28}, {0xc2a, 0xc39},
-    {0xc58, 0xc5a}, {0xd15, 0xd3a}};
-constexpr char32_t kConjunctLinkers[] = {0x94d, 0x9cd, 0xacd, 0xb4d, 0xc4d, 0xd4d};
-
-/// Rule GB9c, which utf8proc supports since 2.9: consonant, linker, consonant form one cluster.
-class Conjunct {
+/// The rules of UAX #29 for extended grapheme clusters.
+class GraphemeRules {
  public:
-  bool joins(char32_t c) {
-    const bool consonant = c >= 0x915 && contains(kConjunctConsonants, c);
-    const bool joined = consonant && state_ == State::Linked;
-    if (consonant) {
-      state_ = State::Consonant;
-    } else if (state_ != State::None) {
-      if (std::find(std::begin(kConjunctLinkers), std::end(kConjunctLinkers), c) !=
-          std::end(kConjunctLinkers)) {
-        state_ = State::Linked;
-      } else {
-        const auto kind = utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->boundclass;
-        if (kind != UTF8PROC_BOUNDCLASS_EXTEND && kind != UTF8PROC_BOUNDCLASS_ZWJ) {
-          state_ = State::None;
-        }
+  /// Whether a cluster ends before `next`.
+  bool ends_before(Grapheme next) {
+    const bool joins = previous_ && joined(*previous_, next);
+    // GB11: pictographic Extend* ZWJ x pictographic.
+    const bool was_joiner = previous_ == Grapheme::ZeroWidthJoiner;
+    after_picture_ =
+        next == Grapheme::Pictographic || (after_picture_ && extends(next) && !was_joiner);
+    // GB9c: consonant, then extending characters with at least one linker, x consonant.
+    if (next == Grapheme::Consonant) {
+      conjunct_ = Conjunct::Consonant;
+    } else if (conjunct_ != Conjunct::None) {
+      if (next == Grapheme::Linker) {
+        conjunct_ = Conjunct::Linked;
+      } else if (!extends(next)) {
+        conjunct_ = Conjunct::None;
       }
     }
-    return joined;
+    // GB12: an even number of regional indicators before the boundary.
+    indicators_ = next == Grapheme::RegionalIndicator ? indicators_ + 1 : 0;
+    previous_ = next;
+    return !joins;
   }
 
  private:
-  enum class State { None, Consonant, Linked };
-  State state_ = State::None;
+  enum class Conjunct { None, Consonant, Linked };
+
+  static bool extends(Grapheme kind) {
+    return kind == Grapheme::Extend || kind == Grapheme::Linker ||
+           kind == Grapheme::ZeroWidthJoiner;
+  }
+
+  bool joined(Grapheme before, Grapheme next) const {
+    using G = Grapheme;
+    if (before == G::Control || next == G::Control) return false;
+    if (extends(next) || next == G::SpacingMark || before == G::Prepend) return true;
+    switch (next) {
+      case G::L:
+      case G::LV:
+      case G::LVT: return before == G::L;
+      case G::V: return before == G::L || before == G::V || before == G::LV;
+      case G::T: return before == G::V || before == G::T || before == G::LV || before == G::LVT;
+      case G::Pictographic: return after_picture_ && before == G::ZeroWidthJoiner;
+      case G::Consonant: return conjunct_ == Conjunct::Linked;
+      case G::RegionalIndicator: return indicators_ % 2 == 1;
+      default: return false;
+    }
+  }
+
+  std::optional<Grapheme> previous_;
+  bool after_picture_ = false;
+  Conjunct conjunct_ = Conjunct::None;
+  std::size_t indicators_ = 0;
 };
 
 }  // namespace
@@ -202,9 +270,9 @@ bool is_whitespace(char32_t c) {
          c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-bool is_bert_control(char32_t c) { return contains(kBertControl, c); }
-bool is_bert_nonspacing_mark(char32_t c) { return contains(kBertNonspacingMark, c); }
-bool is_bert_punctuation(char32_t c) { return contains(kBertPunctuation, c); }
+bool is_bert_control(char32_t c) { return has(c, kBertControl); }
+bool is_bert_nonspacing_mark(char32_t c) { return has(c, kBertNonspacingMark); }
+bool is_bert_punctuation(char32_t c) { return has(c, kBertPunctuation); }
 
 bool is_chinese(char32_t c) {
   return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) ||
@@ -219,18 +287,13 @@ bool is_bert_chinese(char32_t c) { return is_chinese(c) && !(c >= 0x2b820 && c <
 
 bool is_letter(char32_t c) {
   if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-  return contains(kLetter, c);
+  return has(c, kLetter);
 }
 
-bool is_number(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : contains(kNumber, c); }
-bool is_word(char32_t c) { return contains(kWord, c); }
+bool is_number(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : has(c, kNumber); }
+bool is_word(char32_t c) { return has(c, kWord); }
 
-bool is_word_or_space(char32_t c) {
-  if ((c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f) || c == 0x85) return true;
-  const std::string_view category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
-  return category == "Zs" || category == "Zl" || category == "Zp" || category[0] == 'L' ||
-         category[0] == 'M' || category[0] == 'N';
-}
+bool is_word_or_space(char32_t c) { return has(c, kText); }
 
 std::string decompose(std::string_view text) {
   if (std::all_of(text.begin(), text.end(), [](char b) { return (b & 0x80) == 0; })) {
@@ -239,18 +302,7 @@ std::string decompose(std::string_view text) {
   std::vector<char32_t> characters;
   characters.reserve(text.size());
   for (std::size_t offset = 0; offset < text.size();) {
-    const char32_t c = next(text, offset);
-    if (c < 0xc0 || contains(kKeptWhole, c)) {
-      characters.push_back(c);
-      continue;
-    }
-    utf8proc_int32_t parts[32];
-    const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE);
-    const auto count =
-        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, nullptr);
-    for (utf8proc_ssize_t i = 0; i < count; ++i) {
-      characters.push_back(static_cast<char32_t>(parts[i]));
-    }
+    append_decomposition(characters, next(text, offset));
   }
   order_marks(characters);
   return from_code_points(characters);
@@ -265,14 +317,17 @@ std::string lower_case(std::string_view text) {
       lower.push_back(static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c));
       continue;
     }
-    const auto found =
-        std::lower_bound(kLowerCaseDifferences.begin(), kLowerCaseDifferences.end(), c,
-                         [](const LowerCase& item, char32_t value) { return item.from < value; });
-    if (found != kLowerCaseDifferences.end() && found->from == c) {
-      append(lower, found->to[0]);
-      if (found->to[1] != 0) append(lower, found->to[1]);
+    const auto row = std::lower_bound(
+        kLowerCase.begin(), kLowerCase.end(), static_cast<std::int32_t>(c),
+        [](const LowerCaseRow& item, std::int32_t value) { return item.last < value; });
+    const std::int32_t distance =
+        row == kLowerCase.end() ? -1 : static_cast<std::int32_t>(c) - row->first;
+    if (c == 0x130) {  // the only character that becomes two
+      lower += "i\u0307";
+    } else if (distance >= 0 && distance % row->step == 0) {
+      append(lower, static_cast<char32_t>(static_cast<std::int32_t>(c) + row->difference));
     } else {
-      append(lower, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      append(lower, c);
     }
   }
   return lower;
@@ -280,20 +335,13 @@ std::string lower_case(std::string_view text) {
 
 std::vector<std::size_t> grapheme_ends(std::string_view text) {
   std::vector<std::size_t> ends;
-  utf8proc_int32_t state = 0;
-  Conjunct conjunct;
-  char32_t before = 0;
+  GraphemeRules rules;
   for (std::size_t offset = 0; offset < text.size();) {
     const std::size_t begin = offset;
     const char32_t c = next(text, offset);
-    const char32_t stand_in = grapheme_stand_in(c);
-    const bool joined = conjunct.joins(c);
-    if (begin > 0) {
-      const bool ends_here = utf8proc_grapheme_break_stateful(
-          static_cast<utf8proc_int32_t>(before), static_cast<utf8proc_int32_t>(stand_in), &state);
-      if (ends_here && !joined) ends.push_back(begin);
-    }
-    before = stand_in;
+    const bool ends_here = rules.ends_before(static_cast<Grapheme>(properties(c).grapheme));
+    const bool is_crlf = c == '\n' && begin > 0 && text[begin - 1] == '\r';
+    if (ends_here && begin > 0 && !is_crlf) ends.push_back(begin);
   }
   if (!text.empty()) ends.push_back(text.size());
   return ends;

@@ -5,6 +5,7 @@ Folders below tokenization/: as today's save_pretrained writes them, and as they
 
 import io
 import json
+import random
 import shutil
 import struct
 import tempfile
@@ -341,6 +342,40 @@ def unicode_scan(folder):
     common.save(root, "scan", values)
 
 
+CLUSTERS = ("\u00aa\u00ba\u2122\u3297\u0958\u0915\u094d\u09a1\u09cd\u09dc\u0300\u0327\u0345\u200d\ufe0f\u0600\u0903"
+            "\u1100\u1161\u11a8\uac00\uac01\U0001f1e9\U0001f600\U0001f3fd a\r\n\u00e9\ufb01")  # fmt: skip
+
+
+def unicode_functions(folder):
+    """Of each 4096 code points, checksums of what the reference makes of each; and clusters of characters, as seen
+    through T5's character map."""
+    import unicodedata
+
+    from tokenizers import normalizers
+    from transformers import AutoTokenizer
+
+    nfd, lower = normalizers.NFD(), normalizers.Lowercase()
+    functions = {
+        "nfd": nfd.normalize_str,
+        "order": lambda c: "".join(nfd.normalize_str(text) for text in (
+            f"\u0345{c}\u0334", f"\u05b0{c}\u0e38", f"\u302a{c}\u0300", f"{c}{c}\u0323", f"\u0327{c}\u0591")),
+        "lower": lower.normalize_str,
+        "text": lambda c: "01"[c.isspace() or unicodedata.category(c)[0] in "LMN"],
+    }  # fmt: skip
+    values = {name: [] for name in functions}
+    for begin in range(0, 0x110000, 0x1000):
+        block = [chr(c) for c in range(begin, begin + 0x1000) if not 0xD800 <= c <= 0xDFFF]
+        for name, function in functions.items():
+            values[name].append(zlib.crc32("".join(map(function, block)).encode()))
+    values = {name: torch.tensor(sums) for name, sums in values.items()}
+    generator = random.Random(3)
+    texts = ["".join(generator.choices(CLUSTERS, k=generator.randint(2, 7))) for _ in range(1500)]
+    root = Path(folder) / "tokenization"
+    t5 = AutoTokenizer.from_pretrained(root / "t5_hub").backend_tokenizer.normalizer
+    values |= common.texts("clusters", texts) | common.texts("mapped", [t5.normalize_str(text) for text in texts])
+    common.save(root, "unicode", values)
+
+
 SPACES = ["a  b", "a   b", "  ", " <x>  <x> ", "a<x> \u3000<x>b", "<x>   a", "\n a\t <x>", "a <x>"]
 
 
@@ -411,6 +446,7 @@ FIXTURES = {
     "tokenization_added_spaces": added_spaces,
     "tokenization_t5_without_sentinels": t5_without_sentinels,
     "tokenization_scan": unicode_scan,
+    "tokenization_unicode": unicode_functions,
     "tokenization_sentencepiece": sentencepiece_kinds,
     "processing": processor,
 }
