@@ -15,7 +15,7 @@ system=$folder/system
 
 if [ ! -e "$folder/unpacked" ]; then
   debootstrap --download-only --arch=arm64 --variant=minbase \
-    --include=libc6-dev,libeigen3-dev,libstb-dev,libjpeg-dev,nlohmann-json3-dev,libutf8proc-dev,libcli11-dev,libgtest-dev \
+    --include=libc6-dev,libeigen3-dev,libstb-dev,libjpeg-dev,nlohmann-json3-dev,libwebp-dev,libcli11-dev,libgtest-dev \
     bookworm "$system" http://deb.debian.org/debian
   for package in "$system"/var/cache/apt/archives/*.deb; do dpkg-deb -x "$package" "$system"; done
   touch "$folder/unpacked"

@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 file(REMOVE_RECURSE "${WORK}")
 file(WRITE "${WORK}/unpacked/stb_image.h" "")
 set(unpacked "")
-foreach(name EIGEN JSON STB UTF8PROC CLI11 GOOGLETEST)
+foreach(name EIGEN JSON STB CLI11 GOOGLETEST)
   list(APPEND unpacked "-DFETCHCONTENT_SOURCE_DIR_${name}=${WORK}/unpacked")
 endforeach()
 
