@@ -4,7 +4,7 @@
 set -eu
 
 packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg-dev
-          libwebp-dev nlohmann-json3-dev libcli11-dev"
+          libwebp-dev nlohmann-json3-dev libcli11-dev libedit-dev"
 for option in "$@"; do
   case "$option" in
     --tests) packages="$packages libgtest-dev libprotobuf-dev libsentencepiece-dev" ;;

@@ -4,7 +4,10 @@
 #include <fstream>
 #include <iostream>
 
+#include "answers.h"
+#include "pictures.h"
 #include "program.h"
+#include "report.h"
 
 namespace {
 
@@ -38,32 +41,37 @@ int main(int argc, char** argv) {
   std::string instruction = "A short image caption.";
   std::string part;
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")
-      ->required()
-      ->type_name("FILE");
-  app.add_option("--instruction", instruction, "instruction for the Q-Former")
+  app.add_option("-i,--image", image_path, examples::kPictureHelp)->required()->type_name("FILE");
+  app.add_option("-p,--instruction,--prompt", instruction, "instruction for the Q-Former")
       ->capture_default_str();
   app.add_option("--part", part, "write only this part; required for .npy")
       ->check(CLI::IsMember({"vision", "qformer", "projected"}));
-  app.add_option("--output", output_path, "file to write: .npy or .safetensors")->required();
+  app.add_option("-o,--output", output_path, "file to write: .npy or .safetensors")->required();
 
   return examples::run_program(app, argc, argv, flags, [&] {
     const bool npy = output_path.extension() == ".npy";
     if (!npy && output_path.extension() != ".safetensors") {
-      throw InputError("--output is " + output_path.string() +
-                       ", expected a name that ends in .npy or .safetensors");
+      throw CLI::ValidationError("--output",
+                                 output_path.string() + " does not end in .npy or .safetensors");
     }
-    if (npy && part.empty()) throw InputError("a .npy file holds one array; choose it with --part");
-    const Image image = Image::open(image_path);  // before loading the model, which takes long
+    if (npy && part.empty()) {
+      throw CLI::ValidationError("--part", "is needed, because a .npy file holds one array");
+    }
+    // Before loading the model, which takes long.
+    const Image image = examples::open_picture(image_path);
+    examples::require_writable(output_path);
     const InstructBlip loaded = examples::load_model(flags);
-    const BatchFeature inputs = loaded.processor({image}, {instruction});
-    const auto features = loaded.model.get_image_features(
-        inputs.pixel_values, inputs.qformer_input_ids, inputs.qformer_attention_mask);
+    const VisionFeatures vision = examples::encode(loaded, {image}, flags.timings);
+    const BatchFeature text = loaded.processor({}, {instruction}, {.num_images = 1});
+    const examples::Stopwatch watch;
+    const auto features = loaded.model.get_image_features(vision, text.qformer_input_ids,
+                                                          text.qformer_attention_mask);
+    if (flags.timings) examples::print_timing("qformer", examples::in_seconds(watch.seconds()));
     // The Q-Former's states also cover its text.
     const Tensor queries = Tensor::copy_of(
         features.qformer_outputs.last_hidden_state.narrow(1, 0, features.pooler_output.dim(1)));
     const std::vector<std::pair<std::string, const Tensor*>> parts = {
-        {"vision", &features.vision_outputs.last_hidden_state},
+        {"vision", &vision.last_hidden_state},
         {"qformer", &queries},
         {"projected", &features.pooler_output}};
     std::vector<std::pair<std::string, TensorView>> chosen;

@@ -2,9 +2,7 @@
 // alone:
 //   inspect FOLDER
 // Exit code: 0 if the folder can be used, 1 if it cannot, 2 for invalid arguments.
-#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <set>
@@ -15,25 +13,16 @@
 #include "instructblip/core/log.h"
 #include "instructblip/tasks/folder_check.h"
 #include "program.h"
+#include "report.h"
 
 namespace {
 
 using namespace instructblip;
 
-// "1.28 k", "3.71 M": about three digits for any size.
-std::string scaled(double value, const char* unit) {
-  const char* const prefixes[] = {"", "k", "M", "G", "T"};
-  int step = 0;
-  for (; value >= 1000 && step < 4; ++step) value /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*f %s%s", step == 0 ? 0 : 2, value, prefixes[step], unit);
-  return text;
-}
-
 void print_row(const std::string& part, const std::string& type, const StoredSize& size) {
   std::printf("  %-22s %-6s %12s %12s\n", part.c_str(), type.c_str(),
-              scaled(static_cast<double>(size.parameters), "").c_str(),
-              scaled(static_cast<double>(size.bytes), "B").c_str());
+              examples::scaled(static_cast<double>(size.parameters), "").c_str(),
+              examples::scaled(static_cast<double>(size.bytes), "B").c_str());
 }
 
 void print_config(const InstructBlipConfig& config) {
@@ -84,11 +73,10 @@ int main(int argc, char** argv) {
   CLI::App app("Lists a checkpoint folder's contents and any inconsistencies.");
   std::filesystem::path folder;
   bool whole_config = false;
-  app.set_version_flag("--version", [] { return build_info(); });
   app.add_option("folder", folder, "folder with config.json, weights and tokenizers")->required();
   app.add_flag("--config", whole_config, "also print the whole configuration");
-  try {
-    app.parse(argc, argv);
+  app.set_version_flag("--version", [] { return build_info(); });
+  return examples::run_program(app, argc, argv, [&] {
     std::set<std::string> logged;
     set_log_callback([&](std::string_view message) { logged.emplace(message); });
     const FolderReport report = check_folder(folder);
@@ -98,12 +86,6 @@ int main(int argc, char** argv) {
     print_weights(report);
     print_findings(report, logged);
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
-    if (!std::cout.flush()) throw InputError("standard output cannot be written");
     return report.is_usable() ? examples::kDone : examples::kFailed;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? examples::kDone : examples::kUsage;
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << "\n";
-    return examples::kFailed;
-  }
+  });
 }

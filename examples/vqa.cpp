@@ -2,37 +2,48 @@
 //   vqa --model FOLDER --image street.jpg "What is unusual about this image?" "Is it day?"
 #include <iostream>
 
+#include "answers.h"
+#include "pictures.h"
 #include "program.h"
 
 int main(int argc, char** argv) {
   using namespace instructblip;
   CLI::App app{"Answers questions about a picture. The picture is encoded once for all questions."};
   examples::ModelFlags flags;
-  std::filesystem::path image_path;
+  std::vector<std::filesystem::path> paths;
   std::vector<std::string> questions;
-  bool timings = false;
+  bool json = false;
   GenerationConfig config{.max_new_tokens = 64};
   examples::add_model_flags(app, flags);
-  app.add_option("--image", image_path, "picture: JPEG, PNG, BMP, GIF or PNM")
+  app.add_option("-i,--image", paths,
+                 std::string(examples::kPictureHelp) +
+                     ". Given several times: views of one thing, which each question is about")
       ->required()
-      ->type_name("FILE");
-  app.add_option("questions", questions, "questions or instructions")->required();
-  app.add_flag("--timings", timings, "print the seconds of each part on stderr");
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  app.add_option("-p,--prompt,questions", questions, "questions or instructions")
+      ->required()
+      ->type_name("TEXT");
   examples::add_generation_flags(app, config);
+  app.add_flag("--json", json, "print one JSON object per answer");
 
   return examples::run_program(app, argc, argv, flags, [&] {
-    const Image image = Image::open(image_path);  // before loading the model, which takes long
-    const examples::Stopwatch loading_watch;
+    const std::vector<Image> images = examples::open_pictures(paths);  // before loading the model
     const InstructBlip loaded = examples::load_model(flags);
-    if (timings) std::cerr << "loading " << loading_watch.seconds() << " s\n";
-    const BatchFeature inputs = loaded.processor({image}, {});
-    const examples::Stopwatch vision_watch;
-    const VisionFeatures features = loaded.model.encode_image(inputs.pixel_values);
-    if (timings) std::cerr << "vision " << vision_watch.seconds() << " s\n";
+    const VisionFeatures features = examples::encode(loaded, images, flags.timings);
+    config.output_logits = json;  // for the probability
     for (const std::string& question : questions) {
-      std::cout << question << '\n';
-      const GenerateOutput output = examples::answer(loaded, features, question, config);
-      if (timings) examples::print_timings(output);
+      examples::Answers answers;
+      if (json) {
+        answers = examples::ask(loaded, features, features.images(), question, config);
+        for (std::size_t i = 0; i < answers.texts.size(); ++i) {
+          std::cout << examples::json_line(paths, question, answers, i, flags.timings) << std::endl;
+        }
+      } else {
+        std::cout << question << '\n';
+        answers = examples::answer(loaded, features, question, config);
+      }
+      if (flags.timings) examples::print_timings(answers);
     }
   });
 }

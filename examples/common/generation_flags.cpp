@@ -17,51 +17,72 @@ using instructblip::Index;
 using instructblip::SequenceBias;
 using instructblip::TokenIds;
 
-// One line of --help per flag. A field without a line has no flag. A default that the program sets
-// replaces the one named here.
-const std::map<std::string, std::string>& help_of_fields() {
-  static const std::map<std::string, std::string> help = {
-      {"max_length", "maximum length of prompt and answer in tokens"},
-      {"max_new_tokens", "maximum number of tokens per answer (default 20)"},
-      {"min_length", "minimum length of prompt and answer in tokens"},
-      {"min_new_tokens", "minimum number of tokens per answer"},
-      {"early_stopping", "when beam search stops: true, false or never"},
-      {"max_time", "maximum time per answer in seconds"},
-      {"stop_strings", "end the answer after this text; may be given several times"},
-      {"do_sample", "draw tokens at random instead of taking the most likely"},
-      {"num_beams", "number of beams; 1 means no beam search (default 1)"},
-      {"temperature", "sampling: below 1 sharpens the distribution, above 1 flattens it"},
-      {"top_k", "sampling: keep the k most likely tokens (default 50)"},
-      {"top_p", "sampling: keep the most likely tokens that add up to this probability"},
-      {"min_p", "sampling: keep tokens above this fraction of the highest probability"},
-      {"top_h", "sampling: keep tokens within this fraction of the entropy"},
-      {"typical_p", "sampling: keep the most typical tokens that add up to this probability"},
-      {"epsilon_cutoff", "sampling: keep tokens above this probability"},
-      {"eta_cutoff", "sampling: like epsilon-cutoff, adapted to the entropy"},
-      {"repetition_penalty", "above 1: tokens that occurred before become less likely"},
-      {"length_penalty", "beam search: above 0 favours long answers, below 0 short ones"},
-      {"no_repeat_ngram_size", "no sequence of this many tokens occurs twice"},
-      {"bad_words_ids",
-       "sequence of ids, separated by commas, that must not occur; may be given several times"},
-      {"renormalize_logits", "normalise scores after all other changes"},
-      {"forced_bos_token_id", "first token of an answer (encoder-decoder models)"},
-      {"forced_eos_token_id", "tokens forced at the maximum length"},
-      {"remove_invalid_values", "replace scores that are not finite"},
+// What --help says about a flag, and the group in which it says so.
+struct Help {
+  const char* group;
+  std::string text;
+};
+
+constexpr const char* kBasic = "Options";
+constexpr const char* kLength = "Length of an answer";
+constexpr const char* kBeams = "Beam search";
+constexpr const char* kSampling = "Sampling";
+constexpr const char* kScores = "Choice of tokens";
+constexpr const char* kIds = "Special ids";
+
+// A field without a line has no flag. A default that the program sets replaces the one named here.
+const std::map<std::string, Help, std::less<>>& help_of_fields() {
+  static const std::map<std::string, Help, std::less<>> help = {
+      {"max_new_tokens", {kBasic, "maximum number of tokens per answer (default 20)"}},
+      {"max_length", {kLength, "maximum length of prompt and answer in tokens"}},
+      {"min_length", {kLength, "minimum length of prompt and answer in tokens"}},
+      {"min_new_tokens", {kLength, "minimum number of tokens per answer"}},
+      {"max_time", {kLength, "maximum time per answer in seconds"}},
+      {"stop_strings", {kLength, "end the answer after this text; may be given several times"}},
       {"exponential_decay_length_penalty",
-       "START,FACTOR: the end becomes more likely after START tokens"},
-      {"suppress_tokens", "ids that are never generated"},
-      {"begin_suppress_tokens", "ids that do not begin an answer"},
+       {kLength, "START,FACTOR: the end becomes more likely after START tokens"}},
+      {"num_beams", {kBeams, "number of beams; 1 means no beam search (default 1)"}},
+      {"early_stopping", {kBeams, "when beam search stops: true, false or never"}},
+      {"length_penalty", {kBeams, "above 0 favours long answers, below 0 short ones"}},
+      {"num_return_sequences", {kBeams, "number of answers per question, also of sampling"}},
+      {"do_sample", {kSampling, "draw tokens at random instead of taking the most likely"}},
+      {"temperature",
+       {kSampling, "below 1 sharpens the distribution, above 1 flattens it (default 1)"}},
+      {"top_k", {kSampling, "keep the k most likely tokens (default 50)"}},
+      {"top_p", {kSampling, "keep the most likely tokens that add up to this probability"}},
+      {"min_p", {kSampling, "keep tokens above this fraction of the highest probability"}},
+      {"top_h", {kSampling, "keep tokens within this fraction of the entropy"}},
+      {"typical_p", {kSampling, "keep the most typical tokens that add up to this probability"}},
+      {"epsilon_cutoff", {kSampling, "keep tokens above this probability"}},
+      {"eta_cutoff", {kSampling, "like --epsilon-cutoff, adapted to the entropy"}},
+      {"seed", {kSampling, "seed of the random numbers"}},
+      {"repetition_penalty", {kScores, "above 1: tokens that occurred before become less likely"}},
+      {"no_repeat_ngram_size", {kScores, "no sequence of this many tokens occurs twice"}},
+      {"bad_words_ids",
+       {kScores,
+        "sequence of ids, separated by commas, that must not occur; may be given several times"}},
       {"sequence_bias",
-       "IDS=BIAS, ids separated by commas: BIAS is added to the score of the last id after the "
-       "others; may be given several times"},
-      {"num_return_sequences", "number of answers per question"},
-      {"pad_token_id", "id that fills up answers that end early"},
-      {"bos_token_id", "id that begins an empty prompt"},
-      {"eos_token_id", "ids that end an answer"},
-      {"decoder_start_token_id", "first id of the decoder (encoder-decoder models)"},
-      {"seed", "seed of the random numbers in sampling"},
+       {kScores,
+        "IDS=BIAS, ids separated by commas: BIAS is added to the score of the last id after the "
+        "others; may be given several times"}},
+      {"suppress_tokens", {kScores, "ids that are never generated"}},
+      {"begin_suppress_tokens", {kScores, "ids that do not begin an answer"}},
+      {"renormalize_logits", {kScores, "normalise scores after all other changes"}},
+      {"remove_invalid_values", {kScores, "replace scores that are not finite"}},
+      {"forced_bos_token_id", {kIds, "first token of an answer (encoder-decoder models)"}},
+      {"forced_eos_token_id", {kIds, "tokens forced at the maximum length"}},
+      {"pad_token_id", {kIds, "id that fills up answers that end early"}},
+      {"bos_token_id", {kIds, "id that begins an empty prompt"}},
+      {"eos_token_id", {kIds, "ids that end an answer"}},
+      {"decoder_start_token_id", {kIds, "first id of the decoder (encoder-decoder models)"}},
   };
   return help;
+}
+
+std::string flag_of(std::string_view field) {
+  std::string flag = "--" + std::string(field);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
 }
 
 std::vector<std::int64_t> parse_ids(const std::string& text) {
@@ -90,33 +111,34 @@ std::string with_default(const std::string& help, Number value) {
 
 // One overload per type of field: how its flag is parsed.
 template <class Number>
-void add_flag(CLI::App& app, const std::string& flag, std::optional<Number>& field,
-              const std::string& help) {
-  app.add_option_function<Number>(
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<Number>& field,
+                      const std::string& help) {
+  return app.add_option_function<Number>(
       flag, [&field](const Number& value) { field = value; },
       field ? with_default(help, *field) : help);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::optional<bool>& field,
-              const std::string& help) {
-  app.add_flag_callback(
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<bool>& field,
+                      const std::string& help) {
+  return app.add_flag_callback(
       flag, [&field] { field = true; }, help);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::optional<EarlyStopping>& field,
-              const std::string& help) {
-  app.add_option_function<std::string>(
-         flag,
-         [&field](const std::string& value) {
-           field = value == "never" ? EarlyStopping("never") : EarlyStopping(value == "true");
-         },
-         help)
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<EarlyStopping>& field,
+                      const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          flag,
+          [&field](const std::string& value) {
+            field = value == "never" ? EarlyStopping("never") : EarlyStopping(value == "true");
+          },
+          help)
       ->check(CLI::IsMember({"true", "false", "never"}));
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::optional<ExponentialDecay>& field,
-              const std::string& help) {
-  app.add_option_function<std::string>(
+CLI::Option* add_flag(CLI::App& app, const std::string& flag,
+                      std::optional<ExponentialDecay>& field, const std::string& help) {
+  return app.add_option_function<std::string>(
       flag,
       [&field](const std::string& text) {
         const auto parts = CLI::detail::split(text, ',');
@@ -127,64 +149,89 @@ void add_flag(CLI::App& app, const std::string& flag, std::optional<ExponentialD
       help);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, TokenIds& field, const std::string& help) {
-  app.add_option_function<std::string>(
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, TokenIds& field,
+                      const std::string& help) {
+  return app.add_option_function<std::string>(
       flag, [&field](const std::string& text) { field = parse_ids(text); }, help);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::vector<std::int64_t>& field,
-              const std::string& help) {
-  app.add_option_function<std::string>(
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::int64_t>& field,
+                      const std::string& help) {
+  return app.add_option_function<std::string>(
       flag, [&field](const std::string& text) { field = parse_ids(text); }, help);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::vector<std::string>& field,
-              const std::string& help) {
-  app.add_option(flag, field, help)->allow_extra_args(false);
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::string>& field,
+                      const std::string& help) {
+  return app.add_option(flag, field, help)->allow_extra_args(false);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::vector<std::vector<std::int64_t>>& field,
-              const std::string& help) {
-  app.add_option_function<std::vector<std::string>>(
-         flag,
-         [&field](const std::vector<std::string>& texts) {
-           for (const std::string& text : texts) field.push_back(parse_ids(text));
-         },
-         help)
+CLI::Option* add_flag(CLI::App& app, const std::string& flag,
+                      std::vector<std::vector<std::int64_t>>& field, const std::string& help) {
+  return app
+      .add_option_function<std::vector<std::string>>(
+          flag,
+          [&field](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) field.push_back(parse_ids(text));
+          },
+          help)
       ->allow_extra_args(false);
 }
 
-void add_flag(CLI::App& app, const std::string& flag, std::vector<SequenceBias>& field,
-              const std::string& help) {
-  app.add_option_function<std::vector<std::string>>(
-         flag,
-         [&field](const std::vector<std::string>& texts) {
-           for (const std::string& text : texts) {
-             const auto parts = CLI::detail::split(text, '=');
-             if (parts.size() != 2) throw CLI::ConversionError(text, "IDS=BIAS");
-             field.push_back({parse_ids(parts[0]), parse_number(parts[1])});
-           }
-         },
-         help)
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<SequenceBias>& field,
+                      const std::string& help) {
+  return app
+      .add_option_function<std::vector<std::string>>(
+          flag,
+          [&field](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              const auto parts = CLI::detail::split(text, '=');
+              if (parts.size() != 2) throw CLI::ConversionError(text, "IDS=BIAS");
+              field.push_back({parse_ids(parts[0]), parse_number(parts[1])});
+            }
+          },
+          help)
       ->allow_extra_args(false);
 }
 
 }  // namespace
 
 void add_generation_flags(CLI::App& app, GenerationConfig& config) {
-  instructblip::visit_fields([&](const char* name, auto member) {
+  instructblip::visit_fields([&](const std::string& name, auto member) {
     const auto help = help_of_fields().find(name);
     if (help == help_of_fields().end()) return;
-    std::string flag = "--" + help->first;
-    std::replace(flag.begin(), flag.end(), '_', '-');
-    add_flag(app, flag, config.*member, help->second);
+    const std::string flag = (name == "max_new_tokens" ? "-n," : "") + flag_of(name);
+    CLI::Option* option = add_flag(app, flag, config.*member, help->second.text);
+    option->group(help->second.group);
+    // `generate` takes a negative number of tokens as none.
+    if (name.starts_with("max_") || name.starts_with("min_")) option->check(CLI::NonNegativeNumber);
   });
-  // A program's default for max_new_tokens would override the user's --max-length.
   app.parse_complete_callback([&app, &config] {
+    // A program's default for max_new_tokens would override the user's --max-length.
     if (app.count("--max-length") > 0 && app.count("--max-new-tokens") == 0) {
       config.max_new_tokens.reset();
     }
+    try {
+      config.validate();
+    } catch (const instructblip::InputError& error) {
+      throw CLI::ValidationError(with_flag_names(error.what()));
+    }
   });
+}
+
+std::string with_flag_names(std::string_view message) {
+  std::string text;
+  while (!message.empty()) {
+    const std::size_t begin = message.find('`');
+    const std::size_t end = begin == message.npos ? begin : message.find('`', begin + 1);
+    if (end == message.npos) break;
+    const std::string_view name = message.substr(begin + 1, end - begin - 1);
+    const bool is_field = help_of_fields().contains(name);
+    text += message.substr(0, begin);
+    text += is_field ? flag_of(name) : std::string(message.substr(begin, end + 1 - begin));
+    message.remove_prefix(end + 1);
+  }
+  return text += message;
 }
 
 }  // namespace examples

@@ -1,13 +1,13 @@
 #include "program.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
-#include <functional>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <set>
+#include <vector>
+
+#include "report.h"
 
 #ifdef EXAMPLES_HAVE_SENTENCEPIECE
 #include "instructblip/tokenization/sentencepiece_tokenizer.h"
@@ -17,19 +17,68 @@ namespace examples {
 
 using namespace instructblip;
 
-DType ModelFlags::compute_dtype() const {
-  return dtype == "float32" ? DType::Float32 : DType::BFloat16;
-}
-
-TokenizerOptions ModelFlags::tokenizer_options() const {
-  TokenizerOptions options;
-#ifdef EXAMPLES_HAVE_SENTENCEPIECE
-  if (tokenizer == "sentencepiece") options.loader = SentencePieceTokenizer::from_pretrained;
-#endif
-  return options;
-}
-
 namespace {
+
+// The smallest number of characters to insert, delete or replace that turns `a` into `b`.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+// The flag that was meant by an unknown one: one that begins with it or is spelled much like it.
+std::string likely_flag(const CLI::App& app, const std::string& unknown) {
+  const std::string name = unknown.substr(0, unknown.find('='));
+  std::string likely;
+  std::size_t least = name.size() / 3 + 1;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& long_name : option->get_lnames()) {
+      const std::string flag = "--" + long_name;
+      if (name.size() > 4 && flag.starts_with(name)) return flag;
+      const std::size_t distance = edit_distance(name, flag);
+      if (distance >= least) continue;
+      least = distance;
+      likely = flag;
+    }
+  }
+  return likely;
+}
+
+// Unknown flags are reported first: a mistyped one also makes CLI11 say that another is missing.
+int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
+  for (const std::string& argument : app.remaining()) {
+    if (argument.size() < 2 || argument.front() != '-') continue;
+    std::cerr << "error: unknown flag " << argument;
+    const std::string likely = likely_flag(app, argument);
+    std::cerr << (likely.empty() ? "" : "; did you mean " + likely + "?")
+              << "\nRun with --help for more information.\n";
+    return kUsage;
+  }
+  app.exit(error);
+  return kUsage;
+}
+
+// transformers writes --max_new_tokens.
+std::vector<std::string> with_dashes(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  for (std::string& argument : arguments) {
+    if (argument == "--") break;
+    if (!argument.starts_with("--")) continue;
+    const auto end = argument.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size()));
+    std::replace(argument.begin(), end, '_', '-');
+  }
+  return arguments;
+}
 
 // A valid --tokenizer gives "", as CLI11 has it.
 std::string check_tokenizer(const std::string& name) {
@@ -44,118 +93,96 @@ std::string check_tokenizer(const std::string& name) {
 
 }  // namespace
 
+TokenizerOptions ModelFlags::tokenizer_options() const {
+  TokenizerOptions options;
+#ifdef EXAMPLES_HAVE_SENTENCEPIECE
+  if (tokenizer == "sentencepiece") options.loader = SentencePieceTokenizer::from_pretrained;
+#endif
+  return options;
+}
+
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
-  app.set_version_flag("--version", [] { return build_info(); });
-  app.add_option("--model", flags.model, "checkpoint folder")->required()->type_name("FOLDER");
+  constexpr const char* kGroup = "Model and messages";
+  app.add_option("-m,--model", flags.model, "checkpoint folder")
+      ->required()
+      ->type_name("FOLDER")
+      ->envname("INSTRUCTBLIP_MODEL");
+  app.add_option("-t,--threads", flags.threads, "number of threads (default: all processors)")
+      ->check(CLI::Range(1, 4096));
   app.add_option("--dtype", flags.dtype, "type of the weights in memory")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--tokenizer", flags.tokenizer,
                  "auto: as transformers 5; sentencepiece: as transformers 4 with use_fast=False "
                  "and LAVIS")
       ->check(check_tokenizer)
       ->type_name("NAME")
-      ->capture_default_str();
-  app.add_option("--threads", flags.threads, "number of threads (default: all processors)")
-      ->check(CLI::Range(1, 4096));
-  app.add_flag("--quiet", flags.quiet, "show no warnings and no progress");
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag_callback(
+         "--no-prefetch", [&flags] { flags.prefetch = false; },
+         "read weights from the disk when they are first used: for a model larger than the memory")
+      ->group(kGroup);
+  app.add_flag("--timings", flags.timings, "print the time of each part on stderr")->group(kGroup);
+  app.add_flag("--quiet", flags.quiet, "show no warnings and no progress")->group(kGroup);
+  app.set_version_flag("--version", [] { return build_info(); })->group(kGroup);
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  try {
+    std::vector<std::string> arguments = with_dashes(argc, argv);
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the end
+    app.name(argc > 0 ? argv[0] : "");
+    app.parse(std::move(arguments));
+    const int code = body();
+    if (!std::cout.flush()) throw InputError("standard output cannot be written");
+    return code;
+  } catch (const CLI::ParseError& error) {
+    return report_usage(app, error);
+  } catch (const std::exception& error) {
+    std::cout.flush();
+    std::cerr << "error: " << with_flag_names(error.what()) << '\n';
+    return kFailed;
+  }
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kDone : kUsage;
-  } catch (const std::exception& error) {  // of build_info
-    std::cerr << "error: " << error.what() << '\n';
-    return kFailed;
-  }
-  if (!flags.quiet) {
-    // Shared, because the library copies the callback.
-    const auto shown = std::make_shared<std::set<std::string, std::less<>>>();
-    set_log_callback([shown](std::string_view message) {
-      if (shown->emplace(message).second) std::cerr << "warning: " << message << '\n';
-    });
-  }
-  try {
+  // Shared, because the library copies the callback.
+  const auto shown = std::make_shared<std::set<std::string, std::less<>>>();
+  set_log_callback([shown, &flags](std::string_view message) {
+    if (flags.quiet || !shown->emplace(message).second) return;
+    std::cerr << "warning: " << with_flag_names(message) << '\n';
+  });
+  const int code = run_program(app, argc, argv, [&] {
     if (flags.threads > 0) set_num_threads(flags.threads);
     body();
-    if (!std::cout.flush()) throw InputError("standard output cannot be written");
     return kDone;
-  } catch (const std::exception& error) {
-    std::cout.flush();
-    std::cerr << "error: " << error.what() << '\n';
-    return kFailed;
-  }
+  });
+  set_log_callback({});
+  return code;
 }
-
-namespace {
-
-// Erases the progress from the terminal's line, even if loading fails.
-struct ClearedLine {
-  bool is_shown;
-  ~ClearedLine() {
-    if (is_shown) std::fprintf(stderr, "\r             \r");
-  }
-};
-
-}  // namespace
 
 InstructBlip load_model(const ModelFlags& flags) {
-  const bool show = !flags.quiet && isatty(STDERR_FILENO) != 0;
-  const ClearedLine line{show};
-  LoadOptions options{.dtype = flags.compute_dtype()};
-  if (show) {
-    options.progress = [](const Progress& progress) {
-      std::fprintf(stderr, "\rloading %3d %%", static_cast<int>(100 * progress.fraction()));
-    };
+  StatusLine status(!flags.quiet);
+  const Stopwatch watch;
+  Index bytes = 0;
+  LoadOptions options;
+  options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
+  options.prefetch = flags.prefetch;
+  options.progress = [&](const Progress& progress) {
+    bytes = progress.total;
+    status.show("loading " + bar(progress.fraction()) + " of " +
+                scaled(static_cast<double>(bytes), "B") + ", " + in_whole_seconds(watch.seconds()));
+  };
+  InstructBlip loaded = load(flags.model, options, flags.tokenizer_options());
+  status.clear();
+  if (flags.timings) {
+    print_timing("loading",
+                 in_seconds(watch.seconds()) + " for " + scaled(static_cast<double>(bytes), "B"));
   }
-  return load(flags.model, options, flags.tokenizer_options());
-}
-
-GenerateOutput answer(const InstructBlip& loaded, const VisionFeatures& features,
-                      const std::string& question, const GenerationConfig& config,
-                      const std::atomic<bool>* cancelled) {
-  const BatchFeature text = loaded.processor({}, {question}, {.num_images = 1});
-  GenerateCallbacks callbacks{.tokenizer = &loaded.processor.tokenizer(), .cancelled = cancelled};
-  const DecodeOptions decoding{.skip_special_tokens = true};
-  if (config.num_beams.value_or(1) > 1 || config.num_return_sequences.value_or(1) > 1) {
-    GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
-    for (const std::string& line : loaded.processor.batch_decode(output.new_tokens(), decoding)) {
-      std::cout << "  " << trimmed(line) << '\n';
-    }
-    return output;
-  }
-  bool begun = false;
-  TextStreamer streamer(
-      loaded.processor.tokenizer(),
-      [&begun](std::string_view piece) {
-        // The first token often begins with a space.
-        if (!begun) piece.remove_prefix(std::min(piece.find_first_not_of(' '), piece.size()));
-        if (piece.empty()) return true;
-        std::cout << (begun ? "" : "  ") << piece << std::flush;
-        begun = true;
-        return true;
-      },
-      true, decoding);
-  callbacks.streamer = &streamer;
-  GenerateOutput output = loaded.model.generate(text, config, features, callbacks);
-  std::cout << '\n';
-  return output;
-}
-
-void print_timings(const GenerateOutput& output) {
-  const GenerationTimings& timings = output.timings;
-  std::fprintf(stderr, "prompt %.3f s, %zu steps of %.4f s (standard deviation %.4f s)\n",
-               timings.prompt_seconds, timings.step_seconds.size(), timings.mean_step_seconds(),
-               timings.stddev_step_seconds());
-}
-
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
+  return loaded;
 }
 
 }  // namespace examples

@@ -9,6 +9,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 faults=0
 
+fault() { # fault WHAT FOUND
+  echo "$1: $2"
+  faults=$((faults + 1))
+}
+
 holds() { [ -z "$2" ] || grep -qF -e "$2" "$1"; }
 
 # expect WHAT EXIT-CODE TEXT-ON-STDOUT TEXT-ON-STDERR PROGRAM ARGUMENTS...
@@ -40,19 +45,15 @@ expect "inspect names its version" 0 "kernels" "" inspect --version
 expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
-[ "$(wc -c <"$scratch/queries.npy")" -eq $((128 + 4 * 10 * 128)) ] || {
-  echo "features: queries.npy has $(wc -c <"$scratch/queries.npy") bytes"
-  faults=$((faults + 1))
-}
+bytes=$(wc -c <"$scratch/queries.npy")
+[ "$bytes" -eq $((128 + 4 * 10 * 128)) ] || fault "features: the size of queries.npy" "$bytes"
 expect "features of all parts" 0 "projected [1, 10, 128]" "" \
   features --model $model --image $picture --output "$scratch/all.safetensors"
 
 expect "max-length counts the prompt" 0 "" "" \
   vqa --model $model --image $picture --max-length 20 "describe the image"
-[ "$(tail -n 1 "$scratch/out")" = "  a small striped yellow circle, a" ] || {
-  echo "vqa --max-length 20 gave: $(cat "$scratch/out")"
-  faults=$((faults + 1))
-}
+[ "$(tail -n 1 "$scratch/out")" = "  a small striped yellow circle, a" ] ||
+  fault "vqa --max-length 20" "$(cat "$scratch/out")"
 expect "caption continues after a file that is not a picture" 1 "scene.png: a small" "README.md" \
   caption --model $model README.md $picture
 expect "help names a program's own defaults" 0 "(default 5)" "" caption --help
@@ -76,18 +77,13 @@ for question in "describe the image" "what colour is the ring?"; do
   "$programs/vqa" --quiet --model "$scratch/model" --image $picture "$question"
 done >"$scratch/out"
 printf '%s\n' "describe the image" "  a small striped yellow circle" "what colour is the ring?" "  red" |
-  cmp -s - "$scratch/out" || {
-  echo "ends of answers: $(cat "$scratch/out")"
-  faults=$((faults + 1))
-}
+  cmp -s - "$scratch/out" || fault "ends of answers" "$(cat "$scratch/out")"
 
 rm "$scratch/model/tokenizer_config.json"
 expect "a folder that does not name the tokenizer's class" 0 "red" \
   "no file names the tokenizer's class" vqa --model "$scratch/model" --image $picture "what colour is the ring?"
-[ "$(grep -c "no file names" "$scratch/err")" -eq 1 ] || {
-  echo "a warning was repeated: $(cat "$scratch/err")"
-  faults=$((faults + 1))
-}
+[ "$(grep -c "no file names" "$scratch/err")" -eq 1 ] ||
+  fault "a warning was repeated" "$(cat "$scratch/err")"
 
 lost() { # lost PROGRAM ARGUMENTS...: expects an error if stdout cannot be written
   program=$1
@@ -103,24 +99,161 @@ if [ -c /dev/full ]; then
   lost caption --model $model $picture
 fi
 
+# Pictures from a pipe, and several for one question.
+cp $picture "$scratch/in"
+expect "a picture on standard input" 0 "  it says tea" "" \
+  vqa --model $model --image - "what does the sign say?"
+printf 'no picture' >"$scratch/in"
+expect "standard input that is not a picture" 1 "" "standard input: " \
+  vqa --model tests --image - "what?"
+: >"$scratch/in"
+expect "several views of one thing" 0 '"files":["examples/assets/scene.png","examples/assets/scene.png"]' "" \
+  vqa --model $model -i $picture -i $picture --json "what colour is the ring?"
+
+# Timings stand on lines of their own, whatever stdout is.
+for program in vqa caption; do
+  "$programs/$program" --timings -m $model -i $picture -p "what colour is the ring?" \
+    --num-beams 1 >"$scratch/out" 2>&1
+  for line in "^loading  .* for 7\.[0-9]* MB$" "^picture  [0-9.]* m*s$" \
+    "^prompt   .* to the first token, [0-9]* tokens read$" \
+    "^answer   .* for 1 step of .*s, 2 tokens, [0-9.]* tokens/s$"; do
+    grep -q "$line" "$scratch/out" || fault "$program --timings lacks $line" "$(cat "$scratch/out")"
+  done
+done
+expect "features with timings" 0 "" "qformer  " \
+  features --timings -m $model -i $picture --part vision -o "$scratch/vision.npy"
+
+# Captions of folders and patterns, in batches; JSON; continuing a file.
+mkdir -p "$scratch/album/deep"
+for name in a.png b.PNG .hidden.png deep/c.png; do cp $picture "$scratch/album/$name"; done
+echo text >"$scratch/album/notes.txt"
+captions() { # captions WHAT "NAMES" ARGUMENTS...: expects descriptions of these files of the album
+  what=$1 names=$2
+  shift 2
+  expect "$what" 0 ": a " "" caption --model $model "$@"
+  found=$(sed "s|^$scratch/album/||; s|: .*||" "$scratch/out" | tr '\n' ' ')
+  [ "$found" = "$names " ] || fault "$what" "$found"
+}
+captions "a folder" "a.png b.PNG" "$scratch/album"
+captions "a folder and its folders" "a.png b.PNG deep/c.png" --recursive "$scratch/album" -b 2
+captions "a pattern" "a.png b.PNG" "$scratch/album/*.[pP][nN][gG]" --batch-size 1
+cp $picture "$scratch/album/[x].png"
+captions "a name that looks like a pattern" "[x].png" "$scratch/album/[x].png"
+rm "$scratch/album/[x].png"
+
+printf 'no picture' >"$scratch/album/broken.png"
+lines=$scratch/lines.json
+expect "captions as JSON" 1 "" "1 of 4 pictures could not be read" \
+  caption --model $model --json --recursive "$scratch/album" --output "$lines"
+[ "$(grep -c '"text":"a .*","tokens":[0-9]*,"score":-' "$lines")" -eq 3 ] &&
+  [ "$(grep -c "\"file\":\"$scratch/album/broken.png\",\"error\":\"" "$lines")" -eq 1 ] ||
+  fault "captions as JSON" "$(cat "$lines")"
+# Two descriptions, one of them cut off.
+head -n 2 "$lines" >"$lines.part"
+printf '{"file":"%s/album/deep/c.p' "$scratch" >>"$lines.part"
+expect "captions continue" 1 "" "could not be read" caption --model $model --json --recursive \
+  "$scratch/album" --output "$lines.part" --resume
+[ "$(grep -c '^{.*}$' "$lines.part")" -eq 5 ] && [ "$(grep -c '"text"' "$lines.part")" -eq 3 ] ||
+  fault "captions continue" "$(cat "$lines.part")"
+rm "$scratch/album/broken.png"
+expect "captions that are complete" 0 "" "" \
+  caption --model tests --json --recursive "$scratch/album" --output "$lines.part" --resume
+expect "an answer as JSON" 0 '"prompt":"what colour is the ring?","text":"red","tokens":2,"probability":0.9' "" \
+  vqa --model $model --image $picture --json "what colour is the ring?"
+expect "timings as JSON" 0 '"seconds":{"prompt":' "" \
+  vqa --model $model --image $picture --json --timings "what colour is the ring?"
+
+cp $picture "$scratch/a picture.png"
 cat >"$scratch/in" <<END
 what colour is the ring?
 /image absent.png
 /image
 /imagine
+/image "unbalanced
 how many red objects are there?
+/image "$scratch/a picture.png"
+what does the sign say?
+/image $scratch/a picture.png
+/image ~/a*e.png $scratch/a\ picture.png
+/clear
+/timings
+what does the sign say?
 END
+HOME=$scratch
+export HOME
 expect "chat continues after an error" 0 "two" "absent.png" chat --model $model --image $picture
-printf '  red\n  two\n' | cmp -s - "$scratch/out" || {
-  echo "chat with piped questions printed more than the answers: $(cat "$scratch/out")"
-  faults=$((faults + 1))
-}
+holds "$scratch/err" "answer   " || fault "chat with /timings" "$(cat "$scratch/err")"
+[ "$(grep -c "^error" "$scratch/err")" -eq 4 ] || fault "errors of chat" "$(cat "$scratch/err")"
+printf '  red\n  two\n  it says tea\n  it says tea\n' | cmp -s - "$scratch/out" ||
+  fault "chat with piped questions printed more than the answers" "$(cat "$scratch/out")"
+printf '%s\n' "is there a ring?" "is there a ring?" /clear "is there a ring?" >"$scratch/in"
+expect "chat with its dialogue" 0 "" "" \
+  chat --model $model --image $picture --history 2 --timings
+set -- $(sed -n 's/^prompt .* \([0-9]*\) tokens read$/\1/p' "$scratch/err")
+[ $# -eq 3 ] && [ "$2" -gt "$1" ] && [ "$3" -eq "$1" ] ||
+  fault "chat with its dialogue read" "$*"
 : >"$scratch/in"
 
 for program in vqa caption chat features inspect; do
   expect "$program --help" 0 "Usage" "" $program --help
   expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
 done
+export INSTRUCTBLIP_MODEL=$model
+expect "the environment names the model" 0 "  red" "" vqa -i $picture -p "what colour is the ring?"
+unset INSTRUCTBLIP_MODEL
+expect "flags as transformers spells them" 0 "  a" "" \
+  vqa -m $model -i $picture --max_new_tokens=1 "describe the image"
+[ "$(wc -c <"$scratch/out")" -eq 23 ] || fault "vqa --max_new_tokens=1" "$(cat "$scratch/out")"
+expect "a mistyped flag" 2 "" "unknown flag --modell; did you mean --model?" \
+  vqa --modell $model --image $picture "what?"
+expect "a flag cut short" 2 "" "unknown flag --max-new; did you mean --max-new-tokens?" \
+  caption --model $model $picture --max-new 3
+expect "a flag like no other" 2 "" "unknown flag --frobnicate" chat --frobnicate
+! holds "$scratch/err" "did you mean" || fault "a flag like no other" "$(cat "$scratch/err")"
+"$programs/vqa" --help | grep -m 6 '^  -' | cut -c 1-20 >"$scratch/out"
+for flag in -m, -i, -p, -n, -t, -h; do
+  grep -qe "$flag" "$scratch/out" || fault "vqa --help does not begin with $flag" "$(cat "$scratch/out")"
+done
+
+# Invalid flags are found before the model is loaded ("tests" is none) and before anything is
+# printed; each is named.
+usage() { # usage FLAG VALUE...
+  flag=$1
+  expect "vqa $*" 2 "" "$flag" vqa --model tests --image $picture "what?" "$@"
+  [ ! -s "$scratch/out" ] || fault "vqa $* printed" "$(cat "$scratch/out")"
+}
+usage --max-new-tokens -5
+usage --max-new-tokens 0
+usage --max-length -1
+usage --min-new-tokens -1
+usage --num-beams 0
+usage --num-return-sequences 3
+usage --num-return-sequences 3 --num-beams 2
+usage --temperature 0 --do-sample
+usage --top-k -1 --do-sample
+usage --top-p -1 --do-sample
+usage --min-p 2 --do-sample
+usage --top-h 0 --do-sample
+usage --typical-p -1 --do-sample
+usage --repetition-penalty 0
+usage --suppress-tokens 4 --forced-bos-token-id 4
+usage --bad-words-ids -1
+usage --sequence-bias -1=2
+usage --early-stopping maybe
+usage --threads 0
+usage --dtype int8
+expect "features of an unknown kind of file" 2 "" "--output" \
+  features --model tests --image $picture --output "$scratch/queries.txt"
+expect "a part of features for .npy" 2 "" "--part" \
+  features --model tests --image $picture --output "$scratch/queries.npy"
+expect "features to a folder that is absent" 1 "" "absent/queries.npy: cannot be written" \
+  features --model tests --image $picture --part vision --output "$scratch/absent/queries.npy"
+expect "captions to a folder that is absent" 1 "" "absent/out: cannot be written" \
+  caption --model tests $picture --output "$scratch/absent/out"
+expect "resume without a file" 2 "" "--resume" caption --model tests $picture --resume
+expect "chat with a picture on its standard input" 2 "" "--image" chat --model tests --image -
+expect "a pattern without a match" 1 "" "no file matches" caption --model tests "absent/*.png"
+expect "a folder without pictures" 1 "" "no picture in this folder" caption --model tests cmake
 expect "a file that is not a picture" 1 "" "error: " \
   vqa --model $model --image README.md "what is this?"
 # A missing picture is reported before the model is loaded.
