@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
   examples::add_model_flags(app, flags);
   app.add_option(
          "-i,--image", paths,
-         "first picture: JPEG, PNG, BMP, GIF or PNM. Given several times: views of one thing")
+         "first picture: JPEG, PNG, WebP, GIF, BMP or PNM. Given several times: views of one thing")
       ->type_name("FILE")
       ->allow_extra_args(false);
   examples::add_generation_flags(app, config);
