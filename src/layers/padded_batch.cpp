@@ -42,20 +42,19 @@ void check_values(const Shape& found, const Shape& expected) {
                    ", expected " + to_string(expected));
 }
 
+using EigenIndices = Eigen::Array<Index, Eigen::Dynamic, 1>;
+
 // The index of each row in [batch * length].
-std::vector<Index> places(const PaddedBatch& batch) {
-  std::vector<Index> result = batch.columns;
+EigenIndices places(const PaddedBatch& batch) {
+  EigenIndices result = EigenIndices::Map(batch.columns.data(), batch.rows.rows());
   for (Index b = 0; b < batch.batch; ++b) {
-    for (Index r = batch.rows.begin(b); r < batch.rows.begin(b + 1); ++r) {
-      at(result, r) += b * batch.length;
-    }
+    result.segment(batch.rows.begin(b), batch.rows.count(b)) += b * batch.length;
   }
   return result;
 }
 
-std::vector<Index> columns_of(const PaddedBatch& batch, Index b) {
-  const auto first = batch.columns.begin();
-  return {first + batch.rows.begin(b), first + batch.rows.begin(b + 1)};
+EigenIndices columns_of(const PaddedBatch& batch, Index b) {
+  return EigenIndices::Map(batch.columns.data() + batch.rows.begin(b), batch.rows.count(b));
 }
 
 auto every(Index count) { return Eigen::seqN(Index{0}, count); }
