@@ -34,18 +34,19 @@ class Captioner {
  public:
   Captioner(const Flags& flags, const GenerationConfig& config)
       : flags_(flags), config_(config), status_(!flags.model.quiet) {
-    config_.output_logits = flags.json;  // for the probability
+    // For the probability; beams have a score.
+    config_.output_logits = flags.json && config.num_beams.value_or(1) == 1;
     paths_ = examples::find_pictures(flags.names, flags.recursive);
     if (flags.resume) skip_described();
-    if (!flags.output.empty()) {
-      examples::require_writable(flags.output);
-      file_.open(flags.output, flags.resume ? std::ios::app : std::ios::trunc);
-    }
+    if (!flags.output.empty()) examples::require_writable(flags.output);
   }
 
   bool has_work() const { return !paths_.empty(); }
 
   void describe(const InstructBlip& loaded) {
+    if (!flags_.output.empty()) {
+      file_.open(flags_.output, flags_.resume ? std::ios::app : std::ios::trunc);
+    }
     const examples::Stopwatch watch;
     for (std::size_t begin = 0; begin < paths_.size(); begin += flags_.batch_size) {
       const Batch batch = read(begin, std::min(begin + flags_.batch_size, paths_.size()));

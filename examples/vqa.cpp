@@ -31,7 +31,8 @@ int main(int argc, char** argv) {
     const std::vector<Image> images = examples::open_pictures(paths);  // before loading the model
     const InstructBlip loaded = examples::load_model(flags);
     const VisionFeatures features = examples::encode(loaded, images, flags.timings);
-    config.output_logits = json;  // for the probability
+    // For the probability; beams have a score.
+    config.output_logits = json && config.num_beams.value_or(1) == 1;
     for (const std::string& question : questions) {
       examples::Answers answers;
       if (json) {

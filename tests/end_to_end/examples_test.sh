@@ -160,6 +160,8 @@ expect "captions that are complete" 0 "" "" \
   caption --model tests --json --recursive "$scratch/album" --output "$lines.part" --resume
 expect "an answer as JSON" 0 '"prompt":"what colour is the ring?","text":"red","tokens":2,"probability":0.9' "" \
   vqa --model $model --image $picture --json "what colour is the ring?"
+expect "beams as JSON" 0 '"text":"red","tokens":2,"score":-0.' "" \
+  vqa --model $model --image $picture --json --num-beams 2 "what colour is the ring?"
 expect "timings as JSON" 0 '"seconds":{"prompt":' "" \
   vqa --model $model --image $picture --json --timings "what colour is the ring?"
 
@@ -250,6 +252,10 @@ expect "features to a folder that is absent" 1 "" "absent/queries.npy: cannot be
   features --model tests --image $picture --part vision --output "$scratch/absent/queries.npy"
 expect "captions to a folder that is absent" 1 "" "absent/out: cannot be written" \
   caption --model tests $picture --output "$scratch/absent/out"
+echo kept >"$scratch/kept"
+expect "captions without a model" 1 "" "error: " \
+  caption --model tests $picture --output "$scratch/kept"
+holds "$scratch/kept" kept || fault "captions without a model" "the output file was emptied"
 expect "resume without a file" 2 "" "--resume" caption --model tests $picture --resume
 expect "chat with a picture on its standard input" 2 "" "--image" chat --model tests --image -
 expect "a pattern without a match" 1 "" "no file matches" caption --model tests "absent/*.png"
