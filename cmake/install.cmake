@@ -59,7 +59,8 @@ configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip.pc.in"
 if(TARGET instructblip_sentencepiece)
   set(INSTRUCTBLIP_PC_SENTENCEPIECE "")
   if(instructblip_type STREQUAL "STATIC_LIBRARY")
-    set(INSTRUCTBLIP_PC_SENTENCEPIECE "${SentencePiece_LIBRARY}")
+    get_filename_component(instructblip_folder "${SentencePiece_LIBRARY}" DIRECTORY)
+    set(INSTRUCTBLIP_PC_SENTENCEPIECE "-L${instructblip_folder} -lsentencepiece")
   endif()
   configure_file("${PROJECT_SOURCE_DIR}/cmake/instructblip-sentencepiece.pc.in"
                  "${PROJECT_BINARY_DIR}/instructblip-sentencepiece.pc" @ONLY)

@@ -238,7 +238,7 @@ TEST(InstructBlipProcessor, OptionsAndLoaderAreForTheLanguageModelsTokenizer) {
   EXPECT_EQ(processor.qformer_tokenizer().pad_token(), "[PAD]");
   const BatchFeature features =
       processor({}, {"a", "what is this?"}, {.padding = PaddingStrategy::Longest});
-  EXPECT_EQ(features.attention_mask->at<std::int64_t>({0, 0}), 1);  // padded on the right
+  EXPECT_EQ(features.attention_mask.at<std::int64_t>({0, 0}), 1);  // padded on the right
   options.loader = [](const auto&, const auto&) { return nullptr; };
   EXPECT_THROW(InstructBlipProcessor::from_pretrained(given, options), TokenizerError);
 }
