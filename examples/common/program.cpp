@@ -109,6 +109,10 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->envname("INSTRUCTBLIP_MODEL");
   app.add_option("-t,--threads", flags.threads, "number of threads (default: all processors)")
       ->check(CLI::Range(1, 4096));
+  app.add_option("--adapter", flags.adapter,
+                 "folder of a LoRA adapter (PEFT); default: the one in the model's folder, if any")
+      ->type_name("FOLDER")
+      ->group(kGroup);
   app.add_option("--dtype", flags.dtype, "type of the weights in memory")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str()
@@ -170,6 +174,7 @@ InstructBlip load_model(const ModelFlags& flags) {
   Index bytes = 0;
   LoadOptions options;
   options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
+  options.adapter = flags.adapter;
   options.prefetch = flags.prefetch;
   options.progress = [&](const Progress& progress) {
     bytes = progress.total;

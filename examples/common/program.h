@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,7 @@ enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2 };
 /// The flags of every program that loads a model.
 struct ModelFlags {
   std::filesystem::path model;
+  std::optional<std::filesystem::path> adapter;
   std::string dtype = "bfloat16";
   std::string tokenizer = "auto";
   int threads = 0;
@@ -27,7 +29,8 @@ struct ModelFlags {
   instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --threads, --timings, --dtype, --tokenizer, --no-prefetch, --quiet, --version.
+/// Adds --model, --threads, --adapter, --dtype, --tokenizer, --no-prefetch, --timings, --quiet and
+/// --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is

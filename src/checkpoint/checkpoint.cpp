@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "checkpoint/peft_adapter.h"
 #include "checkpoint/weight_files.h"
 #include "checkpoint/wrapper_names.h"
 #include "instructblip/checkpoint/safetensors.h"
@@ -22,6 +23,7 @@ struct Checkpoint::Contents {
   std::map<std::string, std::string, std::less<>> stored_names;  // of renamed tensors
   std::map<fs::path, SafetensorsFile> files;
   std::shared_ptr<const std::map<std::string, Tensor>> in_memory;
+  std::shared_ptr<const PeftAdapter> adapter;
   std::size_t bytes = 0;
   bool has_data = true;
   bool memory_map = true;
@@ -152,8 +154,24 @@ std::shared_ptr<const Checkpoint> Checkpoint::unwrapped(
   return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
 }
 
+std::shared_ptr<const Checkpoint> Checkpoint::with_adapter(
+    std::shared_ptr<const Checkpoint> checkpoint, const fs::path& folder) {
+  auto contents = std::make_unique<Contents>(*checkpoint->contents_);
+  if (contents->adapter) {
+    throw CheckpointError(folder.string() + ": another adapter is merged already, " +
+                          contents->adapter->info().folder.string());
+  }
+  contents->adapter =
+      std::make_shared<const PeftAdapter>(folder, contents->tensors, contents->where);
+  for (const auto& [name, tensor] : contents->adapter->added()) contents->add(name, tensor);
+  return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(contents)));
+}
+
 const std::string& Checkpoint::where() const { return contents_->where; }
 const fs::path& Checkpoint::path() const { return contents_->path; }
+const AdapterInfo* Checkpoint::adapter() const {
+  return contents_->adapter ? &contents_->adapter->info() : nullptr;
+}
 const std::vector<fs::path>& Checkpoint::files() const { return contents_->paths; }
 std::size_t Checkpoint::bytes() const { return contents_->bytes; }
 
@@ -185,7 +203,9 @@ std::optional<SharedTensor> Checkpoint::find(std::string_view name) const {
     const std::optional<DType> dtype = dtype_from_safetensors(found->second.dtype);
     if (dtype) return SharedTensor(TensorView(nullptr, *dtype, found->second.shape), nullptr);
   }
-  return contents_->stored(found->first, found->second.file);
+  const AdapterChange* change = contents_->adapter ? contents_->adapter->find(name) : nullptr;
+  const auto stored = [&] { return contents_->stored(found->first, found->second.file); };
+  return change == nullptr ? stored() : PeftAdapter::apply(*change, stored);
 }
 
 }  // namespace instructblip

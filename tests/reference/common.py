@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from safetensors import torch as safetensors
 
-VERSIONS = {"torch": "2.13.0", "transformers": "5.24.0", "tokenizers": "0.23.3", "pillow": "13.0.0"}
+VERSIONS = {
+    "torch": "2.13.0", "transformers": "5.24.0", "tokenizers": "0.23.3", "pillow": "13.0.0",
+    "peft": "0.21.2",
+}
 
 
 def seed(value):

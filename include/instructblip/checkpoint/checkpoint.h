@@ -25,6 +25,18 @@ struct CheckpointTensor {
   std::filesystem::path file;  // the shard; empty for tensors in memory
 };
 
+/// A PEFT adapter that is merged into a checkpoint.
+struct AdapterInfo {
+  std::filesystem::path folder;
+  /// The base model that the adapter's settings name: a name on the hub, or a path. May be empty.
+  std::string base_model_name_or_path;
+  /// Number of modules that LoRA changes, and of tensors that are replaced as a whole.
+  Index modules = 0, tensors = 0;
+  /// The ranks of the modules; 0 if there are none.
+  Index least_rank = 0, greatest_rank = 0;
+  bool is_dora = false;
+};
+
 /// The tensors of a checkpoint. Immutable, so concurrent reads are safe.
 class INSTRUCTBLIP_EXPORT Checkpoint {
  public:
@@ -47,6 +59,17 @@ class INSTRUCTBLIP_EXPORT Checkpoint {
   static std::shared_ptr<const Checkpoint> unwrapped(std::shared_ptr<const Checkpoint> checkpoint,
                                                      std::string_view probe);
 
+  /// The checkpoint with the LoRA adapter in `folder` (peft's adapter_config.json and
+  /// adapter_model.safetensors) merged into it, as by peft's merge_and_unload: `find` computes a
+  /// changed tensor, W + scale * B A in float32, when it is read; the others are unchanged. LoRA of
+  /// linear, embedding and convolution layers with rslora, DoRA, rank and alpha patterns, biases,
+  /// modules_to_save and trained tokens. Throws CheckpointError or ConfigError, naming the setting
+  /// or the tensor, for adapters of other kinds (the message holds the command that merges them
+  /// with peft), adapter_model.bin, and tensors that fit none of the checkpoint. An adapter of the
+  /// language model alone is found a place by its names.
+  static std::shared_ptr<const Checkpoint> with_adapter(
+      std::shared_ptr<const Checkpoint> checkpoint, const std::filesystem::path& folder);
+
   /// The same names and shapes, but `find` returns views without data. Building a model from it
   /// reads no tensor data and still reports missing tensors and wrong shapes.
   static std::shared_ptr<const Checkpoint> without_data(
@@ -65,6 +88,8 @@ class INSTRUCTBLIP_EXPORT Checkpoint {
   /// All tensors by name.
   const std::map<std::string, CheckpointTensor, std::less<>>& tensors() const;
   std::vector<std::string> names() const;
+  /// The adapter of with_adapter, or nullptr.
+  const AdapterInfo* adapter() const;
   /// Total size of all tensors in bytes.
   std::size_t bytes() const;
   /// The floating-point type of most elements; nothing if no tensor has a supported one.

@@ -13,6 +13,7 @@
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/export.h"
 #include "instructblip/core/progress.h"
 
 namespace instructblip {
@@ -28,6 +29,10 @@ struct LoadOptions {
   /// Only for `load`: check the folder and log its inconsistencies as warnings
   /// (tasks/folder_check.h).
   bool check_folder = true;
+  /// Folder of a LoRA adapter of PEFT, which is merged while loading (Checkpoint::with_adapter).
+  /// Unset: the one that lies in the model's own folder, if any, as in the reference; an empty
+  /// path: none.
+  std::optional<std::filesystem::path> adapter = {};
   /// Map the files of weights into memory: tensors are used in place and shared with other
   /// processes, but a process that truncates such a file (a download over it) ends this one with
   /// SIGBUS, and so may a network file system. false: read the tensors into memory of their own;
@@ -57,16 +62,14 @@ namespace detail {
 /// A tensor of InstructBLIP that none of its parts has.
 inline constexpr std::string_view kQueryTokens = "query_tokens";
 
-/// The checkpoint at `path`, with the bare model's names. Throws CheckpointError like
-/// Checkpoint::open and Checkpoint::unwrapped.
-inline std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path,
-                                                         bool memory_map = true) {
-  return Checkpoint::unwrapped(Checkpoint::open(path, memory_map), kQueryTokens);
-}
+/// The checkpoint at `path`, with the bare model's names and the adapter merged. Throws
+/// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter.
+INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
+    const std::filesystem::path& path, const LoadOptions& options);
 
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  const auto checkpoint = open_checkpoint(path, options.memory_map);
+  const auto checkpoint = open_checkpoint(path, options);
   return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress,
                  options.prefetch);
 }
