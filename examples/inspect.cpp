@@ -1,10 +1,11 @@
 // Lists a checkpoint folder's contents and any inconsistencies, from the headers of its files
 // alone:
-//   inspect FOLDER
+//   inspect FOLDER [--adapter FOLDER]
 // Exit code: 0 if the folder can be used, 1 if it cannot, 2 for invalid arguments.
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -49,6 +50,24 @@ void print_weights(const FolderReport& report) {
   print_row("total", "", report.total);
 }
 
+// "LoRA of rank 8 in 64 modules, 2 whole tensors; for Salesforce/instructblip-vicuna-7b"
+void print_adapter(const AdapterInfo& adapter) {
+  std::cout << "adapter          ";
+  if (adapter.modules > 0) {
+    std::cout << (adapter.is_dora ? "DoRA" : "LoRA") << " of rank " << adapter.least_rank;
+    if (adapter.greatest_rank != adapter.least_rank) std::cout << " to " << adapter.greatest_rank;
+    std::cout << " in " << adapter.modules << (adapter.modules == 1 ? " module" : " modules");
+  }
+  if (adapter.tensors > 0) {
+    std::cout << (adapter.modules > 0 ? ", " : "") << adapter.tensors
+              << (adapter.tensors == 1 ? " whole tensor" : " whole tensors");
+  }
+  if (!adapter.base_model_name_or_path.empty()) {
+    std::cout << "; for " << adapter.base_model_name_or_path;
+  }
+  std::cout << "\n";
+}
+
 // Prints the findings and the warnings that were logged meanwhile. Consecutive findings with the
 // same remedy share one line for it.
 void print_findings(const FolderReport& report, const std::set<std::string>& logged) {
@@ -72,18 +91,23 @@ void print_findings(const FolderReport& report, const std::set<std::string>& log
 int main(int argc, char** argv) {
   CLI::App app("Lists a checkpoint folder's contents and any inconsistencies.");
   std::filesystem::path folder;
+  std::optional<std::filesystem::path> adapter;
   bool whole_config = false;
   app.add_option("folder", folder, "folder with config.json, weights and tokenizers")->required();
+  app.add_option("--adapter", adapter,
+                 "folder of a LoRA adapter (PEFT); default: the one in the folder, if any")
+      ->type_name("FOLDER");
   app.add_flag("--config", whole_config, "also print the whole configuration");
   app.set_version_flag("--version", [] { return build_info(); });
   return examples::run_program(app, argc, argv, [&] {
     std::set<std::string> logged;
     set_log_callback([&](std::string_view message) { logged.emplace(message); });
-    const FolderReport report = check_folder(folder);
+    const FolderReport report = check_folder(folder, adapter);
     set_log_callback({});
     std::cout << "folder           " << folder.string() << "\n";
     if (report.config) print_config(*report.config);
     print_weights(report);
+    if (report.adapter) print_adapter(*report.adapter);
     print_findings(report, logged);
     if (whole_config && report.config) std::cout << report.config->to_json() << "\n";
     return report.is_usable() ? examples::kDone : examples::kFailed;

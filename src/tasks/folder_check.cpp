@@ -1,6 +1,8 @@
 #include "instructblip/tasks/folder_check.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -15,6 +17,7 @@
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "tasks/end_of_text.h"
+#include "tasks/opened_folder.h"
 
 namespace instructblip {
 namespace {
@@ -44,14 +47,25 @@ std::string shown(std::optional<std::int64_t> id) { return id ? std::to_string(*
 // Checks a folder and collects the findings.
 class FolderChecker {
  public:
-  explicit FolderChecker(const fs::path& folder) { report_.folder = folder; }
+  using OpenCheckpoint = std::function<std::shared_ptr<const Checkpoint>()>;
+
+  FolderChecker(const fs::path& folder, const OpenCheckpoint& open) : open_(open) {
+    report_.folder = folder;
+  }
 
   FolderReport run() {
+    if (is_no_checkpoint()) {
+      // What else is missing would say nothing.
+      fail(kConfig, "is missing, and so are the processor and the tokenizer",
+           "give the folder of a checkpoint");
+      attempt(kWeights, [&] { check_weights(); });
+      return std::move(report_);
+    }
     attempt(kConfig, [&] { report_.config = InstructBlipConfig::from_pretrained(folder()); });
     attempt(kWeights, [&] { check_weights(); });
     attempt("preprocessor_config.json", [&] { check_pictures(); });
     attempt(kProcessor, [&] { check_query_tokens(); });
-    attempt("tokenizer_config.json", [&] { tokenizer_ = load_tokenizer(); });
+    attempt("tokenizer", [&] { tokenizer_ = load_tokenizer(); });
     if (has("qformer_tokenizer")) {
       attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
     } else {
@@ -69,7 +83,14 @@ class FolderChecker {
   const TextConfig& text() const { return *config().text_config; }
   bool has(const char* name) const {
     std::error_code ignored;
-    return fs::exists(folder() / name, ignored);
+    return is_file(folder() / name) || fs::exists(folder() / name, ignored);
+  }
+
+  bool is_no_checkpoint() const {
+    const char* const settings[] = {kConfig, kProcessor, "preprocessor_config.json",
+                                    "tokenizer_config.json", "tokenizer.json"};
+    return std::none_of(std::begin(settings), std::end(settings),
+                        [&](const char* name) { return has(name); });
   }
 
   void warn(std::string file, std::string problem, std::string remedy) {
@@ -104,8 +125,9 @@ class FolderChecker {
   }
 
   void check_weights() {
-    const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(folder());
+    const std::shared_ptr<const Checkpoint> checkpoint = open_();
     report_.weight_files = checkpoint->files();
+    if (const AdapterInfo* adapter = checkpoint->adapter()) report_.adapter = *adapter;
     for (const auto& [name, tensor] : checkpoint->tensors()) add_to_parts(name, tensor);
     if (!report_.config) return;
     const Weights weights(Checkpoint::without_data(checkpoint));
@@ -322,6 +344,7 @@ class FolderChecker {
     compare("decoder_start_token_id", one(text().decoder_start_token_id));
   }
 
+  const OpenCheckpoint& open_;
   FolderReport report_;
   std::optional<std::int64_t> placeholders_;  // num_query_tokens of processor_config.json
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -341,9 +364,15 @@ bool FolderReport::is_usable() const {
   });
 }
 
-FolderReport check_folder(const fs::path& folder) {
+FolderReport detail::check_opened_folder(
+    const fs::path& folder, const std::function<std::shared_ptr<const Checkpoint>()>& open) {
   require_folder<ConfigError>(folder);
-  return FolderChecker(folder).run();
+  return FolderChecker(folder, open).run();
+}
+
+FolderReport check_folder(const fs::path& folder, const std::optional<fs::path>& adapter) {
+  return detail::check_opened_folder(folder,
+                                     [&] { return detail::open_checkpoint(folder, adapter); });
 }
 
 }  // namespace instructblip

@@ -5,6 +5,7 @@
 #include "instructblip/core/log.h"
 #include "instructblip/tasks/folder_check.h"
 #include "tasks/end_of_text.h"
+#include "tasks/opened_folder.h"
 
 namespace instructblip {
 
@@ -14,11 +15,13 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   InstructBlipConfig config = InstructBlipConfig::from_pretrained(folder);
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
-  const Weights weights = detail::open_weights(folder, options);
+  const auto checkpoint = detail::open_checkpoint(folder, options.adapter);
+  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
   if (options.check_folder) {
-    for (const FolderFinding& finding : check_folder(folder).findings) {
+    const FolderReport report = detail::check_opened_folder(folder, [&] { return checkpoint; });
+    for (const FolderFinding& finding : report.findings) {
       if (!finding.settled_by_load) log_warning((folder / to_string(finding)).string());
     }
   }

@@ -304,6 +304,79 @@ TEST_F(FolderCheckTest, MissingAndDamagedFilesAreFindings) {
   EXPECT_TRUE(check_folder(path()).findings.empty());
 }
 
+TEST_F(FolderCheckTest, WhatStandsInTheFilesPlaceIsNamed) {
+  for (const char* name : {"config.json", "model.safetensors", "preprocessor_config.json",
+                           "processor_config.json", "tokenizer_config.json", "tokenizer.json"}) {
+    SCOPED_TRACE(name);
+    std::ifstream stream(path() / name, std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(stream),
+                            std::istreambuf_iterator<char>()};
+    const auto expect_named = [&](std::string_view text) {
+      const FolderReport report = check_folder(path());
+      EXPECT_TRUE(std::any_of(report.findings.begin(), report.findings.end(),
+                              [&](const auto& found) {
+                                return found.file == name &&
+                                       found.problem.find(text) != std::string::npos;
+                              }))
+          << (report.findings.empty() ? "none" : to_string(report.findings[0]));
+    };
+    folder_.write(name, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n");
+    expect_named("a Git LFS pointer");
+    folder_.write(name, "<!DOCTYPE html><html>");
+    expect_named("a web page");
+    folder_.write(name, "");
+    expect_named("is empty");
+    fs::remove(path() / name);
+    fs::create_symlink("../../blobs/12ab", path() / name);
+    expect_named("a link to ../../blobs/12ab, which does not exist");
+    fs::remove(path() / name);
+    folder_.write(name, bytes);
+  }
+  EXPECT_TRUE(check_folder(path()).findings.empty());
+}
+
+TEST(NoCheckpointTest, AFolderThatIsNoCheckpointHasTwoFindings) {
+  const testing::TemporaryFolder folder;
+  for (int i = 0; i < 30; ++i) folder.write("photo_" + std::to_string(i) + ".jpg", "x");
+  const FolderReport report = check_folder(folder.path());
+  ASSERT_EQ(report.findings.size(), 2u);
+  EXPECT_EQ(to_string(report.findings[0]),
+            "config.json: is missing, and so are the processor and the tokenizer. Change: give the "
+            "folder of a checkpoint");
+  EXPECT_LT(report.findings[1].problem.size(), 200u) << report.findings[1].problem;
+  EXPECT_NE(report.findings[1].problem.find("and 24 more"), std::string::npos);
+}
+
+TEST_F(FolderCheckTest, AnAdapterInTheFolderIsReported) {
+  EXPECT_FALSE(check_folder(path()).adapter);
+  const fs::path adapter = testing::fixtures_folder() / "adapters/llama_all_linear";
+  const FolderReport given = check_folder(path(), adapter);
+  EXPECT_TRUE(given.findings.empty());
+  ASSERT_TRUE(given.adapter);
+  EXPECT_EQ(given.adapter->base_model_name_or_path, "example/instructblip-llama");
+  EXPECT_EQ(given.adapter->least_rank, 1);
+  EXPECT_EQ(given.adapter->greatest_rank, 3);
+  copy(adapter, "");
+  EXPECT_TRUE(check_folder(path()).adapter);
+  fs::remove(path() / "adapter_model.safetensors");
+  EXPECT_NE(finding().problem.find("no adapter_model.safetensors"), std::string::npos);
+  EXPECT_TRUE(check_folder(path(), fs::path()).is_usable());
+}
+
+TEST_F(FolderCheckTest, LoadWarnsOnceOfAWrapper) {
+  const auto source = Checkpoint::open(path());
+  std::vector<std::pair<std::string, TensorView>> tensors;
+  for (const std::string& name : source->names()) {
+    tensors.emplace_back("module._orig_mod." + name, source->find(name).value());
+  }
+  save_safetensors(path() / "wrapped", tensors);
+  fs::rename(path() / "wrapped", path() / "model.safetensors");
+  testing::LogCapture log;
+  load(path());
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_TRUE(log.contains("contain \"_orig_mod.\", \"module.\""));
+}
+
 TEST_F(FolderCheckTest, AMissingQFormerTokenizerIsFound) {
   fs::remove_all(path() / "qformer_tokenizer");
   EXPECT_EQ(finding().file, "qformer_tokenizer");

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/export.h"
@@ -57,6 +58,8 @@ struct FolderReport {
   std::vector<std::filesystem::path> weight_files;
   std::vector<FolderPart> parts;
   StoredSize total;
+  /// The PEFT adapter that `load` merges, if any.
+  std::optional<AdapterInfo> adapter;
   std::vector<FolderFinding> findings;
 
   /// True if no finding is an error.
@@ -66,7 +69,9 @@ struct FolderReport {
 /// Reads the folder's configuration, tokenizers, processor, generation settings and weight headers,
 /// and compares them: missing files, missing or misshapen tensors, num_query_tokens, the image
 /// token, vocabulary sizes, image sizes, and the BOS, EOS and padding ids. A file that cannot be
-/// read is reported as a finding. Throws ConfigError only if the path is not a folder.
-INSTRUCTBLIP_EXPORT FolderReport check_folder(const std::filesystem::path& folder);
+/// read is reported as a finding. `adapter`: as in LoadOptions. Throws ConfigError only if the path
+/// is not a folder.
+INSTRUCTBLIP_EXPORT FolderReport check_folder(
+    const std::filesystem::path& folder, const std::optional<std::filesystem::path>& adapter = {});
 
 }  // namespace instructblip
