@@ -371,8 +371,8 @@ FolderReport detail::check_opened_folder(
 }
 
 FolderReport check_folder(const fs::path& folder, const std::optional<fs::path>& adapter) {
-  return detail::check_opened_folder(folder,
-                                     [&] { return detail::open_checkpoint(folder, adapter); });
+  return detail::check_opened_folder(
+      folder, [&] { return detail::open_checkpoint(folder, {.adapter = adapter}); });
 }
 
 }  // namespace instructblip

@@ -15,8 +15,8 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   InstructBlipConfig config = InstructBlipConfig::from_pretrained(folder);
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
-  const auto checkpoint = detail::open_checkpoint(folder, options.adapter);
-  const Weights weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress);
+  const auto checkpoint = detail::open_checkpoint(folder, options);
+  const Weights weights = detail::weights_of(checkpoint, options);
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
   if (options.check_folder) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/checkpoint/weights.h"
@@ -67,11 +68,16 @@ inline constexpr std::string_view kQueryTokens = "query_tokens";
 INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
     const std::filesystem::path& path, const LoadOptions& options);
 
+/// The weights of a checkpoint, loaded as `options` say.
+inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint,
+                          const LoadOptions& options) {
+  const DType dtype = resolve_dtype(options, *checkpoint);
+  return Weights(std::move(checkpoint), dtype, options.progress, options.prefetch);
+}
+
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  const auto checkpoint = open_checkpoint(path, options);
-  return Weights(checkpoint, resolve_dtype(options, *checkpoint), options.progress,
-                 options.prefetch);
+  return weights_of(open_checkpoint(path, options), options);
 }
 
 /// Loads a model from the folder at `path`. Its tensors have the first of `prefixes` under which
