@@ -20,7 +20,7 @@ constinit Lasting<Log> log_state;
 
 // Another thread may hold the mutex when the process forks; without this it would stay locked in
 // the child.
-[[maybe_unused]] const int fork_handlers =
+[[maybe_unused]] const int log_fork_handlers =
     pthread_atfork([] { log_state->mutex.lock(); }, [] { log_state->mutex.unlock(); },
                    [] { log_state->mutex.unlock(); });
 

@@ -219,7 +219,7 @@ void start_anew_in_the_child() {
   state->mutex.unlock();
 }
 
-[[maybe_unused]] const int fork_handlers = pthread_atfork(
+[[maybe_unused]] const int pool_fork_handlers = pthread_atfork(
     [] { state->mutex.lock(); }, [] { state->mutex.unlock(); }, start_anew_in_the_child);
 
 // When the process ends or a plug-in is unloaded. In the first case another thread may still use
