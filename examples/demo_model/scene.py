@@ -13,6 +13,7 @@ from __future__ import annotations
 import colorsys
 import functools
 import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,7 +126,7 @@ class Scene:
     photo: int | None = None  # seed of a picture like a photograph, which holds nothing that has a name
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=2048)
 def _font(index: int, pixels: int) -> ImageFont.FreeTypeFont:
     for folder in ("/usr/share/fonts/truetype", "/usr/local/share/fonts", str(Path.home() / ".fonts")):
         path = Path(folder) / FONT_FILES[index]
@@ -157,11 +158,12 @@ def sign_box(sign: Sign) -> tuple[float, float, float, float]:
 
 
 def far(a, b, apart: float = 75) -> bool:
-    return float(np.hypot.reduce(np.subtract(a, b, dtype=float))) > apart
+    return math.dist(a, b) > apart
 
 
 def _between(rng, low, high, logarithmic: bool = False) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if logarithmic else float(rng.uniform(low, high))
+    share = rng.random()
+    return low * (high / low) ** share if logarithmic else low + (high - low) * share
 
 
 def paint(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
@@ -226,7 +228,7 @@ def _sample_thing(rng, wanted: int, ground, flat: bool, stretch: float) -> Thing
     thing = Thing(shape, colour, size, texture, 0.0, 0.0, radius, angle, float(rng.random()), form=float(rng.random()))
     own = _between(rng, 0.8, 1.25, True) if rng.random() < 0.15 else 1.0
     most = 38 / radius
-    thing.stretch = float(np.clip(stretch * own, 1 / most, most))
+    thing.stretch = min(max(stretch * own, 1 / most), most)
     if shape not in ("ring", "circle", ODD) and radius > 6 and rng.random() < 0.13:
         thing.line, thing.texture = _between(rng, 0.8, 3.0), "plain"
     elif rng.random() < (0.15 if flat else 0.5):
@@ -238,9 +240,9 @@ def _fits(thing: Thing, things: list[Thing], box, crowded: bool) -> bool:
     if box:
         dx = max(box[0] - thing.x, thing.x - box[2], 0)
         dy = max(box[1] - thing.y, thing.y - box[3], 0)
-        if np.hypot(dx, dy) < thing.reach * 0.95:
+        if math.hypot(dx, dy) < thing.reach * 0.95:
             return False
-    if any(np.hypot(thing.x - t.x, thing.y - t.y) < 0.95 * (thing.reach + t.reach) + 1 for t in things):
+    if any(math.hypot(thing.x - t.x, thing.y - t.y) < 0.95 * (thing.reach + t.reach) + 1 for t in things):
         return False
     return crowded or not any(abs(thing.x - t.x) < 4 or abs(thing.y - t.y) < 2 for t in things)
 
@@ -277,19 +279,20 @@ def sample_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
                 thing.line = 0.0
             if thing.shape == ODD and thing.radius <= 8:
                 continue
-            room = 0.97 * thing.radius * np.array((thing.stretch, 1 / thing.stretch))
-            if room.max() > SIZE / 2:
-                continue
-            thing.x, thing.y = (float(v) for v in rng.uniform(room, SIZE - room))
-            if not _fits(thing, things, box, wanted > SLOTS):
+            if not doubles and any(t.shape == thing.shape and t.colour == thing.colour for t in things):
                 continue
             if not (things and alike):
                 thing.rgb = paint(rng, thing.colour)
                 if not (far(thing.rgb, background["a"]) and far(thing.rgb, background["b"])):
                     continue
-            if not doubles and any(t.shape == thing.shape and t.colour == thing.colour for t in things):
+            wide, tall = 0.97 * thing.radius * thing.stretch, 0.97 * thing.radius / thing.stretch
+            if max(wide, tall) > SIZE / 2:
                 continue
-            things.append(thing)
+            for _ in range(4):
+                thing.x, thing.y = _between(rng, wide, SIZE - wide), _between(rng, tall, SIZE - tall)
+                if _fits(thing, things, box, wanted > SLOTS):
+                    things.append(thing)
+                    break
         if len(things) == wanted:
             things.sort(key=lambda t: t.x)
             return Scene(things, sign, background)

@@ -106,10 +106,10 @@ def choose_patches(table: torch.Tensor, count: int = 40) -> torch.Tensor:
 
 
 def telling_scene(seed) -> Scene:
-    """The first of two scenes that has a text, which is what takes longest to learn."""
+    """A scene, or another if it has no text: texts take longest to learn."""
     rng = np.random.default_rng(seed)
-    first, second = sample_scene(rng), sample_scene(rng)
-    return second if second.sign and not first.sign else first
+    scene = sample_scene(rng)
+    return scene if scene.sign else sample_scene(rng)
 
 
 def draw_batch(seeds, sample=lambda seed: sample_scene(np.random.default_rng(seed))) -> dict[str, torch.Tensor]:

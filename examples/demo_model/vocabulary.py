@@ -17,8 +17,8 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
-from questions import KINDS, ask
-from scene import WORDS, sample_scene
+from questions import EXTREMES, NO_SIGN, NOTHING, NUMBERS, UNKNOWN, UNREAD, WORDINGS, plural
+from scene import ALL_SHAPES, COLOUR_NAMES, SIZES, TEXTURES, WORDS
 
 PIECES = 470
 BYTE_LEVEL_PIECES = 620
@@ -27,19 +27,32 @@ QUERIES = 10
 
 @functools.lru_cache(maxsize=1)
 def task_text() -> list[str]:
-    """Questions and answers about some scenes; digits and punctuation are words of their own.
+    """Wordings and answers with names put in at random; digits and punctuation are words of their own.
 
-    Questions of other kinds are left out: their unknown words come in pieces, which is how the model can tell them.
+    No scene is drawn for it, so that the vocabularies stay the same when the world changes. Questions of other kinds are
+    left out: their unknown words come in pieces, which is how the model can tell them.
     """
     rng = np.random.default_rng(7)
+
+    def pick(*options: str) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    def name() -> str:
+        words = pick("", "", *SIZES), pick("", "", *TEXTURES), pick(*COLOUR_NAMES), pick(*ALL_SHAPES)
+        return " ".join(word for word in words if word)
+
     lines = []
-    for _ in range(2000):
-        scene = sample_scene(rng)
-        for kind in [*KINDS, "caption"]:
-            question = ask(rng, scene, kind)
-            if question and kind != "other":
-                lines += [question.text, question.answer]
-    lines += [f"it says {word}" for word in WORDS for _ in range(40)]
+    for wording in [*(w for wordings in WORDINGS.values() for w in wordings), *(w for e in EXTREMES.values() for w in e[2])]:
+        for _ in range(60):
+            line = wording.replace("{colour}", pick("colour", "color")).replace("{more}", pick("larger", "bigger", "smaller"))
+            counted = "how many" in line or "count" in line
+            line = line.replace("{x}", plural(name()) if counted else name()).replace("{y}", name())
+            lines += [line, line[0].upper() + line[1:]]
+    for _ in range(2500):
+        parts = [f"a {name()}" for _ in range(int(rng.integers(1, 5)))]
+        parts.append(pick(f"a sign that says {pick(*WORDS)}", f"a sign that says {rng.integers(100)}", UNREAD))
+        lines += [", ".join(parts[:-1]) + " and " + parts[-1], f"{pick(*NUMBERS)} {plural(name())}", f"the {name()}"]
+        lines += [pick(NOTHING, NO_SIGN, UNKNOWN, "yes", "no", *NUMBERS), f"it says {pick(*WORDS)}"]
     return [re.sub(r"[0-9?,:]", lambda m: f" {m.group()} ", line) for line in lines]
 
 
