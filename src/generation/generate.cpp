@@ -22,6 +22,7 @@ GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs
   detail::Decoding decoding(model, resolved, output);
   const detail::Prompt prompt = detail::prepare_prompt(model, inputs, resolved);
   detail::resolve_lengths(resolved, prompt, model.traits());
+  detail::check_memory(resolved, prompt.size(), model.traits());
   if (resolved.pad_token_id.value_or(0) < 0 && prompt.size() > 1) {
     log_warning("`pad_token_id` is " + std::to_string(*resolved.pad_token_id) +
                 ": rows that end early are filled with it, and it cannot be decoded; set " +

@@ -230,10 +230,10 @@ void InfNanRemoveLogitsProcessor::process_row(const ScoreRow& row) const {
 }
 
 void ExponentialDecayLengthPenalty::process_row(const ScoreRow& row) const {
-  const auto over = static_cast<Index>(row.input_ids.size()) - regulation_start_;
+  const double over =
+      static_cast<double>(row.input_ids.size()) - static_cast<double>(regulation_start_);
   if (over <= 0) return;
-  const auto factor =
-      static_cast<float>(std::pow(regulation_factor_, static_cast<double>(over)) - 1);
+  const auto factor = static_cast<float>(std::pow(regulation_factor_, over) - 1);
   for (std::size_t i = 0; i < eos_token_id_.size(); ++i) {
     const std::int64_t id = eos_token_id_[i];
     detail::require(id >= 0 && to_size(id) < row.scores.size(), "eos_token_id",

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/available_memory.h"
 #include "generation/prompt.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
@@ -120,9 +121,9 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                   ") and `max_length` (" + std::to_string(*config.max_length) +
                   ") are both set; `max_new_tokens` takes precedence");
     }
-    resolved.max_length = length + *config.max_new_tokens;
+    resolved.max_length = saturating_add(length, *config.max_new_tokens);
   } else if (config.max_length) {
-    resolved.max_length = *config.max_length - unseen;
+    resolved.max_length = saturating_add(*config.max_length, -unseen);
   } else {
     constexpr Index kDefaultNewTokens = 20;
     resolved.max_length = length + kDefaultNewTokens;
@@ -138,9 +139,10 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                   ") and `min_length` (" + std::to_string(*config.min_length) +
                   ") are both set; `min_new_tokens` takes precedence");
     }
-    resolved.min_length = length + *config.min_new_tokens;
+    resolved.min_length = saturating_add(length, *config.min_new_tokens);
   } else {
-    resolved.min_length = std::max<Index>(config.min_length.value_or(0) - unseen, 0);
+    resolved.min_length =
+        std::max<Index>(saturating_add(config.min_length.value_or(0), -unseen), 0);
   }
 
   if (length >= resolved.max_length) {
@@ -148,7 +150,7 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
     throw InputError("Input length of " +
                      std::string(prompt.is_encoder_decoder ? "decoder_input_ids" : "input_ids") +
                      " is " + std::to_string(length + taken_off) + ", but `max_length` is set to " +
-                     std::to_string(resolved.max_length + taken_off) +
+                     std::to_string(saturating_add(resolved.max_length, taken_off)) +
                      ": nothing can be generated; increase `max_length` or set `max_new_tokens`");
   }
   if (resolved.min_length > resolved.max_length) {
@@ -156,6 +158,29 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
                 ") is above the longest possible length (" + std::to_string(resolved.max_length) +
                 "); generation stops at the latter");
   }
+}
+
+void check_memory(const ResolvedConfig& resolved, Index prompts,
+                  const LanguageModelTraits& traits) {
+  const Index copies = resolved.expand_size();
+  const double buffers = resolved.num_beams > 1 ? 3 : 2;  // logits and scores; and candidates
+  const double bytes_per_row = static_cast<double>(traits.vocab_size) * sizeof(float) * buffers +
+                               static_cast<double>(traits.bytes_per_sequence);
+  const double rows = static_cast<double>(prompts) * static_cast<double>(copies);
+  const double needed = rows * bytes_per_row;
+  constexpr double kMostRows = 0x1p31;  // beam indices are 32 bits wide
+  constexpr double kAlwaysFits = 0x1p26;
+  if (needed <= kAlwaysFits && rows < kMostRows) return;
+  const std::optional<double> available = available_memory();
+  if (needed <= available.value_or(needed) && rows < kMostRows) return;
+  const std::string field = resolved.num_beams > 1 ? "num_beams" : "num_return_sequences";
+  throw InputError(std::to_string(prompts) + (prompts == 1 ? " prompt" : " prompts") +
+                   (copies == 1 ? "" : " with `" + field + "` = " + std::to_string(copies)) +
+                   (prompts == 1 ? " needs " : " need ") + gigabytes(needed) +
+                   " of memory at least" +
+                   (available ? ", but only " + gigabytes(*available) + " are available" : "") +
+                   "; generate in several calls with fewer rows each" +
+                   (resolved.do_sample ? " and different seeds" : ""));
 }
 
 void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt) {

@@ -50,6 +50,9 @@ void resolve_lengths(ResolvedConfig& resolved, const Prompt& prompt,
 void warn_of_unseen_ids(const GenerationConfig& config, const Prompt& prompt);
 /// Throws InputError if `make_processors` would, whatever prompt and model.
 void check_processors(const GenerationConfig& config);
+/// Throws InputError if the rows that are decoded together need more memory than is available. Only
+/// what every row takes at once is counted.
+void check_memory(const ResolvedConfig& resolved, Index prompts, const LanguageModelTraits& traits);
 /// The processors in the reference's order. `own`, the caller's, come before those of sampling.
 LogitsProcessorList make_processors(const ResolvedConfig& resolved, const Prompt& prompt,
                                     const LogitsProcessorList& own,

@@ -1,5 +1,6 @@
 #include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "generation/table_language_model.h"
 #include "generation/toy_tokenizer.h"
@@ -42,6 +43,55 @@ TEST_F(Options, TheDefaultIsTwentyNewIds) {
   EXPECT_EQ(output.new_tokens()[0].size(), 20u);
   EXPECT_EQ(output.finish_reasons[0], FinishReason::Length);
   EXPECT_TRUE(log.contains("`max_new_tokens`"));
+}
+
+TEST_F(Options, TheLargestNumbersMeanNoLimit) {
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  constexpr Index kLeast = std::numeric_limits<Index>::min();
+  const Ids answer =
+      generate(ending, {.input_ids = prompt}, {.max_new_tokens = 1000}).new_tokens()[0];
+  ASSERT_LT(answer.size(), 100u);
+  Matrix embedded = model.embed_tokens(std::vector<std::int64_t>{4, 5, 6});
+  for (const Index beams : {1, 3}) {
+    const auto ask = [&](GenerationConfig config) {
+      config.num_beams = beams;
+      return generate(ending, {.input_ids = prompt}, config).new_tokens()[0];
+    };
+    const Ids expected = ask({.max_new_tokens = 1000});
+    EXPECT_EQ(ask({.max_new_tokens = kMost}), expected);
+    EXPECT_EQ(ask({.max_length = kMost}), expected);
+    EXPECT_EQ(ask({.max_new_tokens = 1000, .min_length = kLeast}), expected);
+    EXPECT_EQ(ask({.max_new_tokens = kMost, .top_k = 50, .no_repeat_ngram_size = kMost}), expected);
+    for (const Index start : {kMost, kLeast / 2}) {
+      EXPECT_NO_THROW(ask(
+          {.max_new_tokens = 5, .exponential_decay_length_penalty = ExponentialDecay{start, 1.0}}));
+    }
+    // An answer that may never end, and the longest that may end.
+    EXPECT_EQ(ask({.max_new_tokens = 30, .min_new_tokens = kMost}).size(), 30u);
+    EXPECT_EQ(ask({.max_length = 33, .min_length = kMost}).size(), 30u);
+    // Without ids, the prompt's length is subtracted.
+    const auto ask_embedded = [&](const GenerationConfig& config) {
+      return generate(model, {.inputs_embeds = embedded, .batch = PaddedBatch(1, 3)}, config);
+    };
+    EXPECT_NE(message_of([&] { ask_embedded({.max_length = kLeast}); }).find("`max_length` is set"),
+              std::string::npos);
+    EXPECT_EQ(ask_embedded({.max_length = 8, .min_length = kLeast}).new_tokens()[0].size(), 5u);
+  }
+}
+
+TEST_F(Options, MoreRowsThanFitIntoMemoryAreAnError) {
+  for (const Index count : {Index{1} << 44, std::numeric_limits<Index>::max()}) {
+    const std::string number = std::to_string(count);
+    const std::string sampled =
+        message_of([&] { run({.do_sample = true, .num_return_sequences = count}); });
+    EXPECT_NE(sampled.find("1 prompt with `num_return_sequences` = " + number + " needs "),
+              std::string::npos)
+        << sampled;
+    EXPECT_NE(sampled.find(" GB of memory at least"), std::string::npos) << sampled;
+    EXPECT_NE(sampled.find("several calls"), std::string::npos) << sampled;
+    const std::string beams = message_of([&] { run({.num_beams = count}); });
+    EXPECT_NE(beams.find("with `num_beams` = " + number), std::string::npos) << beams;
+  }
 }
 
 TEST_F(Options, TheDefaultLengthIsLimitedByTheModelsPositions) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <iterator>
+#include <limits>
 
 namespace instructblip {
 
@@ -11,6 +12,14 @@ using Index = std::ptrdiff_t;
 
 /// A count as the standard library takes it. The caller must ensure that it is not negative.
 constexpr std::size_t to_size(Index count) { return static_cast<std::size_t>(count); }
+
+/// a + b; the largest or smallest Index where the sum is beyond it.
+constexpr Index saturating_add(Index a, Index b) {
+  constexpr Index kLeast = std::numeric_limits<Index>::min();
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  if (b > 0) return a > kMost - b ? kMost : a + b;
+  return a < kLeast - b ? kLeast : a + b;
+}
 
 /// container[i] of a vector, array or span, for a signed index. Not checked: the caller must ensure
 /// 0 <= i < std::ssize(container).

@@ -31,6 +31,8 @@ struct LanguageModelTraits {
   /// Positions in `forward`: counted over the tokens that the attention mask keeps (OPT) instead of
   /// over the columns (LLaMA). `generate` always counts the tokens that are kept.
   bool forward_positions_from_mask = false;
+  /// Bytes that every further sequence of a generation takes at least; 0 if unknown.
+  Index bytes_per_sequence = 0;
   /// Without a head there are no logits (LlamaModel, OPTModel, T5Model).
   bool has_head = true;
 };

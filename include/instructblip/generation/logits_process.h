@@ -222,7 +222,7 @@ class INSTRUCTBLIP_EXPORT ExponentialDecayLengthPenalty : public LogitsProcessor
  public:
   ExponentialDecayLengthPenalty(ExponentialDecay decay, std::vector<std::int64_t> eos_token_id,
                                 Index input_ids_seq_length)
-      : regulation_start_(decay.start_index + input_ids_seq_length),
+      : regulation_start_(saturating_add(decay.start_index, input_ids_seq_length)),
         regulation_factor_(decay.decay_factor),
         eos_token_id_(std::move(eos_token_id)) {
     detail::require(!eos_token_id_.empty(), "eos_token_id",

@@ -24,6 +24,10 @@ class INSTRUCTBLIP_EXPORT KvCache {
 
   Index layers() const { return layers_; }
   Index sequences() const { return static_cast<Index>(tables_.size()); }
+  /// Size of a block. A sequence that diverges has at least one of its own.
+  Index block_bytes() const {
+    return 2 * layers_ * block_positions_ * width_ * static_cast<Index>(sizeof(float));
+  }
   /// Number of positions cached for a sequence. Throws InputError if the sequence does not exist.
   Index length(Index sequence) const { return table(sequence).length; }
 

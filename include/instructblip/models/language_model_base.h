@@ -192,7 +192,8 @@ class DecoderOnlyModel : public LanguageModel {
 /// - embedding_scope(weights): the scope of its input embeddings below that;
 /// - kTiedUnlessStored: whether the head is tied even if tie_word_embeddings is false, unless the
 ///   checkpoint has a tensor for it;
-/// - output_scale(): the factor on the logits.
+/// - output_scale(): the factor on the logits;
+/// - new_cache(sequences): an empty cache.
 template <class Model>
 class LanguageModelWithHead : public LanguageModel {
  public:
@@ -204,6 +205,7 @@ class LanguageModelWithHead : public LanguageModel {
   LanguageModelWithHead(const Weights& weights, const Config& config)
       : model_(Model::scope(weights), config), traits_(model_.traits()) {
     traits_.has_head = true;
+    traits_.bytes_per_sequence = model_.new_cache(0).block_bytes();
     const Weights head = weights["lm_head"];
     const Weights embedding = Model::embedding_scope(Model::scope(weights));
     const bool tie = Model::kTiedUnlessStored || config.tie_word_embeddings;

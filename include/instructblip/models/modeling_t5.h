@@ -346,6 +346,9 @@ class T5Model : public LanguageModel {
     return detail::load_model<T5Model>(path, options, {"", "language_model"}, probe_with_head());
   }
 
+  KvCache new_cache(Index sequences) const {
+    return {config_.resolved_num_decoder_layers(), config_.num_heads * config_.d_kv, sequences};
+  }
   const T5Config& config() const { return config_; }
   const T5Stack& encoder() const { return encoder_; }
   const T5Stack& decoder() const { return decoder_; }
@@ -358,10 +361,7 @@ class T5Model : public LanguageModel {
   std::unique_ptr<DecoderState> start(MatrixView prompt, const RowTable& rows,
                                       const ForwardCapture& capture) const override {
     detail::check_rows(kName, prompt, rows, config_.d_model);
-    auto state = std::make_unique<T5DecoderState>(
-        KvCache(config_.resolved_num_decoder_layers(), config_.num_heads * config_.d_kv,
-                rows.sequences()),
-        rows);
+    auto state = std::make_unique<T5DecoderState>(new_cache(rows.sequences()), rows);
     state->encoder_recorded = StateRecorder(capture);
     state->encoder_hidden = encoder_.encode(prompt, rows, state->encoder_recorded);
     state->encoder_key_values = decoder_.key_values(state->encoder_hidden);
