@@ -21,6 +21,7 @@
 #include "instructblip/core/tensor.h"
 #include "instructblip/core/threads.h"
 #include "instructblip/generation/generate.h"
+#include "instructblip/generation/transition_scores.h"
 #include "instructblip/image_processing/image.h"
 #include "instructblip/image_processing/image_processing_blip.h"
 #include "instructblip/image_processing/resize.h"

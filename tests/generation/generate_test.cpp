@@ -5,6 +5,7 @@
 
 #include "generation/table_language_model.h"
 #include "instructblip/core/error.h"
+#include "instructblip/generation/transition_scores.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
 
@@ -136,6 +137,14 @@ TEST(Generate, EqualsTheReferenceInHundredsOfRandomCases) {
     if (sums.size() == 0) continue;  // beams of probability 0: which of them continues is arbitrary
     expect_close(weighted_sums(recorded.scores), sums, 1e-5);
     expect_close(weighted_sums(recorded.logits), cases.unpack("logits", i), 1e-5);
+    for (const bool normalize : {false, true}) {
+      const Tensor expected =
+          cases.unpack(normalize ? "transition_log_probs" : "transition_scores", i);
+      if (expected.size() == 0) continue;
+      expect_close(compute_transition_scores(recorded.sequences, recorded.scores,
+                                             recorded.beam_indices, normalize),
+                   expected, 1e-5);
+    }
   }
 }
 

@@ -152,6 +152,17 @@ def weighted_sums(steps):
     return (torch.where(stacked.isfinite(), stacked, 0.0) * weights).sum(-1)
 
 
+def transition_scores(case, output, normalize):
+    """compute_transition_scores, empty where it fails (a padding id of -1) or is chance."""
+    model = table_model(**case["model"], **case["special"])
+    try:
+        found = model.compute_transition_scores(
+            output.sequences, output.scores, output.get("beam_indices"), normalize_logits=normalize)
+    except (RuntimeError, IndexError):
+        return torch.zeros((0, 0))
+    return torch.zeros((0, 0)) if output.impossible else found
+
+
 def pack(name, tensors):
     """Tensors of up to 2 dimensions: values one after the other, and [count, 2] shapes."""
     shapes = [[t.shape[0], t.shape[1] if t.dim() > 1 else -1] for t in tensors]
@@ -229,6 +240,10 @@ def write_generations(folder, name, kept, refused):
         **pack("beam_indices", [beam_indices(output) for output in outputs]),
         **pack("scores", [sums(output, output.scores) for output in outputs]),
         **pack("logits", [sums(output, output.logits) for output in outputs]),
+        **pack("transition_scores", [transition_scores(case, output, False)
+                                     for case, output in kept]),
+        **pack("transition_log_probs", [transition_scores(case, output, True)
+                                        for case, output in kept]),
     })
 
 
