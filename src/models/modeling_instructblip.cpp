@@ -19,11 +19,15 @@ void require_one_source(const InstructBlipInputs& inputs) {
   const int sources = int{inputs.pixel_values.has_value()} +
                       int{inputs.mm_encoder_outputs != nullptr} +
                       int{inputs.vision_features != nullptr};
-  if (sources != 1) {
+  if (sources == 0) {
     throw InputError(
-        "exactly one of pixel_values, mm_encoder_outputs and vision_features must be given, "
-        "found " +
-        std::to_string(sources));
+        "no image given: pass the processor an image with the text, or pass the result of "
+        "encode_image (pixel_values, vision_features and mm_encoder_outputs are empty)");
+  }
+  if (sources > 1) {
+    throw InputError("the image is given " + std::to_string(sources) +
+                     " times: pass only one of pixel_values, vision_features and "
+                     "mm_encoder_outputs");
   }
 }
 
@@ -99,8 +103,11 @@ struct InstructBlipModel::Parts {
     if (inputs.mm_encoder_outputs != nullptr) return *inputs.mm_encoder_outputs;
     if (!inputs.qformer_input_ids.has_value() || inputs.qformer_input_ids.rank() != 2) {
       throw InputError(
-          "qformer_input_ids [images, length] must be given: the instruction, encoded by the "
-          "Q-Former's tokenizer");
+          "no text given: pass the processor a text with the image (qformer_input_ids [images, "
+          "length], the text for the Q-Former, are " +
+          (inputs.qformer_input_ids.has_value() ? to_string(inputs.qformer_input_ids.shape)
+                                                : "empty") +
+          ")");
     }
     BaseModelOutputWithVisionQformerOutputs outputs;
     outputs.vision_outputs = vision(inputs, capture);
@@ -108,10 +115,12 @@ struct InstructBlipModel::Parts {
     const Index images = inputs.qformer_input_ids.dim(0);
     const bool shared = inputs.vision_features != nullptr && image_embeds.dim(0) == 1;
     if (image_embeds.rank() != 3 || (image_embeds.dim(0) != images && !shared)) {
-      throw InputError("qformer_input_ids " + to_string(inputs.qformer_input_ids.shape) +
+      throw InputError("there are " + std::to_string(image_embeds.dim(0)) + " images and " +
+                       std::to_string(images) +
+                       " texts for the Q-Former: each image needs one (qformer_input_ids " +
+                       to_string(inputs.qformer_input_ids.shape) +
                        " do not match the vision tower's output " +
-                       to_string(image_embeds.shape()) +
-                       ": each image needs one row of qformer_input_ids");
+                       to_string(image_embeds.shape()) + ")");
     }
     outputs.qformer_outputs =
         qformer.forward({.input_ids = inputs.qformer_input_ids,

@@ -22,7 +22,7 @@ Shape check_prompt(const InstructBlipInputs& inputs, const Tensor& features, Ind
   const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
   if (!text.has_value() || text.rank() != (embedded ? 3 : 2)) {
     throw InputError(
-        "a prompt must be given: input_ids [batch, length] or inputs_embeds [batch, length, " +
+        "no text given: expected input_ids [batch, length] or inputs_embeds [batch, length, " +
         std::to_string(width) + "], found " + to_string(text.shape));
   }
   if (features.dtype() != DType::Float32 || features.rank() != 3) {
@@ -83,6 +83,14 @@ void check_placeholders(const std::vector<bool>& placeholders, const ModernInput
     const auto begin = placeholders.begin() + b * inputs.length();
     const auto found = static_cast<Index>(std::count(begin, begin + inputs.length(), true));
     if (found == expected) continue;
+    if (found == 0) {
+      throw InputError("prompt " + std::to_string(b) +
+                       " has no place for its image: pass the processor the text together with "
+                       "the image, or with num_images = " +
+                       std::to_string(images) + " (it holds no image placeholders, id " +
+                       std::to_string(inputs.image_token_id()) + ", expected " +
+                       std::to_string(expected) + ")");
+    }
     throw InputError("row " + std::to_string(b) + " of the prompt holds " + std::to_string(found) +
                      " image placeholders (id " + std::to_string(inputs.image_token_id()) +
                      "), expected " + std::to_string(expected) + " for " + std::to_string(images) +
@@ -207,8 +215,10 @@ Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits&
 }
 
 GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns) {
-  if (config.max_length) *config.max_length += virtual_columns - 1;
-  if (config.min_length) *config.min_length += virtual_columns;
+  if (config.max_length) {
+    config.max_length = saturating_add(*config.max_length, virtual_columns - 1);
+  }
+  if (config.min_length) config.min_length = saturating_add(*config.min_length, virtual_columns);
   return config;
 }
 

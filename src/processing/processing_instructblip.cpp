@@ -145,6 +145,15 @@ void InstructBlipProcessor::save_pretrained(const std::filesystem::path& folder)
   write_text_file(folder / "processor_config.json", json.dump(2) + "\n");
 }
 
+namespace {
+
+// "1 text", "2 texts".
+std::string counted(std::size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+}  // namespace
+
 Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t texts,
                                              const ProcessingKwargs& kwargs) const {
   if (kwargs.num_images && *kwargs.num_images < 0) {
@@ -155,10 +164,17 @@ Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t tex
   const auto per_text = static_cast<Index>(images / texts);
   if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {
     throw InputError(
-        std::to_string(images) + " images do not match " + std::to_string(texts) + " texts" +
+        counted(images, "image") + " for " + counted(texts, "text") +
         (kwargs.num_images ? " and num_images = " + std::to_string(*kwargs.num_images) : "") +
         ": every text needs the same number of images. To ask several questions about one image, "
         "encode it once and pass its features to generate");
+  }
+  if (per_text > 1 && !kwargs.num_images) {
+    log_warning(counted(images, "image") + " for " + counted(texts, "text") + ": every " +
+                std::to_string(per_text) +
+                " images are taken as views of one sample, which gets one answer. For an answer "
+                "about each image, repeat the text; if this is meant, set num_images = " +
+                std::to_string(per_text));
   }
   return per_text;
 }
@@ -204,7 +220,7 @@ BatchFeature InstructBlipProcessor::process(std::span<const Image> images,
                                             const std::vector<std::string>& text,
                                             const ProcessingKwargs& kwargs) const {
   if (images.empty() && text.empty()) {
-    throw InputError("InstructBlipProcessor: expected images, text or both, found neither");
+    throw InputError("no image and no text given: pass the processor images, texts or both");
   }
   const Index per_text = images_per_text(images.size(), text.size(), kwargs);
   BatchFeature features;

@@ -66,7 +66,7 @@ TEST_P(InstructBlipGenerate, MoreThanOneImageSourceIsRejected) {
   const VisionFeatures encoded = model().encode_image(features.pixel_values);
   inputs.vision_features = &encoded;
   expect_error<InputError>([&] { model().generate(inputs, {.max_new_tokens = 2}); },
-                           {"exactly one", "pixel_values", "vision_features", "found 2"});
+                           {"the image is given 2 times", "pixel_values", "vision_features"});
 }
 
 TEST_P(InstructBlipGenerate, BeamIdsAndScoresEqualTheReference) {
@@ -247,15 +247,25 @@ TEST(InstructBlipGenerateErrors, PlaceholdersAreCountedPerRow) {
                            {"row 2", "3 image placeholders", "expected 4"});
 }
 
+TEST(InstructBlipGenerateErrors, APromptThatWasMadeWithoutItsImageSaysWhatToDo) {
+  const Fixture fixture("instructblip/opt/expected");
+  BatchFeature batch = ForwardCase(fixture, "forward.left.").features();
+  for (std::int64_t& id : batch.input_ids.span<std::int64_t>()) id = 5;
+  expect_error<InputError>([&] { model_of("opt").generate(batch); },
+                           {"prompt 0 has no place for its image", "num_images = 1"});
+}
+
 TEST(InstructBlipGenerateErrors, MissingInputsAreNamed) {
   const Fixture fixture("instructblip/t5/expected");
   const BatchFeature batch = ForwardCase(fixture, "forward.left.").features();
   BatchFeature changed = batch;
   changed.pixel_values = Tensor();
-  expect_error<InputError>([&] { model_of("t5").generate(changed); }, {"pixel_values"});
+  expect_error<InputError>([&] { model_of("t5").generate(changed); },
+                           {"no image given", "pixel_values"});
   changed = batch;
   changed.qformer_input_ids = Tensor();
-  expect_error<InputError>([&] { model_of("t5").generate(changed); }, {"qformer_input_ids"});
+  expect_error<InputError>([&] { model_of("t5").generate(changed); },
+                           {"no text given", "qformer_input_ids"});
   const VisionFeatures two(Tensor(DType::Float32, {2, 17, 16}));
   expect_error<InputError>([&] { model_of("t5").generate(batch, {}, two); }, {"image"});
   expect_error<InputError>([&] { model_of("t5").generate(batch, {}, VisionFeatures(Tensor())); },

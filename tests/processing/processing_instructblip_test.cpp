@@ -7,6 +7,7 @@
 
 #include "instructblip/core/error.h"
 #include "support/compare.h"
+#include "support/expect_error.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -154,6 +155,18 @@ TEST(InstructBlipProcessor, InconsistentInputsAreErrors) {
   EXPECT_THROW(processor({}, {"a"}, {.num_images = -1}), InputError);
 }
 
+TEST(InstructBlipProcessor, MessagesAreInTheUsersWords) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  const auto call = [&](std::vector<Image> images, std::vector<std::string> texts) {
+    return [&, images, texts] { processor(images, texts, {.padding = PaddingStrategy::Longest}); };
+  };
+  testing::expect_error<InputError>(call({}, {}), {"no image and no text given"});
+  testing::expect_error<InputError>(call({picture(0)}, {"a", "b"}), {"1 image for 2 texts: "});
+  testing::expect_error<InputError>(call({picture(0), picture(1), picture(0)}, {"a", "b"}),
+                                    {"3 images for 2 texts: "});
+}
+
 TEST(InstructBlipProcessor, InsertsPlaceholdersWithoutPixelsOnRequest) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
@@ -169,7 +182,15 @@ TEST(InstructBlipProcessor, AcceptsSeveralImagesPerText) {
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
   const std::vector<Image> images = {picture(0), picture(1), picture(2), picture(3)};
+  const testing::LogCapture log;
   const BatchFeature two = processor(images, texts(), kwargs);
+  EXPECT_TRUE(
+      log.contains("4 images for 2 texts: every 2 images are taken as views of one sample"));
+  const std::size_t warnings = log.messages().size();
+  ProcessingKwargs meant = kwargs;
+  meant.num_images = 2;
+  testing::expect_equal(processor(images, texts(), meant).input_ids, two.input_ids);
+  EXPECT_EQ(log.messages().size(), warnings);
   const BatchFeature one = processor(pictures(), texts(), kwargs);
   EXPECT_EQ(two.pixel_values.dim(0), 4);
   EXPECT_EQ(two.qformer_input_ids.dim(0), 4);

@@ -39,7 +39,7 @@ struct ProcessingKwargs {
   // Additions of this library:
   /// Images per text. Set it if `images` is empty because the caller already has the features:
   /// placeholders are inserted without pixels. Unset: the number of images divided by the number of
-  /// texts.
+  /// texts, with a warning if that is more than 1.
   std::optional<Index> num_images = {};
   /// Padding side of the Q-Former's text. On the right, a sample's features do not depend on the
   /// batch; on the left, padding shifts its positions. The reference pads on `padding_side` here,
