@@ -2,13 +2,11 @@
 
 #include <CLI/StringTools.hpp>
 #include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "instructblip/generation/sampling.h"
 #include "report.h"
 
 namespace examples {
@@ -35,14 +33,7 @@ std::string dumped(const Json& json) {
 double Answers::score(std::size_t i) const {
   const auto row = static_cast<Index>(i);
   if (!output.sequences_scores.empty()) return output.sequences_scores.at<float>({row});
-  double sum = 0;
-  const std::vector<std::int64_t> ids = output.new_tokens()[i];
-  for (std::size_t step = 0; step < ids.size(); ++step) {
-    const Tensor& logits = output.logits.at(step);
-    const auto width = static_cast<std::size_t>(logits.dim(1));
-    sum += log_probability(logits.span<float>().subspan(i * width, width), ids[step]);
-  }
-  return std::exp(sum);
+  return answer_probabilities(output)[i].probability;
 }
 
 VisionFeatures encode(const InstructBlip& loaded, const std::vector<Image>& images, bool timings) {
