@@ -54,12 +54,23 @@ constexpr std::array kMarkers = {
     Marker{".token_adapter.trainable_tokens_delta", AdapterName::Kind::Rows},
 };
 
-// Takes "PART" out of "A.PART.weight", together with the adapter's name in "A.PART.NAME.weight".
+// Takes "PART" out of "A.PART.B".
 bool take_out(std::string& name, std::string_view part) {
   const std::string middle = "." + std::string(part) + ".";
   const std::size_t at = name.find(middle);
   if (at == std::string::npos) return false;
-  name.erase(at, std::max(name.rfind('.'), at + middle.size() - 1) - at);
+  name.erase(at, middle.size() - 1);
+  return true;
+}
+
+// Takes "modules_to_save" out of a name, together with the adapter's name that precedes the rest
+// unless the rest is only the tensor's own name.
+bool take_out_saved(std::string& name) {
+  constexpr std::string_view kSaved = ".modules_to_save.";
+  const std::size_t at = name.find(kSaved);
+  if (at == std::string::npos) return false;
+  const std::size_t dot = name.find('.', at + kSaved.size());
+  name.erase(at, (dot == std::string::npos ? at + kSaved.size() - 1 : dot) - at);
   return true;
 }
 
@@ -82,7 +93,7 @@ AdapterName parse_name(std::string name) {
   }
   AdapterName parsed;
   if (name.find(".original_module.") != std::string::npos) parsed.kind = AdapterName::Kind::Unused;
-  parsed.is_plain = !take_out(name, "modules_to_save") && !take_out(name, "base_layer");
+  parsed.is_plain = !take_out_saved(name) && !take_out(name, "base_layer");
   parsed.module = std::move(name);
   return parsed;
 }

@@ -114,6 +114,7 @@ TEST_F(PeftAdapterTest, WholeTensorsReplaceTheBaseModels) {
       {"lm.norm.weight", "lm.layers.0.q.bias"},
       {"lm.norm.modules_to_save.weight", "lm.layers.0.q.base_layer.bias"},
       {"lm.norm.modules_to_save.default.weight", "lm.layers.0.q.base_layer.bias"},
+      {"lm.modules_to_save.default.norm.weight", "lm.modules_to_save.default.layers.0.q.bias"},
   };
   const Tensors original = tensors_;
   for (const auto& [norm, bias] : spellings) {
