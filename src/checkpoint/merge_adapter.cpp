@@ -1,10 +1,10 @@
 // The arithmetic of PeftAdapter: a changed tensor, in float32.
-#include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
 #include <memory>
 
 #include "checkpoint/peft_adapter.h"
+#include "core/eigen_arrays.h"
 #include "instructblip/core/threads.h"
 
 namespace instructblip {

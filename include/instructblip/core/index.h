@@ -15,8 +15,8 @@ constexpr std::size_t to_size(Index count) { return static_cast<std::size_t>(cou
 
 /// a + b; the largest or smallest Index where the sum is beyond it.
 constexpr Index saturating_add(Index a, Index b) {
-  constexpr Index kLeast = std::numeric_limits<Index>::min();
-  constexpr Index kMost = std::numeric_limits<Index>::max();
+  constexpr Index kLeast = (std::numeric_limits<Index>::min)();
+  constexpr Index kMost = (std::numeric_limits<Index>::max)();
   if (b > 0) return a > kMost - b ? kMost : a + b;
   return a < kLeast - b ? kLeast : a + b;
 }
