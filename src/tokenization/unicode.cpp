@@ -14,7 +14,8 @@ namespace {
 class Tables {
  public:
   static const Tables& get() {
-    static const Tables tables;
+    // Never destroyed: a thread may still tokenize while the process ends.
+    static const Tables& tables = *new Tables;
     return tables;
   }
 
