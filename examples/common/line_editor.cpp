@@ -1,5 +1,6 @@
 #include "line_editor.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wordexp.h>
 
@@ -51,6 +52,18 @@ char** complete(const char* text, int start, int) {
   return start == 0 ? rl_completion_matches(text, next_command) : nullptr;
 }
 
+// Called before the prompt is shown, after which libedit itself would set the terminal to give it
+// each key. Of keys that come earlier, the kernel keeps all but Ctrl-D, which it stores as a NUL;
+// libedit would ignore that and take the next key literally. A NUL that was not waiting is
+// Ctrl-Space, which must not end the program.
+int prepare_terminal() {
+  rl_prep_terminal(1);
+  int waiting = 0;
+  ::ioctl(STDIN_FILENO, FIONREAD, &waiting);
+  rl_parse_and_bind(waiting > 0 ? "bind ^@ em-delete-or-list" : "bind ^@ em-set-mark");
+  return 0;
+}
+
 fs::path history_file() {
   const char* state = std::getenv("XDG_STATE_HOME");
   const char* home = std::getenv("HOME");
@@ -72,6 +85,7 @@ LineEditor::LineEditor([[maybe_unused]] std::vector<std::string> commands)
   rl_readline_name = "instructblip";
   rl_initialize();
   rl_attempted_completion_function = complete;
+  rl_pre_input_hook = prepare_terminal;
   stifle_history(kMostLines);
   history_ = history_file();
   if (!history_.empty()) read_history(history_.c_str());
