@@ -125,6 +125,10 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->capture_default_str()
       ->group(kGroup);
   app.add_flag_callback(
+         "--no-mmap", [&flags] { flags.memory_map = false; },
+         "read the weights into memory instead of mapping their files, which may then change")
+      ->group(kGroup);
+  app.add_flag_callback(
          "--no-prefetch", [&flags] { flags.prefetch = false; },
          "read weights from the disk when they are first used: for a model larger than the memory")
       ->group(kGroup);
@@ -175,6 +179,7 @@ InstructBlip load_model(const ModelFlags& flags) {
   LoadOptions options;
   options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
   options.adapter = flags.adapter;
+  options.memory_map = flags.memory_map;
   options.prefetch = flags.prefetch;
   options.progress = [&](const Progress& progress) {
     bytes = progress.total;

@@ -24,13 +24,14 @@ struct ModelFlags {
   int threads = 0;
   bool quiet = false;
   bool timings = false;
+  bool memory_map = true;
   bool prefetch = true;
 
   instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --threads, --adapter, --dtype, --tokenizer, --no-prefetch, --timings, --quiet and
-/// --version.
+/// Adds --model, --threads, --adapter, --dtype, --tokenizer, --no-mmap, --no-prefetch, --timings,
+/// --quiet and --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is

@@ -99,6 +99,28 @@ if [ -c /dev/full ]; then
   lost caption --model $model $picture
 fi
 
+# Weights that are read give the same answers as mapped ones.
+expect "weights that are read" 0 "  it says tea" "" \
+  vqa --model $model --image $picture --no_mmap "what does the sign say?"
+maps() { # maps PATTERN ARGUMENTS...: prints the lines of /proc/PID/maps of a chat that has answered
+  pattern=$1
+  shift
+  rm -f "$scratch/questions"
+  mkfifo "$scratch/questions"
+  "$programs/chat" --model $model --image $picture "$@" <"$scratch/questions" >"$scratch/out" &
+  exec 3>"$scratch/questions"
+  echo "what colour is the ring?" >&3
+  until grep -q "  red" "$scratch/out" || ! kill -0 $!; do sleep 0.1; done
+  grep "$pattern" /proc/$!/maps
+  exec 3>&-
+  wait $!
+}
+if [ -r /proc/self/maps ]; then
+  maps 'model\.safetensors' | grep -q . || fault "chat" "the weights are not mapped"
+  found=$(maps 'model\.safetensors' --no-mmap)
+  [ -z "$found" ] && grep -q "  red" "$scratch/out" || fault "chat --no-mmap" "$found $(cat "$scratch/out")"
+fi
+
 # Pictures from a pipe, and several for one question.
 cp $picture "$scratch/in"
 expect "a picture on standard input" 0 "  it says tea" "" \
