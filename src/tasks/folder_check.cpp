@@ -47,9 +47,7 @@ std::string shown(std::optional<std::int64_t> id) { return id ? std::to_string(*
 // Checks a folder and collects the findings.
 class FolderChecker {
  public:
-  using OpenCheckpoint = std::function<std::shared_ptr<const Checkpoint>()>;
-
-  FolderChecker(const fs::path& folder, const OpenCheckpoint& open) : open_(open) {
+  FolderChecker(const fs::path& folder, const detail::FolderSource& source) : source_(source) {
     report_.folder = folder;
   }
 
@@ -61,7 +59,7 @@ class FolderChecker {
       attempt(kWeights, [&] { check_weights(); });
       return std::move(report_);
     }
-    attempt(kConfig, [&] { report_.config = InstructBlipConfig::from_pretrained(folder()); });
+    attempt(kConfig, [&] { report_.config = source_.config(); });
     attempt(kWeights, [&] { check_weights(); });
     attempt("preprocessor_config.json", [&] { check_pictures(); });
     attempt(kProcessor, [&] { check_query_tokens(); });
@@ -125,7 +123,7 @@ class FolderChecker {
   }
 
   void check_weights() {
-    const std::shared_ptr<const Checkpoint> checkpoint = open_();
+    const std::shared_ptr<const Checkpoint> checkpoint = source_.checkpoint();
     report_.weight_files = checkpoint->files();
     if (const AdapterInfo* adapter = checkpoint->adapter()) report_.adapter = *adapter;
     for (const auto& [name, tensor] : checkpoint->tensors()) add_to_parts(name, tensor);
@@ -205,12 +203,11 @@ class FolderChecker {
       warn("tokenizer_config.json", "is missing; special tokens and padding sides are guessed",
            "download it from the checkpoint");
     }
-    return AutoTokenizer::from_pretrained(folder());
+    return source_.tokenizer();
   }
 
   void check_qformer_tokenizer() {
-    const std::unique_ptr<Tokenizer> tokenizer =
-        AutoTokenizer::from_pretrained(folder() / "qformer_tokenizer");
+    const std::unique_ptr<Tokenizer> tokenizer = source_.qformer_tokenizer();
     if (!report_.config || tokenizer->size() <= config().qformer_config.vocab_size) return;
     fail("qformer_tokenizer",
          "has " + std::to_string(tokenizer->size()) +
@@ -344,7 +341,7 @@ class FolderChecker {
     compare("decoder_start_token_id", one(text().decoder_start_token_id));
   }
 
-  const OpenCheckpoint& open_;
+  const detail::FolderSource& source_;
   FolderReport report_;
   std::optional<std::int64_t> placeholders_;  // num_query_tokens of processor_config.json
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -364,15 +361,18 @@ bool FolderReport::is_usable() const {
   });
 }
 
-FolderReport detail::check_opened_folder(
-    const fs::path& folder, const std::function<std::shared_ptr<const Checkpoint>()>& open) {
+FolderReport detail::check_opened_folder(const fs::path& folder, const FolderSource& source) {
   require_folder<ConfigError>(folder);
-  return FolderChecker(folder, open).run();
+  return FolderChecker(folder, source).run();
 }
 
 FolderReport check_folder(const fs::path& folder, const std::optional<fs::path>& adapter) {
   return detail::check_opened_folder(
-      folder, [&] { return detail::open_checkpoint(folder, {.adapter = adapter}); });
+      folder, {.config = [&] { return InstructBlipConfig::from_pretrained(folder); },
+               .checkpoint = [&] { return detail::open_checkpoint(folder, {.adapter = adapter}); },
+               .tokenizer = [&] { return AutoTokenizer::from_pretrained(folder); },
+               .qformer_tokenizer =
+                   [&] { return AutoTokenizer::from_pretrained(folder / "qformer_tokenizer"); }});
 }
 
 }  // namespace instructblip

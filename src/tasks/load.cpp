@@ -11,8 +11,16 @@ namespace instructblip {
 
 InstructBlip load(const std::filesystem::path& folder, const LoadOptions& options,
                   const TokenizerOptions& tokenizer) {
-  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, tokenizer);
-  InstructBlipConfig config = InstructBlipConfig::from_pretrained(folder);
+  std::unique_ptr<Tokenizer> own_tokenizer;  // before the processor adds its image token
+  TokenizerOptions keeping = tokenizer;
+  keeping.loader = [&](const std::filesystem::path& path, const TokenizerOptions&) {
+    std::unique_ptr<Tokenizer> loaded = AutoTokenizer::from_pretrained(path, tokenizer);
+    own_tokenizer = loaded->clone();
+    return loaded;
+  };
+  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, keeping);
+  const InstructBlipConfig own_config = InstructBlipConfig::from_pretrained(folder);
+  InstructBlipConfig config = own_config;
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
   const auto checkpoint = detail::open_checkpoint(folder, options);
@@ -20,7 +28,11 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
   if (options.check_folder) {
-    const FolderReport report = detail::check_opened_folder(folder, [&] { return checkpoint; });
+    const FolderReport report = detail::check_opened_folder(
+        folder, {.config = [&] { return own_config; },
+                 .checkpoint = [&] { return checkpoint; },
+                 .tokenizer = [&] { return std::move(own_tokenizer); },
+                 .qformer_tokenizer = [&] { return processor.qformer_tokenizer().clone(); }});
     for (const FolderFinding& finding : report.findings) {
       if (!finding.settled_by_load) log_warning((folder / to_string(finding)).string());
     }

@@ -8,6 +8,7 @@
 #include "instructblip/tokenization/tokenization_gpt2.h"
 #include "instructblip/tokenization/tokenization_llama.h"
 #include "instructblip/tokenization/tokenization_t5.h"
+#include "tokenization/assembly.h"
 #include "tokenization/init_arguments.h"
 
 namespace instructblip {
@@ -75,9 +76,7 @@ std::string tokenization::class_of(const std::filesystem::path& folder) {
 namespace {
 
 /// Whether a tokenizer.json is byte-level. If so, LLaMA's (LLaMA 3) is used unchanged.
-bool is_byte_level(const std::filesystem::path& file) {
-  if (!is_file(file)) return false;
-  const Json json = read_json_file<TokenizerError>(file);
+bool is_byte_level(const Json& json) {
   const auto names_byte_level = [&](const char* key, const char* parts) {
     const auto component = json.find(key);
     if (component == json.end() || !component->is_object()) return false;
@@ -114,10 +113,13 @@ std::unique_ptr<Tokenizer> AutoTokenizer::from_pretrained(const std::filesystem:
   if (name == "T5Tokenizer") {
     return std::make_unique<T5Tokenizer>(T5Tokenizer::from_pretrained(folder, options));
   }
-  if (name == "LlamaTokenizer" && !is_byte_level(folder / "tokenizer.json")) {
-    return std::make_unique<LlamaTokenizer>(LlamaTokenizer::from_pretrained(folder, options));
+  tokenization::InitArguments arguments = tokenization::read_init_arguments(folder, options);
+  if (name == "LlamaTokenizer" &&
+      !(arguments.tokenizer_json && is_byte_level(*arguments.tokenizer_json))) {
+    return std::make_unique<LlamaTokenizer>(LlamaTokenizer::from_arguments(std::move(arguments)));
   }
-  return std::make_unique<TokenizersBackend>(TokenizersBackend::from_pretrained(folder, options));
+  return std::make_unique<TokenizersBackend>(
+      TokenizersBackend(tokenization::assemble_from_tokenizer_json(arguments)));
 }
 
 }  // namespace instructblip

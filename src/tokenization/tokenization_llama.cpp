@@ -9,7 +9,10 @@ using namespace tokenization;
 
 LlamaTokenizer LlamaTokenizer::from_pretrained(const std::filesystem::path& folder,
                                                const TokenizerOptions& options) {
-  InitArguments arguments = read_init_arguments(folder, options);
+  return from_arguments(read_init_arguments(folder, options));
+}
+
+LlamaTokenizer LlamaTokenizer::from_arguments(InitArguments arguments) {
   arguments.set_default("unk_token", "<unk>");
   arguments.set_default("bos_token", "<s>");
   arguments.set_default("eos_token", "</s>");

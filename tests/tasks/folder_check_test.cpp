@@ -1,6 +1,7 @@
 #include "instructblip/tasks/folder_check.h"
 
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,6 +23,30 @@ namespace {
 
 namespace fs = std::filesystem;
 using Severity = FolderFinding::Severity;
+
+// Counts how often a file is opened.
+class Openings {
+ public:
+  explicit Openings(const fs::path& file) {
+    // Opening and closing alternate: the system merges equal events.
+    if (inotify_add_watch(watch_, file.c_str(), IN_OPEN | IN_CLOSE) < 0) {
+      throw std::runtime_error(file.string() + " cannot be watched");
+    }
+  }
+  Openings(const Openings&) = delete;
+  Openings& operator=(const Openings&) = delete;
+  ~Openings() { close(watch_); }
+
+  int count() const {
+    int count = 0;
+    inotify_event event;
+    while (read(watch_, &event, sizeof event) == sizeof event) count += (event.mask & IN_OPEN) != 0;
+    return count;
+  }
+
+ private:
+  int watch_ = inotify_init1(IN_NONBLOCK);
+};
 
 // A consistent folder: a small model with vocabularies of the tokenizers' sizes.
 class FolderCheckTest : public ::testing::Test {
@@ -57,7 +82,7 @@ class FolderCheckTest : public ::testing::Test {
       if (name == left_out) continue;
       Tensor tensor = Tensor::copy_of(source->find(name).value());
       if (tensor.rank() == 2 && tensor.dim(0) == 100) {
-        tensor = Tensor(DType::Float32, {622, tensor.dim(1)});
+        tensor = Tensor(DType::Float32, {vocab_size_, tensor.dim(1)});
       } else if (name == "qformer.embeddings.word_embeddings.weight") {
         tensor = Tensor(DType::BFloat16, {375, tensor.dim(1)});
       }
@@ -92,6 +117,7 @@ class FolderCheckTest : public ::testing::Test {
 
   testing::TemporaryFolder folder_;
   InstructBlipConfig config_;
+  Index vocab_size_ = 622;
 };
 
 TEST_F(FolderCheckTest, AConsistentFolderHasNoFindings) {
@@ -422,6 +448,29 @@ TEST_F(FolderCheckTest, LoadLogsEveryFinding) {
   const testing::LogCapture log;
   InstructBlipForConditionalGeneration::from_pretrained(path());
   EXPECT_EQ(log.messages().size(), 1u);  // a part checks only its own files
+}
+
+TEST_F(FolderCheckTest, LoadReadsLargeFilesOnce) {
+  const Openings config(path() / "config.json"), tokenizer(path() / "tokenizer.json"),
+      qformer(path() / "qformer_tokenizer/tokenizer.json"), weights(path() / "model.safetensors");
+  load(path());
+  EXPECT_EQ(config.count(), 1);
+  EXPECT_EQ(tokenizer.count(), 1);
+  EXPECT_EQ(qformer.count(), 1);
+  EXPECT_EQ(weights.count(), 1);
+}
+
+TEST_F(FolderCheckTest, LoadChecksTheTokenizerWithoutTheImageTokenThatTheProcessorAdds) {
+  vocab_size_ = 621;  // of the tokenizer without <image>
+  write_weights(Checkpoint::open(testing::fixtures_folder() / "instructblip/llama"));
+  config_.text_config->vocab_size = vocab_size_;
+  config_.image_token_index.reset();
+  config_.save_pretrained(path());
+  const FolderFinding found = finding();
+  const testing::LogCapture log;
+  load(path());
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_NE(log.messages()[0].find(found.problem), std::string::npos) << log.messages()[0];
 }
 
 TEST_F(FolderCheckTest, LoadEndsAnswersAtTheEosOfTokenizerAndConfiguration) {

@@ -19,7 +19,10 @@ class INSTRUCTBLIP_EXPORT LlamaTokenizer : public TokenizersBackend {
   std::unique_ptr<Tokenizer> clone() const override;
 
  private:
+  friend class AutoTokenizer;
   using TokenizersBackend::TokenizersBackend;
+
+  static LlamaTokenizer from_arguments(tokenization::InitArguments arguments);
 };
 
 }  // namespace instructblip

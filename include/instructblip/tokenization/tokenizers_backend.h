@@ -14,8 +14,9 @@
 namespace instructblip {
 
 namespace tokenization {
+struct InitArguments;
 struct TokenizerState;
-}
+}  // namespace tokenization
 
 /// Used directly for folders whose tokenizer.json is used unchanged ("PreTrainedTokenizerFast").
 /// Supported components: normalizers BertNormalizer, Lowercase, Precompiled, Prepend, Replace;
@@ -66,6 +67,9 @@ class INSTRUCTBLIP_EXPORT TokenizersBackend : public Tokenizer {
   bool has_byte_level_tokens() const override;
 
   std::unique_ptr<tokenization::TokenizerState> state_;
+
+ private:
+  friend class AutoTokenizer;  // reads the files before it knows the class
 };
 
 }  // namespace instructblip
