@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <shared_mutex>
 #include <unordered_map>
 
 #include "instructblip/core/error.h"
@@ -145,7 +146,7 @@ Tensor to_tensor(const std::vector<std::vector<std::int64_t>>& rows) {
 }
 
 struct Tokenizer::TokenTexts {
-  std::mutex mutex;
+  std::shared_mutex mutex;
   std::unordered_map<std::int64_t, std::optional<std::string>> by_id;
 };
 
@@ -262,13 +263,15 @@ bool Tokenizer::has_byte_tokens() const {
 
 std::optional<std::string> Tokenizer::token_text(std::int64_t id) const {
   // Not waited for: in a forked process a thread that does not exist may have locked it.
-  const std::unique_lock lock(token_texts_->mutex, std::try_to_lock);
-  if (!lock.owns_lock()) return find_token_text(id);
-  auto known = token_texts_->by_id.find(id);
-  if (known == token_texts_->by_id.end()) {
-    known = token_texts_->by_id.emplace(id, find_token_text(id)).first;
+  if (const std::shared_lock lock(token_texts_->mutex, std::try_to_lock); lock) {
+    const auto known = token_texts_->by_id.find(id);
+    if (known != token_texts_->by_id.end()) return known->second;
   }
-  return known->second;
+  std::optional<std::string> text = find_token_text(id);
+  if (const std::unique_lock lock(token_texts_->mutex, std::try_to_lock); lock) {
+    token_texts_->by_id.emplace(id, text);
+  }
+  return text;
 }
 
 std::optional<std::string> Tokenizer::find_token_text(std::int64_t id) const {
