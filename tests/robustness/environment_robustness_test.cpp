@@ -2,9 +2,11 @@
 // their floating-point mode or locale.
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cfenv>
 #include <chrono>
+#include <climits>
 #include <clocale>
 #include <locale>
 #include <thread>
@@ -191,7 +193,7 @@ void on_small_stack(std::size_t bytes, const std::function<void()>& body) {
 }
 
 TEST(EnvironmentTest, EveryCallRunsOnASmallStack) {
-  on_small_stack(64 << 10, [&] {
+  on_small_stack(std::max<std::size_t>(64 << 10, to_size(PTHREAD_STACK_MIN)), [&] {
     EXPECT_EQ(ask(1), kExpected);
     EXPECT_EQ(ask(3), kExpected);
     EXPECT_NO_THROW(load(kAssets / "instructblip-demo-t5"));
