@@ -13,12 +13,14 @@ mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 system=$folder/system
 
-if [ ! -e "$folder/unpacked" ]; then
-  debootstrap --download-only --arch=arm64 --variant=minbase \
-    --include=libc6-dev,libeigen3-dev,libstb-dev,libjpeg-dev,nlohmann-json3-dev,libwebp-dev,libcli11-dev,libgtest-dev \
+packages=libc6-dev,libeigen3-dev,libstb-dev,libjpeg-dev,libwebp-dev,nlohmann-json3-dev,libcli11-dev,libedit-dev
+packages=$packages,libgtest-dev,libsentencepiece-dev
+if [ "$(cat "$folder/unpacked" 2>/dev/null)" != "$packages" ]; then
+  rm -rf "$system"
+  debootstrap --download-only --arch=arm64 --variant=minbase --include="$packages" \
     bookworm "$system" http://deb.debian.org/debian
   for package in "$system"/var/cache/apt/archives/*.deb; do dpkg-deb -x "$package" "$system"; done
-  touch "$folder/unpacked"
+  echo "$packages" >"$folder/unpacked"
 fi
 
 emulator="qemu-aarch64-static;-L;$system"
