@@ -29,7 +29,8 @@ struct Extent {
   Index height = 0, width = 0;
 };
 
-Index whole(double value) { return static_cast<Index>(value); }
+// Without the part after the point. `resize` refuses what is cut off above.
+Index whole(double value) { return static_cast<Index>(std::min(value, 0x1p62)); }
 
 /// As image_transforms.get_size_with_aspect_ratio.
 Extent bounded_by_longest(const Extent& image, Index size, Index longest) {
@@ -71,13 +72,21 @@ Extent extent_of(const Image& image) { return {image.height(), image.width()}; }
 
 Index floor_half(Index value) { return (value - (value < 0 ? 1 : 0)) / 2; }
 
+/// The height and width of a `crop_size` or `pad_size`, which have the limits of `resize`.
+Extent extent_of(const char* name, const SizeDict& size) {
+  constexpr Index kLongestSide = Index{1} << 20, kMostPixels = Index{1} << 30;
+  const Extent extent{size.height.value_or(0), size.width.value_or(0)};
+  if (extent.height < 1 || extent.width < 1 || extent.height > kLongestSide ||
+      extent.width > kLongestSide || extent.height * extent.width > kMostPixels) {
+    throw InputError("BlipImageProcessor: " + std::string(name) + " is " + text_of(size) +
+                     "; expected height and width from 1 to 2^20 and at most 2^30 pixels");
+  }
+  return extent;
+}
+
 /// As image_transforms.center_crop: pixels outside the image are black.
 Image center_crop(const Image& image, const SizeDict& size) {
-  const Extent crop{size.height.value_or(0), size.width.value_or(0)};
-  if (crop.height < 1 || crop.width < 1) {
-    throw InputError("BlipImageProcessor: crop_size is " + text_of(size) +
-                     "; expected height and width of at least 1");
-  }
+  const Extent crop = extent_of("crop_size", size);
   Image result(crop.width, crop.height, image.format());
   // If the image is too small and the difference is odd, the larger half goes to the top or left.
   const Index top = floor_half(image.height() - crop.height);
@@ -162,9 +171,7 @@ Extent padded_extent(const std::vector<Image>& images, const std::optional<SizeD
     extent.width = std::max(extent.width, image.width());
   }
   if (!pad_size) return extent;
-  const Extent wanted{pad_size->height.value_or(0), pad_size->width.value_or(0)};
-  require(wanted.height > 0 && wanted.width > 0,
-          "pad_size is " + text_of(*pad_size) + "; expected height and width of at least 1");
+  const Extent wanted = extent_of("pad_size", *pad_size);
   require(wanted.height >= extent.height && wanted.width >= extent.width,
           "pad_size is " + text_of(*pad_size) + ", but an image is " +
               std::to_string(extent.height) + " high or " + std::to_string(extent.width) + " wide");

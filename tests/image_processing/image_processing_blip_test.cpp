@@ -2,6 +2,7 @@
 
 #include "instructblip/core/error.h"
 #include "support/compare.h"
+#include "support/expect_error.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -10,6 +11,7 @@ namespace instructblip {
 namespace {
 
 using testing::expect_equal;
+using testing::expect_error;
 using testing::Fixture;
 using testing::LogCapture;
 using testing::TemporaryFolder;
@@ -187,6 +189,29 @@ TEST(BlipImageProcessor, InconsistentOptionsAreErrors) {
   EXPECT_THROW(
       processor({Image(1000, 1)}, {.size = SizeDict{.longest_edge = 50, .shortest_edge = 20}}),
       ImageError);
+}
+
+TEST(BlipImageProcessor, SizesBeyondMemoryAreErrors) {
+  const std::vector<Image> one{Image(20, 10)};
+  const BlipImageProcessor processor;
+  constexpr Index kLargest = Index{1} << 40;
+  const SizeDict sizes[] = {{.height = 40000, .width = 40000},
+                            {.height = 400, .width = kLargest},
+                            {.height = kLargest, .width = kLargest}};
+  for (const SizeDict& size : sizes) {
+    expect_error<InputError>([&] { processor(one, {.size = size}); }, {"2^30 pixels"});
+    expect_error<InputError>([&] { processor(one, {.crop_size = size, .do_center_crop = true}); },
+                             {"crop_size", "2^30 pixels"});
+    expect_error<InputError>([&] { processor(one, {.do_pad = true, .pad_size = size}); },
+                             {"pad_size", "2^30 pixels"});
+  }
+  // The longer side does not fit into an Index.
+  for (const SizeDict& size : {SizeDict{.shortest_edge = kLargest},
+                               SizeDict{.longest_edge = kLargest, .shortest_edge = kLargest},
+                               SizeDict{.max_height = kLargest, .max_width = kLargest}}) {
+    expect_error<InputError>([&] { processor({Image(1 << 24, 1)}, {.size = size}); },
+                             {"2^30 pixels"});
+  }
 }
 
 TEST(BlipImageProcessor, AnotherClassInTheFileCausesAWarning) {
