@@ -9,14 +9,29 @@
 namespace instructblip {
 namespace {
 
+// The limit of image placeholders per image (as InstructBlipConfig's) and of images per text.
+constexpr Index kMost = 1 << 16;
+
+void require_count(const char* name, Index value) {
+  if (value >= 0 && value <= kMost) return;
+  throw InputError(std::string(name) + " is " + std::to_string(value) + ", expected 0 to " +
+                   std::to_string(kMost));
+}
+
 // An empty object if the file does not exist.
 Json read_if_present(const std::filesystem::path& path) {
   return is_file(path) ? read_json_file(path) : Json::object();
 }
 
-std::optional<Index> read_count(const JsonValue& json, const char* key) {
+std::optional<Index> read_count(const JsonValue& json) {
+  const auto found = json.get("num_query_tokens");
+  return found ? std::optional<Index>(found->whole_number(0, kMost)) : std::nullopt;
+}
+
+bool has_id(const JsonValue& json, const char* key) {
   const auto found = json.get(key);
-  return found ? std::optional<Index>(found->whole_number(0)) : std::nullopt;
+  if (found) found->whole_number(0);
+  return found.has_value();
 }
 
 // The number of processor_config.json, or that of config.json if the model expects placeholders.
@@ -24,12 +39,12 @@ std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) 
   const auto processor_path = folder / "processor_config.json", model_path = folder / "config.json";
   const Json processor = read_if_present(processor_path);
   const JsonReader<ConfigError> own(processor, processor_path.string());
-  if (const auto number = read_count(own, "num_query_tokens")) return number;
+  if (const auto number = read_count(own)) return number;
   const Json config = read_if_present(model_path);
   const JsonReader<ConfigError> model(config, model_path.string());
-  const auto number = read_count(model, "num_query_tokens");
+  const auto number = read_count(model);
   const bool has_image_token =
-      read_count(model, "image_token_index") || read_count(model, "image_token_id");
+      has_id(model, "image_token_index") || has_id(model, "image_token_id");
   if (!number || !has_image_token) {
     log_warning(
         folder.string() +
@@ -76,10 +91,7 @@ InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
   if (!tokenizer_ || !qformer_tokenizer_) {
     throw InputError("InstructBlipProcessor: tokenizer and qformer_tokenizer must not be null");
   }
-  if (num_query_tokens_ && *num_query_tokens_ < 0) {
-    throw InputError("num_query_tokens is " + std::to_string(*num_query_tokens_) +
-                     ", expected 0 or more");
-  }
+  require_count("num_query_tokens", num_query_tokens_.value_or(0));
   if (const auto named = tokenizer_->special_token("image_token")) {
     image_token_ = *named;
   } else {
@@ -156,10 +168,7 @@ std::string counted(std::size_t count, const std::string& what) {
 
 Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t texts,
                                              const ProcessingKwargs& kwargs) const {
-  if (kwargs.num_images && *kwargs.num_images < 0) {
-    throw InputError("num_images is " + std::to_string(*kwargs.num_images) +
-                     ", expected 0 or more");
-  }
+  require_count("num_images", kwargs.num_images.value_or(0));
   if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
   const auto per_text = static_cast<Index>(images / texts);
   if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {

@@ -15,6 +15,7 @@
 namespace instructblip {
 namespace {
 
+using testing::expect_error;
 using testing::Fixture;
 using testing::LogCapture;
 using testing::TemporaryFolder;
@@ -155,16 +156,33 @@ TEST(InstructBlipProcessor, InconsistentInputsAreErrors) {
   EXPECT_THROW(processor({}, {"a"}, {.num_images = -1}), InputError);
 }
 
+TEST(InstructBlipProcessor, TheNumberOfPlaceholdersIsBounded) {
+  const ProcessorFolder folder("llama");
+  const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
+  expect_error<InputError>([&] { processor({}, {"a"}, {.num_images = Index{1} << 61}); },
+                           {"num_images is 2305843009213693952, expected 0 to 65536"});
+  expect_error<InputError>(
+      [&] {
+        InstructBlipProcessor(processor.image_processor(), processor.tokenizer().clone(),
+                              processor.qformer_tokenizer().clone(), Index{1} << 40);
+      },
+      {"num_query_tokens is 1099511627776, expected 0 to 65536"});
+  folder.folder().write("processor_config.json", "{\"num_query_tokens\": 1099511627776}");
+  expect_error<ConfigError>([&] { InstructBlipProcessor::from_pretrained(folder.path()); },
+                            {"processor_config.json: \"num_query_tokens\": expected a whole number "
+                             "from 0 to 65536, found 1099511627776"});
+}
+
 TEST(InstructBlipProcessor, MessagesAreInTheUsersWords) {
   const ProcessorFolder folder("llama");
   const auto processor = InstructBlipProcessor::from_pretrained(folder.path());
   const auto call = [&](std::vector<Image> images, std::vector<std::string> texts) {
     return [&, images, texts] { processor(images, texts, {.padding = PaddingStrategy::Longest}); };
   };
-  testing::expect_error<InputError>(call({}, {}), {"no image and no text given"});
-  testing::expect_error<InputError>(call({picture(0)}, {"a", "b"}), {"1 image for 2 texts: "});
-  testing::expect_error<InputError>(call({picture(0), picture(1), picture(0)}, {"a", "b"}),
-                                    {"3 images for 2 texts: "});
+  expect_error<InputError>(call({}, {}), {"no image and no text given"});
+  expect_error<InputError>(call({picture(0)}, {"a", "b"}), {"1 image for 2 texts: "});
+  expect_error<InputError>(call({picture(0), picture(1), picture(0)}, {"a", "b"}),
+                           {"3 images for 2 texts: "});
 }
 
 TEST(InstructBlipProcessor, InsertsPlaceholdersWithoutPixelsOnRequest) {

@@ -39,7 +39,7 @@ struct ProcessingKwargs {
   // Additions of this library:
   /// Images per text. Set it if `images` is empty because the caller already has the features:
   /// placeholders are inserted without pixels. Unset: the number of images divided by the number of
-  /// texts, with a warning if that is more than 1.
+  /// texts, with a warning if that is more than 1. At most 65536.
   std::optional<Index> num_images = {};
   /// Padding side of the Q-Former's text. On the right, a sample's features do not depend on the
   /// batch; on the left, padding shifts its positions. The reference pads on `padding_side` here,
@@ -53,8 +53,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
  public:
   /// Adds `<image>` (special, not normalised) to `tokenizer` if it has no image token.
   /// num_query_tokens: placeholders per image; unset for a legacy checkpoint, where the model
-  /// itself puts the features before the text. Throws InputError on a null tokenizer or a negative
-  /// number.
+  /// itself puts the features before the text. Throws InputError on a null tokenizer and for a
+  /// number that is not from 0 to 65536.
   InstructBlipProcessor(BlipImageProcessor image_processor, std::unique_ptr<Tokenizer> tokenizer,
                         std::unique_ptr<Tokenizer> qformer_tokenizer,
                         std::optional<Index> num_query_tokens = {});
