@@ -344,17 +344,19 @@ class PeftAdapter::Reader {
     if (!numbers) {
       fail(stored + ": " + config_.where() + " has no \"trainable_token_indices\" for it");
     }
+    if (shape.size() != 2) {
+      fail(stored + ": the base model's weight is " + to_string(shape) +
+           ", expected a table [rows, columns]; does the adapter belong to another model?");
+    }
     change.rows = tensor(stored);
     change.row_numbers = *numbers;
-    const Index rows = shape.empty() ? 0 : shape[0];
     for (const Index row : *numbers) {
-      if (row < 0 || row >= rows) {
+      if (row < 0 || row >= shape[0]) {
         fail(stored + ": \"trainable_token_indices\" has " + std::to_string(row) +
-             ", expected 0 to " + std::to_string(rows - 1));
+             ", expected 0 to " + std::to_string(shape[0] - 1));
       }
     }
-    require_shape(stored, change.rows->shape,
-                  {std::ssize(*numbers), shape.size() == 2 ? shape[1] : 0});
+    require_shape(stored, change.rows->shape, {std::ssize(*numbers), shape[1]});
   }
 
   void set_factors(const std::string& module, const std::string& a, const std::string& b,

@@ -259,6 +259,16 @@ TEST_F(PeftAdapterTest, TensorsThatDoNotFitAreErrors) {
   refused({"holds no tensors"});
 }
 
+TEST_F(PeftAdapterTest, TrainedRowsNeedATable) {
+  base_.emplace("lm.patches.weight", filled({2, 3, 2, 2}, 1));
+  for (const char* module : {"norm", "patches"}) {
+    tensors_ = {{"lm." + std::string(module) + ".token_adapter.trainable_tokens_delta",
+                 Tensor(DType::Float32, {2, 0})}};
+    config_["trainable_token_indices"] = "{\"" + std::string(module) + "\": [0, 1]}";
+    expect_refused<CheckpointError>({"trainable_tokens_delta", "expected a table"});
+  }
+}
+
 TEST_F(PeftAdapterTest, MalformedSettingsAreErrors) {
   const std::pair<const char*, const char*> settings[] = {
       {"peft_type", "null"},
