@@ -73,11 +73,9 @@ const Json& member(const Json& object, const char* key, const std::string& where
   return *found;
 }
 
-std::size_t expected_bytes(const SafetensorsEntry& entry, std::size_t element,
-                           const std::string& where) {
+std::size_t elements_of(const SafetensorsEntry& entry, const std::string& where) {
   try {
-    const auto count = to_size(element_count(entry.shape));
-    return count * element;  // cannot overflow: element_count leaves room for 8-byte elements
+    return to_size(element_count(entry.shape));
   } catch (const InputError& error) {
     throw CheckpointError(where + ": " + error.what());
   }
@@ -113,13 +111,14 @@ SafetensorsEntry read_entry(const Json& value, const std::string& where, std::si
   }
   entry.offset = data_begin + begin;
   entry.bytes = end - begin;
-  if (const StoredType* type = stored_type(entry.dtype)) {
-    const std::size_t expected = expected_bytes(entry, type->bytes, where);
-    if (entry.bytes != expected) {
-      throw CheckpointError(where + ": " + entry.dtype + " " + to_string(entry.shape) + " takes " +
-                            std::to_string(expected) + " bytes, its data_offsets span " +
-                            std::to_string(entry.bytes));
-    }
+  // The products cannot overflow: element_count leaves room for 8-byte elements.
+  const std::size_t count = elements_of(entry, where);
+  const StoredType* type = stored_type(entry.dtype);
+  if (type ? entry.bytes != count * type->bytes : entry.bytes < count / 8) {
+    throw CheckpointError(
+        where + ": " + entry.dtype + " " + to_string(entry.shape) + " takes " +
+        (type ? std::to_string(count * type->bytes) : "at least " + std::to_string(count / 8)) +
+        " bytes, its data_offsets span " + std::to_string(entry.bytes));
   }
   return entry;
 }

@@ -131,15 +131,18 @@ std::string to_string(const Shape& shape) {
 }
 
 Index element_count(const Shape& shape) {
-  Index count = 1;
+  Index count = 1;  // without dimensions of 0, because the strides must be bounded, too
+  bool is_empty = false;
   for (Index dim : shape) {
     if (dim < 0) throw InputError("shape " + to_string(shape) + " has a negative dimension");
-    if (dim != 0 && count > std::numeric_limits<Index>::max() / 8 / dim) {
+    is_empty |= dim == 0;
+    if (dim == 0) continue;
+    if (count > std::numeric_limits<Index>::max() / 8 / dim) {
       throw InputError("shape " + to_string(shape) + " has more elements than memory can address");
     }
     count *= dim;
   }
-  return count;
+  return is_empty ? 0 : count;
 }
 
 TensorView::TensorView(const void* data, DType dtype, Shape shape)

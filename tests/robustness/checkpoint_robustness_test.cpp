@@ -124,10 +124,13 @@ TEST(CheckpointRobustnessTest, SizesThatOverflowAreRefused) {
        {"[4611686018427387904,4]", "[9223372036854775807]", "[9223372036854775807,2]",
         "[4294967296,4294967296]", "[0,9223372036854775807,9223372036854775807]",
         "[2305843009213693952,2]", "[9223372036854775808]"}) {
-    for (const std::string dtype : {"F32", "I64", "U8", "BF16"}) {
-      const std::string header =
-          "{\"x\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":[0,8]}}";
-      EXPECT_FALSE(read_all(folder.write("x", with_header(header, std::string(8, 'x')))));
+    for (const std::string dtype : {"F32", "I64", "U8", "BF16", "NEW"}) {
+      for (const std::size_t size : {0, 8}) {
+        const std::string header = "{\"x\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
+                                   ",\"data_offsets\":[0," + std::to_string(size) + "]}}";
+        EXPECT_FALSE(read_all(folder.write("x", with_header(header, std::string(size, 'x')))))
+            << header;
+      }
     }
   }
   for (const std::string offsets :
