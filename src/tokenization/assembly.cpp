@@ -1,6 +1,8 @@
 #include "tokenization/assembly.h"
 
 #include <algorithm>
+#include <unordered_set>
+#include <utility>
 
 namespace instructblip::tokenization {
 namespace {
@@ -10,9 +12,14 @@ Json json_of(const JsonValue& file, std::string_view key) {
   return found ? found->json() : Json();
 }
 
-bool has_content(const std::vector<AddedToken>& tokens, const std::string& content) {
-  return std::any_of(tokens.begin(), tokens.end(),
-                     [&](const AddedToken& token) { return token.content == content; });
+// Equal tokens, and no others, have the same key.
+std::string key_of(const AddedToken& token) {
+  std::string key = token.content;
+  for (const bool property :
+       {token.single_word, token.lstrip, token.rstrip, token.normalized, token.special}) {
+    key += property ? '1' : '0';
+  }
+  return key;
 }
 
 void set_attributes(TokenizerState& state, const InitArguments& arguments, Side padding_side) {
@@ -76,33 +83,29 @@ void add_missing_tokens(TokenizerState& state, const InitArguments& arguments) {
     }
     state.added.add(own, *state.model, state.normalizer.get());
   }
-  for (const auto& entry : arguments.added_tokens_decoder) {
-    const auto& present = state.added.by_id();
-    const bool known = std::any_of(present.begin(), present.end(),
-                                   [&](const auto& other) { return other.second == entry.second; });
-    if (!known) tokens.push_back(entry.second);
+  std::unordered_set<std::string> present, special, given;
+  for (const auto& [id, token] : state.added.by_id()) present.insert(key_of(token));
+  for (const auto& [id, token] : arguments.added_tokens_decoder) {
+    if (!present.contains(key_of(token))) tokens.push_back(token);
   }
+  for (const auto& [role, token] : state.special_tokens) special.insert(token.content);
   for (AddedToken& token : tokens) {
-    token.special =
-        token.special ||
-        std::any_of(state.special_tokens.begin(), state.special_tokens.end(),
-                    [&](const auto& entry) { return entry.second.content == token.content; });
+    token.special = token.special || special.contains(token.content);
+    given.insert(token.content);
   }
-  const std::vector<AddedToken> given = tokens;
   // A token that is repeated with other properties is added again, so that the last properties
   // apply. Extra tokens are not compared with those of roles, which usually are strings in the
   // reference and equal to no token.
-  const auto add_if_new = [&](AddedToken token, bool named, std::size_t first) {
-    if (has_content(given, token.content) || state.added.token_to_id(token.content)) return;
-    if (named) token.special = true;
-    const auto begin = tokens.begin() + static_cast<Index>(first);
-    if (std::find(begin, tokens.end(), token) == tokens.end()) tokens.push_back(std::move(token));
+  const auto add_if_new = [&](AddedToken token, std::unordered_set<std::string>& others) {
+    if (given.contains(token.content) || state.added.token_to_id(token.content)) return;
+    if (others.insert(key_of(token)).second) tokens.push_back(std::move(token));
   };
-  for (const auto& [role, token] : state.special_tokens) add_if_new(token, true, given.size());
-  const std::size_t first_extra = tokens.size();
-  for (const AddedToken& token : state.extra_special_tokens) {
-    add_if_new(token, false, first_extra);
+  std::unordered_set<std::string> named, extra;
+  for (auto [role, token] : state.special_tokens) {
+    token.special = true;
+    add_if_new(std::move(token), named);
   }
+  for (const AddedToken& token : state.extra_special_tokens) add_if_new(token, extra);
   state.added.add(tokens, *state.model, state.normalizer.get());
 }
 

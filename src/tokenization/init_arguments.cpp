@@ -87,8 +87,9 @@ void read_special_tokens_map(const std::filesystem::path& file, const TokenizerO
     } else if (key == extra && value.is_array()) {
       const auto before = kwargs.find(key);
       Json all = before != kwargs.end() && before->is_array() ? *before : Json::array();
+      std::set<Json> known(all.begin(), all.end());
       for (const Json& token : value) {
-        if (std::find(all.begin(), all.end(), token) == all.end()) all.push_back(token);
+        if (known.insert(token).second) all.push_back(token);
       }
       kwargs[key] = all;
     } else {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <thread>
@@ -315,6 +316,26 @@ TEST(UnicodeScan, T5MapsEveryCodePointAsTheReference) {
   folder.write("scan/tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
   expect_scan(*AutoTokenizer::from_pretrained(folder.path() / "scan"), "t5",
               "a@ \u00aa@\u0300 @\u00aa\u0300");
+}
+
+// With the square of their number, ten times as many would take a hundred times as long.
+TEST(AutoTokenizer, TheTimeToLoadGrowsWithTheNumberOfAddedTokens) {
+  const auto seconds = [](int count) {
+    const TemporaryFolder folder;
+    std::string list;
+    for (int i = 0; i < count; ++i) {
+      list += (list.empty() ? "\"<" : ",\"<") + std::to_string(i) + ">\"";
+    }
+    folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
+    folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+    folder.write("special_tokens_map.json", "{\"extra_special_tokens\": [" + list + "]}");
+    const std::clock_t begin = std::clock();
+    const auto tokenizer = AutoTokenizer::from_pretrained(folder.path());
+    EXPECT_GT(tokenizer->size(), count);
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  seconds(2000);
+  EXPECT_LT(seconds(20000), 40 * seconds(2000));
 }
 
 }  // namespace
