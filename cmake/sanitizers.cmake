@@ -6,8 +6,8 @@ function(instructblip_sanitize target)
     set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
               -D_GLIBCXX_ASSERTIONS)
     target_compile_options(${target} PUBLIC ${flags})
-    if(INSTRUCTBLIP_BUILD_FUZZERS)  # counts branches, which guides libFuzzer
-      target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link)
+    if(INSTRUCTBLIP_BUILD_FUZZERS)  # libFuzzer is guided by counts of branches
+      target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link,float-cast-overflow)
     endif()
     target_link_options(${target} PUBLIC ${flags})
     # stb_image before 2.28 shifts by 32 if the data of a JPEG end early. The pixels are lost

@@ -63,14 +63,25 @@ void read_config(std::string_view text) {
   if (Config::from_json(json).to_json() != json) std::abort();
 }
 
+/// Uses every part of a tokenizer that depends on its files.
+inline void use(const Tokenizer& tokenizer) {
+  for (const char* text : {"", "a red circle, 3 signs", " \t\nÄ\u00a0犬 </s><image>x"}) {
+    run([&] {
+      const auto ids = tokenizer.encode(text);
+      tokenizer.decode(ids, {.skip_special_tokens = true});
+      tokenizer.decode_settled(ids);
+    });
+  }
+  run([&] {
+    const PaddingStrategy padding = PaddingStrategy::Longest;
+    tokenizer({"a", "a b c"}, {.padding = padding, .truncation = true, .max_length = 3});
+  });
+  run([&] { tokenizer.save_pretrained(folder() / "saved"); });
+}
+
 /// Loads the folder's tokenizer and uses it.
 inline void use_tokenizer() {
-  run([] {
-    const auto tokenizer = AutoTokenizer::from_pretrained(folder());
-    for (const char* text : {"", "a red circle, 3 signs", " \t\nÄ\u00a0犬 </s><image>x"}) {
-      run([&] { tokenizer->decode(tokenizer->encode(text)); });
-    }
-  });
+  run([] { use(*AutoTokenizer::from_pretrained(folder())); });
 }
 
 }  // namespace instructblip::fuzzing

@@ -72,6 +72,17 @@ void write_configurations(Seeds seeds) {
   for (const fs::path& path : find("/config.json")) seeds.add({contents(path)});
 }
 
+void write_folders(Seeds seeds) {
+  const fs::path fixtures = INSTRUCTBLIP_FIXTURES,
+                 demo = fs::path(INSTRUCTBLIP_ASSETS) / "instructblip-demo";
+  const std::string tensors = contents(fixtures / "checkpoint/types.safetensors");
+  for (const fs::path& path : find("/config.json")) {
+    seeds.add({contents(demo / "generation_config.json"), contents(demo / "processor_config.json"),
+               R"({"tokenizer_class": "BertTokenizer", "padding_side": "left"})",
+               "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", contents(path), tensors});
+  }
+}
+
 void write_generation_configs(Seeds seeds) {
   for (const fs::path& path : find("/generation_config.json")) seeds.add({contents(path)});
   seeds.add({R"({"max_new_tokens": 20.0, "early_stopping": "never", "num_beams": 3,)"
@@ -150,7 +161,9 @@ void write_vocabularies(Seeds seeds) {
   for (const fs::path& path : find("/tokenizer_config.json")) {
     const auto read = [&](const char* name) { return contents(path.parent_path() / name); };
     const std::string words = read("vocab.txt"), pieces = read("vocab.json");
-    if (words.empty() && pieces.empty()) continue;
+    const bool has_model = fs::exists(path.parent_path() / "tokenizer.model") ||
+                           fs::exists(path.parent_path() / "spiece.model");
+    if (words.empty() && pieces.empty() && !has_model) continue;
     seeds.add({contents(path), read("special_tokens_map.json"), read("added_tokens.json"), words,
                read("merges.txt"), pieces});
   }
@@ -174,6 +187,7 @@ int main(int argc, char** argv) {
   const fs::path folder = argv[1];
   write_adapters({folder, "adapter"});
   write_configurations({folder, "configuration"});
+  write_folders({folder, "folder"});
   write_generation_configs({folder, "generation_config"});
   write_indices({folder, "index"});
   write_pictures({folder, "picture"});
