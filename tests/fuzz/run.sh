@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the fuzz targets with clang and runs each for some seconds, two at a time. Prints what a
 # target found and ends with an error. Findings are kept in build-fuzz/findings, inputs that reach
-# new code in build-fuzz/corpus. A target with a file as its argument runs that file only.
+# new code in build-fuzz/corpus. A target with a file as its argument runs that file only. Needs
+# clang with its runtime libraries (Debian: clang, libclang-rt-dev).
 #   tests/fuzz/run.sh SECONDS [TARGET ...]      (run.sh 30 picture safetensors)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -24,7 +25,7 @@ status=0
 printf '%s\n' "$@" | xargs -P 2 -I{} sh -c "
   rm -f {}.done
   tests/fuzz/{}_fuzzer corpus/{} seeds/{} -artifact_prefix=findings/{}- -max_total_time=$seconds \
-    -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 >{}.log 2>&1 &&
+    -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 >{}.log 2>&1 &&
     touch {}.done" || status=1
 
 for target in "$@"; do
@@ -34,6 +35,7 @@ for target in "$@"; do
   fi
   tail -n 60 "$target.log"
   input=$(sed -n 's/.*Test unit written to //p' "$target.log")
+  [ -n "$input" ] || continue
   echo "$target: found build-fuzz/$input"
   [ "$(wc -c <"$input")" -gt 4096 ] || base64 "$input"
 done
