@@ -7,6 +7,13 @@ function(instructblip_kernels target)
   #                         level  processor                        compiler flags
   instructblip_kernel_level(eigen  ".*")
   instructblip_kernel_level(avx2   "^(x86_64|AMD64|amd64)$"         -mavx2 -mfma)
+  instructblip_kernel_level(avx512 "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
+                                                                    -mavx512vl -mfma
+                                                                    -mprefer-vector-width=512)
+  instructblip_kernel_level(amx    "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
+                                                                    -mavx512vl -mavx512bf16 -mfma
+                                                                    -mamx-tile -mamx-bf16
+                                                                    -Wno-uninitialized)  # GCC bug 105593
 endfunction()
 
 # Sets the flags of one level's file. No function compiled with these flags may be visible to the

@@ -1,5 +1,11 @@
 #include "instructblip/kernels/dispatch.h"
 
+#if defined(INSTRUCTBLIP_HAVE_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
 #include <cstdlib>
 
@@ -9,6 +15,8 @@
 namespace instructblip {
 
 // Each is defined in the level's file, kernels_<level>.cpp.
+const KernelTable& amx_kernels();
+const KernelTable& avx512_kernels();
 const KernelTable& avx2_kernels();
 const KernelTable& eigen_kernels();
 
@@ -19,8 +27,36 @@ struct Level {
   bool (*supported)();  // by this machine's CPU
 };
 
+#if defined(INSTRUCTBLIP_HAVE_AVX512)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#if defined(INSTRUCTBLIP_HAVE_AMX)
+// Tiles and bfloat16 products, which Linux must also allow this process to use
+// (Documentation/arch/x86/xstate.rst).
+bool has_amx() {
+  constexpr unsigned kTiles = 1u << 24, kTileBFloat16 = 1u << 22;  // leaf 7.0, edx
+  constexpr unsigned kBFloat16 = 1u << 5;                          // leaf 7.1, eax
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  if ((edx & kTiles) == 0 || (edx & kTileBFloat16) == 0) return false;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0 || (eax & kBFloat16) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
 // The levels of this build (cmake/kernels.cmake), best first.
 const Level kLevels[] = {
+#if defined(INSTRUCTBLIP_HAVE_AMX)
+    {amx_kernels, [] { return has_avx512() && has_amx(); }},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_AVX512)
+    {avx512_kernels, has_avx512},
+#endif
 #if defined(INSTRUCTBLIP_HAVE_AVX2)
     {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif

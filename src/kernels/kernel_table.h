@@ -13,6 +13,20 @@ namespace instructblip {
 // The most rows in one call of `dots` and `weighted_sum`.
 constexpr std::ptrdiff_t kTileRows = 4;
 
+// Outputs of one row: y = activation(sums + bias) * scale * gate + residual.
+struct OutputRow {
+  const float* sums;
+  std::ptrdiff_t count;
+  const float* bias;  // or nullptr, as gate and residual
+  Activation activation;
+  float scale;
+  const float* gate;
+  const float* residual;
+  float* y;  // may be sums or residual
+};
+
+struct TileKernels;  // tile_kernels.h
+
 struct KernelTable {
   const char* name;
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
@@ -40,8 +54,11 @@ struct KernelTable {
                      float eps, float* y);
   void (*rms_norm)(const float* x, std::ptrdiff_t count, const float* weight, float eps, float* y);
 
-  // In place. An element's result does not depend on its position in x.
-  void (*activate)(Activation activation, float* x, std::ptrdiff_t count);
+  // An element's result does not depend on its position in the row.
+  void (*finish)(const OutputRow& row);
+
+  // Products of bfloat16 matrices; nullptr if the CPU has no instructions for them.
+  const TileKernels* tiles = nullptr;
 };
 
 // The level in use.

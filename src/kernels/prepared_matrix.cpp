@@ -37,13 +37,13 @@ const WeightFormat& wanted_format(const PreparePolicy& policy) {
 }
 
 // The one format of all sources. Stored bfloat16 is not converted to float32: widening it is exact,
-// so the results would have the same bits, from twice the memory.
+// so twice the memory would hold the same values.
 const WeightFormat& choose_format(std::span<const SharedTensor> sources,
                                   const WeightFormat& wanted) {
-  const bool readable = std::all_of(sources.begin(), sources.end(), [](const SharedTensor& source) {
-    return source.dtype == DType::BFloat16 && is_aligned(source);
+  const bool stored = std::all_of(sources.begin(), sources.end(), [](const SharedTensor& source) {
+    return source.dtype == DType::BFloat16;
   });
-  return readable && wanted.dtype == DType::Float32 ? kBFloat16Format : wanted;
+  return stored && wanted.dtype == DType::Float32 ? kBFloat16Format : wanted;
 }
 
 }  // namespace
@@ -57,6 +57,10 @@ PreparedMatrix PreparedMatrix::prepare(const SharedTensor& source, const Prepare
 PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
                                        const PreparePolicy& policy) {
   const WeightFormat& wanted = wanted_format(policy);
+  if (policy.activations != DType::Float32 && policy.activations != DType::BFloat16) {
+    throw InputError("PreparedMatrix: activations are float32 or bfloat16, not " +
+                     std::string(name_of(policy.activations)));
+  }
   PreparedMatrix matrix;
   if (sources.empty()) return matrix;
   for (const SharedTensor& source : sources) {
@@ -67,6 +71,7 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
   for (std::size_t i = 0; i < sources.size(); ++i) check_source(sources[i], i, impl->in_features);
   const WeightFormat& format = choose_format(sources, wanted);
   impl->format = &format;
+  impl->activations = policy.activations;
   for (const SharedTensor& source : sources) {
     Impl::Part part;
     part.begin = impl->out_features;

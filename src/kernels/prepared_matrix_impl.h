@@ -21,6 +21,7 @@ struct PreparedMatrix::Impl {
   Index out_features = 0;
   Index in_features = 0;
   const WeightFormat* format = nullptr;
+  DType activations = DType::Float32;
   std::size_t owned_bytes = 0;
   std::vector<Part> parts;
 

@@ -29,6 +29,8 @@ struct VectorKernels {
   // The norms add in 16 lanes on every level.
   using WideLanes = Eigen::Array<float, 16, 1>;
   static constexpr Index kLanes = lanes;
+  // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
+  static constexpr int kTileOutputs = 3;
 
   // a * b + c, rounded twice here.
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) { return a * b + c; }
@@ -96,8 +98,7 @@ struct VectorKernels {
   template <int rows, class Weight>
   static void dots_rows(const float* const* x, const Weight* const* w, Index outs, Index k,
                         float* out, Index out_stride) {
-    // 4 x 3 sums, 3 weights and a value fill 16 registers.
-    constexpr int kTileOutputs = rows == 1 ? 4 : 3;
+    constexpr int kTileOutputs = rows == 1 ? 4 : Level::kTileOutputs;
     Index o = 0;
     for (; o + kTileOutputs <= outs; o += kTileOutputs) {
       dots_tile<rows, kTileOutputs>(x, w + o, k, out + o, out_stride);
@@ -256,19 +257,42 @@ struct VectorKernels {
   static Lanes relu(const Lanes& v) { return (v < 0.0f).select(Lanes::Zero(), v); }
   static Lanes silu(const Lanes& v) { return v * sigmoid(v); }
 
-  template <Lanes (*function)(const Lanes&)>
-  static void apply(float* x, Index count) {
-    for_each(x, count, [](const Lanes& v) { return function(v); });
+  // Outputs of a row.
+
+  static Lanes identity(const Lanes& v) { return v; }
+
+  // Outputs [i, i + count) of the row; `read` loads a vector.
+  template <Lanes (*function)(const Lanes&), class Read>
+  static Lanes finished(const OutputRow& row, Index i, const Read& read) {
+    Lanes v = read(row.sums + i);
+    if (row.bias != nullptr) v += read(row.bias + i);
+    v = function(v) * row.scale;
+    if (row.gate != nullptr) v *= read(row.gate + i);
+    if (row.residual != nullptr) v += read(row.residual + i);
+    return v;
   }
 
-  static void activate(Activation activation, float* x, Index count) {
-    switch (activation) {
-      case Activation::None: return;
-      case Activation::Gelu: return apply<gelu>(x, count);
-      case Activation::GeluTanh: return apply<gelu_tanh>(x, count);
-      case Activation::QuickGelu: return apply<quick_gelu>(x, count);
-      case Activation::Relu: return apply<relu>(x, count);
-      case Activation::Silu: return apply<silu>(x, count);
+  template <Lanes (*function)(const Lanes&)>
+  static void finish_with(const OutputRow& row) {
+    Index i = 0;
+    for (; i + kLanes <= row.count; i += kLanes) {
+      store(finished<function>(row, i, [](const float* p) { return load(p); }), row.y + i);
+    }
+    const Index rest = row.count - i;
+    if (rest == 0) return;
+    const Lanes last =
+        finished<function>(row, i, [rest](const float* p) { return load_last(p, rest); });
+    for (Index lane = 0; lane < rest; ++lane) row.y[i + lane] = last[lane];
+  }
+
+  static void finish(const OutputRow& row) {
+    switch (row.activation) {
+      case Activation::None: return finish_with<identity>(row);
+      case Activation::Gelu: return finish_with<gelu>(row);
+      case Activation::GeluTanh: return finish_with<gelu_tanh>(row);
+      case Activation::QuickGelu: return finish_with<quick_gelu>(row);
+      case Activation::Relu: return finish_with<relu>(row);
+      case Activation::Silu: return finish_with<silu>(row);
     }
   }
 
@@ -341,7 +365,7 @@ struct VectorKernels {
         .softmax = softmax,
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,
-        .activate = activate,
+        .finish = finish,
     };
   }
 };

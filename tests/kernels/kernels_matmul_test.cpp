@@ -9,6 +9,12 @@ namespace {
 class MatmulTest : public KernelTest {};
 INSTRUCTBLIP_TEST_ALL_LEVELS(MatmulTest);
 
+// The largest error of a sum, as a fraction of the sum of its terms' magnitudes. Tiles multiply
+// activations as two bfloat16 numbers, 2^-17 from the activation.
+double tolerance(DType weight) {
+  return kernel_level() == "amx" && weight == DType::BFloat16 ? 0x1p-17 : 1e-6;
+}
+
 void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
   const std::vector<double> w = doubles(weight);
   for (Index r = 0; r < y.rows; ++r) {
@@ -19,7 +25,7 @@ void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
         sum += term;
         magnitude += std::abs(term);
       }
-      ASSERT_NEAR(y.row(r)[o], sum, 1e-6 * magnitude + 1e-30)
+      ASSERT_NEAR(y.row(r)[o], sum, tolerance(weight.dtype) * magnitude + 1e-30)
           << "row " << r << " output " << o << " of " << y.rows << " x " << y.cols << ", k "
           << x.cols;
     }
@@ -148,9 +154,55 @@ TEST_P(MatmulTest, StackedSourcesGiveTheConcatenatedProducts) {
       const Matrix y = product(x, all);
       Index begin = 0;
       for (const SharedTensor& source : sources) {
-        const Matrix one = product(x, PreparedMatrix::prepare(source, {.dtype = compute}));
-        EXPECT_TRUE(same_bits(one, y.view().middle_cols(begin, source.dim(0))));
+        const PreparedMatrix one_matrix = PreparedMatrix::prepare(source, {.dtype = compute});
+        const Matrix one = product(x, one_matrix);
+        const MatrixView part = y.view().middle_cols(begin, source.dim(0));
+        if (one_matrix.dtype() == compute) {
+          EXPECT_TRUE(same_bits(one, part));
+        } else {
+          EXPECT_LT(largest_difference(one, part), 1e-4);
+        }
         begin += source.dim(0);
+      }
+    }
+  }
+}
+
+// In this order, a level with tiles multiplies bfloat16 weights (tile_kernels.h).
+float tile_sum(const float* x, const float* w, Index count, bool split) {
+  const auto rounded = [](float v) { return static_cast<float>(bfloat16(v)); };
+  float sum = 0.0f;
+  for (Index block = 0; block < count; block += 32) {
+    for (const bool low : {false, true}) {
+      if (low && !split) continue;
+      float parts[2] = {};
+      for (Index k = block; k < std::min(block + 32, count); ++k) {
+        const float value = low ? rounded(x[k] - rounded(x[k])) : rounded(x[k]);
+        parts[k % 2] = std::fma(value, w[k], parts[k % 2]);
+      }
+      sum += parts[0] + parts[1];
+    }
+  }
+  return sum;
+}
+
+TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
+  if (kernel_level() != "amx") GTEST_SKIP() << "a level without tiles";
+  for (Index ins : {1, 31, 32, 700, 1408}) {
+    const SharedTensor weight = random_weight(40, ins, DType::BFloat16, 1);
+    const Tensor w = Tensor::copy_of(weight).to(DType::Float32);
+    for (DType activations : {DType::Float32, DType::BFloat16}) {
+      const PreparedMatrix matrix = PreparedMatrix::prepare(weight, {.activations = activations});
+      for (Index rows : {1, 7, 40}) {
+        const Matrix x = random_matrix(rows, ins, 2);
+        const Matrix y = product(x, matrix);
+        for (Index r = 0; r < rows; ++r) {
+          for (Index o = 0; o < 40; ++o) {
+            ASSERT_EQ(y.row(r)[o], tile_sum(x.row(r), w.data<float>() + o * ins, ins,
+                                            activations == DType::Float32))
+                << "row " << r << " output " << o << " k " << ins;
+          }
+        }
       }
     }
   }

@@ -1,0 +1,207 @@
+// The level "amx": CPUs that multiply bfloat16 matrices in tiles (Intel AMX, "Intel Architecture
+// Instruction Set Extensions Programming Reference", chapter 3). Everything else is the level
+// avx512's.
+#include <immintrin.h>
+
+#include "kernels/kernel_table.h"
+#include "kernels/tile_kernels.h"
+
+namespace instructblip {
+
+const KernelTable& avx512_kernels();
+
+namespace {
+
+using Index = std::ptrdiff_t;
+
+// Tile registers, as literals because GCC pastes them into assembly: 0 to 3 are the sums of tile i
+// of A and tile j of B (2 i + j), 4 and 5 the tiles of A, 6 and 7 those of B.
+
+// The operand of LDTILECFG.
+struct alignas(64) TileConfiguration {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+
+thread_local Index configured_columns = 0;
+
+void configure(Index columns) {
+  if (configured_columns == columns) return;
+  TileConfiguration configuration;
+  for (int tile = 0; tile < 8; ++tile) {
+    configuration.rows[tile] = kTileSize;
+    configuration.row_bytes[tile] = static_cast<std::uint16_t>(4 * columns);
+  }
+  configuration.row_bytes[4] = 2 * kTileDepth;
+  configuration.row_bytes[5] = 2 * kTileDepth;
+  _tile_loadconfig(&configuration);
+  configured_columns = columns;
+}
+
+void begin() { configured_columns = 0; }
+
+void end() {
+  _tile_release();
+  configured_columns = 0;
+}
+
+// Consecutive products go to different sums, because a sum is ready only after three more.
+template <int b_tiles>
+void multiply_tiles(const TileProduct& p) {
+  const auto sums_bytes = static_cast<std::size_t>(p.sums_stride) * sizeof(float);
+  const auto a_bytes = static_cast<std::size_t>(p.a_stride) * sizeof(std::uint16_t);
+  const auto b_bytes = static_cast<std::size_t>(2 * p.columns) * sizeof(std::uint16_t);
+  float* const lower = p.sums + kTileSize * p.sums_stride;
+  if (p.first) {
+    _tile_zero(0);
+    _tile_zero(2);
+    if constexpr (b_tiles == 2) {
+      _tile_zero(1);
+      _tile_zero(3);
+    }
+  } else {
+    _tile_loadd(0, p.sums, sums_bytes);
+    _tile_loadd(2, lower, sums_bytes);
+    if constexpr (b_tiles == 2) {
+      _tile_loadd(1, p.sums + kTileSize, sums_bytes);
+      _tile_loadd(3, lower + kTileSize, sums_bytes);
+    }
+  }
+  const auto add = [&](const std::uint16_t* b) __attribute__((always_inline)) {
+    _tile_loadd(6, b, b_bytes);
+    if constexpr (b_tiles == 2) _tile_loadd(7, b + p.b_stride, b_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(2, 5, 6);
+    if constexpr (b_tiles == 2) {
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  };
+  for (Index k = 0; k < p.depth; k += kTileDepth) {
+    for (Index row = 0; row < p.next_rows; ++row) {
+      _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.a_stride + k), _MM_HINT_T1);
+    }
+    _tile_loadd(4, p.a + k, a_bytes);
+    _tile_loadd(5, p.a + kTileSize * p.a_stride + k, a_bytes);
+    add(p.b + k * p.columns);
+    if (p.b_low != nullptr) add(p.b_low + k * p.columns);
+  }
+  _tile_stored(0, p.sums, sums_bytes);
+  _tile_stored(2, lower, sums_bytes);
+  if constexpr (b_tiles == 2) {
+    _tile_stored(1, p.sums + kTileSize, sums_bytes);
+    _tile_stored(3, lower + kTileSize, sums_bytes);
+  }
+}
+
+void multiply(const TileProduct& product) {
+  configure(product.columns);
+  if (product.b_tiles == 2) return multiply_tiles<2>(product);
+  multiply_tiles<1>(product);
+}
+
+// Rows of 16 elements of 32 bits.
+void transpose_rows(__m512i (&r)[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+void transpose(const float* from, Index from_stride, float* to, Index to_stride) {
+  __m512i rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(from + i * from_stride);
+  transpose_rows(rows);
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_stride, rows[i]);
+}
+
+// Elements [16 i, 16 i + 16) of a row, 0 from `count` on.
+__m512 load_part(const float* x, Index i, Index count) {
+  const Index rest = count - i;
+  if (rest >= 16) return _mm512_loadu_ps(x + i);
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(rest <= 0 ? 0 : (1 << rest) - 1), x + i);
+}
+
+__m512 widen(__m256bh values) {
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(values)), 16));
+}
+
+// x - high, and 0 where x is not finite: the sum of both is x or as little finite as x.
+__m256bh low_part(__m512 x, __m256bh high) {
+  constexpr int kNotFinite = 0x01 | 0x08 | 0x10 | 0x80;  // NaN and infinity
+  const __m512 wide = widen(high);
+  const __mmask16 finite =
+      static_cast<__mmask16>(~_mm512_fpclass_ps_mask(wide, kNotFinite));
+  return _mm512_cvtneps_pbh(_mm512_maskz_sub_ps(finite, x, wide));
+}
+
+__m512i join(__m256bh first, __m256bh second) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(reinterpret_cast<__m256i>(first)),
+                            reinterpret_cast<__m256i>(second), 1);
+}
+
+void store_tile(__m512i (&pairs)[16], Index columns, std::uint16_t* to) {
+  transpose_rows(pairs);
+  const auto mask = static_cast<__mmask16>((1 << columns) - 1);
+  for (int k = 0; k < 16; ++k) _mm512_mask_storeu_epi32(to + k * 2 * columns, mask, pairs[k]);
+}
+
+void pack(const float* x, Index x_stride, Index rows, Index columns, Index count,
+          std::uint16_t* high, std::uint16_t* low) {
+  for (Index k = 0; k < count; k += kTileDepth) {
+    __m512i high_pairs[16] = {}, low_pairs[16] = {};
+    for (Index row = 0; row < rows; ++row) {
+      const __m512 first = load_part(x + row * x_stride, k, count);
+      const __m512 second = load_part(x + row * x_stride, k + 16, count);
+      const __m256bh first_high = _mm512_cvtneps_pbh(first);
+      const __m256bh second_high = _mm512_cvtneps_pbh(second);
+      high_pairs[row] = join(first_high, second_high);
+      low_pairs[row] = join(low_part(first, first_high), low_part(second, second_high));
+    }
+    store_tile(high_pairs, columns, high + k * columns);
+    if (low != nullptr) store_tile(low_pairs, columns, low + k * columns);
+  }
+}
+
+constexpr TileKernels kTiles{.begin = begin,
+                             .end = end,
+                             .multiply = multiply,
+                             .pack = pack,
+                             .transpose = transpose};
+
+}  // namespace
+
+const KernelTable& amx_kernels() {
+  static const KernelTable table = [] {
+    KernelTable levels = avx512_kernels();
+    levels.name = "amx";
+    levels.tiles = &kTiles;
+    return levels;
+  }();
+  return table;
+}
+
+}  // namespace instructblip

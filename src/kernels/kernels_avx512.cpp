@@ -1,0 +1,29 @@
+// The level "avx512": CPUs with the AVX-512 instructions of a server since 2017 (F, BW, DQ, VL).
+#include <immintrin.h>
+
+#include "kernels/vector_kernels.h"
+
+namespace instructblip {
+namespace {
+
+struct Level : VectorKernels<Level, 16> {
+  // 4 x 6 sums, 6 weights and a value fill 32 registers.
+  static constexpr int kTileOutputs = 6;
+
+  static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
+    Lanes sum;
+    _mm512_store_ps(sum.data(), _mm512_fmadd_ps(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
+                                                _mm512_load_ps(c.data())));
+    return sum;
+  }
+  static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+};
+
+}  // namespace
+
+const KernelTable& avx512_kernels() {
+  static constexpr KernelTable table = Level::table("avx512");
+  return table;
+}
+
+}  // namespace instructblip

@@ -1,0 +1,181 @@
+// Products for bfloat16 weights on a CPU that multiplies bfloat16 in tiles (tile_kernels.h). Rows
+// of the weight are the rows of A, read where they lie; rows of x are the columns of B. An element
+// of x in float32 is the sum of two bfloat16 numbers to 2^-17 of itself.
+#include <algorithm>
+#include <cstring>
+
+#include "instructblip/core/threads.h"
+#include "kernels/product.h"
+#include "kernels/tile_kernels.h"
+
+namespace instructblip {
+namespace {
+
+// Threads take whole units of outputs, the two tiles of A.
+constexpr Index kUnit = 2 * kTileSize;
+// All rows of x pass over this many inputs of a unit while these are in the first-level cache.
+constexpr Index kBlockDepth = 512;
+// The bytes of sums that stay in the second-level cache while the inputs pass by.
+constexpr Index kSumsBytes = 1 << 19;
+constexpr Index kTilesPerProduct = 2;
+// A thread is not worth waking for fewer multiplications than this.
+constexpr Index kTileGrain = 1 << 20;
+
+static_assert(kBlockDepth % kTileDepth == 0);
+
+// x as tiles of B.
+class PackedRows {
+ public:
+  PackedRows(const TileKernels& tiles, MatrixView x, bool split)
+      : rows_(x.rows),
+        depth_(round_up(x.cols, kTileDepth)),
+        high_(1, count() * stride(), DType::BFloat16),
+        low_(split ? Matrix(1, count() * stride(), DType::BFloat16) : Matrix()) {
+    const Index grain = kTileGrain / std::max<Index>(1, x.cols * kTileSize) / 16 + 1;
+    parallel_for(count(), grain, [&](Index begin, Index end) {
+      for (Index tile = begin; tile < end; ++tile) {
+        const Index offset = tile * stride();
+        const Index rows = std::min(kTileSize, rows_ - tile * kTileSize);
+        std::uint16_t* const high = elements(high_) + offset;
+        std::uint16_t* const low = split ? elements(low_) + offset : nullptr;
+        tiles.pack(x.row(tile * kTileSize), x.stride, rows, columns(), x.cols, high, low);
+      }
+    });
+  }
+
+  Index count() const { return (rows_ + kTileSize - 1) / kTileSize; }
+  Index columns() const { return std::min(kTileSize, rows_); }
+  Index depth() const { return depth_; }
+  // The elements of a tile.
+  Index stride() const { return depth_ * columns(); }
+  // Tile `tile` from input k on.
+  const std::uint16_t* high(Index tile, Index k) const { return elements(high_) + at(tile, k); }
+  const std::uint16_t* low(Index tile, Index k) const {
+    return low_.empty() ? nullptr : elements(low_) + at(tile, k);
+  }
+
+ private:
+  static const std::uint16_t* elements(const Matrix& m) {
+    return static_cast<const std::uint16_t*>(m.view().data);
+  }
+  static std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
+  Index at(Index tile, Index k) const { return tile * stride() + k * columns(); }
+
+  Index rows_, depth_;
+  Matrix high_, low_;
+};
+
+// The rows of a unit where they can be read as tiles.
+struct UnitRows {
+  const std::uint16_t* data;
+  Index stride;
+  bool mapped;  // the rows of the next unit may follow
+};
+
+class TileProducts {
+ public:
+  explicit TileProducts(const Product& product)
+      : product_(product),
+        tiles_(*product.table.tiles),
+        x_(tiles_, product.x, product.weight.activations == DType::Float32),
+        outs_(product.y.cols) {}
+
+  Index units() const { return (outs_ + kUnit - 1) / kUnit; }
+
+  void compute(Index begin, Index end) const {
+    const Index sums_rows = x_.count() * kTileSize;
+    const Index unit_bytes = sums_rows * kUnit * static_cast<Index>(sizeof(float));
+    const Index chunk = std::min(std::max<Index>(1, kSumsBytes / unit_bytes), end - begin);
+    Matrix sums(chunk * kUnit, sums_rows);
+    tiles_.begin();
+    for (Index unit = begin; unit < end; unit += chunk) {
+      compute_chunk(unit, std::min(unit + chunk, end), sums);
+    }
+    tiles_.end();
+  }
+
+ private:
+  void compute_chunk(Index begin, Index end, Matrix& sums) const {
+    alignas(64) std::uint16_t copy[kUnit * kBlockDepth];
+    for (Index k = 0; k < x_.depth(); k += kBlockDepth) {
+      const Index depth = std::min(kBlockDepth, x_.depth() - k);
+      for (Index unit = begin; unit < end; ++unit) {
+        multiply(unit_rows(unit, k, depth, copy), unit, k, depth,
+                 sums.view().middle_rows((unit - begin) * kUnit, kUnit));
+      }
+    }
+    for (Index unit = begin; unit < end; ++unit) {
+      finish(unit, sums.view().middle_rows((unit - begin) * kUnit, kUnit));
+    }
+  }
+
+  void multiply(UnitRows a, Index unit, Index k, Index depth, MutableMatrixView sums) const {
+    const bool has_next = a.mapped && (unit + 2) * kUnit <= outs_;
+    for (Index tile = 0; tile < x_.count(); tile += kTilesPerProduct) {
+      const Index tiles = std::min(kTilesPerProduct, x_.count() - tile);
+      const Index next_begin = kUnit * tile / x_.count();
+      const Index next_end = kUnit * (tile + tiles) / x_.count();
+      tiles_.multiply({.a = a.data,
+                       .a_stride = a.stride,
+                       .depth = depth,
+                       .b = x_.high(tile, k),
+                       .b_low = x_.low(tile, k),
+                       .b_stride = x_.stride(),
+                       .b_tiles = tiles,
+                       .columns = x_.columns(),
+                       .sums = sums.row(0) + tile * kTileSize,
+                       .sums_stride = sums.stride,
+                       .first = k == 0,
+                       .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
+                       .next_rows = has_next ? next_end - next_begin : 0});
+    }
+  }
+
+  // Rows that end within the block of inputs, lie in several parts or are fewer than a unit are
+  // copied, with zeros in place of what is missing.
+  UnitRows unit_rows(Index unit, Index k, Index depth, std::uint16_t* copy) const {
+    const Index o = unit * kUnit, inputs = product_.x.cols;
+    const auto* const first = product_.weight.row<std::uint16_t>(o);
+    if (k + depth <= inputs && o + kUnit <= outs_ &&
+        product_.weight.row<std::uint16_t>(o + kUnit - 1) == first + (kUnit - 1) * inputs) {
+      return {first + k, inputs, true};
+    }
+    const Index rows = std::min(kUnit, outs_ - o), count = std::min(depth, inputs - k);
+    std::fill_n(copy, kUnit * depth, std::uint16_t{0});
+    for (Index row = 0; row < rows; ++row) {
+      std::copy_n(product_.weight.row<std::uint16_t>(o + row) + k, count, copy + row * depth);
+    }
+    return {copy, depth, false};
+  }
+
+  void finish(Index unit, MatrixView sums) const {
+    alignas(64) float block[kTileSize * kUnit];
+    const Index o = unit * kUnit, outs = std::min(kUnit, outs_ - o);
+    for (Index r = 0; r < product_.x.rows; r += kTileSize) {
+      for (Index i = 0; i < kUnit; i += kTileSize) {
+        tiles_.transpose(sums.row(i) + r, sums.stride, block + i, kUnit);
+      }
+      const Index rows = std::min(kTileSize, product_.x.rows - r);
+      for (Index row = 0; row < rows; ++row) {
+        product_.finish(r + row, o, outs, block + row * kUnit);
+      }
+    }
+  }
+
+  const Product& product_;
+  const TileKernels& tiles_;
+  PackedRows x_;
+  Index outs_;
+};
+
+}  // namespace
+
+void multiply_tiles(const Product& product) {
+  const TileProducts work(product);
+  const Index grain =
+      kTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
+  parallel_for(work.units(), grain,
+               [&](Index begin, Index end) { work.compute(begin, end); });
+}
+
+}  // namespace instructblip

@@ -1,0 +1,130 @@
+// Products for weights of every format: divides the work into blocks and among threads, and packs
+// weights. The arithmetic is a level's `dots` (kernel_table.h).
+#include <algorithm>
+
+#include "instructblip/core/threads.h"
+#include "kernels/product.h"
+
+namespace instructblip {
+namespace {
+
+// k is summed in blocks of this many: the lanes are added once per block, and the blocks are added
+// in ascending order. Part of the order of sums, so the same for all shapes.
+constexpr Index kBlockK = 1024;
+// Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
+// all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kUnit is.
+constexpr Index kBlockOutputs = 48;
+// With this many rows or fewer, packed weights are used only a few times; so few outputs at a time
+// keep them in the first-level cache.
+constexpr Index kFewRows = 16;
+constexpr Index kFewRowsOutputs = 6;
+// A single row reads each weight once: this many rows of weights are read side by side.
+constexpr Index kOneRowOutputs = 4;
+// Threads take whole units of outputs.
+constexpr Index kUnit = 12;
+// Rows whose partial sums are in memory at the same time.
+constexpr Index kBlockRows = 1024;
+// A thread is not worth waking for fewer multiplications than this.
+constexpr Index kMatmulGrain = 1 << 17;
+
+static_assert(kFewRowsOutputs <= kMaxDirectOutputs && kOneRowOutputs <= kMaxDirectOutputs);
+
+class VectorProduct {
+ public:
+  explicit VectorProduct(const Product& product) : product_(product), x_(product.x) {
+    if (x_.cols % product.table.lanes != 0) pad_x();
+  }
+
+  void outputs(Index begin, Index end) const {
+    const Index step = x_.rows == 1          ? kOneRowOutputs
+                       : x_.rows <= kFewRows ? kFewRowsOutputs
+                                             : kBlockOutputs;
+    Matrix sums(std::min(x_.rows, kBlockRows), step);
+    Matrix packed(step, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
+    for (Index r = 0; r < x_.rows; r += kBlockRows) {
+      const Index rows = std::min(kBlockRows, x_.rows - r);
+      for (Index o = begin; o < end; o += step) {
+        block(r, rows, o, std::min(step, end - o), packed, sums);
+      }
+    }
+  }
+
+ private:
+  void pad_x() {
+    padded_ = Matrix(x_.rows, round_up(x_.cols, table_.lanes));
+    for (Index r = 0; r < x_.rows; ++r) {
+      std::copy_n(x_.row(r), x_.cols, padded_.row(r));
+      std::fill(padded_.row(r) + x_.cols, padded_.row(r) + padded_.cols(), 0.0f);
+    }
+    x_.data = padded_.row(0);
+    x_.stride = padded_.view().stride;
+  }
+
+  void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
+    for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
+    for (Index k = 0; k < x_.cols; k += kBlockK) {
+      const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, x_.cols - k)};
+      const bool whole_lanes = part.depth % table_.lanes == 0;
+      if (whole_lanes && rows <= std::min(kFewRows, weight_.format->direct_rows)) {
+        add_direct(r, rows, part, sums);
+      } else {
+        add_packed(r, rows, part, packed, sums);
+      }
+    }
+    for (Index i = 0; i < rows; ++i) product_.finish(r + i, o, outs, sums.row(i));
+  }
+
+  // The weights are read where they lie.
+  void add_direct(Index r, Index rows, const WeightBlock& part, Matrix& sums) const {
+    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
+      weight_.format->dots(table_, part, x, tile, sums.row(i), sums.view().stride);
+    });
+  }
+
+  // The weights are widened into a packed block, which also has no cache conflicts between rows
+  // that lie a large power of two apart.
+  void add_packed(Index r, Index rows, const WeightBlock& part, Matrix& packed,
+                  Matrix& sums) const {
+    const float* w[kBlockOutputs];
+    const Index padded = round_up(part.depth, table_.lanes);
+    for (Index i = 0; i < part.outs; ++i) {
+      weight_.format->widen_row(table_, weight_, part.o + i, part.k, part.depth, packed.row(i));
+      std::fill(packed.row(i) + part.depth, packed.row(i) + padded, 0.0f);
+      w[i] = packed.row(i);
+    }
+    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
+      table_.dots(x, tile, w, part.outs, padded, sums.row(i), sums.view().stride);
+    });
+  }
+
+  // Calls body(i, x, tile) for rows [r + i, r + i + tile) of x from column k on.
+  template <class Body>
+  void for_tiles(Index r, Index rows, Index k, const Body& body) const {
+    for (Index i = 0; i < rows; i += kTileRows) {
+      const Index tile = std::min(kTileRows, rows - i);
+      const float* x[kTileRows];
+      for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + k;
+      body(i, x, tile);
+    }
+  }
+
+  const Product& product_;
+  const KernelTable& table_ = product_.table;
+  const PreparedMatrix::Impl& weight_ = product_.weight;
+  MatrixView x_;
+  Matrix padded_;
+};
+
+}  // namespace
+
+void multiply_vectors(const Product& product) {
+  const VectorProduct work(product);
+  const Index outs = product.y.cols;
+  const Index grain =
+      kMatmulGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
+  parallel_for((outs + kUnit - 1) / kUnit, grain, [&](Index begin, Index end) {
+    work.outputs(begin * kUnit, std::min(end * kUnit, outs));
+  });
+}
+
+}  // namespace instructblip

@@ -1,0 +1,38 @@
+// One call of matmul, divided into blocks in different ways (matmul_rows.cpp, matmul_tiles.cpp).
+#pragma once
+
+#include "instructblip/kernels/kernels.h"
+#include "kernels/kernel_table.h"
+#include "kernels/weight_format.h"
+
+namespace instructblip {
+
+struct Product {
+  const KernelTable& table;
+  MatrixView x;
+  const PreparedMatrix::Impl& weight;
+  MutableMatrixView y;
+  const Epilogue& epilogue;
+
+  // Applies the epilogue to the sums of outputs [o, o + outs) of row r and stores them in y.
+  void finish(Index r, Index o, Index outs, const float* sums) const {
+    const auto part = [&](MatrixView m) { return m.empty() ? nullptr : m.row(r) + o; };
+    table.finish({.sums = sums,
+                  .count = outs,
+                  .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + o,
+                  .activation = epilogue.activation,
+                  .scale = epilogue.scale,
+                  .gate = part(epilogue.gate),
+                  .residual = part(epilogue.residual),
+                  .y = y.row(r) + o});
+  }
+};
+
+inline Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Sums of products in vectors, for weights of every format.
+void multiply_vectors(const Product& product);
+// Sums of products in tiles, for bfloat16 weights on a level that has `table.tiles`.
+void multiply_tiles(const Product& product);
+
+}  // namespace instructblip
