@@ -117,6 +117,12 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str()
       ->group(kGroup);
+  app.add_option("--activations", flags.activations,
+                 "type of the activations that bfloat16 weights are multiplied with, where the CPU "
+                 "multiplies bfloat16; bfloat16 is faster and rounds as PyTorch does")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--tokenizer", flags.tokenizer,
                  "auto: as transformers 5; sentencepiece: as transformers 4 with use_fast=False "
                  "and LAVIS")
@@ -178,6 +184,7 @@ InstructBlip load_model(const ModelFlags& flags) {
   Index bytes = 0;
   LoadOptions options;
   options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
+  options.activations = flags.activations == "float32" ? DType::Float32 : DType::BFloat16;
   options.adapter = flags.adapter;
   options.memory_map = flags.memory_map;
   options.prefetch = flags.prefetch;

@@ -20,6 +20,7 @@ struct ModelFlags {
   std::filesystem::path model;
   std::optional<std::filesystem::path> adapter;
   std::string dtype = "bfloat16";
+  std::string activations = "float32";
   std::string tokenizer = "auto";
   int threads = 0;
   bool quiet = false;

@@ -49,7 +49,7 @@ std::string joined(const std::vector<std::string>& lines) {
 
 struct Weights::Context {
   std::shared_ptr<const Checkpoint> checkpoint;
-  DType dtype;
+  DType dtype, activations;
   std::optional<ProgressReporter> progress;
   bool prefetch = false;
   std::mutex mutex;
@@ -97,24 +97,24 @@ struct Weights::Context {
   }
 };
 
-Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype,
-                 ProgressCallback progress, bool prefetch)
+Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, WeightsOptions options)
     : context_(std::make_shared<Context>()) {
   if (checkpoint == nullptr) throw InputError("Weights: the checkpoint is null");
   context_->checkpoint = std::move(checkpoint);
-  context_->dtype = dtype;
-  context_->prefetch = prefetch;
-  if (progress) {
+  context_->dtype = options.dtype;
+  context_->activations = options.activations;
+  context_->prefetch = options.prefetch;
+  if (options.progress) {
     const auto total = static_cast<Index>(context_->checkpoint->bytes());
-    context_->progress.emplace(std::move(progress), total);
+    context_->progress.emplace(std::move(options.progress), total);
   }
 }
 
-Weights::Weights(std::shared_ptr<Context> context, std::string name)
-    : context_(std::move(context)), name_(std::move(name)) {}
+Weights::Weights(std::shared_ptr<Context> context, std::string name, bool packed)
+    : context_(std::move(context)), name_(std::move(name)), packed_(packed) {}
 
 Weights Weights::from_tensors(std::map<std::string, Tensor> tensors, DType dtype) {
-  return Weights(Checkpoint::from_tensors(std::move(tensors)), dtype);
+  return Weights(Checkpoint::from_tensors(std::move(tensors)), {.dtype = dtype});
 }
 
 std::string Weights::below(std::string_view name) const {
@@ -122,8 +122,13 @@ std::string Weights::below(std::string_view name) const {
   return name_.empty() ? std::string(name) : name_ + "." + std::string(name);
 }
 
-Weights Weights::operator[](std::string_view name) const { return {context_, below(name)}; }
-Weights Weights::operator[](Index index) const { return {context_, below(std::to_string(index))}; }
+Weights Weights::operator[](std::string_view name) const {
+  return {context_, below(name), packed_};
+}
+Weights Weights::operator[](Index index) const {
+  return {context_, below(std::to_string(index)), packed_};
+}
+Weights Weights::packed() const { return {context_, name_, true}; }
 
 Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixes,
                                  std::string_view probe) const {
@@ -136,6 +141,7 @@ Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixe
 bool Weights::exists() const { return context_->checkpoint->tensors().contains(name_); }
 
 DType Weights::dtype() const { return context_->dtype; }
+DType Weights::activations() const { return context_->activations; }
 const std::string& Weights::where() const { return context_->checkpoint->where(); }
 const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
 

@@ -25,6 +25,22 @@ struct OutputRow {
   float* y;  // may be sums or residual
 };
 
+// A packed weight lies in panels of this many outputs (panels.h). Products take two panels at once.
+constexpr std::ptrdiff_t kPanelOutputs = 16;
+
+// sums[r, o] (+)= sum over k of x[r, k] * w[o, k], for the outputs of two panels.
+struct PanelProduct {
+  const float* x;
+  std::ptrdiff_t x_stride;
+  std::ptrdiff_t rows;  // at most KernelTable::panel_rows
+  std::ptrdiff_t depth;
+  const void* weight;           // float or bfloat16
+  std::ptrdiff_t panel_stride;  // elements from one panel to the next
+  float* sums;
+  std::ptrdiff_t sums_stride;
+  bool first;  // the sums are set, not added to
+};
+
 struct TileKernels;  // tile_kernels.h
 
 struct KernelTable {
@@ -53,6 +69,12 @@ struct KernelTable {
   void (*layer_norm)(const float* x, std::ptrdiff_t count, const float* weight, const float* bias,
                      float eps, float* y);
   void (*rms_norm)(const float* x, std::ptrdiff_t count, const float* weight, float eps, float* y);
+
+  // Products with a packed weight: every sum is one chain of fused (on levels with such an
+  // instruction) multiplications and additions, in ascending order of k.
+  std::ptrdiff_t panel_rows;
+  void (*panels)(const PanelProduct& product);
+  void (*panels_bf16)(const PanelProduct& product);
 
   // An element's result does not depend on its position in the row.
   void (*finish)(const OutputRow& row);

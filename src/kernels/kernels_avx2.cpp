@@ -14,6 +14,14 @@ struct Level : VectorKernels<Level, 8> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static Lanes load_pairs(const std::uint16_t* p, int odd) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    Lanes values;
+    _mm256_store_si256(reinterpret_cast<__m256i*>(values.data()),
+                       odd != 0 ? _mm256_and_si256(pairs, _mm256_set1_epi32(-65536))
+                                : _mm256_slli_epi32(pairs, 16));
+    return values;
+  }
 };
 
 }  // namespace

@@ -9,6 +9,8 @@ namespace {
 struct Level : VectorKernels<Level, 16> {
   // 4 x 6 sums, 6 weights and a value fill 32 registers.
   static constexpr int kTileOutputs = 6;
+  // 14 x 2 sums and 2 weights; values are operands in memory.
+  static constexpr int kPanelRows = 14;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
@@ -17,6 +19,13 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static Lanes load_pairs(const std::uint16_t* p, int odd) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    Lanes values;
+    _mm512_store_si512(values.data(), odd != 0 ? _mm512_and_si512(pairs, _mm512_set1_epi32(-65536))
+                                               : _mm512_slli_epi32(pairs, 16));
+    return values;
+  }
 };
 
 }  // namespace

@@ -15,7 +15,9 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
-  if (product.table.tiles != nullptr && weight.dtype() == DType::BFloat16) {
+  if (weight.impl()->panels != nullptr) {
+    multiply_panels(product);
+  } else if (product.table.tiles != nullptr && weight.dtype() == DType::BFloat16) {
     multiply_tiles(product);
   } else {
     multiply_vectors(product);
@@ -26,6 +28,7 @@ void embedding_rows(const PreparedMatrix& table, std::span<const std::int64_t> i
                     MutableMatrixView y) {
   if (table.empty())
     throw InputError("embedding_rows: the table is empty (its tensor was missing)");
+  if (table.impl()->panels != nullptr) throw InputError("embedding_rows: the table is packed");
   check_matrix("embedding_rows: y", y, static_cast<Index>(ids.size()), table.in_features());
   for (std::size_t r = 0; r < ids.size(); ++r) {
     if (ids[r] < 0 || ids[r] >= table.out_features()) {

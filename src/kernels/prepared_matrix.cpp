@@ -5,6 +5,7 @@
 #include <string>
 
 #include "instructblip/core/error.h"
+#include "kernels/panels.h"
 #include "kernels/weight_format.h"
 
 namespace instructblip {
@@ -87,6 +88,11 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
     }
     impl->out_features = part.end;
     impl->parts.push_back(std::move(part));
+  }
+  if (policy.packed) {
+    impl->panels = pack_panels(*impl);
+    impl->parts.clear();
+    impl->owned_bytes = to_size(impl->panels->size()) * size_of(format.dtype);
   }
   matrix.impl_ = std::move(impl);
   return matrix;

@@ -8,6 +8,8 @@
 
 namespace instructblip {
 
+inline Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 struct WeightFormat;
 
 struct PreparedMatrix::Impl {
@@ -24,6 +26,8 @@ struct PreparedMatrix::Impl {
   DType activations = DType::Float32;
   std::size_t owned_bytes = 0;
   std::vector<Part> parts;
+  // Instead of parts, if the weight is packed (panels.h).
+  std::shared_ptr<const Tensor> panels;
 
   // Row `o`, whose elements are stored as T.
   template <class T>

@@ -1,4 +1,4 @@
-// One call of matmul, divided into blocks in different ways (matmul_rows.cpp, matmul_tiles.cpp).
+// One call of matmul, divided into blocks in different ways (matmul_*.cpp).
 #pragma once
 
 #include "instructblip/kernels/kernels.h"
@@ -28,10 +28,10 @@ struct Product {
   }
 };
 
-inline Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 // Sums of products in vectors, for weights of every format.
 void multiply_vectors(const Product& product);
+// Sums of products in vectors, for packed weights.
+void multiply_panels(const Product& product);
 // Sums of products in tiles, for bfloat16 weights on a level that has `table.tiles`.
 void multiply_tiles(const Product& product);
 

@@ -15,6 +15,7 @@
 #include <bit>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/kernel_table.h"
 
@@ -31,6 +32,9 @@ struct VectorKernels {
   static constexpr Index kLanes = lanes;
   // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
   static constexpr int kTileOutputs = 3;
+  // 6 x 2 sums of a product with panels, 2 weights and a value.
+  static constexpr int kPanelRows = 6;
+  static constexpr int kPanelVectors = 2;
 
   // a * b + c, rounded twice here.
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) { return a * b + c; }
@@ -69,6 +73,15 @@ struct VectorKernels {
       case 3: return body(std::integral_constant<int, 3>{});
       default: return body(std::integral_constant<int, 4>{});
     }
+  }
+
+  // Calls body with 0 to count - 1 as compile-time constants: a loop that is always unrolled, so
+  // that the elements of an array that it indexes are in registers.
+  template <int count, class Body>
+  [[gnu::always_inline]] static void unrolled(const Body& body) {
+    [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+      (body(std::integral_constant<int, i>{}), ...);
+    }(std::make_integer_sequence<int, count>{});
   }
 
   // Dot products.
@@ -114,6 +127,77 @@ struct VectorKernels {
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
     for (Index i = 0; i < count; ++i) to[i] = widen(from[i]);
+  }
+
+  // Products with packed weights. Outputs are in the lanes; a sum is one chain over all k.
+
+  // The vectors of weights at depth k (float) or at depths k and k + 1 (bfloat16).
+  static Lanes panel_vector(const float* w, int) { return load(w); }
+  static Lanes panel_vector(const std::uint16_t* w, int odd) {
+    return Level::load_pairs(w, odd);
+  }
+  // Element `odd` of each pair.
+  static Lanes load_pairs(const std::uint16_t* p, int odd) {
+    Lanes values;
+    for (Index lane = 0; lane < kLanes; ++lane) values[lane] = widen(p[2 * lane + odd]);
+    return values;
+  }
+
+  template <int rows, class Weight>
+  static void panel_tile(const PanelProduct& p, Index column) {
+    constexpr int kVectors = Level::kPanelVectors;
+    constexpr int kPair = sizeof(Weight) == 2 ? 2 : 1;
+    const Weight* w[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      const Index output = column + v * kLanes;
+      w[v] = static_cast<const Weight*>(p.weight) + output / kPanelOutputs * p.panel_stride +
+             output % kPanelOutputs * kPair;
+    }
+    float* const out = p.sums + column;
+    Lanes sums[rows][kVectors];
+    unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
+      constexpr int r = i / kVectors, v = i % kVectors;
+      sums[r][v] = p.first ? Lanes(Lanes::Zero()) : load(out + r * p.sums_stride + v * kLanes);
+    });
+    // Three rows share a pointer: there are fewer registers for addresses than rows.
+    constexpr int kBases = (rows + 2) / 3;
+    const Index stride = p.x_stride;
+    const float* x[kBases];
+    unrolled<kBases>([&](auto b) { x[b] = p.x + 3 * b * stride; });
+    const auto step = [&](auto odd) __attribute__((always_inline)) {
+      Lanes weight[kVectors];
+      unrolled<kVectors>([&](auto v) { weight[v] = panel_vector(w[v], odd); });
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        const Lanes value = Lanes::Constant(x[r / 3][r % 3 * stride + odd]);
+        unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
+          sums[r][v] = Level::multiply_add(value, weight[v], sums[r][v]);
+        });
+      });
+    };
+    for (Index k = 0; k + kPair <= p.depth; k += kPair) {
+      unrolled<kPair>(step);
+      unrolled<kBases>([&](auto b) { x[b] += kPair; });
+      unrolled<kVectors>([&](auto v) { w[v] += kPair * kPanelOutputs; });
+    }
+    if (kPair == 2 && p.depth % 2 != 0) unrolled<1>(step);
+    unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
+      constexpr int r = i / kVectors, v = i % kVectors;
+      store(sums[r][v], out + r * p.sums_stride + v * kLanes);
+    });
+  }
+
+  template <class Weight, int rows>
+  static void panel_rows(const PanelProduct& p) {
+    if constexpr (rows > 1) {
+      if (p.rows < rows) return panel_rows<Weight, rows - 1>(p);
+    }
+    for (Index column = 0; column < 2 * kPanelOutputs; column += Level::kPanelVectors * kLanes) {
+      panel_tile<rows, Weight>(p, column);
+    }
+  }
+  template <class Weight>
+  static void panels(const PanelProduct& p) {
+    panel_rows<Weight, Level::kPanelRows>(p);
   }
 
   // Attention.
@@ -365,6 +449,9 @@ struct VectorKernels {
         .softmax = softmax,
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,
+        .panel_rows = Level::kPanelRows,
+        .panels = panels<float>,
+        .panels_bf16 = panels<std::uint16_t>,
         .finish = finish,
     };
   }

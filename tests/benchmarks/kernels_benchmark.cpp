@@ -6,6 +6,9 @@
 //   instructblip_benchmarks --benchmark_filter=Matmul
 #include <benchmark/benchmark.h>
 #include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
@@ -38,23 +41,66 @@ double best_seconds(const Body& body) {
   return best;
 }
 
-// Operations per second of independent multiplications and additions on one core, with the
-// instructions that this file is compiled for.
+// Fused multiplications and additions in independent chains of whole registers, of the widest kind
+// that this machine has.
+using Vector [[gnu::vector_size(64)]] = float;
+constexpr int kChains = 12;
+#if defined(__x86_64__)
+[[gnu::target_clones("avx512f", "fma", "default")]]
+#endif
+void multiply_and_add(int steps, Vector* chains) {
+  Vector sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = chains[i];
+  for (int step = 0; step < steps; ++step) {
+    for (Vector& sum : sums) sum = sum * 0.999f + 0.5f;
+  }
+  for (int i = 0; i < kChains; ++i) chains[i] = sums[i];
+}
+
+// Float32 operations per second of one core.
 double peak_flops() {
   static const double peak = [] {
-    constexpr int kChains = 48;
     constexpr int kSteps = 1 << 20;
     const double seconds = best_seconds([] {
-      float chains[kChains] = {};
-      for (int step = 0; step < kSteps; ++step) {
-        for (float& value : chains) value = value * 0.999f + 0.5f;
-      }
+      Vector chains[kChains] = {};
+      multiply_and_add(kSteps, chains);
       benchmark::DoNotOptimize(chains);
     });
-    return 2.0 * kChains * kSteps / seconds;
+    return 2.0 * 16 * kChains * kSteps / seconds;
   }();
   return peak;
 }
+
+#if defined(__x86_64__)
+// Bfloat16 operations per second of one core's tiles.
+[[gnu::target("amx-tile,amx-bf16")]] double peak_tile_flops() {
+  static const double peak = [] [[gnu::target("amx-tile,amx-bf16")]] {
+    constexpr int kSteps = 1 << 18;
+    struct alignas(64) {
+      std::uint8_t palette = 1, start = 0, reserved[14] = {};
+      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } configuration;
+    _tile_loadconfig(&configuration);
+    double best = 1e30;
+    for (int i = 0; i < 5; ++i) {
+      const double start = processor_seconds();
+      for (int step = 0; step < kSteps; ++step) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+      best = std::min(best, processor_seconds() - start);
+    }
+    _tile_release();
+    return 4.0 * 16 * 16 * 32 * 2 * kSteps / best;
+  }();
+  return peak;
+}
+#else
+double peak_tile_flops() { return 0.0; }
+#endif
 
 // Bytes per second that one core reads from an array much larger than the caches, in eight streams,
 // as it reads the rows of a weight.
@@ -81,12 +127,14 @@ class Cost {
  public:
   explicit Cost(benchmark::State& state) : state_(state), start_(processor_seconds()) {}
 
-  void report(double operations, double bytes) {
+  // `passes`: of products of bfloat16 in tiles; 0 for float32 operations.
+  void report(double operations, double bytes, int passes = 0) {
     const double count =
         static_cast<double>(state_.iterations()) / std::max(1e-9, processor_seconds() - start_);
     state_.counters["GFLOP/s"] = operations * count * 1e-9;
     state_.counters["GB/s"] = bytes * count * 1e-9;
-    state_.counters["of_peak"] = operations * count / peak_flops();
+    state_.counters["of_peak"] = passes == 0 ? operations * count / peak_flops()
+                                             : passes * operations * count / peak_tile_flops();
     state_.counters["of_memory"] = bytes * count / peak_bandwidth();
     state_.SetLabel(kernel_level());
   }
@@ -108,18 +156,26 @@ Matrix filled(Index rows, Index cols) {
   return m;
 }
 
-// Arguments: rows, outputs, inputs, bfloat16. As in a model, the weight is not in the caches: the
-// iterations use many copies of it in turn.
+// The types of weights and activations.
+enum Types { kFloat32, kBFloat16, kBFloat16Both };
+
+// Arguments: rows, outputs, inputs, types, packed. As in a model, the weight is not in the caches:
+// the iterations use many copies of it in turn.
 void Matmul(benchmark::State& state) {
   const Index rows = state.range(0), outs = state.range(1), ins = state.range(2);
-  const DType dtype = state.range(3) != 0 ? DType::BFloat16 : DType::Float32;
+  const DType dtype = state.range(3) == kFloat32 ? DType::Float32 : DType::BFloat16;
+  const PreparePolicy policy{
+      .dtype = dtype,
+      .activations = state.range(3) == kBFloat16Both ? DType::BFloat16 : DType::Float32,
+      .packed = state.range(4) != 0};
+  const bool tiles = kernel_level() == "amx" && dtype == DType::BFloat16;
   const auto bytes = static_cast<std::size_t>(outs * ins) * size_of(dtype);
   const auto tensor = std::make_shared<Tensor>(filled(outs, ins).to_tensor().to(dtype));
   std::vector<PreparedMatrix> weights;
-  const std::size_t copies = rows > 16 ? 1 : (std::size_t{128} << 20) / bytes + 1;
+  const std::size_t copies = (std::size_t{128} << 20) / bytes + 1;
   for (std::size_t i = 0; i < copies; ++i) {
     const auto copy = std::make_shared<Tensor>(*tensor);
-    weights.push_back(PreparedMatrix::prepare(SharedTensor{copy->view(), copy}, {.dtype = dtype}));
+    weights.push_back(PreparedMatrix::prepare(SharedTensor{copy->view(), copy}, policy));
   }
   const Matrix x = filled(rows, ins);
   Matrix y(rows, outs);
@@ -129,22 +185,27 @@ void Matmul(benchmark::State& state) {
     matmul(x, weights[next], y);
     next = (next + 1) % weights.size();
   }
-  cost.report(2.0 * static_cast<double>(rows * outs * ins), static_cast<double>(bytes));
+  cost.report(2.0 * static_cast<double>(rows * outs * ins), static_cast<double>(bytes),
+              !tiles ? 0 : policy.activations == DType::Float32 ? 2 : 1);
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
-  b->ArgNames({"rows", "outs", "ins", "bf16"})
+  b->ArgNames({"rows", "outs", "ins", "types", "packed"})
       ->Unit(benchmark::kMillisecond)
       ->MeasureProcessCPUTime();
-  for (Index bf16 : {0, 1}) {
-    b->Args({257, 4224, 1408, bf16});  // vision: query, key, value
-    b->Args({257, 1408, 6144, bf16});  // vision: second layer of the MLP
-    b->Args({32, 768, 768, bf16});     // Q-Former: an attention's output
-    b->Args({32, 3072, 768, bf16});    // Q-Former: first layer of the MLP
-    b->Args({64, 4096, 4096, bf16});   // Vicuna-7B, prompt: an attention's output
-    b->Args({1, 4096, 4096, bf16});    // Vicuna-7B, one token
-    b->Args({1, 4096, 11008, bf16});   // Vicuna-7B, one token: down
-    b->Args({5, 4096, 4096, bf16});    // Vicuna-7B, five beams
+  for (Index types : {kFloat32, kBFloat16, kBFloat16Both}) {
+    for (Index packed : {0, 1}) {
+      for (Index rows : {257, 1028}) {
+        b->Args({rows, 4224, 1408, types, packed});  // vision: query, key, value
+        b->Args({rows, 1408, 6144, types, packed});  // vision: second layer of the MLP
+      }
+      b->Args({52, 768, 768, types, packed});   // Q-Former: an attention's output
+      b->Args({52, 3072, 768, types, packed});  // Q-Former: first layer of the MLP
+    }
+    for (Index rows : {1, 5, 8, 64, 128}) {
+      b->Args({rows, 4096, 4096, types, 0});   // Vicuna-7B: an attention's output
+      b->Args({rows, 4096, 11008, types, 0});  // Vicuna-7B: down
+    }
   }
 }
 BENCHMARK(Matmul)->Apply(shapes);

@@ -40,8 +40,10 @@ TEST_P(MatmulTest, MatchesADoublePrecisionLoopForOddShapesAndAllTypes) {
           const SharedTensor weight = random_weight(outs, ins, dtype, 1);
           const Matrix x = random_matrix(rows, ins, 2);
           Matrix y(rows, outs);
-          matmul(x, PreparedMatrix::prepare(weight), y);
-          expect_product(x, weight, y);
+          for (const bool packed : {false, true}) {
+            matmul(x, PreparedMatrix::prepare(weight, {.packed = packed}), y);
+            expect_product(x, weight, y);
+          }
         }
       }
     }
@@ -54,24 +56,31 @@ Matrix product(MatrixView x, const PreparedMatrix& weight, const Epilogue& epilo
   return y;
 }
 
+void expect_rows_do_not_depend_on_others(const PreparedMatrix& weight) {
+  const Matrix x = random_matrix(37, weight.in_features(), 2);
+  set_num_threads(1);
+  const Matrix whole = product(x, weight);
+  for (int threads : {1, 2, 3, 5}) {
+    set_num_threads(threads);
+    ASSERT_TRUE(same_bits(product(x, weight), whole)) << threads << " threads";
+    for (Index count : {1, 2, 3, 4, 5, 9, 17}) {
+      for (Index r = 0; r + count <= 37; r += count + 4) {
+        ASSERT_TRUE(same_bits(product(x.view().middle_rows(r, count), weight),
+                              whole.view().middle_rows(r, count)))
+            << name_of(weight.dtype()) << " rows " << r << " + " << count << ", k "
+            << weight.in_features();
+      }
+    }
+  }
+}
+
 TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     for (Index ins : {5, 64, 257, 1408}) {
       for (Index outs : {7, 67, 200}) {
-        const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(outs, ins, dtype, 1));
-        const Matrix x = random_matrix(37, ins, 2);
-        set_num_threads(1);
-        const Matrix whole = product(x, weight);
-        for (int threads : {1, 2, 3, 5}) {
-          set_num_threads(threads);
-          ASSERT_TRUE(same_bits(product(x, weight), whole)) << threads << " threads";
-          for (Index count : {1, 2, 3, 4, 5, 9, 17}) {
-            for (Index r = 0; r + count <= 37; r += count + 4) {
-              ASSERT_TRUE(same_bits(product(x.view().middle_rows(r, count), weight),
-                                    whole.view().middle_rows(r, count)))
-                  << name_of(dtype) << " rows " << r << " + " << count << ", k " << ins;
-            }
-          }
+        for (const bool packed : {false, true}) {
+          expect_rows_do_not_depend_on_others(
+              PreparedMatrix::prepare(random_weight(outs, ins, dtype, 1), {.packed = packed}));
         }
       }
     }
@@ -81,15 +90,17 @@ TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
 TEST_P(MatmulTest, OutputHasTheSameBitsAloneAndWithOtherOutputs) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     const SharedTensor all = random_weight(75, 130, dtype, 1);
-    for (Index rows : {1, 6, 20}) {
-      const Matrix x = random_matrix(rows, 130, 2);
-      const Matrix whole = product(x, PreparedMatrix::prepare(all));
-      for (Index o = 0; o < 75; ++o) {
-        const auto offset = static_cast<std::size_t>(o * 130) * size_of(dtype);
-        const SharedTensor one{{static_cast<const char*>(all.data) + offset, dtype, {1, 130}},
-                               all.owner};
-        ASSERT_TRUE(
-            same_bits(product(x, PreparedMatrix::prepare(one)), whole.view().middle_cols(o, 1)));
+    for (const PreparePolicy& policy : {PreparePolicy{}, PreparePolicy{.packed = true}}) {
+      for (Index rows : {1, 6, 20}) {
+        const Matrix x = random_matrix(rows, 130, 2);
+        const Matrix whole = product(x, PreparedMatrix::prepare(all, policy));
+        for (Index o = 0; o < 75; ++o) {
+          const auto offset = static_cast<std::size_t>(o * 130) * size_of(dtype);
+          const SharedTensor one{{static_cast<const char*>(all.data) + offset, dtype, {1, 130}},
+                                 all.owner};
+          ASSERT_TRUE(same_bits(product(x, PreparedMatrix::prepare(one, policy)),
+                                whole.view().middle_cols(o, 1)));
+        }
       }
     }
   }
@@ -163,6 +174,27 @@ TEST_P(MatmulTest, StackedSourcesGiveTheConcatenatedProducts) {
           EXPECT_LT(largest_difference(one, part), 1e-4);
         }
         begin += source.dim(0);
+      }
+    }
+  }
+}
+
+// Lanes hold outputs, so their number does not matter.
+TEST_P(MatmulTest, PackedWeightsHaveTheBitsOfOneFusedChain) {
+  if (kernel_level() == "eigen") GTEST_SKIP() << "a level without fused instructions";
+  for (DType dtype : {DType::Float32, DType::BFloat16}) {
+    if (kernel_level() == "amx" && dtype == DType::BFloat16) continue;
+    const SharedTensor weight = random_weight(45, 401, dtype, 1);
+    const std::vector<double> w = doubles(weight);
+    const Matrix x = random_matrix(29, 401, 2);
+    const Matrix y = product(x, PreparedMatrix::prepare(weight, {.packed = true}));
+    for (Index r = 0; r < 29; ++r) {
+      for (Index o = 0; o < 45; ++o) {
+        float sum = 0.0f;
+        for (Index k = 0; k < 401; ++k) {
+          sum = std::fma(x.row(r)[k], static_cast<float>(w.data()[o * 401 + k]), sum);
+        }
+        ASSERT_EQ(y.row(r)[o], sum) << "row " << r << " output " << o;
       }
     }
   }

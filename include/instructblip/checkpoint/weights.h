@@ -4,7 +4,7 @@
 //   LlamaMLP::LlamaMLP(const Weights& weights, const LlamaConfig& config)
 //       : down_proj(weights["down_proj"], config.intermediate_size, config.hidden_size) {}
 //
-//   Weights weights(Checkpoint::open(folder), DType::BFloat16);
+//   Weights weights(Checkpoint::open(folder), {.dtype = DType::BFloat16});
 //   InstructBlipVisionModel model(weights["vision_model"], config);
 //   weights.finish();  // throws; names every missing or misshapen tensor
 #pragma once
@@ -32,15 +32,24 @@ struct WeightsReport {
   std::vector<std::string> unexpected;
 };
 
+/// How the tensors of a checkpoint are read and computed.
+struct WeightsOptions {
+  /// The type in which matrices are computed.
+  DType dtype = DType::Float32;
+  /// The type of the activations that bfloat16 matrices are multiplied with (PreparePolicy).
+  DType activations = DType::Float32;
+  /// Called for each tensor read; counts bytes, in total those of the checkpoint.
+  ProgressCallback progress = {};
+  /// Read a tensor's pages from the disk when it is requested, not on first use.
+  bool prefetch = false;
+};
+
 /// A scope inside a checkpoint, cheap to copy. All copies share one list of faults and one of
 /// requested names. Thread-safe.
 class INSTRUCTBLIP_EXPORT Weights {
  public:
-  /// The whole checkpoint. `dtype` is the type in which matrices are computed. `progress`, if set,
-  /// is called for each tensor read; it counts bytes, in total those of the checkpoint. `prefetch`:
-  /// read a tensor's pages from the disk when it is requested, not on first use.
-  explicit Weights(std::shared_ptr<const Checkpoint> checkpoint, DType dtype = DType::Float32,
-                   ProgressCallback progress = {}, bool prefetch = false);
+  /// The whole checkpoint.
+  explicit Weights(std::shared_ptr<const Checkpoint> checkpoint, WeightsOptions options = {});
   /// Tensors in memory.
   static Weights from_tensors(std::map<std::string, Tensor> tensors, DType dtype = DType::Float32);
 
@@ -53,12 +62,18 @@ class INSTRUCTBLIP_EXPORT Weights {
   Weights at_first_prefix(std::initializer_list<std::string_view> prefixes,
                           std::string_view probe) const;
 
+  /// This scope for a part of a model whose matrices meet many rows in every call, such as a vision
+  /// tower: its layers pack them (PreparePolicy).
+  Weights packed() const;
+
   /// The full name of this scope: "vision_model.encoder.layers.0"; empty for the whole checkpoint.
   const std::string& name() const { return name_; }
   /// Whether a tensor has exactly this name.
   bool exists() const;
   /// The type in which matrices are computed.
   DType dtype() const;
+  DType activations() const;
+  bool is_packed() const { return packed_; }
   /// The name of the checkpoint for messages.
   const std::string& where() const;
   const Checkpoint& checkpoint() const;
@@ -83,11 +98,12 @@ class INSTRUCTBLIP_EXPORT Weights {
 
  private:
   struct Context;
-  Weights(std::shared_ptr<Context> context, std::string name);
+  Weights(std::shared_ptr<Context> context, std::string name, bool packed);
   std::string below(std::string_view name) const;
 
   std::shared_ptr<Context> context_;
   std::string name_;
+  bool packed_ = false;
 };
 
 /// Whether two tensors have the same shape and elements (compared as float32 if the types differ).

@@ -23,6 +23,9 @@ struct PreparePolicy {
   /// half the multiplications. No other weight and no other level rounds them. `prepare` throws
   /// InputError for other types.
   DType activations = DType::Float32;
+  /// Copy the weight into an order in which products with many rows are fastest. Sums then have
+  /// another order than those of an unpacked weight. Not for tables of embeddings.
+  bool packed = false;
 };
 
 /// A weight [out_features, in_features], either mapped as stored or converted. Its form is private

@@ -7,6 +7,7 @@
 #include "instructblip/checkpoint/weights.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/kernels/prepared_matrix.h"
+#include "instructblip/layers/prepare.h"
 
 namespace instructblip {
 
@@ -19,7 +20,7 @@ class Embedding {
   /// recorded in `weights` and reported by `finish`.
   Embedding(const Weights& weights, Index num_embeddings, Index embedding_dim)
       : table_(PreparedMatrix::prepare(weights["weight"].get({num_embeddings, embedding_dim}),
-                                       {.dtype = weights.dtype()})) {}
+                                       prepare_policy(weights))) {}
 
   Index num_embeddings() const { return table_.out_features(); }
   Index embedding_dim() const { return table_.in_features(); }

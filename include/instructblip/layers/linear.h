@@ -13,6 +13,7 @@
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/kernels/prepared_matrix.h"
 #include "instructblip/layers/float_copy.h"
+#include "instructblip/layers/prepare.h"
 
 namespace instructblip {
 
@@ -80,7 +81,7 @@ inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool
     biases.insert(biases.end(), values.span<float>().begin(), values.span<float>().end());
   }
   if (parts.size() > 0) {
-    weight_ = PreparedMatrix::prepare(sources, {.dtype = parts.begin()->weights.dtype()});
+    weight_ = PreparedMatrix::prepare(sources, prepare_policy(parts.begin()->weights));
   }
   if (bias) {
     const auto count = static_cast<Index>(biases.size());

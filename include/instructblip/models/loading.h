@@ -42,6 +42,10 @@ struct LoadOptions {
   /// Read tensors that are used in place in the mapped file from the disk now, so that the first
   /// answer does not wait for it. Unset it if the weights are larger than the memory.
   bool prefetch = true;
+  /// The type of the activations that bfloat16 matrices are multiplied with, on a CPU that
+  /// multiplies bfloat16: Float32, or BFloat16, which rounds them as PyTorch does and needs half
+  /// the multiplications (PreparePolicy::activations). Any other is an InputError.
+  DType activations = DType::Float32;
 };
 
 /// The type that `options` select for this checkpoint. Throws InputError if options.dtype is
@@ -58,6 +62,15 @@ inline DType resolve_dtype(const LoadOptions& options, const Checkpoint& checkpo
   return *options.dtype;
 }
 
+/// options.activations. Throws InputError if it is neither Float32 nor BFloat16.
+inline DType resolve_activations(const LoadOptions& options) {
+  if (options.activations != DType::Float32 && options.activations != DType::BFloat16) {
+    throw InputError("activations is " + std::string(name_of(options.activations)) +
+                     ", expected float32 or bfloat16");
+  }
+  return options.activations;
+}
+
 namespace detail {
 
 /// A tensor of InstructBLIP that none of its parts has.
@@ -72,7 +85,10 @@ INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
 inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint,
                           const LoadOptions& options) {
   const DType dtype = resolve_dtype(options, *checkpoint);
-  return Weights(std::move(checkpoint), dtype, options.progress, options.prefetch);
+  return Weights(std::move(checkpoint), {.dtype = dtype,
+                                         .activations = resolve_activations(options),
+                                         .progress = options.progress,
+                                         .prefetch = options.prefetch});
 }
 
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.

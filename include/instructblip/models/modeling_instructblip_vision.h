@@ -25,6 +25,7 @@
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/normalization.h"
 #include "instructblip/layers/padded_batch.h"
+#include "instructblip/layers/prepare.h"
 #include "instructblip/layers/state_recorder.h"
 #include "instructblip/models/loading.h"
 #include "instructblip/models/modeling_outputs.h"
@@ -56,7 +57,7 @@ class InstructBlipVisionEmbeddings {
     const TensorView matrix(filters.data, filters.dtype,
                             {embed_dim_, 3 * patch_size_ * patch_size_});
     patch_embedding_ =
-        PreparedMatrix::prepare(SharedTensor(matrix, filters.owner), {.dtype = weights.dtype()});
+        PreparedMatrix::prepare(SharedTensor(matrix, filters.owner), prepare_policy(weights));
   }
 
   /// The position table [1 + patches, hidden_size] for images of this size in pixels. The patches'
