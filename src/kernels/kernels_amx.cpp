@@ -3,6 +3,8 @@
 // avx512's.
 #include <immintrin.h>
 
+#include <algorithm>
+
 #include "kernels/kernel_table.h"
 #include "kernels/tile_kernels.h"
 
@@ -26,81 +28,99 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {};
 };
 
-thread_local Index configured_columns = 0;
+// Rows of both tiles of A together and columns of each tile of B.
+struct TileShape {
+  Index rows = 0, columns = 0;
+  bool operator==(const TileShape&) const = default;
+};
+thread_local TileShape configured;
 
-void configure(Index columns) {
-  if (configured_columns == columns) return;
+void configure(TileShape shape) {
+  if (configured == shape) return;
   TileConfiguration configuration;
-  for (int tile = 0; tile < 8; ++tile) {
-    configuration.rows[tile] = kTileSize;
-    configuration.row_bytes[tile] = static_cast<std::uint16_t>(4 * columns);
+  const auto set = [&](int tile, Index rows, Index row_bytes) {
+    configuration.rows[tile] = static_cast<std::uint8_t>(rows);
+    configuration.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
+  };
+  for (int i = 0; i < 2; ++i) {
+    // A tile that is not used must have a valid shape, too.
+    const Index rows = std::clamp<Index>(shape.rows - i * kTileSize, 1, kTileSize);
+    set(4 + i, rows, 2 * kTileDepth);
+    for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
+    set(6 + i, kTileDepth / 2, 4 * shape.columns);
   }
-  configuration.row_bytes[4] = 2 * kTileDepth;
-  configuration.row_bytes[5] = 2 * kTileDepth;
   _tile_loadconfig(&configuration);
-  configured_columns = columns;
+  configured = shape;
 }
 
-void begin() { configured_columns = 0; }
+void begin() { configured = {}; }
 
 void end() {
   _tile_release();
-  configured_columns = 0;
+  configured = {};
 }
 
+#define INSTRUCTBLIP_EACH_SUM(operation)                      \
+  operation(0, p.sums);                                       \
+  if constexpr (a_tiles == 2) operation(2, lower);            \
+  if constexpr (b_tiles == 2) operation(1, p.sums + columns); \
+  if constexpr (a_tiles == 2 && b_tiles == 2) operation(3, lower + columns);
+
 // Consecutive products go to different sums, because a sum is ready only after three more.
-template <int b_tiles>
+template <int a_tiles, int b_tiles>
 void multiply_tiles(const TileProduct& p) {
+  const Index columns = p.columns;
   const auto sums_bytes = static_cast<std::size_t>(p.sums_stride) * sizeof(float);
   const auto a_bytes = static_cast<std::size_t>(p.a_stride) * sizeof(std::uint16_t);
-  const auto b_bytes = static_cast<std::size_t>(2 * p.columns) * sizeof(std::uint16_t);
+  const auto b_bytes = static_cast<std::size_t>(2 * columns) * sizeof(std::uint16_t);
   float* const lower = p.sums + kTileSize * p.sums_stride;
   if (p.first) {
-    _tile_zero(0);
-    _tile_zero(2);
-    if constexpr (b_tiles == 2) {
-      _tile_zero(1);
-      _tile_zero(3);
-    }
+#define INSTRUCTBLIP_ZERO(tile, address) _tile_zero(tile)
+    INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_ZERO)
   } else {
-    _tile_loadd(0, p.sums, sums_bytes);
-    _tile_loadd(2, lower, sums_bytes);
-    if constexpr (b_tiles == 2) {
-      _tile_loadd(1, p.sums + kTileSize, sums_bytes);
-      _tile_loadd(3, lower + kTileSize, sums_bytes);
-    }
+#define INSTRUCTBLIP_LOAD(tile, address) _tile_loadd(tile, address, sums_bytes)
+    INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_LOAD)
   }
-  const auto add = [&](const std::uint16_t* b) __attribute__((always_inline)) {
+  const auto load_a = [&](const std::uint16_t* a) __attribute__((always_inline)) {
+    _tile_loadd(4, a, a_bytes);
+    if constexpr (a_tiles == 2) _tile_loadd(5, a + kTileSize * p.a_stride, a_bytes);
+  };
+  const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
     _tile_loadd(6, b, b_bytes);
     if constexpr (b_tiles == 2) _tile_loadd(7, b + p.b_stride, b_bytes);
+  };
+  const auto add = [&]() __attribute__((always_inline)) {
     _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(2, 5, 6);
-    if constexpr (b_tiles == 2) {
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    if constexpr (a_tiles == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (b_tiles == 2) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (a_tiles == 2 && b_tiles == 2) _tile_dpbf16ps(3, 5, 7);
   };
   for (Index k = 0; k < p.depth; k += kTileDepth) {
     for (Index row = 0; row < p.next_rows; ++row) {
-      _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.a_stride + k), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.next_stride + k), _MM_HINT_T1);
     }
-    _tile_loadd(4, p.a + k, a_bytes);
-    _tile_loadd(5, p.a + kTileSize * p.a_stride + k, a_bytes);
-    add(p.b + k * p.columns);
-    if (p.b_low != nullptr) add(p.b_low + k * p.columns);
+    load_b(p.b + k * columns);
+    load_a(p.a + k);
+    add();
+    if (p.a_low != nullptr) {
+      load_a(p.a_low + k);
+      add();
+    } else if (p.b_low != nullptr) {
+      load_b(p.b_low + k * columns);
+      add();
+    }
   }
-  _tile_stored(0, p.sums, sums_bytes);
-  _tile_stored(2, lower, sums_bytes);
-  if constexpr (b_tiles == 2) {
-    _tile_stored(1, p.sums + kTileSize, sums_bytes);
-    _tile_stored(3, lower + kTileSize, sums_bytes);
-  }
+#define INSTRUCTBLIP_STORE(tile, address) _tile_stored(tile, address, sums_bytes)
+  INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_STORE)
 }
 
-void multiply(const TileProduct& product) {
-  configure(product.columns);
-  if (product.b_tiles == 2) return multiply_tiles<2>(product);
-  multiply_tiles<1>(product);
+void multiply(const TileProduct& p) {
+  configure({p.rows, p.columns});
+  if (p.rows > kTileSize) {
+    p.b_tiles == 2 ? multiply_tiles<2, 2>(p) : multiply_tiles<2, 1>(p);
+  } else {
+    p.b_tiles == 2 ? multiply_tiles<1, 2>(p) : multiply_tiles<1, 1>(p);
+  }
 }
 
 // Rows of 16 elements of 32 bits.
@@ -186,10 +206,25 @@ void pack(const float* x, Index x_stride, Index rows, Index columns, Index count
   }
 }
 
+void split(const float* x, Index count, std::uint16_t* high, std::uint16_t* low) {
+  for (Index k = 0; k < count; k += kTileDepth) {
+    for (Index i = k; i < k + kTileDepth; i += 16) {
+      const __m512 values = load_part(x, i, count);
+      const __m256bh high_part = _mm512_cvtneps_pbh(values);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + i),
+                          reinterpret_cast<__m256i>(high_part));
+      if (low == nullptr) continue;
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + i),
+                          reinterpret_cast<__m256i>(low_part(values, high_part)));
+    }
+  }
+}
+
 constexpr TileKernels kTiles{.begin = begin,
                              .end = end,
                              .multiply = multiply,
                              .pack = pack,
+                             .split = split,
                              .transpose = transpose};
 
 }  // namespace

@@ -15,12 +15,11 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
+  const bool tiles = product.table.tiles != nullptr && weight.dtype() == DType::BFloat16;
   if (weight.impl()->panels != nullptr) {
-    multiply_panels(product);
-  } else if (product.table.tiles != nullptr && weight.dtype() == DType::BFloat16) {
-    multiply_tiles(product);
+    tiles ? multiply_panels_in_tiles(product) : multiply_panels(product);
   } else {
-    multiply_vectors(product);
+    tiles ? multiply_tiles(product) : multiply_vectors(product);
   }
 }
 

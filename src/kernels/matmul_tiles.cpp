@@ -1,10 +1,12 @@
 // Products for bfloat16 weights on a CPU that multiplies bfloat16 in tiles (tile_kernels.h). Rows
-// of the weight are the rows of A, read where they lie; rows of x are the columns of B. An element
-// of x in float32 is the sum of two bfloat16 numbers to 2^-17 of itself.
+// of a mapped weight are the rows of A, read where they lie, and rows of x the columns of B. Panels
+// of a packed weight are tiles of B, and rows of x the rows of A. An element of x in float32 is the
+// sum of two bfloat16 numbers to 2^-17 of itself.
 #include <algorithm>
 #include <cstring>
 
 #include "instructblip/core/threads.h"
+#include "kernels/panels.h"
 #include "kernels/product.h"
 #include "kernels/tile_kernels.h"
 
@@ -23,10 +25,15 @@ constexpr Index kTileGrain = 1 << 20;
 
 static_assert(kBlockDepth % kTileDepth == 0);
 
+std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
+const std::uint16_t* elements(const Matrix& m) {
+  return static_cast<const std::uint16_t*>(m.view().data);
+}
+
 // x as tiles of B.
-class PackedRows {
+class ColumnTiles {
  public:
-  PackedRows(const TileKernels& tiles, MatrixView x, bool split)
+  ColumnTiles(const TileKernels& tiles, MatrixView x, bool split)
       : rows_(x.rows),
         depth_(round_up(x.cols, kTileDepth)),
         high_(1, count() * stride(), DType::BFloat16),
@@ -55,10 +62,6 @@ class PackedRows {
   }
 
  private:
-  static const std::uint16_t* elements(const Matrix& m) {
-    return static_cast<const std::uint16_t*>(m.view().data);
-  }
-  static std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
   Index at(Index tile, Index k) const { return tile * stride() + k * columns(); }
 
   Index rows_, depth_;
@@ -116,7 +119,9 @@ class TileProducts {
       const Index next_begin = kUnit * tile / x_.count();
       const Index next_end = kUnit * (tile + tiles) / x_.count();
       tiles_.multiply({.a = a.data,
+                       .a_low = nullptr,
                        .a_stride = a.stride,
+                       .rows = kUnit,
                        .depth = depth,
                        .b = x_.high(tile, k),
                        .b_low = x_.low(tile, k),
@@ -127,6 +132,7 @@ class TileProducts {
                        .sums_stride = sums.stride,
                        .first = k == 0,
                        .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
+                       .next_stride = a.stride,
                        .next_rows = has_next ? next_end - next_begin : 0});
     }
   }
@@ -164,17 +170,123 @@ class TileProducts {
 
   const Product& product_;
   const TileKernels& tiles_;
-  PackedRows x_;
+  ColumnTiles x_;
   Index outs_;
 };
+
+// x as rows of A. The rows are an odd number of cache lines apart, so that the rows of a tile do
+// not compete for the same lines of the first-level cache.
+class SplitRows {
+ public:
+  SplitRows(const TileKernels& tiles, MatrixView x, bool split)
+      : depth_(round_up(x.cols, kTileDepth)),
+        high_(x.rows, stride_for(depth_), DType::BFloat16),
+        low_(split ? Matrix(x.rows, stride_for(depth_), DType::BFloat16) : Matrix()) {
+    parallel_for(x.rows, kTileGrain / std::max<Index>(1, x.cols) / 16 + 1,
+                 [&](Index begin, Index end) {
+                   for (Index r = begin; r < end; ++r) {
+                     tiles.split(x.row(r), x.cols, elements(high_) + r * stride(),
+                                 split ? elements(low_) + r * stride() : nullptr);
+                   }
+                 });
+  }
+
+  Index depth() const { return depth_; }
+  Index stride() const { return high_.view().stride; }
+  const std::uint16_t* high(Index row, Index k) const {
+    return elements(high_) + row * stride() + k;
+  }
+  const std::uint16_t* low(Index row, Index k) const {
+    return low_.empty() ? nullptr : elements(low_) + row * stride() + k;
+  }
+
+ private:
+  // Of cache lines of kTileDepth elements.
+  static Index stride_for(Index depth) { return (depth / kTileDepth | 1) * kTileDepth; }
+
+  Index depth_;
+  Matrix high_, low_;
+};
+
+class PanelTileProducts {
+ public:
+  explicit PanelTileProducts(const Product& product)
+      : product_(product),
+        tiles_(*product.table.tiles),
+        x_(tiles_, product.x, product.weight.activations == DType::Float32),
+        panels_(static_cast<const std::uint16_t*>(product.weight.panels->raw())),
+        panel_stride_(panel_stride(product.weight)) {}
+
+  void compute(Index begin, Index end) const {
+    const Index pair_bytes = product_.x.rows * kPanelPair * static_cast<Index>(sizeof(float));
+    const Index chunk = std::min(std::max<Index>(1, kSumsBytes / pair_bytes), end - begin);
+    Matrix sums(product_.x.rows, chunk * kPanelPair);
+    tiles_.begin();
+    for (Index pair = begin; pair < end; pair += chunk) {
+      compute_chunk(pair, std::min(pair + chunk, end), sums);
+    }
+    tiles_.end();
+  }
+
+ private:
+  void compute_chunk(Index begin, Index end, Matrix& sums) const {
+    for (Index k = 0; k < x_.depth(); k += kBlockDepth) {
+      for (Index pair = begin; pair < end; ++pair) {
+        multiply(pair, k, sums.view().middle_cols((pair - begin) * kPanelPair, kPanelPair));
+      }
+    }
+    const Index o = begin * kPanelPair;
+    const Index outs = std::min(end * kPanelPair, product_.y.cols) - o;
+    for (Index r = 0; r < sums.rows(); ++r) product_.finish(r, o, outs, sums.row(r));
+  }
+
+  // Inputs [k, k + kBlockDepth) of two panels, for all rows.
+  void multiply(Index pair, Index k, MutableMatrixView sums) const {
+    const std::uint16_t* const weights = panels_ + 2 * pair * panel_stride_ + k * kPanelOutputs;
+    for (Index r = 0; r < sums.rows; r += 2 * kTileSize) {
+      tiles_.multiply({.a = x_.high(r, k),
+                       .a_low = x_.low(r, k),
+                       .a_stride = x_.stride(),
+                       .rows = std::min(2 * kTileSize, sums.rows - r),
+                       .depth = std::min(kBlockDepth, x_.depth() - k),
+                       .b = weights,
+                       .b_low = nullptr,
+                       .b_stride = panel_stride_,
+                       .b_tiles = kPanelPair / kPanelOutputs,
+                       .columns = kPanelOutputs,
+                       .sums = sums.row(r),
+                       .sums_stride = sums.stride,
+                       .first = k == 0,
+                       .next = nullptr,
+                       .next_stride = 0,
+                       .next_rows = 0});
+    }
+  }
+
+  const Product& product_;
+  const TileKernels& tiles_;
+  SplitRows x_;
+  const std::uint16_t* panels_;
+  Index panel_stride_;
+};
+
+Index grain_for(const Product& product) {
+  return kTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
+}
+
+static_assert(kPanelOutputs == kTileSize && kPanelPair == kUnit);
 
 }  // namespace
 
 void multiply_tiles(const Product& product) {
   const TileProducts work(product);
-  const Index grain =
-      kTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
-  parallel_for(work.units(), grain,
+  parallel_for(work.units(), grain_for(product),
+               [&](Index begin, Index end) { work.compute(begin, end); });
+}
+
+void multiply_panels_in_tiles(const Product& product) {
+  const PanelTileProducts work(product);
+  parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain_for(product),
                [&](Index begin, Index end) { work.compute(begin, end); });
 }
 

@@ -32,7 +32,8 @@ struct Product {
 void multiply_vectors(const Product& product);
 // Sums of products in vectors, for packed weights.
 void multiply_panels(const Product& product);
-// Sums of products in tiles, for bfloat16 weights on a level that has `table.tiles`.
+// The same in tiles, for bfloat16 weights on a level that has `table.tiles`.
 void multiply_tiles(const Product& product);
+void multiply_panels_in_tiles(const Product& product);
 
 }  // namespace instructblip

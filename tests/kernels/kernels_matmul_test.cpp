@@ -220,11 +220,12 @@ float tile_sum(const float* x, const float* w, Index count, bool split) {
 
 TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
   if (kernel_level() != "amx") GTEST_SKIP() << "a level without tiles";
-  for (Index ins : {1, 31, 32, 700, 1408}) {
+  for (Index ins : {1, 31, 32, 701, 1400, 1409}) {
     const SharedTensor weight = random_weight(40, ins, DType::BFloat16, 1);
     const Tensor w = Tensor::copy_of(weight).to(DType::Float32);
     for (DType activations : {DType::Float32, DType::BFloat16}) {
-      const PreparedMatrix matrix = PreparedMatrix::prepare(weight, {.activations = activations});
+      const PreparedMatrix matrix =
+          PreparedMatrix::prepare(weight, {.activations = activations, .packed = ins % 2 != 0});
       for (Index rows : {1, 7, 40}) {
         const Matrix x = random_matrix(rows, ins, 2);
         const Matrix y = product(x, matrix);
