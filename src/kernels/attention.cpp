@@ -1,19 +1,21 @@
 // scaled_dot_product_attention: finds the keys of each query and divides the work among threads.
-// The arithmetic is a level's `dots`, `softmax` and `weighted_sum` (kernel_table.h).
+// The arithmetic is a level's `panels`, `softmax` and `weighted_sum` (kernel_table.h): a score is one
+// chain over the elements of a head, and an output one chain over the keys.
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
 #include "kernels/checks.h"
 #include "kernels/kernel_table.h"
+#include "kernels/panels.h"
 
 namespace instructblip {
 namespace {
 
-// A multiple of the outputs of a level's tile.
-constexpr Index kKeyBlock = 48;
-// Queries that use a block of keys while it is in the first-level cache.
-constexpr Index kQueryBlock = 4 * kTileRows;
+// Queries whose scores are in the second-level cache at the same time.
+constexpr Index kQueryBlock = 64;
+// With this many queries or more, the values are copied into panels.
+constexpr Index kManyQueries = 8;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kAttentionGrain = 1 << 17;
 
@@ -60,145 +62,192 @@ class ValidKeys {
   Index total_ = 0;
 };
 
-// Up to kQueryBlock queries of one sequence and head.
-struct Tile {
+// Queries [begin, end) of one sequence and head.
+struct Task {
   const AttentionSequence& sequence;
   const ValidKeys& keys;
-  Index head, query, queries;
+  Index head, begin, end;
+};
+
+// A matrix of one task as two panels after the other (panels.h): [depth, outs].
+class HeadPanels {
+ public:
+  HeadPanels(Index outs, Index depth)
+      : depth_(depth), data_(1, round_up(outs, kPanelPair) * std::max<Index>(1, depth)) {}
+
+  // Pairs of panels.
+  Index pairs() const { return data_.cols() / kPanelPair / std::max<Index>(1, depth_); }
+  float* panel(Index i) { return data_.row(0) + i * kPanelOutputs * depth_; }
+
+  // sums [x.rows, >= 2 * kPanelOutputs * pairs()] = products of x with the first `depth` rows.
+  void multiply(const KernelTable& table, MatrixView x, Index depth, MutableMatrixView sums) const {
+    for (Index pair = 0; pair < pairs(); ++pair) {
+      for (Index r = 0; r < x.rows; r += table.panel_rows) {
+        table.panels({.x = x.row(r),
+                      .x_stride = x.stride,
+                      .rows = std::min(table.panel_rows, x.rows - r),
+                      .depth = depth,
+                      .weight = data_.row(0) + pair * kPanelPair * depth_,
+                      .panel_stride = kPanelOutputs * depth_,
+                      .sums = sums.row(r) + pair * kPanelPair,
+                      .sums_stride = sums.stride,
+                      .first = true});
+      }
+    }
+  }
+
+ private:
+  Index depth_;
+  Matrix data_;
 };
 
 class Attention {
  public:
   Attention(MatrixView q, const AttentionShape& shape, std::span<const AttentionSequence> sequences,
             MutableMatrixView output)
-      : table_(kernels()),
-        q_(q),
-        shape_(shape),
-        padded_dim_((shape.head_dim + table_.lanes - 1) / table_.lanes * table_.lanes),
-        output_(output) {
-    keys_.reserve(sequences.size());  // the tiles refer to its elements
+      : table_(kernels()), q_(q), shape_(shape), output_(output) {
+    keys_.reserve(sequences.size());  // the tasks refer to its elements
+    const auto heads = shape.num_heads * static_cast<Index>(sequences.size());
+    // A task packs all of its keys, so queries are divided only if there are too few heads.
+    const Index parts = heads == 0 ? 1 : (2 * num_threads() + heads - 1) / heads;
     for (const AttentionSequence& sequence : sequences) {
       const ValidKeys& keys = keys_.emplace_back(sequence);
+      const Index count = sequence.query_count;
+      const Index step = parts == 1 ? std::max<Index>(1, count)
+                                    : std::max(kManyQueries, (count + parts - 1) / parts);
       for (Index head = 0; head < shape.num_heads; ++head) {
-        for (Index i = 0; i < sequence.query_count; i += kQueryBlock) {
-          tiles_.push_back(
-              {sequence, keys, head, i, std::min(kQueryBlock, sequence.query_count - i)});
+        for (Index i = 0; i < count; i += step) {
+          tasks_.push_back({sequence, keys, head, i, std::min(i + step, count)});
         }
       }
-      work_ += shape.num_heads * sequence.query_count * keys.count() * shape.head_dim;
+      work_ += shape.num_heads * count * keys.count() * shape.head_dim;
     }
   }
 
   void run() const {
-    const auto tiles = static_cast<Index>(tiles_.size());
-    if (tiles == 0) return;
-    const Index grain = kAttentionGrain / std::max<Index>(1, work_ / tiles) + 1;
-    parallel_for(tiles, grain, [&](Index begin, Index end) {
-      for (Index t = begin; t < end; ++t) tile(tiles_.data()[t]);
+    const auto tasks = static_cast<Index>(tasks_.size());
+    if (tasks == 0) return;
+    const Index grain = kAttentionGrain / std::max<Index>(1, work_ / tasks) + 1;
+    parallel_for(tasks, grain, [&](Index begin, Index end) {
+      for (Index t = begin; t < end; ++t) compute(tasks_.data()[t]);
     });
   }
 
  private:
-  void tile(const Tile& t) const {
-    Index counts[kQueryBlock];  // keys of each query
-    for (Index i = 0; i < t.queries; ++i) {
-      counts[i] = t.keys.count_for(t.query + i, t.sequence.causal_offset);
-    }
-    const Index most = counts[t.queries - 1];
-    Matrix scores(t.queries, std::max<Index>(1, most));
-    score(t, most, scores);
-    for (Index i = 0; i < t.queries; ++i) probabilities(t, i, counts[i], scores.row(i));
-    const MutableMatrixView out = output_.middle_rows(t.sequence.query_begin + t.query, t.queries)
-                                      .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
-    for (Index i = 0; i < t.queries; ++i) std::fill_n(out.row(i), shape_.head_dim, 0.0f);
-    for (Index j = 0; j < most; j += kKeyBlock) {
-      sum_values(t, j, std::min(j + kKeyBlock, most), counts, scores, out);
+  void compute(const Task& t) const {
+    const Index most = t.keys.count_for(t.end - 1, t.sequence.causal_offset);
+    HeadPanels keys(most, shape_.head_dim);
+    pack_keys(t, most, keys);
+    const bool many = t.end - t.begin >= kManyQueries;
+    HeadPanels values(many ? shape_.head_dim : 0, most);
+    if (many) pack_values(t, most, values);
+    for (Index i = t.begin; i < t.end; i += kQueryBlock) {
+      const Index queries = std::min(kQueryBlock, t.end - i);
+      const MatrixView q = q_.middle_rows(t.sequence.query_begin + i, queries)
+                               .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
+      Matrix scores(queries, std::max<Index>(1, keys.pairs()) * kPanelPair);
+      keys.multiply(table_, q, shape_.head_dim, scores);
+      Index counts[kQueryBlock];  // keys of each query
+      for (Index r = 0; r < queries; ++r) {
+        counts[r] = t.keys.count_for(i + r, t.sequence.causal_offset);
+        probabilities(t, i + r, counts[r], scores.row(r));
+      }
+      sum_values(t, i, counts, scores, many ? &values : nullptr);
     }
   }
 
-  Index key_offset(const Tile& t) const {
+  Index key_offset(const Task& t) const {
     return t.head / (shape_.num_heads / shape_.num_key_value_heads) * shape_.head_dim;
   }
 
-  // The dot products of all queries with the first `count` keys.
-  void score(const Tile& t, Index count, Matrix& scores) const {
-    const Index row = t.sequence.query_begin + t.query;
-    const bool pad = padded_dim_ != shape_.head_dim;
-    Matrix padded(pad ? kQueryBlock + kKeyBlock : 0, padded_dim_);
-    const float* q[kQueryBlock];
-    for (Index i = 0; i < t.queries; ++i) {
-      q[i] = q_.row(row + i) + t.head * shape_.head_dim;
-      if (pad) q[i] = padded_copy(q[i], padded.row(i));
-      std::fill_n(scores.row(i), count, 0.0f);
-    }
-    for (Index j = 0; j < count; j += kKeyBlock) {
-      const Index block = std::min(kKeyBlock, count - j);
-      const float* k[kKeyBlock];
-      for (Index b = 0; b < block; ++b) {
-        k[b] = t.keys.key(j + b) + key_offset(t);
-        if (pad) k[b] = padded_copy(k[b], padded.row(kQueryBlock + b));
-      }
-      for (Index i = 0; i < t.queries; i += kTileRows) {
-        table_.dots(q + i, std::min(kTileRows, t.queries - i), k, block, padded_dim_,
-                    scores.row(i) + j, scores.view().stride);
-      }
+  void pack_keys(const Task& t, Index count, HeadPanels& panels) const {
+    for (Index panel = 0; panel < 2 * panels.pairs(); ++panel) {
+      const Index begin = panel * kPanelOutputs;
+      const Index outs = std::clamp<Index>(count - begin, 0, kPanelOutputs);
+      const float* rows[kPanelOutputs];
+      for (Index j = 0; j < outs; ++j) rows[j] = t.keys.key(begin + j) + key_offset(t);
+      table_.pack_panel(rows, outs, shape_.head_dim, panels.panel(panel));
     }
   }
 
-  const float* padded_copy(const float* from, float* to) const {
-    std::copy_n(from, shape_.head_dim, to);
-    std::fill(to + shape_.head_dim, to + padded_dim_, 0.0f);
-    return to;
+  void pack_values(const Task& t, Index count, HeadPanels& panels) const {
+    for (Index panel = 0; panel < 2 * panels.pairs(); ++panel) {
+      const Index d = panel * kPanelOutputs;
+      const Index outs = std::clamp<Index>(shape_.head_dim - d, 0, kPanelOutputs);
+      float* to = panels.panel(panel);
+      for (Index j = 0; j < count; ++j, to += kPanelOutputs) {
+        if (outs > 0) std::copy_n(t.keys.value(j) + key_offset(t) + d, outs, to);
+        std::fill(to + outs, to + kPanelOutputs, 0.0f);
+      }
+    }
   }
 
   // Scores of query i for its `count` keys -> probabilities, in place.
-  void probabilities(const Tile& t, Index i, Index count, float* scores) const {
+  void probabilities(const Task& t, Index i, Index count, float* scores) const {
     const AttentionSequence& sequence = t.sequence;
-    for (Index j = 0; j < count; ++j) scores[j] *= shape_.scale;
+    float scale = shape_.scale;
     if (sequence.bias != nullptr) {
-      const float* bias = sequence.bias + t.head * sequence.bias_head_stride +
-                          (t.query + i) * sequence.bias_query_stride;
-      for (Index j = 0; j < count; ++j) scores[j] += bias[t.keys.position(j)];
+      const float* bias =
+          sequence.bias + t.head * sequence.bias_head_stride + i * sequence.bias_query_stride;
+      for (Index j = 0; j < count; ++j) {
+        scores[j] = scores[j] * scale + bias[t.keys.position(j)];
+      }
+      scale = 1.0f;
     }
-    if (count > 0) table_.softmax(scores, count);
+    if (count > 0) table_.softmax(scores, count, scale);
     if (sequence.probabilities == nullptr) return;
     const Index total = t.keys.total();
-    float* out = sequence.probabilities + (t.head * sequence.query_count + t.query + i) * total;
+    float* out = sequence.probabilities + (t.head * sequence.query_count + i) * total;
     std::fill_n(out, total, 0.0f);
     for (Index j = 0; j < count; ++j) out[t.keys.position(j)] = scores[j];
   }
 
-  // Adds the values of the keys [begin, end). The keys of the first of kTileRows queries are keys
-  // of all of them. Later keys are added query by query, so that a query's sum never contains a key
-  // that is masked out, not even with the factor 0.
-  void sum_values(const Tile& t, Index begin, Index end, const Index* counts, const Matrix& scores,
-                  MutableMatrixView out) const {
-    const float* v[kKeyBlock];
-    for (Index j = begin; j < end; ++j) {
-      v[j - begin] = t.keys.value(j) + key_offset(t);
-    }
-    const auto sum = [&](Index row, Index rows, Index from, Index to) {
-      if (from >= to) return;
-      table_.weighted_sum(scores.row(row) + from, scores.view().stride, rows, v + (from - begin),
-                          to - from, shape_.head_dim, out.row(row), out.stride);
-    };
-    for (Index i = 0; i < t.queries; i += kTileRows) {
-      const Index rows = std::min(kTileRows, t.queries - i);
-      const Index common = std::clamp(counts[i], begin, end);
-      sum(i, rows, begin, common);
-      for (Index r = i + 1; r < i + rows; ++r) {
-        sum(r, 1, common, std::min(counts[r], end));
+  // The outputs of the queries from `first` on. Queries are taken in groups. The keys of a group's
+  // first query are keys of all of them. Later keys are added query by query, so that a query's sum
+  // never contains a key that is masked out, not even with the factor 0.
+  void sum_values(const Task& t, Index first, const Index* counts, const Matrix& probabilities,
+                  const HeadPanels* values) const {
+    const MutableMatrixView out =
+        output_.middle_rows(t.sequence.query_begin + first, probabilities.rows())
+            .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
+    const Index group = values != nullptr ? table_.panel_rows : kTileRows;
+    Matrix sums(values != nullptr ? group : 0, values != nullptr ? values->pairs() * kPanelPair : 1);
+    for (Index i = 0; i < out.rows; i += group) {
+      const Index rows = std::min(group, out.rows - i);
+      if (values != nullptr) {
+        values->multiply(table_, probabilities.view().middle_rows(i, rows), counts[i], sums);
+        for (Index r = 0; r < rows; ++r) {
+          std::copy_n(sums.row(r), shape_.head_dim, out.row(i + r));
+        }
+      } else {
+        for (Index r = i; r < i + rows; ++r) std::fill_n(out.row(r), shape_.head_dim, 0.0f);
+        add_values(t, i, rows, 0, counts[i], probabilities, out);
       }
+      for (Index r = i + 1; r < i + rows; ++r) {
+        add_values(t, r, 1, counts[i], counts[r], probabilities, out);
+      }
+    }
+  }
+
+  // Adds the values of the keys [begin, end) to `rows` outputs from row `row` on.
+  void add_values(const Task& t, Index row, Index rows, Index begin, Index end,
+                  const Matrix& probabilities, MutableMatrixView out) const {
+    constexpr Index kBlock = 64;
+    for (Index j = begin; j < end; j += kBlock) {
+      const Index count = std::min(kBlock, end - j);
+      const float* v[kBlock];
+      for (Index k = 0; k < count; ++k) v[k] = t.keys.value(j + k) + key_offset(t);
+      table_.weighted_sum(probabilities.row(row) + j, probabilities.view().stride, rows, v, count,
+                          shape_.head_dim, out.row(row), out.stride);
     }
   }
 
   const KernelTable& table_;
   MatrixView q_;
   const AttentionShape& shape_;
-  Index padded_dim_;
   MutableMatrixView output_;
   std::vector<ValidKeys> keys_;  // of each sequence
-  std::vector<Tile> tiles_;
+  std::vector<Task> tasks_;
   Index work_ = 0;
 };
 

@@ -63,8 +63,8 @@ struct KernelTable {
   void (*weighted_sum)(const float* p, std::ptrdiff_t p_stride, std::ptrdiff_t rows,
                        const float* const* v, std::ptrdiff_t keys, std::ptrdiff_t d, float* out,
                        std::ptrdiff_t out_stride);
-  // In place: x = exp(x - max) / sum. count >= 1.
-  void (*softmax)(float* x, std::ptrdiff_t count);
+  // In place: x = exp(scale * x - max) / sum. count >= 1.
+  void (*softmax)(float* x, std::ptrdiff_t count, float scale);
 
   void (*layer_norm)(const float* x, std::ptrdiff_t count, const float* weight, const float* bias,
                      float eps, float* y);
@@ -75,6 +75,8 @@ struct KernelTable {
   std::ptrdiff_t panel_rows;
   void (*panels)(const PanelProduct& product);
   void (*panels_bf16)(const PanelProduct& product);
+  // A panel from `outs` rows of weights: to[k * kPanelOutputs + o] = rows[o][k], 0 for o >= outs.
+  void (*pack_panel)(const float* const* rows, std::ptrdiff_t outs, std::ptrdiff_t k, float* to);
 
   // An element's result does not depend on its position in the row.
   void (*finish)(const OutputRow& row);

@@ -1,6 +1,7 @@
 // The level "avx512": CPUs with the AVX-512 instructions of a server since 2017 (F, BW, DQ, VL).
 #include <immintrin.h>
 
+#include "kernels/avx512_transpose.h"
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
@@ -19,6 +20,12 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static void transpose(const float* const* rows, float* to) {
+    __m512i block[16];
+    for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);
+    transpose_rows(block);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * kPanelOutputs, block[i]);
+  }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     const __m512i pairs = _mm512_loadu_si512(p);
     Lanes values;

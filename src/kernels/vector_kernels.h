@@ -200,6 +200,31 @@ struct VectorKernels {
     panel_rows<Weight, Level::kPanelRows>(p);
   }
 
+  // to[j * kPanelOutputs + i] = rows[i][j], kLanes x kLanes.
+  static void transpose(const float* const* rows, float* to) {
+    for (Index i = 0; i < kLanes; ++i) {
+      for (Index j = 0; j < kLanes; ++j) to[j * kPanelOutputs + i] = rows[i][j];
+    }
+  }
+
+  static void pack_panel(const float* const* rows, Index outs, Index count, float* to) {
+    Index whole = 0;
+    if (outs == kPanelOutputs) {
+      for (; whole + kLanes <= count; whole += kLanes) {
+        for (Index i = 0; i < outs; i += kLanes) {
+          const float* block[kLanes];
+          for (Index r = 0; r < kLanes; ++r) block[r] = rows[i + r] + whole;
+          Level::transpose(block, to + whole * kPanelOutputs + i);
+        }
+      }
+    }
+    for (Index k = whole; k < count; ++k) {
+      for (Index i = 0; i < kPanelOutputs; ++i) {
+        to[k * kPanelOutputs + i] = i < outs ? rows[i][k] : 0.0f;
+      }
+    }
+  }
+
   // Attention.
 
   template <int rows, int vectors>
@@ -393,7 +418,8 @@ struct VectorKernels {
     return value;
   }
 
-  static void softmax(float* x, Index count) {
+  static void softmax(float* x, Index count, float scale) {
+    for_each(x, count, [scale](const Lanes& value) -> Lanes { return value * scale; });
     const float max = fold<Lanes>(x, count, x[0], Lanes::Constant(x[0]),
                                   [](const Lanes& a, const Lanes& b) -> Lanes { return a.max(b); })
                           .maxCoeff();
@@ -452,6 +478,7 @@ struct VectorKernels {
         .panel_rows = Level::kPanelRows,
         .panels = panels<float>,
         .panels_bf16 = panels<std::uint16_t>,
+        .pack_panel = pack_panel,
         .finish = finish,
     };
   }

@@ -257,8 +257,8 @@ class InstructBlipVisionModel {
   /// if the configuration is invalid.
   InstructBlipVisionModel(const Weights& weights, const InstructBlipVisionConfig& config)
       : config_(validated(config)),
-        embeddings_(weights["embeddings"], config),
-        encoder_(weights["encoder"], config),
+        embeddings_(weights["embeddings"].packed(), config),
+        encoder_(weights["encoder"].packed(), config),
         post_layernorm_(weights["post_layernorm"], config.hidden_size, config.layer_norm_eps) {}
   /// Loads the vision tower's own folder, or its part of an InstructBLIP checkpoint. Throws
   /// ConfigError or CheckpointError.
