@@ -46,4 +46,8 @@ class MappedFile {
 /// Reads the pages of a mapped range into memory. Does nothing useful for other memory.
 void prefetch(const void* data, std::size_t bytes);
 
+/// Takes the whole pages of a range of a mapped file out of this process's memory. They stay in the
+/// system's page cache, from which the next access brings them back.
+void release(const std::byte* data, std::size_t bytes);
+
 }  // namespace instructblip

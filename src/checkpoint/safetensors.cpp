@@ -246,6 +246,26 @@ struct SafetensorsFile::Contents {
   std::map<std::string, std::string, std::less<>> metadata;
 };
 
+namespace {
+
+// The owner of a tensor that lies in a mapped file. Its pages leave the process's memory with it:
+// of a weight that was copied into another form, only the copy stays.
+class MappedTensor {
+ public:
+  MappedTensor(std::shared_ptr<const void> file, const std::byte* data, std::size_t bytes)
+      : file_(std::move(file)), data_(data), bytes_(bytes) {}
+  MappedTensor(const MappedTensor&) = delete;
+  MappedTensor& operator=(const MappedTensor&) = delete;
+  ~MappedTensor() { release(data_, bytes_); }
+
+ private:
+  std::shared_ptr<const void> file_;
+  const std::byte* data_;
+  std::size_t bytes_;
+};
+
+}  // namespace
+
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, bool memory_map)
     : contents_(std::make_shared<const Contents>(path, memory_map)) {}
 
@@ -280,7 +300,8 @@ std::optional<SharedTensor> SafetensorsFile::find(std::string_view name) const {
   }
   const std::byte* data = contents_->mapped->data() + entry.offset;
   if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0) {
-    return SharedTensor(TensorView(data, *dtype, entry.shape), contents_);
+    return SharedTensor(TensorView(data, *dtype, entry.shape),
+                        std::make_shared<MappedTensor>(contents_, data, entry.bytes));
   }
   auto copy = std::make_shared<Tensor>(Tensor::uninitialized(*dtype, entry.shape));
   std::copy_n(data, entry.bytes, static_cast<std::byte*>(copy->raw()));

@@ -1,6 +1,6 @@
 // scaled_dot_product_attention: finds the keys of each query and divides the work among threads.
-// The arithmetic is a level's `panels`, `softmax` and `weighted_sum` (kernel_table.h): a score is one
-// chain over the elements of a head, and an output one chain over the keys.
+// The arithmetic is a level's `panels`, `softmax` and `weighted_sum` (kernel_table.h): a score is
+// one chain over the elements of a head, and an output one chain over the keys.
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
@@ -211,7 +211,8 @@ class Attention {
         output_.middle_rows(t.sequence.query_begin + first, probabilities.rows())
             .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
     const Index group = values != nullptr ? table_.panel_rows : kTileRows;
-    Matrix sums(values != nullptr ? group : 0, values != nullptr ? values->pairs() * kPanelPair : 1);
+    Matrix sums(values != nullptr ? group : 0,
+                values != nullptr ? values->pairs() * kPanelPair : 1);
     for (Index i = 0; i < out.rows; i += group) {
       const Index rows = std::min(group, out.rows - i);
       if (values != nullptr) {

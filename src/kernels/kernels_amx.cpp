@@ -147,8 +147,7 @@ __m512 widen(__m256bh values) {
 __m256bh low_part(__m512 x, __m256bh high) {
   constexpr int kNotFinite = 0x01 | 0x08 | 0x10 | 0x80;  // NaN and infinity
   const __m512 wide = widen(high);
-  const __mmask16 finite =
-      static_cast<__mmask16>(~_mm512_fpclass_ps_mask(wide, kNotFinite));
+  const __mmask16 finite = static_cast<__mmask16>(~_mm512_fpclass_ps_mask(wide, kNotFinite));
   return _mm512_cvtneps_pbh(_mm512_maskz_sub_ps(finite, x, wide));
 }
 

@@ -26,6 +26,12 @@ struct Level : VectorKernels<Level, 16> {
     transpose_rows(block);
     for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * kPanelOutputs, block[i]);
   }
+  static Lanes load_bf16(const std::uint16_t* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    Lanes values;
+    _mm512_store_si512(values.data(), _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    return values;
+  }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     const __m512i pairs = _mm512_loadu_si512(p);
     Lanes values;

@@ -10,9 +10,7 @@ namespace instructblip {
 namespace {
 
 // All rows pass over this many inputs of two panels while these are in the first-level cache.
-constexpr Index kBlockDepth = 192;
-// The bytes of sums that stay in the second-level cache while the inputs pass by.
-constexpr Index kSumsBytes = 1 << 19;
+constexpr Index kPanelDepth = 192;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kPanelGrain = 1 << 17;
 
@@ -24,36 +22,15 @@ class PanelProducts {
         is_float_(product.weight.format->dtype == DType::Float32),
         multiply_(is_float_ ? product.table.panels : product.table.panels_bf16) {}
 
-  void compute(Index begin, Index end) const {
-    const Index pair_bytes = product_.x.rows * kPanelPair * static_cast<Index>(sizeof(float));
-    const Index chunk = std::min(std::max<Index>(1, kSumsBytes / pair_bytes), end - begin);
-    Matrix sums(product_.x.rows, chunk * kPanelPair);
-    for (Index pair = begin; pair < end; pair += chunk) {
-      compute_chunk(pair, std::min(pair + chunk, end), sums);
-    }
-  }
-
- private:
-  void compute_chunk(Index begin, Index end, Matrix& sums) const {
-    for (Index k = 0; k < product_.x.cols; k += kBlockDepth) {
-      for (Index pair = begin; pair < end; ++pair) {
-        multiply(pair, k, sums.view().middle_cols((pair - begin) * kPanelPair, kPanelPair));
-      }
-    }
-    const Index o = begin * kPanelPair;
-    const Index outs = std::min(end * kPanelPair, product_.y.cols) - o;
-    for (Index r = 0; r < sums.rows(); ++r) product_.finish(r, o, outs, sums.row(r));
-  }
-
-  // Inputs [k, k + kBlockDepth) of two panels, for all rows.
-  void multiply(Index pair, Index k, MutableMatrixView sums) const {
+  // Inputs [k, k + kPanelDepth) of two panels, for all rows.
+  void operator()(Index pair, Index k, MutableMatrixView sums) const {
     const MatrixView& x = product_.x;
     const Index step = product_.table.panel_rows;
     for (Index r = 0; r < x.rows; r += step) {
       multiply_({.x = x.row(r) + k,
                  .x_stride = x.stride,
                  .rows = std::min(step, x.rows - r),
-                 .depth = std::min(kBlockDepth, x.cols - k),
+                 .depth = std::min(kPanelDepth, x.cols - k),
                  .weight = weights(2 * pair, k),
                  .panel_stride = stride_,
                  .sums = sums.row(r),
@@ -62,6 +39,7 @@ class PanelProducts {
     }
   }
 
+ private:
   // Panel `panel` from input k on, which is even.
   const void* weights(Index panel, Index k) const {
     const auto* const bytes = static_cast<const char*>(product_.weight.panels->raw());
@@ -81,8 +59,9 @@ void multiply_panels(const Product& product) {
   const PanelProducts work(product);
   const Index grain =
       kPanelGrain / std::max<Index>(1, product.x.rows * product.x.cols * kPanelPair) + 1;
-  parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain,
-               [&](Index begin, Index end) { work.compute(begin, end); });
+  parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain, [&](Index begin, Index end) {
+    for_panels(product, begin, end, product.x.cols, kPanelDepth, work);
+  });
 }
 
 }  // namespace instructblip

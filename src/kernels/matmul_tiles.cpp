@@ -15,15 +15,16 @@ namespace {
 
 // Threads take whole units of outputs, the two tiles of A.
 constexpr Index kUnit = 2 * kTileSize;
-// All rows of x pass over this many inputs of a unit while these are in the first-level cache.
-constexpr Index kBlockDepth = 512;
-// The bytes of sums that stay in the second-level cache while the inputs pass by.
-constexpr Index kSumsBytes = 1 << 19;
+// All rows of x pass over this many inputs of two panels while these are in the first-level cache.
+constexpr Index kTileBlockDepth = 512;
+// The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
+// rows are read whole, so that the weight is read front to back.
+constexpr Index kColumnBytes = 1 << 18;
 constexpr Index kTilesPerProduct = 2;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
 
-static_assert(kBlockDepth % kTileDepth == 0);
+static_assert(kTileBlockDepth % kTileDepth == 0);
 
 std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
 const std::uint16_t* elements(const Matrix& m) {
@@ -81,7 +82,9 @@ class TileProducts {
       : product_(product),
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
-        outs_(product.y.cols) {}
+        outs_(product.y.cols),
+        block_depth_(std::max(kTileDepth, kColumnBytes / (x_.count() * x_.columns() * 4) /
+                                              kTileDepth * kTileDepth)) {}
 
   Index units() const { return (outs_ + kUnit - 1) / kUnit; }
 
@@ -99,9 +102,9 @@ class TileProducts {
 
  private:
   void compute_chunk(Index begin, Index end, Matrix& sums) const {
-    alignas(64) std::uint16_t copy[kUnit * kBlockDepth];
-    for (Index k = 0; k < x_.depth(); k += kBlockDepth) {
-      const Index depth = std::min(kBlockDepth, x_.depth() - k);
+    Matrix copy;
+    for (Index k = 0; k < x_.depth(); k += block_depth_) {
+      const Index depth = std::min(block_depth_, x_.depth() - k);
       for (Index unit = begin; unit < end; ++unit) {
         multiply(unit_rows(unit, k, depth, copy), unit, k, depth,
                  sums.view().middle_rows((unit - begin) * kUnit, kUnit));
@@ -113,33 +116,39 @@ class TileProducts {
   }
 
   void multiply(UnitRows a, Index unit, Index k, Index depth, MutableMatrixView sums) const {
-    const bool has_next = a.mapped && (unit + 2) * kUnit <= outs_;
-    for (Index tile = 0; tile < x_.count(); tile += kTilesPerProduct) {
-      const Index tiles = std::min(kTilesPerProduct, x_.count() - tile);
-      const Index next_begin = kUnit * tile / x_.count();
-      const Index next_end = kUnit * (tile + tiles) / x_.count();
-      tiles_.multiply({.a = a.data,
-                       .a_low = nullptr,
-                       .a_stride = a.stride,
-                       .rows = kUnit,
-                       .depth = depth,
-                       .b = x_.high(tile, k),
-                       .b_low = x_.low(tile, k),
-                       .b_stride = x_.stride(),
-                       .b_tiles = tiles,
-                       .columns = x_.columns(),
-                       .sums = sums.row(0) + tile * kTileSize,
-                       .sums_stride = sums.stride,
-                       .first = k == 0,
-                       .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
-                       .next_stride = a.stride,
-                       .next_rows = has_next ? next_end - next_begin : 0});
+    const bool few = x_.count() <= kTilesPerProduct;
+    const bool has_next = a.mapped && !few && (unit + 2) * kUnit <= outs_;
+    // Few rows take one product each, of one tile of A: more rows of the weight than that, read
+    // side by side, come from the memory more slowly.
+    const Index rows = few ? kTileSize : kUnit;
+    for (Index row = 0; row < kUnit; row += rows) {
+      for (Index tile = 0; tile < x_.count(); tile += kTilesPerProduct) {
+        const Index tiles = std::min(kTilesPerProduct, x_.count() - tile);
+        const Index next_begin = kUnit * tile / x_.count();
+        const Index next_end = kUnit * (tile + tiles) / x_.count();
+        tiles_.multiply({.a = a.data + row * a.stride,
+                         .a_low = nullptr,
+                         .a_stride = a.stride,
+                         .rows = rows,
+                         .depth = depth,
+                         .b = x_.high(tile, k),
+                         .b_low = x_.low(tile, k),
+                         .b_stride = x_.stride(),
+                         .b_tiles = tiles,
+                         .columns = x_.columns(),
+                         .sums = sums.row(row) + tile * kTileSize,
+                         .sums_stride = sums.stride,
+                         .first = k == 0,
+                         .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
+                         .next_stride = a.stride,
+                         .next_rows = has_next ? next_end - next_begin : 0});
+      }
     }
   }
 
   // Rows that end within the block of inputs, lie in several parts or are fewer than a unit are
   // copied, with zeros in place of what is missing.
-  UnitRows unit_rows(Index unit, Index k, Index depth, std::uint16_t* copy) const {
+  UnitRows unit_rows(Index unit, Index k, Index depth, Matrix& copy) const {
     const Index o = unit * kUnit, inputs = product_.x.cols;
     const auto* const first = product_.weight.row<std::uint16_t>(o);
     if (k + depth <= inputs && o + kUnit <= outs_ &&
@@ -147,11 +156,14 @@ class TileProducts {
       return {first + k, inputs, true};
     }
     const Index rows = std::min(kUnit, outs_ - o), count = std::min(depth, inputs - k);
-    std::fill_n(copy, kUnit * depth, std::uint16_t{0});
+    if (copy.empty()) copy = Matrix(kUnit, depth, DType::BFloat16);
+    const Index stride = copy.view().stride;
+    std::fill_n(elements(copy), kUnit * stride, std::uint16_t{0});
     for (Index row = 0; row < rows; ++row) {
-      std::copy_n(product_.weight.row<std::uint16_t>(o + row) + k, count, copy + row * depth);
+      std::copy_n(product_.weight.row<std::uint16_t>(o + row) + k, count,
+                  elements(copy) + row * stride);
     }
-    return {copy, depth, false};
+    return {elements(copy), stride, false};
   }
 
   void finish(Index unit, MatrixView sums) const {
@@ -171,7 +183,7 @@ class TileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   ColumnTiles x_;
-  Index outs_;
+  Index outs_, block_depth_;
 };
 
 // x as rows of A. The rows are an odd number of cache lines apart, so that the rows of a tile do
@@ -211,44 +223,22 @@ class SplitRows {
 class PanelTileProducts {
  public:
   explicit PanelTileProducts(const Product& product)
-      : product_(product),
-        tiles_(*product.table.tiles),
+      : tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         panels_(static_cast<const std::uint16_t*>(product.weight.panels->raw())),
         panel_stride_(panel_stride(product.weight)) {}
 
-  void compute(Index begin, Index end) const {
-    const Index pair_bytes = product_.x.rows * kPanelPair * static_cast<Index>(sizeof(float));
-    const Index chunk = std::min(std::max<Index>(1, kSumsBytes / pair_bytes), end - begin);
-    Matrix sums(product_.x.rows, chunk * kPanelPair);
-    tiles_.begin();
-    for (Index pair = begin; pair < end; pair += chunk) {
-      compute_chunk(pair, std::min(pair + chunk, end), sums);
-    }
-    tiles_.end();
-  }
+  Index depth() const { return x_.depth(); }
 
- private:
-  void compute_chunk(Index begin, Index end, Matrix& sums) const {
-    for (Index k = 0; k < x_.depth(); k += kBlockDepth) {
-      for (Index pair = begin; pair < end; ++pair) {
-        multiply(pair, k, sums.view().middle_cols((pair - begin) * kPanelPair, kPanelPair));
-      }
-    }
-    const Index o = begin * kPanelPair;
-    const Index outs = std::min(end * kPanelPair, product_.y.cols) - o;
-    for (Index r = 0; r < sums.rows(); ++r) product_.finish(r, o, outs, sums.row(r));
-  }
-
-  // Inputs [k, k + kBlockDepth) of two panels, for all rows.
-  void multiply(Index pair, Index k, MutableMatrixView sums) const {
+  // Inputs [k, k + kTileBlockDepth) of two panels, for all rows.
+  void operator()(Index pair, Index k, MutableMatrixView sums) const {
     const std::uint16_t* const weights = panels_ + 2 * pair * panel_stride_ + k * kPanelOutputs;
     for (Index r = 0; r < sums.rows; r += 2 * kTileSize) {
       tiles_.multiply({.a = x_.high(r, k),
                        .a_low = x_.low(r, k),
                        .a_stride = x_.stride(),
                        .rows = std::min(2 * kTileSize, sums.rows - r),
-                       .depth = std::min(kBlockDepth, x_.depth() - k),
+                       .depth = std::min(kTileBlockDepth, x_.depth() - k),
                        .b = weights,
                        .b_low = nullptr,
                        .b_stride = panel_stride_,
@@ -263,7 +253,7 @@ class PanelTileProducts {
     }
   }
 
-  const Product& product_;
+ private:
   const TileKernels& tiles_;
   SplitRows x_;
   const std::uint16_t* panels_;
@@ -287,7 +277,11 @@ void multiply_tiles(const Product& product) {
 void multiply_panels_in_tiles(const Product& product) {
   const PanelTileProducts work(product);
   parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain_for(product),
-               [&](Index begin, Index end) { work.compute(begin, end); });
+               [&](Index begin, Index end) {
+                 product.table.tiles->begin();
+                 for_panels(product, begin, end, work.depth(), kTileBlockDepth, work);
+                 product.table.tiles->end();
+               });
 }
 
 }  // namespace instructblip

@@ -12,7 +12,7 @@ namespace {
 // in ascending order. Part of the order of sums, so the same for all shapes.
 constexpr Index kBlockK = 1024;
 // Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
-// all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kUnit is.
+// all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kVectorUnit is.
 constexpr Index kBlockOutputs = 48;
 // With this many rows or fewer, packed weights are used only a few times; so few outputs at a time
 // keep them in the first-level cache.
@@ -21,7 +21,7 @@ constexpr Index kFewRowsOutputs = 6;
 // A single row reads each weight once: this many rows of weights are read side by side.
 constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
-constexpr Index kUnit = 12;
+constexpr Index kVectorUnit = 12;
 // Rows whose partial sums are in memory at the same time.
 constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications than this.
@@ -121,9 +121,9 @@ void multiply_vectors(const Product& product) {
   const VectorProduct work(product);
   const Index outs = product.y.cols;
   const Index grain =
-      kMatmulGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
-  parallel_for((outs + kUnit - 1) / kUnit, grain, [&](Index begin, Index end) {
-    work.outputs(begin * kUnit, std::min(end * kUnit, outs));
+      kMatmulGrain / std::max<Index>(1, product.x.rows * product.x.cols * kVectorUnit) + 1;
+  parallel_for((outs + kVectorUnit - 1) / kVectorUnit, grain, [&](Index begin, Index end) {
+    work.outputs(begin * kVectorUnit, std::min(end * kVectorUnit, outs));
   });
 }
 

@@ -10,7 +10,7 @@
 namespace instructblip {
 namespace {
 
-constexpr Index kElementsPerThread = 1 << 18;
+constexpr Index kPackedPerThread = 1 << 18;
 
 struct Pair {
   std::uint16_t values[2];
@@ -51,17 +51,16 @@ std::shared_ptr<const Tensor> pack_panels(const PreparedMatrix::Impl& weight) {
   const Index stride = panel_stride(weight);
   const auto packed =
       std::make_shared<Tensor>(Tensor::uninitialized(weight.format->dtype, {panels, stride}));
-  parallel_for(panels, kElementsPerThread / std::max<Index>(1, stride) + 1,
-               [&](Index begin, Index end) {
-                 for (Index panel = begin; panel < end; ++panel) {
-                   if (weight.format->dtype == DType::Float32) {
-                     pack_panel(weight, panel, static_cast<float*>(packed->raw()) + panel * stride);
-                   } else {
-                     pack_panel(weight, panel,
-                                static_cast<Pair*>(packed->raw()) + panel * stride / 2);
-                   }
-                 }
-               });
+  parallel_for(
+      panels, kPackedPerThread / std::max<Index>(1, stride) + 1, [&](Index begin, Index end) {
+        for (Index panel = begin; panel < end; ++panel) {
+          if (weight.format->dtype == DType::Float32) {
+            pack_panel(weight, panel, static_cast<float*>(packed->raw()) + panel * stride);
+          } else {
+            pack_panel(weight, panel, static_cast<Pair*>(packed->raw()) + panel * stride / 2);
+          }
+        }
+      });
   return packed;
 }
 

@@ -1,8 +1,11 @@
 // One call of matmul, divided into blocks in different ways (matmul_*.cpp).
 #pragma once
 
+#include <algorithm>
+
 #include "instructblip/kernels/kernels.h"
 #include "kernels/kernel_table.h"
+#include "kernels/panels.h"
 #include "kernels/weight_format.h"
 
 namespace instructblip {
@@ -27,6 +30,29 @@ struct Product {
                   .y = y.row(r) + o});
   }
 };
+
+// The bytes of sums that stay in the second-level cache while the inputs pass by.
+constexpr Index kSumsBytes = 1 << 19;
+
+// The outputs of the pairs of panels [begin, end). multiply(pair, k, sums) adds the products of the
+// inputs [k, k + block) of a pair for all rows of x, or sets the sums if k is 0.
+template <class Multiply>
+void for_panels(const Product& product, Index begin, Index end, Index depth, Index block,
+                const Multiply& multiply) {
+  const Index pair_bytes = product.x.rows * kPanelPair * static_cast<Index>(sizeof(float));
+  const Index chunk = std::min(std::max<Index>(1, kSumsBytes / pair_bytes), end - begin);
+  Matrix sums(product.x.rows, chunk * kPanelPair);
+  for (Index first = begin; first < end; first += chunk) {
+    const Index last = std::min(first + chunk, end);
+    for (Index k = 0; k < depth; k += block) {
+      for (Index pair = first; pair < last; ++pair) {
+        multiply(pair, k, sums.view().middle_cols((pair - first) * kPanelPair, kPanelPair));
+      }
+    }
+    const Index o = first * kPanelPair, outs = std::min(last * kPanelPair, product.y.cols) - o;
+    for (Index r = 0; r < sums.rows(); ++r) product.finish(r, o, outs, sums.row(r));
+  }
+}
 
 // Sums of products in vectors, for weights of every format.
 void multiply_vectors(const Product& product);

@@ -10,8 +10,8 @@ namespace instructblip {
 constexpr std::ptrdiff_t kTileSize = 16;   // rows of A, columns of B
 constexpr std::ptrdiff_t kTileDepth = 32;  // elements of a row of A
 
-// sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B. Either A or B
-// may be the sum of two bfloat16 matrices, `a` + `a_low` or `b` + `b_low`.
+// sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B. Either A or
+// B may be the sum of two bfloat16 matrices, `a` + `a_low` or `b` + `b_low`.
 struct TileProduct {
   // [rows, depth], row-major; `depth` is a multiple of kTileDepth, `rows` at most 2 * kTileSize.
   const std::uint16_t* a;
@@ -40,9 +40,9 @@ struct TileKernels {
   // A thread calls `begin` before its first product and `end` after its last one.
   void (*begin)();
   void (*end)();
-  // For each tile and each kTileDepth elements of k in ascending order, first those of a and b, then
-  // those with the low part: sums += even + odd, where `even` and `odd` are the sums of the products
-  // of even and odd k, fused and in ascending order. Subnormal numbers are 0.
+  // For each tile and each kTileDepth elements of k in ascending order, first those of a and b,
+  // then those with the low part: sums += even + odd, where `even` and `odd` are the sums of the
+  // products of even and odd k, fused and in ascending order. Subnormal numbers are 0.
   void (*multiply)(const TileProduct& product);
 
   // Splits x into high + low, both rounded to bfloat16; `low` may be nullptr. x: `rows` rows of

@@ -81,7 +81,8 @@ struct VectorKernels {
   [[gnu::always_inline]] static void unrolled(const Body& body) {
     [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
       (body(std::integral_constant<int, i>{}), ...);
-    }(std::make_integer_sequence<int, count>{});
+    }
+    (std::make_integer_sequence<int, count>{});
   }
 
   // Dot products.
@@ -133,9 +134,7 @@ struct VectorKernels {
 
   // The vectors of weights at depth k (float) or at depths k and k + 1 (bfloat16).
   static Lanes panel_vector(const float* w, int) { return load(w); }
-  static Lanes panel_vector(const std::uint16_t* w, int odd) {
-    return Level::load_pairs(w, odd);
-  }
+  static Lanes panel_vector(const std::uint16_t* w, int odd) { return Level::load_pairs(w, odd); }
   // Element `odd` of each pair.
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     Lanes values;

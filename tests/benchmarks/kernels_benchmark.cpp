@@ -186,7 +186,9 @@ void Matmul(benchmark::State& state) {
     next = (next + 1) % weights.size();
   }
   cost.report(2.0 * static_cast<double>(rows * outs * ins), static_cast<double>(bytes),
-              !tiles ? 0 : policy.activations == DType::Float32 ? 2 : 1);
+              !tiles                                 ? 0
+              : policy.activations == DType::Float32 ? 2
+                                                     : 1);
 }
 
 void shapes(benchmark::internal::Benchmark* b) {

@@ -42,8 +42,8 @@ class INSTRUCTBLIP_EXPORT SafetensorsFile {
   /// In alphabetical order.
   std::vector<std::string> names() const;
   const std::map<std::string, SafetensorsEntry, std::less<>>& entries() const;
-  /// The tensor of this name, or nothing. Its owner keeps the file mapped; a misaligned tensor is
-  /// copied. Throws CheckpointError for an unsupported element type (any but F32, F16, BF16, I64,
+  /// The tensor of this name, or nothing. Its owner keeps the file mapped, and with the owner the
+  /// tensor's pages leave this process's memory; a misaligned tensor is copied. Throws CheckpointError for an unsupported element type (any but F32, F16, BF16, I64,
   /// I32, U8 and BOOL), and if the file is not mapped and can no longer be read.
   std::optional<SharedTensor> find(std::string_view name) const;
   /// The `__metadata__` of the header ("format": "pt").

@@ -17,11 +17,11 @@ struct PreparePolicy {
   /// stored bfloat16 if Float32 is requested, because widening is exact. Other tensors are
   /// converted one at a time.
   DType dtype = DType::Float32;
-  /// The type of the activations that a bfloat16 weight is multiplied with, on a CPU that multiplies
-  /// bfloat16 (levels "amx" and "avx512_bf16"). Float32: every activation is the sum of two bfloat16
-  /// numbers, to 2^-17 of itself. BFloat16: they are rounded to bfloat16, as PyTorch does, and need
-  /// half the multiplications. No other weight and no other level rounds them. `prepare` throws
-  /// InputError for other types.
+  /// The type of the activations that a bfloat16 weight is multiplied with, on a CPU that
+  /// multiplies bfloat16 (levels "amx" and "avx512_bf16"). Float32: every activation is the sum of
+  /// two bfloat16 numbers, to 2^-17 of itself. BFloat16: they are rounded to bfloat16, as PyTorch
+  /// does, and need half the multiplications. No other weight and no other level rounds them.
+  /// `prepare` throws InputError for other types.
   DType activations = DType::Float32;
   /// Copy the weight into an order in which products with many rows are fastest. Sums then have
   /// another order than those of an unpacked weight. Not for tables of embeddings.
