@@ -207,7 +207,7 @@ TEST(WeightsTest, PrefetchReadsRequestedTensorsFromTheDisk) {
     done.push_back(state.done);
     EXPECT_EQ(state.total, 2 * kElements * Index{sizeof(float)});
   };
-  const Weights weights(Checkpoint::open(file), DType::Float32, progress, true);
+  const Weights weights(Checkpoint::open(file), {.progress = progress, .prefetch = true});
   const SharedTensor tensor = weights["asked"].get({kElements});
   EXPECT_GE(pages_in_memory(file), tensor_pages);
   EXPECT_LT(pages_in_memory(file), 2 * tensor_pages);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "end_to_end/demo_files.h"
+#include "instructblip/kernels/dispatch.h"
 #include "support/compare.h"
 
 namespace instructblip {
@@ -52,6 +53,20 @@ TEST_P(DemoModelTest, GreedyAnswersEqualTheReference) {
     EXPECT_EQ(ids, answer.greedy_ids) << answer.image << ": " << answer.question;
     EXPECT_EQ(processor().decode(ids, {.skip_special_tokens = true}), answer.greedy_text);
   }
+}
+
+TEST_P(DemoModelTest, GreedyAnswersAreTheSameOnEveryKernelLevel) {
+  const std::string level = kernel_level();
+  for (const std::string& other : available_kernel_levels()) {
+    if (other == level) continue;
+    force_kernel_level(other);
+    for (const Answer& answer : answers()) {
+      if (answer.near_tie) continue;
+      EXPECT_EQ(ask(answer, {.max_new_tokens = 64}), answer.greedy_ids)
+          << other << ", " << answer.image << ": " << answer.question;
+    }
+  }
+  force_kernel_level(level);
 }
 
 TEST_P(DemoModelTest, BeamAnswersEqualTheReference) {

@@ -298,7 +298,23 @@ TEST_P(InstructBlipForward, ComputesInBFloat16) {
   const ForwardCase call(fixture, "forward.no_masks.");
   const auto half = InstructBlipForConditionalGeneration::from_pretrained(
       checkpoint_folder(GetParam()), {.dtype = DType::BFloat16});
-  expect_close(half.forward(call.inputs).logits, fixture["forward.no_masks.logits"], 0.1);
+  const Tensor logits = half.forward(call.inputs).logits;
+  expect_close(logits, fixture["forward.no_masks.logits"], 0.1);
+
+  // Activations are rounded, too, if asked for and where the CPU multiplies bfloat16.
+  const auto rounded = InstructBlipForConditionalGeneration::from_pretrained(
+      checkpoint_folder(GetParam()), {.dtype = DType::BFloat16, .activations = DType::BFloat16});
+  const Tensor rounded_logits = rounded.forward(call.inputs).logits;
+  expect_close(rounded_logits, fixture["forward.no_masks.logits"], 0.1);
+  const bool equal =
+      std::memcmp(rounded_logits.raw(), logits.raw(), to_size(logits.size()) * sizeof(float)) == 0;
+  EXPECT_EQ(equal, kernel_level() != "amx");
+  expect_error<InputError>(
+      [&] {
+        InstructBlipForConditionalGeneration::from_pretrained(checkpoint_folder(GetParam()),
+                                                              {.activations = DType::Float16});
+      },
+      {"activations is float16", "float32 or bfloat16"});
 }
 
 TEST_P(InstructBlipForward, LoadingReportsEachTensorWithoutWarnings) {
