@@ -6,14 +6,14 @@ include(CheckCXXCompilerFlag)
 function(instructblip_kernels target)
   #                         level  processor                        compiler flags
   instructblip_kernel_level(eigen  ".*")
+  instructblip_kernel_level(neon   "^(aarch64|arm64)$")
   instructblip_kernel_level(avx2   "^(x86_64|AMD64|amd64)$"         -mavx2 -mfma)
   instructblip_kernel_level(avx512 "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
                                                                     -mavx512vl -mfma
                                                                     -mprefer-vector-width=512)
   instructblip_kernel_level(amx    "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
                                                                     -mavx512vl -mavx512bf16 -mfma
-                                                                    -mamx-tile -mamx-bf16
-                                                                    -Wno-uninitialized)  # GCC bug 105593
+                                                                    -mamx-tile -mamx-bf16)
 endfunction()
 
 # Sets the flags of one level's file. No function compiled with these flags may be visible to the
@@ -31,6 +31,10 @@ macro(instructblip_kernel_level level processor)
     check_cxx_compiler_flag("${checked_flags}" INSTRUCTBLIP_COMPILER_HAS_${name})
   else()
     set(INSTRUCTBLIP_COMPILER_HAS_${name} ON)
+  endif()
+  # False warnings about AVX-512 intrinsics (GCC bug 105593).
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND "${flags}" MATCHES "avx512")
+    list(APPEND flags -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()
   if(NOT INSTRUCTBLIP_SANITIZE)
     list(APPEND flags -O3)

@@ -15,9 +15,10 @@
 namespace instructblip {
 
 // Each is defined in the level's file, kernels_<level>.cpp.
-const KernelTable& amx_kernels();
+const TileKernels& amx_tiles();
 const KernelTable& avx512_kernels();
 const KernelTable& avx2_kernels();
+const KernelTable& neon_kernels();
 const KernelTable& eigen_kernels();
 
 namespace {
@@ -35,6 +36,16 @@ bool has_avx512() {
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AMX)
+const KernelTable& amx_kernels() {
+  static const KernelTable table = [] {
+    KernelTable kernels = avx512_kernels();
+    kernels.name = "amx";
+    kernels.tiles = &amx_tiles();
+    return kernels;
+  }();
+  return table;
+}
+
 // Tiles and bfloat16 products, which Linux must also allow this process to use
 // (Documentation/arch/x86/xstate.rst).
 bool has_amx() {
@@ -59,6 +70,9 @@ const Level kLevels[] = {
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX2)
     {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_NEON)
+    {neon_kernels, [] { return true; }},
 #endif
     {eigen_kernels, [] { return true; }},
 };

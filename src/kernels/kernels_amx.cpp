@@ -1,17 +1,14 @@
 // The level "amx": CPUs that multiply bfloat16 matrices in tiles (Intel AMX, "Intel Architecture
 // Instruction Set Extensions Programming Reference", chapter 3). Everything else is the level
-// avx512's.
+// avx512's (dispatch.cpp).
 #include <immintrin.h>
 
 #include <algorithm>
 
 #include "kernels/avx512_transpose.h"
-#include "kernels/kernel_table.h"
 #include "kernels/tile_kernels.h"
 
 namespace instructblip {
-
-const KernelTable& avx512_kernels();
 
 namespace {
 
@@ -202,14 +199,6 @@ constexpr TileKernels kTiles{.begin = begin,
 
 }  // namespace
 
-const KernelTable& amx_kernels() {
-  static const KernelTable table = [] {
-    KernelTable levels = avx512_kernels();
-    levels.name = "amx";
-    levels.tiles = &kTiles;
-    return levels;
-  }();
-  return table;
-}
+const TileKernels& amx_tiles() { return kTiles; }
 
 }  // namespace instructblip

@@ -15,7 +15,7 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
-  const bool tiles = product.table.tiles != nullptr && weight.dtype() == DType::BFloat16;
+  const bool tiles = product.table.tiles != nullptr && weight.impl()->tiles;
   if (weight.impl()->panels != nullptr) {
     tiles ? multiply_panels_in_tiles(product) : multiply_panels(product);
   } else {

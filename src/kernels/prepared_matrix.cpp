@@ -72,6 +72,7 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
   for (std::size_t i = 0; i < sources.size(); ++i) check_source(sources[i], i, impl->in_features);
   const WeightFormat& format = choose_format(sources, wanted);
   impl->format = &format;
+  impl->tiles = policy.dtype == DType::BFloat16;
   impl->activations = policy.activations;
   for (const SharedTensor& source : sources) {
     Impl::Part part;

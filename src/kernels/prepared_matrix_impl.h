@@ -23,6 +23,8 @@ struct PreparedMatrix::Impl {
   Index out_features = 0;
   Index in_features = 0;
   const WeightFormat* format = nullptr;
+  // Whether a level may multiply in bfloat16 tiles, and with which activations.
+  bool tiles = false;
   DType activations = DType::Float32;
   std::size_t owned_bytes = 0;
   std::vector<Part> parts;

@@ -60,16 +60,6 @@ inline bool same_bits(MatrixView a, MatrixView b) {
   return true;
 }
 
-inline float largest_difference(MatrixView a, MatrixView b) {
-  float largest = 0.0f;
-  for (Index r = 0; r < a.rows; ++r) {
-    for (Index c = 0; c < a.cols; ++c) {
-      largest = std::max(largest, std::abs(a.row(r)[c] - b.row(r)[c]));
-    }
-  }
-  return largest;
-}
-
 class KernelTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override { force_kernel_level(GetParam()); }

@@ -3,9 +3,12 @@
 #include "instructblip/models/modeling_instructblip.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/core/index.h"
+#include "instructblip/kernels/dispatch.h"
 #include "instructblip/processing/processing_instructblip.h"
 #include "instructblip/tasks/folder_check.h"
 #include "instructblip/tokenization/tokenizer.h"

@@ -153,7 +153,7 @@ TEST(T5ForConditionalGeneration, ComputesInBFloat16) {
                                         .decoder_input_ids = decoder_ids,
                                         .decoder_attention_mask = decoder_mask})
                               .logits,
-                          fixture["logits"], decoder_mask);
+                          fixture["logits"], decoder_mask, 1, testing::bfloat16_tolerance());
 }
 
 TEST(T5ForConditionalGeneration, InvalidArgumentsAreErrors) {

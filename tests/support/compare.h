@@ -10,6 +10,7 @@
 #include <string>
 
 #include "instructblip/core/tensor.h"
+#include "instructblip/kernels/dispatch.h"
 
 namespace instructblip::testing {
 
@@ -19,6 +20,10 @@ inline std::string index_text(Index flat, const Shape& shape) {
   for (std::size_t d = shape.size(); d-- > 0; flat /= shape[d]) index[d] = flat % shape[d];
   return to_string(index);
 }
+
+/// The tolerance for models that are computed in bfloat16: a level with tiles multiplies
+/// activations as two bfloat16 numbers.
+inline double bfloat16_tolerance() { return kernel_level() == "amx" ? 1e-4 : 1e-5; }
 
 /// Fails unless the shapes are equal and every element of `found` differs from that of `expected`
 /// by at most `relative` times the largest finite magnitude of `expected`. NaN equals NaN, an

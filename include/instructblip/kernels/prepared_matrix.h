@@ -14,8 +14,8 @@ namespace instructblip {
 struct PreparePolicy {
   /// The type of the weight in memory, Float32 or BFloat16; `prepare` throws InputError for others.
   /// A tensor stored in this type is not copied and stays in the mapped file. The same holds for
-  /// stored bfloat16 if Float32 is requested, because widening is exact. Other tensors are
-  /// converted one at a time.
+  /// stored bfloat16 if Float32 is requested, because widening is exact; such a weight is then
+  /// multiplied in float32 on every CPU. Other tensors are converted one at a time.
   DType dtype = DType::Float32;
   /// The type of the activations that a bfloat16 weight is multiplied with, on a CPU that
   /// multiplies bfloat16 (levels "amx" and "avx512_bf16"). Float32: every activation is the sum of

@@ -1,0 +1,50 @@
+// The level "neon": every 64-bit Arm CPU.
+#include <arm_neon.h>
+
+#include "kernels/vector_kernels.h"
+
+namespace instructblip {
+namespace {
+
+struct Level : VectorKernels<Level, 4> {
+  // 4 x 6 sums, 6 weights and a value fill 32 registers.
+  static constexpr int kTileOutputs = 6;
+  // 6 x 4 sums, 4 weights and a value.
+  static constexpr int kPanelVectors = 4;
+
+  static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
+    Lanes sum;
+    vst1q_f32(sum.data(), vfmaq_f32(vld1q_f32(c.data()), vld1q_f32(a.data()), vld1q_f32(b.data())));
+    return sum;
+  }
+  static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static Lanes lanes(uint32x4_t bits) {
+    Lanes values;
+    vst1q_f32(values.data(), vreinterpretq_f32_u32(bits));
+    return values;
+  }
+  static Lanes load_bf16(const std::uint16_t* p) { return lanes(vshll_n_u16(vld1_u16(p), 16)); }
+  static Lanes load_pairs(const std::uint16_t* p, int odd) {
+    const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(p));
+    return lanes(odd != 0 ? vandq_u32(pairs, vdupq_n_u32(0xffff0000u)) : vshlq_n_u32(pairs, 16));
+  }
+  static void transpose(const float* const* rows, float* to) {
+    const float32x4x2_t a = vtrnq_f32(vld1q_f32(rows[0]), vld1q_f32(rows[1]));
+    const float32x4x2_t b = vtrnq_f32(vld1q_f32(rows[2]), vld1q_f32(rows[3]));
+    for (int i = 0; i < 2; ++i) {
+      vst1q_f32(to + i * kPanelOutputs,
+                vcombine_f32(vget_low_f32(a.val[i]), vget_low_f32(b.val[i])));
+      vst1q_f32(to + (i + 2) * kPanelOutputs,
+                vcombine_f32(vget_high_f32(a.val[i]), vget_high_f32(b.val[i])));
+    }
+  }
+};
+
+}  // namespace
+
+const KernelTable& neon_kernels() {
+  static constexpr KernelTable table = Level::table("neon");
+  return table;
+}
+
+}  // namespace instructblip
