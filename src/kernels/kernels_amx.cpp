@@ -128,7 +128,7 @@ void transpose(const float* from, Index from_stride, float* to, Index to_stride)
   for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_stride, rows[i]);
 }
 
-// Elements [16 i, 16 i + 16) of a row, 0 from `count` on.
+// Elements [i, i + 16) of a row, 0 from `count` on.
 __m512 load_part(const float* x, Index i, Index count) {
   const Index rest = count - i;
   if (rest >= 16) return _mm512_loadu_ps(x + i);

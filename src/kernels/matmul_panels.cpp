@@ -19,8 +19,8 @@ class PanelProducts {
   explicit PanelProducts(const Product& product)
       : product_(product),
         stride_(panel_stride(product.weight)),
-        is_float_(product.weight.format->dtype == DType::Float32),
-        multiply_(is_float_ ? product.table.panels : product.table.panels_bf16) {}
+        multiply_(product.weight.format->dtype == DType::Float32 ? product.table.panels
+                                                                 : product.table.panels_bf16) {}
 
   // Inputs [k, k + kPanelDepth) of two panels, for all rows.
   void operator()(Index pair, Index k, MutableMatrixView sums) const {
@@ -49,7 +49,6 @@ class PanelProducts {
 
   const Product& product_;
   Index stride_;
-  bool is_float_;
   void (*multiply_)(const PanelProduct&);
 };
 

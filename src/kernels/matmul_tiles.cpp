@@ -3,7 +3,6 @@
 // of a packed weight are tiles of B, and rows of x the rows of A. An element of x in float32 is the
 // sum of two bfloat16 numbers to 2^-17 of itself.
 #include <algorithm>
-#include <cstring>
 
 #include "instructblip/core/threads.h"
 #include "kernels/panels.h"

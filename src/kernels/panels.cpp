@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "instructblip/core/threads.h"
 #include "kernels/tile_kernels.h"

@@ -5,6 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <numeric>
+#include <span>
+#include <string>
 
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/core/error.h"
@@ -213,6 +217,37 @@ TEST(WeightsTest, PrefetchReadsRequestedTensorsFromTheDisk) {
   EXPECT_LT(pages_in_memory(file), 2 * tensor_pages);
   EXPECT_EQ(done, std::vector<Index>{kElements * Index{sizeof(float)}});
 }
+
+#if defined(__linux__)
+// Kilobytes of mapped files in this process's memory.
+long resident_file_kilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::stol(line.substr(8));
+  }
+  return -1;
+}
+
+TEST(WeightsTest, PagesOfATensorLeaveTheProcessWithIt) {
+  if (INSTRUCTBLIP_TEST_IN_EMULATOR) GTEST_SKIP() << "madvise does nothing there";
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path file = folder.path() / "model.safetensors";
+  constexpr Index kElements = Index{1} << 23;
+  save_safetensors(file, {{"large", Tensor(DType::Float32, {kElements})}});
+  const Weights weights(Checkpoint::open(file));
+  const long before = resident_file_kilobytes();
+  if (before < 0) GTEST_SKIP() << "this system does not count them";
+  {
+    const SharedTensor tensor = weights["large"].get({kElements});
+    const std::span<const float> elements(static_cast<const float*>(tensor.data),
+                                          to_size(kElements));
+    EXPECT_EQ(std::accumulate(elements.begin(), elements.end(), 0.0f), 0.0f);
+    EXPECT_GT(resident_file_kilobytes(), before + 20000);
+  }
+  EXPECT_LT(resident_file_kilobytes(), before + 8000);
+  EXPECT_EQ(static_cast<const float*>(weights["large"].get({kElements}).data)[5], 0.0f);
+}
+#endif
 
 TEST(WeightsTest, SameElementsComparesValues) {
   const Tensor a(std::vector<float>{1, 2}, {2}), b(std::vector<float>{1, 2}, {2}),

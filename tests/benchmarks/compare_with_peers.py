@@ -1,0 +1,144 @@
+"""Compares the speed of this library with that of other software on the same checkpoint and the same work.
+
+    python tests/benchmarks/compare_with_peers.py --model FOLDER --image PICTURE [--vqa build/examples/vqa]
+
+Each row is a process of its own, so that no two models are in memory at once. The rows run in turn, several times, and
+the best time of each part is printed, because other programs on the machine only make a part slower. A row that is not
+installed is left out. A random checkpoint of a real shape serves, too (tests/reference/make_large_checkpoint.py).
+
+    picture   the vision tower
+    prompt    Q-Former, projection and the language model on the prompt, up to the first token
+    token     one step of greedy search
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UNITS = {"ms": 1e-3, "s": 1.0}
+
+
+def seconds(text: str, pattern: str) -> float:
+    match = re.search(pattern + r"([\d.]+) (ms|s)\b", text)
+    if match is None:
+        raise RuntimeError(f"no time in the output:\n{text}")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def instructblip_cpp(arguments, activations: str, level: str = "") -> dict[str, float]:
+    command = [arguments.vqa, "--model", arguments.model, "--image", arguments.image, "--dtype", arguments.dtype,
+               "--activations", activations, "--threads", str(arguments.threads), "--timings",
+               "--min-new-tokens", str(arguments.tokens), "--max-new-tokens", str(arguments.tokens), arguments.prompt]
+    environment = {**os.environ, "INSTRUCTBLIP_KERNELS": level}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    text = done.stderr
+    return {"picture": seconds(text, r"picture +"), "prompt": seconds(text, r"prompt +"),
+            "token": seconds(text, r"steps of ")}
+
+
+def transformers(arguments) -> dict[str, float]:
+    """What --peer transformers runs in a process of its own."""
+    import torch
+    from PIL import Image
+    from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
+
+    torch.set_num_threads(arguments.threads)
+    processor = InstructBlipProcessor.from_pretrained(arguments.model)
+    model = InstructBlipForConditionalGeneration.from_pretrained(arguments.model, dtype=getattr(torch, arguments.dtype))
+    model.eval()
+    inputs = processor(images=Image.open(arguments.image).convert("RGB"), text=arguments.prompt, return_tensors="pt")
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+
+    times: dict[str, float] = {}
+    vision_forward = model.vision_model.forward
+
+    def timed_vision(*args, **kwargs):
+        start = time.perf_counter()
+        output = vision_forward(*args, **kwargs)
+        times["picture"] = time.perf_counter() - start
+        return output
+
+    steps: list[float] = []
+
+    class Clock:
+        def put(self, value) -> None:
+            steps.append(time.perf_counter())
+
+        def end(self) -> None:
+            pass
+
+    model.vision_model.forward = timed_vision
+    with torch.inference_mode():
+        start = time.perf_counter()
+        model.generate(**inputs, max_new_tokens=arguments.tokens, min_new_tokens=arguments.tokens, do_sample=False,
+                       num_beams=1, streamer=Clock())
+    # `generate` first hands the prompt to the streamer.
+    first, *rest = steps[-arguments.tokens:]
+    times["prompt"] = first - start - times["picture"]
+    times["token"] = (rest[-1] - first) / len(rest)
+    return times
+
+
+def in_another_process(arguments) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", "transformers"],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def is_installed(module: str) -> bool:
+    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--vqa", default="build/examples/vqa")
+    parser.add_argument("--prompt", default="What is unusual about this image?")
+    parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--levels", nargs="*", default=[], help="other kernel levels to run, such as avx2")
+    parser.add_argument("--peer", choices=("transformers",), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peer:
+        print(json.dumps(transformers(arguments)))
+        return
+
+    rows = {"this library": lambda: instructblip_cpp(arguments, "float32")}
+    if arguments.dtype == "bfloat16":
+        rows["this library, --activations bfloat16"] = lambda: instructblip_cpp(arguments, "bfloat16")
+    for level in arguments.levels:
+        rows[f"this library, {level}"] = lambda level=level: instructblip_cpp(arguments, "float32", level)
+    if is_installed("torch") and is_installed("transformers"):
+        rows["transformers"] = lambda: in_another_process(arguments)
+
+    best: dict[str, dict[str, float]] = {name: {} for name in rows}
+    for round_ in range(arguments.rounds):
+        for name, run in rows.items():
+            for part, value in run().items():
+                best[name][part] = min(value, best[name].get(part, value))
+            print(f"round {round_ + 1}, {name}: {best[name]}", file=sys.stderr)
+
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), "unknown CPU")
+    print(f"\n{cpu}, {arguments.threads} threads, {arguments.dtype}, seconds, best of {arguments.rounds}\n")
+    print("| | picture | prompt | token |\n| --- | --- | --- | --- |")
+    for name, times in best.items():
+        print(f"| {name} | " + " | ".join(f"{times[part]:.3f}" for part in ("picture", "prompt", "token")) + " |")
+
+
+if __name__ == "__main__":
+    main()
