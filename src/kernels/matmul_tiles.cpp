@@ -220,24 +220,37 @@ class SplitRows {
 };
 
 class PanelTileProducts {
+  // Of x in one product.
+  static constexpr Index kRows = 2 * kTileSize;
+
  public:
   explicit PanelTileProducts(const Product& product)
       : tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         panels_(static_cast<const std::uint16_t*>(product.weight.panels->raw())),
-        panel_stride_(panel_stride(product.weight)) {}
+        panel_stride_(panel_stride(product.weight)),
+        pairs_((product.y.cols + kPanelPair - 1) / kPanelPair) {}
 
   Index depth() const { return x_.depth(); }
 
   // Inputs [k, k + kTileBlockDepth) of two panels, for all rows.
   void operator()(Index pair, Index k, MutableMatrixView sums) const {
     const std::uint16_t* const weights = panels_ + 2 * pair * panel_stride_ + k * kPanelOutputs;
-    for (Index r = 0; r < sums.rows; r += 2 * kTileSize) {
+    const Index depth = std::min(kTileBlockDepth, x_.depth() - k);
+    const Index blocks = (sums.rows + kRows - 1) / kRows;
+    for (Index block = 0; block < blocks; ++block) {
+      const Index r = block * kRows;
+      // The next pair's panels come into the caches a piece per block, seen as 16 rows each.
+      const Index first = kPanelPair * block / blocks;
+      const Index panel = first / kPanelOutputs;
+      const Index last = std::min(kPanelPair * (block + 1) / blocks, (panel + 1) * kPanelOutputs);
+      const std::uint16_t* const next =
+          weights + (2 + panel) * panel_stride_ + first % kPanelOutputs * depth;
       tiles_.multiply({.a = x_.high(r, k),
                        .a_low = x_.low(r, k),
                        .a_stride = x_.stride(),
-                       .rows = std::min(2 * kTileSize, sums.rows - r),
-                       .depth = std::min(kTileBlockDepth, x_.depth() - k),
+                       .rows = std::min(kRows, sums.rows - r),
+                       .depth = depth,
                        .b = weights,
                        .b_low = nullptr,
                        .b_stride = panel_stride_,
@@ -246,9 +259,9 @@ class PanelTileProducts {
                        .sums = sums.row(r),
                        .sums_stride = sums.stride,
                        .first = k == 0,
-                       .next = nullptr,
-                       .next_stride = 0,
-                       .next_rows = 0});
+                       .next = pair + 1 < pairs_ ? next : nullptr,
+                       .next_stride = depth,
+                       .next_rows = pair + 1 < pairs_ ? last - first : 0});
     }
   }
 
@@ -256,7 +269,7 @@ class PanelTileProducts {
   const TileKernels& tiles_;
   SplitRows x_;
   const std::uint16_t* panels_;
-  Index panel_stride_;
+  Index panel_stride_, pairs_;
 };
 
 Index grain_for(const Product& product) {
