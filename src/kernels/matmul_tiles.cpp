@@ -18,7 +18,10 @@ constexpr Index kUnit = 2 * kTileSize;
 constexpr Index kTileBlockDepth = 512;
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
-constexpr Index kColumnBytes = 1 << 18;
+constexpr Index kColumnBytes = 1 << 20;
+// Up to this many tiles of x take products of one tile of A each: more rows of the weight than
+// that, read side by side, come from the memory more slowly. More tiles hide the reading.
+constexpr Index kFewTiles = 4;
 constexpr Index kTilesPerProduct = 2;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
@@ -115,10 +118,8 @@ class TileProducts {
   }
 
   void multiply(UnitRows a, Index unit, Index k, Index depth, MutableMatrixView sums) const {
-    const bool few = x_.count() <= kTilesPerProduct;
+    const bool few = x_.count() <= kFewTiles;
     const bool has_next = a.mapped && !few && (unit + 2) * kUnit <= outs_;
-    // Few rows take one product each, of one tile of A: more rows of the weight than that, read
-    // side by side, come from the memory more slowly.
     const Index rows = few ? kTileSize : kUnit;
     for (Index row = 0; row < kUnit; row += rows) {
       for (Index tile = 0; tile < x_.count(); tile += kTilesPerProduct) {
