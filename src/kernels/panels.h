@@ -1,6 +1,6 @@
 // Packed weights: panels of 16 outputs (kPanelOutputs), each [in_features, 16] in float32, or
-// [in_features / 2, 16, 2] in bfloat16 with in_features rounded up to a whole tile (kTileDepth). The
-// number of panels is even; what is missing is zero. A product reads a panel front to back; in
+// [in_features / 2, 16, 2] in bfloat16 with in_features rounded up to a whole tile (kTileDepth).
+// The number of panels is even; what is missing is zero. A product reads a panel front to back; in
 // bfloat16 a panel is a sequence of tiles of B (tile_kernels.h).
 #pragma once
 

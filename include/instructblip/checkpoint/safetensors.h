@@ -31,8 +31,8 @@ struct SafetensorsEntry {
 class INSTRUCTBLIP_EXPORT SafetensorsFile {
  public:
   /// Opens the file and reads its header, but no tensor data. With `memory_map`, tensors are used
-  /// in place: other processes share them, and whoever truncates the file ends this process with
-  /// SIGBUS. Without, `find` reads a tensor into memory of its own. Throws CheckpointError if the
+  /// in place: other processes share them, and a process that truncates the file ends this one
+  /// with SIGBUS. Without, `find` reads a tensor into memory of its own. Throws CheckpointError if the
   /// file cannot be read, if the header is malformed, or if it does not match the file: offsets out
   /// of range, overlaps, gaps, or a byte range that differs from the product of shape and element
   /// size.
@@ -43,8 +43,9 @@ class INSTRUCTBLIP_EXPORT SafetensorsFile {
   std::vector<std::string> names() const;
   const std::map<std::string, SafetensorsEntry, std::less<>>& entries() const;
   /// The tensor of this name, or nothing. Its owner keeps the file mapped, and with the owner the
-  /// tensor's pages leave this process's memory; a misaligned tensor is copied. Throws CheckpointError for an unsupported element type (any but F32, F16, BF16, I64,
-  /// I32, U8 and BOOL), and if the file is not mapped and can no longer be read.
+  /// tensor's pages leave this process's memory; a misaligned tensor is copied. Throws
+  /// CheckpointError for an unsupported element type (any but F32, F16, BF16, I64, I32, U8 and
+  /// BOOL), and if the file is not mapped and can no longer be read.
   std::optional<SharedTensor> find(std::string_view name) const;
   /// The `__metadata__` of the header ("format": "pt").
   const std::map<std::string, std::string, std::less<>>& metadata() const;

@@ -18,7 +18,7 @@ struct PreparePolicy {
   /// multiplied in float32 on every CPU. Other tensors are converted one at a time.
   DType dtype = DType::Float32;
   /// The type of the activations that a bfloat16 weight is multiplied with, on a CPU that
-  /// multiplies bfloat16 (levels "amx" and "avx512_bf16"). Float32: every activation is the sum of
+  /// multiplies bfloat16 (level "amx"). Float32: every activation is the sum of
   /// two bfloat16 numbers, to 2^-17 of itself. BFloat16: they are rounded to bfloat16, as PyTorch
   /// does, and need half the multiplications. No other weight and no other level rounds them.
   /// `prepare` throws InputError for other types.
