@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/checkpoint/safetensors.h"
@@ -121,12 +120,9 @@ class FolderCheckTest : public ::testing::Test {
 };
 
 TEST_F(FolderCheckTest, AConsistentFolderHasNoFindings) {
-  const auto begin = std::chrono::steady_clock::now();
   const FolderReport report = check_folder(path());
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
   EXPECT_TRUE(report.is_usable());
-  EXPECT_LT(seconds.count(), 5.0);  // normally below 1; the machine may be busy
 }
 
 TEST_F(FolderCheckTest, PartsAreCountedByType) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <thread>
@@ -318,24 +317,19 @@ TEST(UnicodeScan, T5MapsEveryCodePointAsTheReference) {
               "a@ \u00aa@\u0300 @\u00aa\u0300");
 }
 
-// With the square of their number, ten times as many would take a hundred times as long.
-TEST(AutoTokenizer, TheTimeToLoadGrowsWithTheNumberOfAddedTokens) {
-  const auto seconds = [](int count) {
-    const TemporaryFolder folder;
-    std::string list;
-    for (int i = 0; i < count; ++i) {
-      list += (list.empty() ? "\"<" : ",\"<") + std::to_string(i) + ">\"";
-    }
-    folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
-    folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
-    folder.write("special_tokens_map.json", "{\"extra_special_tokens\": [" + list + "]}");
-    const std::clock_t begin = std::clock();
-    const auto tokenizer = AutoTokenizer::from_pretrained(folder.path());
-    EXPECT_GT(tokenizer->size(), count);
-    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-  };
-  seconds(2000);
-  EXPECT_LT(seconds(20000), 40 * seconds(2000));
+// Loading is linear in their number: comparing each with all others would take minutes here.
+TEST(AutoTokenizer, ManyAddedTokensAreLoaded) {
+  constexpr int count = 100000;
+  const TemporaryFolder folder;
+  std::string list;
+  for (int i = 0; i < count; ++i) {
+    list += (list.empty() ? "\"<" : ",\"<") + std::to_string(i) + ">\"";
+  }
+  folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  folder.write("special_tokens_map.json", "{\"extra_special_tokens\": [" + list + "]}");
+  const auto tokenizer = AutoTokenizer::from_pretrained(folder.path());
+  EXPECT_EQ(tokenizer->size(), 6 + count);  // with [MASK]
 }
 
 }  // namespace
