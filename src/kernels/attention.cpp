@@ -69,29 +69,30 @@ struct Task {
   Index head, begin, end;
 };
 
-// A matrix of one task as two panels after the other (panels.h): [depth, outs].
+// A matrix of one task in panels (panels.h): [depth, outs].
 class HeadPanels {
  public:
   HeadPanels(Index outs, Index depth)
-      : depth_(depth), data_(1, round_up(outs, kPanelPair) * std::max<Index>(1, depth)) {}
+      : depth_(depth), data_(panel_count(outs), kPanelOutputs * std::max<Index>(1, depth)) {}
 
-  // Pairs of panels.
-  Index pairs() const { return data_.cols() / kPanelPair / std::max<Index>(1, depth_); }
-  float* panel(Index i) { return data_.row(0) + i * kPanelOutputs * depth_; }
+  Index count() const { return data_.rows(); }
+  float* panel(Index i) { return data_.row(i); }
 
-  // sums [x.rows, >= 2 * kPanelOutputs * pairs()] = products of x with the first `depth` rows.
+  // sums [x.rows, >= kPanelOutputs * count()] = products of x with the first `depth` rows.
   void multiply(const KernelTable& table, MatrixView x, Index depth, MutableMatrixView sums) const {
-    for (Index pair = 0; pair < pairs(); ++pair) {
-      for (Index r = 0; r < x.rows; r += table.panel_rows) {
-        table.panels({.x = x.row(r),
-                      .x_stride = x.stride,
-                      .rows = std::min(table.panel_rows, x.rows - r),
+    RowTiles tiles(table, x.rows, depth, std::max<Index>(1, depth));
+    for (Index i = 0; i < tiles.count(); ++i) tiles.pack(x, i);
+    for (Index panel = 0; panel < count(); ++panel) {
+      for (Index i = 0; i < tiles.count(); ++i) {
+        table.panels({.x = tiles.tile(i, 0),
+                      .rows = tiles.rows(i),
                       .depth = depth,
-                      .weight = data_.row(0) + pair * kPanelPair * depth_,
-                      .panel_stride = kPanelOutputs * depth_,
-                      .sums = sums.row(r) + pair * kPanelPair,
+                      .weight = data_.row(panel),
+                      .sums = sums.row(i * table.panel_rows) + panel * kPanelOutputs,
                       .sums_stride = sums.stride,
-                      .first = true});
+                      .first = true,
+                      .next = nullptr,
+                      .next_step = 0});
       }
     }
   }
@@ -145,7 +146,7 @@ class Attention {
       const Index queries = std::min(kQueryBlock, t.end - i);
       const MatrixView q = q_.middle_rows(t.sequence.query_begin + i, queries)
                                .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
-      Matrix scores(queries, std::max<Index>(1, keys.pairs()) * kPanelPair);
+      Matrix scores(queries, std::max<Index>(1, keys.count()) * kPanelOutputs);
       keys.multiply(table_, q, shape_.head_dim, scores);
       Index counts[kQueryBlock];  // keys of each query
       for (Index r = 0; r < queries; ++r) {
@@ -161,17 +162,17 @@ class Attention {
   }
 
   void pack_keys(const Task& t, Index count, HeadPanels& panels) const {
-    for (Index panel = 0; panel < 2 * panels.pairs(); ++panel) {
+    for (Index panel = 0; panel < panels.count(); ++panel) {
       const Index begin = panel * kPanelOutputs;
       const Index outs = std::clamp<Index>(count - begin, 0, kPanelOutputs);
       const float* rows[kPanelOutputs];
       for (Index j = 0; j < outs; ++j) rows[j] = t.keys.key(begin + j) + key_offset(t);
-      table_.pack_panel(rows, outs, shape_.head_dim, panels.panel(panel));
+      table_.pack(rows, outs, kPanelOutputs, shape_.head_dim, panels.panel(panel));
     }
   }
 
   void pack_values(const Task& t, Index count, HeadPanels& panels) const {
-    for (Index panel = 0; panel < 2 * panels.pairs(); ++panel) {
+    for (Index panel = 0; panel < panels.count(); ++panel) {
       const Index d = panel * kPanelOutputs;
       const Index outs = std::clamp<Index>(shape_.head_dim - d, 0, kPanelOutputs);
       float* to = panels.panel(panel);
@@ -212,7 +213,7 @@ class Attention {
             .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
     const Index group = values != nullptr ? table_.panel_rows : kTileRows;
     Matrix sums(values != nullptr ? group : 0,
-                values != nullptr ? values->pairs() * kPanelPair : 1);
+                values != nullptr ? values->count() * kPanelOutputs : 1);
     for (Index i = 0; i < out.rows; i += group) {
       const Index rows = std::min(group, out.rows - i);
       if (values != nullptr) {

@@ -25,20 +25,24 @@ struct OutputRow {
   float* y;  // may be sums or residual
 };
 
-// A packed weight lies in panels of this many outputs (panels.h). Products take two panels at once.
-constexpr std::ptrdiff_t kPanelOutputs = 16;
+// A packed weight lies in panels of this many outputs (panels.h).
+constexpr std::ptrdiff_t kPanelOutputs = 32;
 
-// sums[r, o] (+)= sum over k of x[r, k] * w[o, k], for the outputs of two panels.
+// The most rows of x in such a product, of all levels.
+constexpr std::ptrdiff_t kMostPanelRows = 16;
+
+// sums[r, o] (+)= sum over k of x[k, r] * w[o, k], for the outputs of a panel.
 struct PanelProduct {
-  const float* x;
-  std::ptrdiff_t x_stride;
+  const float* x;       // [depth, KernelTable::row_tile_width], a tile of rows (panels.h)
   std::ptrdiff_t rows;  // at most KernelTable::panel_rows
   std::ptrdiff_t depth;
-  const void* weight;           // float or bfloat16
-  std::ptrdiff_t panel_stride;  // elements from one panel to the next
+  const void* weight;  // float or bfloat16
   float* sums;
   std::ptrdiff_t sums_stride;
   bool first;  // the sums are set, not added to
+  // Memory that is brought into the second-level cache: next_step bytes for each input.
+  const char* next;
+  std::ptrdiff_t next_step;
 };
 
 struct TileKernels;  // tile_kernels.h
@@ -73,10 +77,13 @@ struct KernelTable {
   // Products with a packed weight: every sum is one chain of fused (on levels with such an
   // instruction) multiplications and additions, in ascending order of k.
   std::ptrdiff_t panel_rows;
+  std::ptrdiff_t row_tile_width;  // panel_rows rounded up to whole vectors
   void (*panels)(const PanelProduct& product);
   void (*panels_bf16)(const PanelProduct& product);
-  // A panel from `outs` rows of weights: to[k * kPanelOutputs + o] = rows[o][k], 0 for o >= outs.
-  void (*pack_panel)(const float* const* rows, std::ptrdiff_t outs, std::ptrdiff_t k, float* to);
+  // Transposes `count` rows: to[k * width + i] = rows[i][k], 0 for i >= count. `width` is
+  // kPanelOutputs or row_tile_width.
+  void (*pack)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
+               std::ptrdiff_t depth, float* to);
 
   // An element's result does not depend on its position in the row.
   void (*finish)(const OutputRow& row);

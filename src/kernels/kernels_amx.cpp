@@ -70,7 +70,8 @@ void multiply_tiles(const TileProduct& p) {
   const Index columns = p.columns;
   const auto sums_bytes = static_cast<std::size_t>(p.sums_stride) * sizeof(float);
   const auto a_bytes = static_cast<std::size_t>(p.a_stride) * sizeof(std::uint16_t);
-  const auto b_bytes = static_cast<std::size_t>(2 * columns) * sizeof(std::uint16_t);
+  const auto b_bytes = static_cast<std::size_t>(p.b_stride) * sizeof(std::uint16_t);
+  const Index b_step = kTileDepth / 2 * p.b_stride;
   float* const lower = p.sums + kTileSize * p.sums_stride;
   if (p.first) {
 #define INSTRUCTBLIP_ZERO(tile, address) _tile_zero(tile)
@@ -80,12 +81,12 @@ void multiply_tiles(const TileProduct& p) {
     INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_LOAD)
   }
   const auto load_a = [&](const std::uint16_t* a) __attribute__((always_inline)) {
-    _tile_loadd(4, a, a_bytes);
-    if constexpr (a_tiles == 2) _tile_loadd(5, a + kTileSize * p.a_stride, a_bytes);
+    _tile_stream_loadd(4, a, a_bytes);
+    if constexpr (a_tiles == 2) _tile_stream_loadd(5, a + p.a_next, a_bytes);
   };
   const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
     _tile_loadd(6, b, b_bytes);
-    if constexpr (b_tiles == 2) _tile_loadd(7, b + p.b_stride, b_bytes);
+    if constexpr (b_tiles == 2) _tile_loadd(7, b + p.b_next, b_bytes);
   };
   const auto add = [&]() __attribute__((always_inline)) {
     _tile_dpbf16ps(0, 4, 6);
@@ -93,20 +94,25 @@ void multiply_tiles(const TileProduct& p) {
     if constexpr (b_tiles == 2) _tile_dpbf16ps(1, 4, 7);
     if constexpr (a_tiles == 2 && b_tiles == 2) _tile_dpbf16ps(3, 5, 7);
   };
+  const std::uint16_t *a = p.a, *a_low = p.a_low, *b = p.b, *b_low = p.b_low;
   for (Index k = 0; k < p.depth; k += kTileDepth) {
     for (Index row = 0; row < p.next_rows; ++row) {
       _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.next_stride + k), _MM_HINT_T1);
     }
-    load_b(p.b + k * columns);
-    load_a(p.a + k);
+    load_b(b);
+    load_a(a);
     add();
-    if (p.a_low != nullptr) {
-      load_a(p.a_low + k);
+    if (a_low != nullptr) {
+      load_a(a_low);
       add();
-    } else if (p.b_low != nullptr) {
-      load_b(p.b_low + k * columns);
+      a_low += p.a_step;
+    } else if (b_low != nullptr) {
+      load_b(b_low);
       add();
+      b_low += b_step;
     }
+    a += p.a_step;
+    b += b_step;
   }
 #define INSTRUCTBLIP_STORE(tile, address) _tile_stored(tile, address, sums_bytes)
   INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_STORE)
@@ -176,10 +182,10 @@ void pack(const float* x, Index x_stride, Index rows, Index columns, Index count
   }
 }
 
-void split(const float* x, Index count, std::uint16_t* high, std::uint16_t* low) {
+void split(const float* x, Index count, Index step, std::uint16_t* high, std::uint16_t* low) {
   for (Index k = 0; k < count; k += kTileDepth) {
-    for (Index i = k; i < k + kTileDepth; i += 16) {
-      const __m512 values = load_part(x, i, count);
+    for (Index i = 0; i < kTileDepth; i += 16) {
+      const __m512 values = load_part(x, k + i, count);
       const __m256bh high_part = _mm512_cvtneps_pbh(values);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + i),
                           reinterpret_cast<__m256i>(high_part));
@@ -187,6 +193,8 @@ void split(const float* x, Index count, std::uint16_t* high, std::uint16_t* low)
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + i),
                           reinterpret_cast<__m256i>(low_part(values, high_part)));
     }
+    high += step;
+    if (low != nullptr) low += step;
   }
 }
 

@@ -14,7 +14,7 @@ struct Level : VectorKernels<Level, 8> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-  static void transpose(const float* const* rows, float* to) {
+  static void transpose(const float* const* rows, float* to, Index stride) {
     __m256 r[8], t[8];
     for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows[i]);
     for (int i = 0; i < 8; i += 2) {
@@ -28,8 +28,8 @@ struct Level : VectorKernels<Level, 8> {
       r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
     }
     for (int i = 0; i < 4; ++i) {
-      _mm256_storeu_ps(to + i * kPanelOutputs, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-      _mm256_storeu_ps(to + (i + 4) * kPanelOutputs, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+      _mm256_storeu_ps(to + i * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+      _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
     }
   }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {

@@ -10,7 +10,7 @@ namespace {
 struct Level : VectorKernels<Level, 16> {
   // 4 x 6 sums, 6 weights and a value fill 32 registers.
   static constexpr int kTileOutputs = 6;
-  // 14 x 2 sums and 2 weights; values are operands in memory.
+  // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
@@ -20,11 +20,11 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-  static void transpose(const float* const* rows, float* to) {
+  static void transpose(const float* const* rows, float* to, Index stride) {
     __m512i block[16];
     for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);
     transpose_rows(block);
-    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * kPanelOutputs, block[i]);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, block[i]);
   }
   static Lanes load_bf16(const std::uint16_t* p) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

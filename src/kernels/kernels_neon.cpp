@@ -28,13 +28,12 @@ struct Level : VectorKernels<Level, 4> {
     const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(p));
     return lanes(odd != 0 ? vandq_u32(pairs, vdupq_n_u32(0xffff0000u)) : vshlq_n_u32(pairs, 16));
   }
-  static void transpose(const float* const* rows, float* to) {
+  static void transpose(const float* const* rows, float* to, Index stride) {
     const float32x4x2_t a = vtrnq_f32(vld1q_f32(rows[0]), vld1q_f32(rows[1]));
     const float32x4x2_t b = vtrnq_f32(vld1q_f32(rows[2]), vld1q_f32(rows[3]));
     for (int i = 0; i < 2; ++i) {
-      vst1q_f32(to + i * kPanelOutputs,
-                vcombine_f32(vget_low_f32(a.val[i]), vget_low_f32(b.val[i])));
-      vst1q_f32(to + (i + 2) * kPanelOutputs,
+      vst1q_f32(to + i * stride, vcombine_f32(vget_low_f32(a.val[i]), vget_low_f32(b.val[i])));
+      vst1q_f32(to + (i + 2) * stride,
                 vcombine_f32(vget_high_f32(a.val[i]), vget_high_f32(b.val[i])));
     }
   }

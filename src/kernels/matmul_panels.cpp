@@ -9,7 +9,7 @@
 namespace instructblip {
 namespace {
 
-// All rows pass over this many inputs of two panels while these are in the first-level cache.
+// All rows pass over this many inputs of a panel while these are in the first-level cache.
 constexpr Index kPanelDepth = 192;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kPanelGrain = 1 << 17;
@@ -18,36 +18,49 @@ class PanelProducts {
  public:
   explicit PanelProducts(const Product& product)
       : product_(product),
+        x_(product.table, product.x.rows, product.x.cols, kPanelDepth),
         stride_(panel_stride(product.weight)),
         multiply_(product.weight.format->dtype == DType::Float32 ? product.table.panels
-                                                                 : product.table.panels_bf16) {}
+                                                                 : product.table.panels_bf16) {
+    const Index grain =
+        kPanelGrain / std::max<Index>(1, product.x.cols * product.table.panel_rows) / 4 + 1;
+    parallel_for(x_.count(), grain, [&](Index begin, Index end) {
+      for (Index tile = begin; tile < end; ++tile) x_.pack(product.x, tile);
+    });
+  }
 
-  // Inputs [k, k + kPanelDepth) of two panels, for all rows.
-  void operator()(Index pair, Index k, MutableMatrixView sums) const {
-    const MatrixView& x = product_.x;
-    const Index step = product_.table.panel_rows;
-    for (Index r = 0; r < x.rows; r += step) {
-      multiply_({.x = x.row(r) + k,
-                 .x_stride = x.stride,
-                 .rows = std::min(step, x.rows - r),
-                 .depth = std::min(kPanelDepth, x.cols - k),
-                 .weight = weights(2 * pair, k),
-                 .panel_stride = stride_,
-                 .sums = sums.row(r),
-                 .sums_stride = sums.stride,
-                 .first = k == 0});
+  Index depth() const { return product_.x.cols; }
+  Index block_depth() const { return kPanelDepth; }
+  Index tile_rows() const { return product_.table.panel_rows; }
+
+  void multiply(const BlockProduct& p) const {
+    const Index first = p.begin / tile_rows(), last = (p.end + tile_rows() - 1) / tile_rows();
+    const Index bytes = kPanelOutputs * static_cast<Index>(size_of(product_.weight.format->dtype));
+    // Every tile fetches a part of the next weights.
+    const Index part = bytes / (last - first);
+    const Index depth = std::min(kPanelDepth, this->depth() - p.block.k);
+    for (Index i = first; i < last; ++i) {
+      multiply_({.x = x_.tile(i, p.block.k),
+                 .rows = x_.rows(i),
+                 .depth = depth,
+                 .weight = weights(p.block),
+                 .sums = p.sums.row((i - first) * tile_rows()),
+                 .sums_stride = p.sums.stride,
+                 .first = p.block.k == 0,
+                 .next = weights(p.next) + (i - first) * part * depth,
+                 .next_step = part});
     }
   }
 
  private:
-  // Panel `panel` from input k on, which is even.
-  const void* weights(Index panel, Index k) const {
-    const auto* const bytes = static_cast<const char*>(product_.weight.panels->raw());
-    return bytes + (panel * stride_ + k * kPanelOutputs) *
-                       static_cast<Index>(size_of(product_.weight.format->dtype));
+  const char* weights(PanelBlock block) const {
+    return static_cast<const char*>(product_.weight.panels->raw()) +
+           (block.panel * stride_ + block.k * kPanelOutputs) *
+               static_cast<Index>(size_of(product_.weight.format->dtype));
   }
 
   const Product& product_;
+  RowTiles x_;
   Index stride_;
   void (*multiply_)(const PanelProduct&);
 };
@@ -57,10 +70,9 @@ class PanelProducts {
 void multiply_panels(const Product& product) {
   const PanelProducts work(product);
   const Index grain =
-      kPanelGrain / std::max<Index>(1, product.x.rows * product.x.cols * kPanelPair) + 1;
-  parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain, [&](Index begin, Index end) {
-    for_panels(product, begin, end, product.x.cols, kPanelDepth, work);
-  });
+      kPanelGrain / std::max<Index>(1, product.x.rows * product.x.cols * kPanelOutputs) + 1;
+  parallel_for(panel_count(product.y.cols), grain,
+               [&](Index begin, Index end) { for_panels(product, begin, end, work); });
 }
 
 }  // namespace instructblip

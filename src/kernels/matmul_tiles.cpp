@@ -14,8 +14,8 @@ namespace {
 
 // Threads take whole units of outputs, the two tiles of A.
 constexpr Index kUnit = 2 * kTileSize;
-// All rows of x pass over this many inputs of two panels while these are in the first-level cache.
-constexpr Index kTileBlockDepth = 512;
+// All rows of x pass over this many inputs of a panel while these are in the first-level cache.
+constexpr Index kTileBlockDepth = 384;
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
 constexpr Index kColumnBytes = 1 << 20;
@@ -129,11 +129,14 @@ class TileProducts {
         tiles_.multiply({.a = a.data + row * a.stride,
                          .a_low = nullptr,
                          .a_stride = a.stride,
+                         .a_step = kTileDepth,
+                         .a_next = kTileSize * a.stride,
                          .rows = rows,
                          .depth = depth,
                          .b = x_.high(tile, k),
                          .b_low = x_.low(tile, k),
-                         .b_stride = x_.stride(),
+                         .b_stride = 2 * x_.columns(),
+                         .b_next = x_.stride(),
                          .b_tiles = tiles,
                          .columns = x_.columns(),
                          .sums = sums.row(row) + tile * kTileSize,
@@ -186,35 +189,38 @@ class TileProducts {
   Index outs_, block_depth_;
 };
 
-// x as rows of A. The rows are an odd number of cache lines apart, so that the rows of a tile do
-// not compete for the same lines of the first-level cache.
-class SplitRows {
+// x as tiles of A, each [depth / kTileDepth, kTileSize, kTileDepth]: products read it front to
+// back.
+class RowBlocks {
  public:
-  SplitRows(const TileKernels& tiles, MatrixView x, bool split)
+  RowBlocks(const TileKernels& tiles, MatrixView x, bool split)
       : depth_(round_up(x.cols, kTileDepth)),
-        high_(x.rows, stride_for(depth_), DType::BFloat16),
-        low_(split ? Matrix(x.rows, stride_for(depth_), DType::BFloat16) : Matrix()) {
+        high_((x.rows + kTileSize - 1) / kTileSize, kTileSize * depth_, DType::BFloat16),
+        low_(split ? Matrix(high_.rows(), high_.cols(), DType::BFloat16) : Matrix()) {
     parallel_for(x.rows, kTileGrain / std::max<Index>(1, x.cols) / 16 + 1,
                  [&](Index begin, Index end) {
                    for (Index r = begin; r < end; ++r) {
-                     tiles.split(x.row(r), x.cols, elements(high_) + r * stride(),
-                                 split ? elements(low_) + r * stride() : nullptr);
+                     tiles.split(x.row(r), x.cols, kStep, elements(high_) + offset(r, 0),
+                                 split ? elements(low_) + offset(r, 0) : nullptr);
                    }
                  });
   }
 
+  // From kTileDepth elements of a row to the next ones.
+  static constexpr Index kStep = kTileSize * kTileDepth;
+
   Index depth() const { return depth_; }
-  Index stride() const { return high_.view().stride; }
-  const std::uint16_t* high(Index row, Index k) const {
-    return elements(high_) + row * stride() + k;
-  }
+  const std::uint16_t* high(Index row, Index k) const { return elements(high_) + offset(row, k); }
   const std::uint16_t* low(Index row, Index k) const {
-    return low_.empty() ? nullptr : elements(low_) + row * stride() + k;
+    return low_.empty() ? nullptr : elements(low_) + offset(row, k);
   }
+  // From a tile to the next one.
+  Index next() const { return kTileSize * depth_; }
 
  private:
-  // Of cache lines of kTileDepth elements.
-  static Index stride_for(Index depth) { return (depth / kTileDepth | 1) * kTileDepth; }
+  Index offset(Index row, Index k) const {
+    return row / kTileSize * next() + k * kTileSize + row % kTileSize * kTileDepth;
+  }
 
   Index depth_;
   Matrix high_, low_;
@@ -229,55 +235,59 @@ class PanelTileProducts {
       : tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         panels_(static_cast<const std::uint16_t*>(product.weight.panels->raw())),
-        panel_stride_(panel_stride(product.weight)),
-        pairs_((product.y.cols + kPanelPair - 1) / kPanelPair) {}
+        panel_stride_(panel_stride(product.weight)) {}
 
   Index depth() const { return x_.depth(); }
 
-  // Inputs [k, k + kTileBlockDepth) of two panels, for all rows.
-  void operator()(Index pair, Index k, MutableMatrixView sums) const {
-    const std::uint16_t* const weights = panels_ + 2 * pair * panel_stride_ + k * kPanelOutputs;
-    const Index depth = std::min(kTileBlockDepth, x_.depth() - k);
-    const Index blocks = (sums.rows + kRows - 1) / kRows;
-    for (Index block = 0; block < blocks; ++block) {
-      const Index r = block * kRows;
-      // The next pair's panels come into the caches a piece per block, seen as 16 rows each.
-      const Index first = kPanelPair * block / blocks;
-      const Index panel = first / kPanelOutputs;
-      const Index last = std::min(kPanelPair * (block + 1) / blocks, (panel + 1) * kPanelOutputs);
-      const std::uint16_t* const next =
-          weights + (2 + panel) * panel_stride_ + first % kPanelOutputs * depth;
-      tiles_.multiply({.a = x_.high(r, k),
-                       .a_low = x_.low(r, k),
-                       .a_stride = x_.stride(),
-                       .rows = std::min(kRows, sums.rows - r),
+  Index block_depth() const { return kTileBlockDepth; }
+  Index tile_rows() const { return kRows; }
+
+  void multiply(const BlockProduct& p) const {
+    const Index depth = std::min(kTileBlockDepth, x_.depth() - p.block.k);
+    const Index products = (p.end - p.begin + kRows - 1) / kRows;
+    for (Index i = 0; i < products; ++i) {
+      const Index r = p.begin + i * kRows;
+      // Every product fetches a part of the next weights, seen as rows of `depth`.
+      const Index next_begin = kPanelOutputs * i / products;
+      const Index next_end = kPanelOutputs * (i + 1) / products;
+      tiles_.multiply({.a = x_.high(r, p.block.k),
+                       .a_low = x_.low(r, p.block.k),
+                       .a_stride = kTileDepth,
+                       .a_step = x_.kStep,
+                       .a_next = x_.next(),
+                       .rows = std::min(kRows, p.end - r),
                        .depth = depth,
-                       .b = weights,
+                       .b = weights(p.block),
                        .b_low = nullptr,
-                       .b_stride = panel_stride_,
-                       .b_tiles = kPanelPair / kPanelOutputs,
-                       .columns = kPanelOutputs,
-                       .sums = sums.row(r),
-                       .sums_stride = sums.stride,
-                       .first = k == 0,
-                       .next = pair + 1 < pairs_ ? next : nullptr,
+                       .b_stride = 2 * kPanelOutputs,
+                       .b_next = 2 * kTileSize,
+                       .b_tiles = kPanelOutputs / kTileSize,
+                       .columns = kTileSize,
+                       .sums = p.sums.row(i * kRows),
+                       .sums_stride = p.sums.stride,
+                       .first = p.block.k == 0,
+                       .next = weights(p.next) + next_begin * depth,
                        .next_stride = depth,
-                       .next_rows = pair + 1 < pairs_ ? last - first : 0});
+                       .next_rows = next_end - next_begin});
     }
   }
 
  private:
+  const std::uint16_t* weights(PanelBlock block) const {
+    return panels_ + block.panel * panel_stride_ + block.k * kPanelOutputs;
+  }
+
   const TileKernels& tiles_;
-  SplitRows x_;
+  RowBlocks x_;
   const std::uint16_t* panels_;
-  Index panel_stride_, pairs_;
+  Index panel_stride_;
 };
 
 Index grain_for(const Product& product) {
   return kTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kUnit) + 1;
 }
 
-static_assert(kPanelOutputs == kTileSize && kPanelPair == kUnit);
+static_assert(kPanelOutputs == kUnit);
 
 }  // namespace
 
@@ -289,12 +299,11 @@ void multiply_tiles(const Product& product) {
 
 void multiply_panels_in_tiles(const Product& product) {
   const PanelTileProducts work(product);
-  parallel_for((product.y.cols + kPanelPair - 1) / kPanelPair, grain_for(product),
-               [&](Index begin, Index end) {
-                 product.table.tiles->begin();
-                 for_panels(product, begin, end, work.depth(), kTileBlockDepth, work);
-                 product.table.tiles->end();
-               });
+  parallel_for(panel_count(product.y.cols), grain_for(product), [&](Index begin, Index end) {
+    product.table.tiles->begin();
+    for_panels(product, begin, end, work);
+    product.table.tiles->end();
+  });
 }
 
 }  // namespace instructblip

@@ -17,30 +17,51 @@ struct Pair {
   std::uint16_t values[2];
 };
 
-// Panel `panel` in units of what a row of T holds: elements in float32, pairs in bfloat16.
-template <class T>
-void pack_panel(const PreparedMatrix::Impl& weight, Index panel, T* to) {
-  using Element = std::conditional_t<std::is_same_v<T, float>, float, std::uint16_t>;
-  constexpr Index kElements = sizeof(T) / sizeof(Element);
+void pack_panel(const PreparedMatrix::Impl& weight, Index panel, float* to) {
   const Index o = panel * kPanelOutputs;
   const Index outs = std::clamp<Index>(weight.out_features - o, 0, kPanelOutputs);
-  const Element* rows[kPanelOutputs];
-  for (Index i = 0; i < outs; ++i) rows[i] = weight.row<Element>(o + i);
-  T* const end = to + panel_stride(weight) / kElements;
-  const auto pack = [&](Index k, Index count) {
-    std::fill_n(to, kPanelOutputs, T{});
+  const float* rows[kPanelOutputs];
+  for (Index i = 0; i < outs; ++i) rows[i] = weight.row<float>(o + i);
+  kernels().pack(rows, outs, kPanelOutputs, weight.in_features, to);
+}
+
+void pack_panel(const PreparedMatrix::Impl& weight, Index panel, Pair* to) {
+  const Index o = panel * kPanelOutputs;
+  const Index outs = std::clamp<Index>(weight.out_features - o, 0, kPanelOutputs);
+  const std::uint16_t* rows[kPanelOutputs];
+  for (Index i = 0; i < outs; ++i) rows[i] = weight.row<std::uint16_t>(o + i);
+  Pair* const end = to + panel_stride(weight) / 2;
+  const auto pack = [&](Index k, auto count) {
+    std::fill_n(to, kPanelOutputs, Pair{});
     for (Index i = 0; i < outs; ++i) {
-      std::memcpy(to + i, rows[i] + k, to_size(count) * sizeof(Element));
+      std::memcpy(to + i, rows[i] + k, count * sizeof(std::uint16_t));
     }
     to += kPanelOutputs;
   };
   Index k = 0;
-  for (; k + kElements <= weight.in_features; k += kElements) pack(k, kElements);
-  if (k < weight.in_features) pack(k, weight.in_features - k);
-  std::fill(to, end, T{});
+  for (; k + 2 <= weight.in_features; k += 2) pack(k, std::integral_constant<std::size_t, 2>{});
+  if (k < weight.in_features) pack(k, std::integral_constant<std::size_t, 1>{});
+  std::fill(to, end, Pair{});
 }
 
 }  // namespace
+
+RowTiles::RowTiles(const KernelTable& table, Index rows, Index depth, Index block)
+    : table_(table),
+      rows_(rows),
+      depth_(depth),
+      block_(block),
+      count_((rows + table.panel_rows - 1) / table.panel_rows),
+      data_(1, count_ * depth * table.row_tile_width) {}
+
+void RowTiles::pack(MatrixView x, Index i) {
+  const float* first[kMostPanelRows];
+  for (Index k = 0; k < depth_; k += block_) {
+    for (Index r = 0; r < rows(i); ++r) first[r] = x.row(i * table_.panel_rows + r) + k;
+    table_.pack(first, rows(i), table_.row_tile_width, std::min(block_, depth_ - k),
+                data_.row(0) + offset(i, k));
+  }
+}
 
 Index panel_stride(const PreparedMatrix::Impl& weight) {
   const bool pairs = weight.format->dtype == DType::BFloat16;
@@ -48,7 +69,7 @@ Index panel_stride(const PreparedMatrix::Impl& weight) {
 }
 
 std::shared_ptr<const Tensor> pack_panels(const PreparedMatrix::Impl& weight) {
-  const Index panels = round_up(weight.out_features, kPanelPair) / kPanelOutputs;
+  const Index panels = panel_count(weight.out_features);
   const Index stride = panel_stride(weight);
   const auto packed =
       std::make_shared<Tensor>(Tensor::uninitialized(weight.format->dtype, {panels, stride}));

@@ -13,16 +13,22 @@ constexpr std::ptrdiff_t kTileDepth = 32;  // elements of a row of A
 // sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B. Either A or
 // B may be the sum of two bfloat16 matrices, `a` + `a_low` or `b` + `b_low`.
 struct TileProduct {
-  // [rows, depth], row-major; `depth` is a multiple of kTileDepth, `rows` at most 2 * kTileSize.
+  // Tiles of A, together [rows, depth]; `depth` is a multiple of kTileDepth, `rows` at most
+  // 2 * kTileSize. Rows are a_stride elements apart, every kTileDepth elements of a row a_step, and
+  // the second tile begins a_next elements behind the first.
   const std::uint16_t* a;
   const std::uint16_t* a_low;  // or nullptr
   std::ptrdiff_t a_stride;
+  std::ptrdiff_t a_step;
+  std::ptrdiff_t a_next;
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
-  // Tiles of B, each [depth / 2, columns, 2]; the second one is b_stride elements behind the first.
+  // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; the second one is
+  // b_next elements behind the first.
   const std::uint16_t* b;
   const std::uint16_t* b_low;  // or nullptr
   std::ptrdiff_t b_stride;
+  std::ptrdiff_t b_next;
   std::ptrdiff_t b_tiles;
   std::ptrdiff_t columns;  // of a tile, at most kTileSize
   // [rows, b_tiles * columns] in float32, set if `first` and added to otherwise.
@@ -50,8 +56,10 @@ struct TileKernels {
   // depth of `count` rounded up to kTileDepth, filled up with zeros.
   void (*pack)(const float* x, std::ptrdiff_t x_stride, std::ptrdiff_t rows, std::ptrdiff_t columns,
                std::ptrdiff_t count, std::uint16_t* high, std::uint16_t* low);
-  // The same numbers as rows of A: `high` and `low` [count rounded up to kTileDepth].
-  void (*split)(const float* x, std::ptrdiff_t count, std::uint16_t* high, std::uint16_t* low);
+  // The same numbers as a row of A: every kTileDepth elements of `high` and `low` are `step`
+  // elements behind the last ones.
+  void (*split)(const float* x, std::ptrdiff_t count, std::ptrdiff_t step, std::uint16_t* high,
+                std::uint16_t* low);
   // to[j, i] = from[i, j], kTileSize x kTileSize.
   void (*transpose)(const float* from, std::ptrdiff_t from_stride, float* to,
                     std::ptrdiff_t to_stride);

@@ -35,6 +35,8 @@ struct VectorKernels {
   // 6 x 2 sums of a product with panels, 2 weights and a value.
   static constexpr int kPanelRows = 6;
   static constexpr int kPanelVectors = 2;
+  // Depths by which the rows of a product are brought into the first-level cache in advance.
+  static constexpr Index kPrefetchDepth = 64;
 
   // a * b + c, rounded twice here.
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) { return a * b + c; }
@@ -132,6 +134,10 @@ struct VectorKernels {
 
   // Products with packed weights. Outputs are in the lanes; a sum is one chain over all k.
 
+  static constexpr Index row_tile_width() {
+    return (Level::kPanelRows + kLanes - 1) / kLanes * kLanes;
+  }
+
   // The vectors of weights at depth k (float) or at depths k and k + 1 (bfloat16).
   static Lanes panel_vector(const float* w, int) { return load(w); }
   static Lanes panel_vector(const std::uint16_t* w, int odd) { return Level::load_pairs(w, odd); }
@@ -146,37 +152,35 @@ struct VectorKernels {
   static void panel_tile(const PanelProduct& p, Index column) {
     constexpr int kVectors = Level::kPanelVectors;
     constexpr int kPair = sizeof(Weight) == 2 ? 2 : 1;
-    const Weight* w[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      const Index output = column + v * kLanes;
-      w[v] = static_cast<const Weight*>(p.weight) + output / kPanelOutputs * p.panel_stride +
-             output % kPanelOutputs * kPair;
-    }
+    constexpr Index kRowTileWidth = row_tile_width();
+    static_assert(Level::kPanelRows <= kMostPanelRows);
+    static_assert(kPanelOutputs % (kVectors * kLanes) == 0);
+    const float* x = p.x;
+    const Weight* w = static_cast<const Weight*>(p.weight) + column * kPair;
+    const char* next = p.next;
     float* const out = p.sums + column;
     Lanes sums[rows][kVectors];
     unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
       constexpr int r = i / kVectors, v = i % kVectors;
       sums[r][v] = p.first ? Lanes(Lanes::Zero()) : load(out + r * p.sums_stride + v * kLanes);
     });
-    // Three rows share a pointer: there are fewer registers for addresses than rows.
-    constexpr int kBases = (rows + 2) / 3;
-    const Index stride = p.x_stride;
-    const float* x[kBases];
-    unrolled<kBases>([&](auto b) { x[b] = p.x + 3 * b * stride; });
     const auto step = [&](auto odd) __attribute__((always_inline)) {
       Lanes weight[kVectors];
-      unrolled<kVectors>([&](auto v) { weight[v] = panel_vector(w[v], odd); });
+      unrolled<kVectors>([&](auto v) { weight[v] = panel_vector(w + v * kLanes * kPair, odd); });
       unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        const Lanes value = Lanes::Constant(x[r / 3][r % 3 * stride + odd]);
+        const Lanes value = Lanes::Constant(x[odd * kRowTileWidth + r]);
         unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
           sums[r][v] = Level::multiply_add(value, weight[v], sums[r][v]);
         });
       });
     };
     for (Index k = 0; k + kPair <= p.depth; k += kPair) {
+      __builtin_prefetch(x + kPrefetchDepth * kRowTileWidth);
+      __builtin_prefetch(next, 0, 2);
       unrolled<kPair>(step);
-      unrolled<kBases>([&](auto b) { x[b] += kPair; });
-      unrolled<kVectors>([&](auto v) { w[v] += kPair * kPanelOutputs; });
+      x += kPair * kRowTileWidth;
+      w += kPair * kPanelOutputs;
+      next += kPair * p.next_step;
     }
     if (kPair == 2 && p.depth % 2 != 0) unrolled<1>(step);
     unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
@@ -190,7 +194,7 @@ struct VectorKernels {
     if constexpr (rows > 1) {
       if (p.rows < rows) return panel_rows<Weight, rows - 1>(p);
     }
-    for (Index column = 0; column < 2 * kPanelOutputs; column += Level::kPanelVectors * kLanes) {
+    for (Index column = 0; column < kPanelOutputs; column += Level::kPanelVectors * kLanes) {
       panel_tile<rows, Weight>(p, column);
     }
   }
@@ -199,28 +203,25 @@ struct VectorKernels {
     panel_rows<Weight, Level::kPanelRows>(p);
   }
 
-  // to[j * kPanelOutputs + i] = rows[i][j], kLanes x kLanes.
-  static void transpose(const float* const* rows, float* to) {
+  // to[j * stride + i] = rows[i][j], kLanes x kLanes.
+  static void transpose(const float* const* rows, float* to, Index stride) {
     for (Index i = 0; i < kLanes; ++i) {
-      for (Index j = 0; j < kLanes; ++j) to[j * kPanelOutputs + i] = rows[i][j];
+      for (Index j = 0; j < kLanes; ++j) to[j * stride + i] = rows[i][j];
     }
   }
 
-  static void pack_panel(const float* const* rows, Index outs, Index count, float* to) {
-    Index whole = 0;
-    if (outs == kPanelOutputs) {
-      for (; whole + kLanes <= count; whole += kLanes) {
-        for (Index i = 0; i < outs; i += kLanes) {
-          const float* block[kLanes];
-          for (Index r = 0; r < kLanes; ++r) block[r] = rows[i + r] + whole;
-          Level::transpose(block, to + whole * kPanelOutputs + i);
-        }
+  static void pack(const float* const* rows, Index count, Index width, Index depth, float* to) {
+    constexpr float kZeros[kLanes] = {};
+    Index k = 0;
+    for (; k + kLanes <= depth; k += kLanes) {
+      for (Index i = 0; i < width; i += kLanes) {
+        const float* block[kLanes];
+        for (Index r = 0; r < kLanes; ++r) block[r] = i + r < count ? rows[i + r] + k : kZeros;
+        Level::transpose(block, to + k * width + i, width);
       }
     }
-    for (Index k = whole; k < count; ++k) {
-      for (Index i = 0; i < kPanelOutputs; ++i) {
-        to[k * kPanelOutputs + i] = i < outs ? rows[i][k] : 0.0f;
-      }
+    for (; k < depth; ++k) {
+      for (Index i = 0; i < width; ++i) to[k * width + i] = i < count ? rows[i][k] : 0.0f;
     }
   }
 
@@ -475,9 +476,10 @@ struct VectorKernels {
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,
         .panel_rows = Level::kPanelRows,
+        .row_tile_width = row_tile_width(),
         .panels = panels<float>,
         .panels_bf16 = panels<std::uint16_t>,
-        .pack_panel = pack_panel,
+        .pack = pack,
         .finish = finish,
     };
   }

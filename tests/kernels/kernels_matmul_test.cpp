@@ -112,13 +112,20 @@ TEST_P(MatmulTest, OutputHasTheSameBitsAloneAndWithOtherOutputs) {
   }
 }
 
-TEST_P(MatmulTest, MoreRowsThanOneBlockGiveTheSameBits) {
-  const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(5, 16, DType::BFloat16, 1),
-                                                        policy_for(DType::BFloat16));
-  const Matrix x = random_matrix(2500, 16, 2);
-  const Matrix y = product(x, weight);
-  for (Index r : {0, 1023, 1024, 1025, 2047, 2048, 2499}) {
-    EXPECT_TRUE(same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)));
+// Blocks of rows, of inputs and of outputs, and what remains of each.
+TEST_P(MatmulTest, ManyBlocksGiveTheSameBitsAsOneRow) {
+  for (DType dtype : {DType::Float32, DType::BFloat16}) {
+    const SharedTensor tensor = random_weight(300, 450, dtype, 1);
+    const Matrix x = random_matrix(1100, 450, 2);
+    for (const bool packed : {false, true}) {
+      const PreparedMatrix weight = PreparedMatrix::prepare(tensor, policy_for(dtype, packed));
+      const Matrix y = product(x, weight);
+      for (Index r : {0, 367, 368, 371, 383, 384, 511, 512, 735, 767, 768, 1099}) {
+        EXPECT_TRUE(
+            same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)))
+            << "row " << r << (packed ? ", packed" : "");
+      }
+    }
   }
 }
 
@@ -244,9 +251,12 @@ TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
 TEST_P(MatmulTest, NanStaysInItsRowAndInfinityPropagates) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
-  for (DType dtype : {DType::Float32, DType::BFloat16}) {
+  for (const auto& [dtype, packed] : {std::pair(DType::Float32, false),
+                                      {DType::Float32, true},
+                                      {DType::BFloat16, false},
+                                      {DType::BFloat16, true}}) {
     const PreparedMatrix weight =
-        PreparedMatrix::prepare(random_weight(9, 21, dtype, 1), policy_for(dtype));
+        PreparedMatrix::prepare(random_weight(9, 21, dtype, 1), policy_for(dtype, packed));
     for (Index rows : {3, 20}) {
       Matrix x = random_matrix(rows, 21, 2);
       const Matrix finite = product(x, weight);
