@@ -106,6 +106,11 @@ void print_timings(const Answers& answers) {
   if (tokens > counts.size() && seconds > 0) {
     text += ", " + per_second(static_cast<double>(tokens - counts.size()) / seconds, "tokens");
   }
+  const GenerationTimings& timings = answers.output.timings;
+  if (timings.drafted_ids > 0) {
+    text += ", " + std::to_string(timings.accepted_ids) + " of " +
+            std::to_string(timings.drafted_ids) + " drafted tokens right";
+  }
   print_timing("answer", text);
 }
 

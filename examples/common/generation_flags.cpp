@@ -27,6 +27,7 @@ constexpr const char* kBasic = "Options";
 constexpr const char* kLength = "Length of an answer";
 constexpr const char* kBeams = "Beam search";
 constexpr const char* kSampling = "Sampling";
+constexpr const char* kDrafts = "Drafts, which change the speed and not the answer";
 constexpr const char* kScores = "Choice of tokens";
 constexpr const char* kIds = "Special ids";
 
@@ -46,6 +47,9 @@ const std::map<std::string, Help, std::less<>>& help_of_fields() {
       {"length_penalty", {kBeams, "above 0 favours long answers, below 0 short ones"}},
       {"num_return_sequences", {kBeams, "number of answers per question, also of sampling"}},
       {"do_sample", {kSampling, "draw tokens at random instead of taking the most likely"}},
+      {"prompt_lookup_num_tokens",
+       {kDrafts, "verify up to this many tokens at once that followed the same words before"}},
+      {"max_matching_ngram_size", {kDrafts, "number of tokens that are looked up (default 2)"}},
       {"temperature",
        {kSampling, "below 1 sharpens the distribution, above 1 flattens it (default 1)"}},
       {"top_k", {kSampling, "keep the k most likely tokens (default 50)"}},

@@ -14,11 +14,12 @@ double Decoding::lap() {
   return std::chrono::duration<double>(now - std::exchange(last_lap_, now)).count();
 }
 
-DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows) {
+DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows, LogitsFor wanted) {
   DecodeOutput output = model_.decode(
-      *state_, embeddings, rows, LogitsFor::LastRow,
+      *state_, embeddings, rows, wanted,
       {.hidden_states = resolved_.output_hidden_states, .attentions = resolved_.output_attentions});
-  const Shape expected{rows.sequences(), model_.traits().vocab_size};
+  const Shape expected{wanted == LogitsFor::AllRows ? rows.rows() : rows.sequences(),
+                       model_.traits().vocab_size};
   if (output.logits.dtype() != DType::Float32 || output.logits.shape() != expected) {
     throw InputError(
         "the language model returned logits " + std::string(name_of(output.logits.dtype())) + " " +
@@ -32,6 +33,11 @@ void Decoding::reorder(std::span<const Index> sources) {
   std::vector<Index> positions;
   for (const Index s : sources) positions.push_back(at(next_positions_, s));
   next_positions_ = std::move(positions);
+  if (!drafter_) return;
+  drafter_->reorder(sources);
+  std::vector<std::deque<Verified>> verified;
+  for (const Index s : sources) verified.push_back(at(verified_, s));
+  verified_ = std::move(verified);
 }
 
 Tensor Decoding::prefill(const Prompt& prompt) {
@@ -42,14 +48,15 @@ Tensor Decoding::prefill(const Prompt& prompt) {
   DecodeOutput output;
   if (prompt.is_encoder_decoder) {
     output = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
-                    RowTable::uniform(prompt.size(), prompt.length()));
+                    RowTable::uniform(prompt.size(), prompt.length()), LogitsFor::LastRow);
     next_positions_.assign(to_size(prompt.size()), prompt.length());
   } else {
-    output = decode(prompt.embeddings, rows);
+    output = decode(prompt.embeddings, rows, LogitsFor::LastRow);
     for (Index s = 0; s < prompt.size(); ++s) {
       next_positions_.push_back(rows.position(rows.begin(s + 1) - 1) + 1);
     }
   }
+  verified_.resize(next_positions_.size());
   if (const Index copies = resolved_.expand_size(); copies > 1) {
     std::vector<Index> sources;
     for (Index i = 0; i < prompt.size() * copies; ++i) sources.push_back(i / copies);
@@ -60,18 +67,84 @@ Tensor Decoding::prefill(const Prompt& prompt) {
   return std::move(output.logits);
 }
 
-Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64_t> ids) {
+Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64_t> ids,
+                      std::span<const DraftRow> draft_rows) {
   bool moved = static_cast<Index>(sources.size()) != state_->sequences();
   for (std::size_t i = 0; i < sources.size(); ++i) {
     moved = moved || sources[i] != static_cast<Index>(i);
   }
   if (moved) reorder(sources);
+  if (drafter_) return step_with_drafts(ids, draft_rows);
   RowTable rows;
   for (Index& position : next_positions_) rows.append(1, position++);
-  DecodeOutput output = decode(model_.embed_decoder_tokens(ids), rows);
+  DecodeOutput output = decode(model_.embed_decoder_tokens(ids), rows, LogitsFor::LastRow);
   states_.add_step(output.states);
   output_.timings.step_seconds.push_back(lap());
   return std::move(output.logits);
+}
+
+std::vector<std::vector<std::int64_t>> Decoding::ids_to_feed(std::span<const std::int64_t> ids,
+                                                             std::span<const DraftRow> rows) {
+  std::vector<std::vector<std::int64_t>> feed(ids.size());
+  std::vector<DraftRow> unforeseen;
+  for (std::size_t s = 0; s < ids.size(); ++s) {
+    std::deque<Verified>& verified = verified_[s];
+    if (!verified.empty() && verified.front().id == ids[s]) continue;
+    const Index sequence = static_cast<Index>(s);
+    state_->truncate(sequence, state_->length(sequence) - std::ssize(verified));
+    verified.clear();
+    feed[s] = {ids[s]};
+    unforeseen.push_back(rows[s]);
+    if (const auto positions = model_.traits().max_position_embeddings) {
+      Index& most = unforeseen.back().most;
+      most = std::clamp<Index>(*positions - next_positions_[s] - 1, 0, most);
+    }
+  }
+  if (unforeseen.empty()) return feed;
+  const auto drafts = drafter_->draft(unforeseen);
+  for (std::size_t i = 0; i < drafts.size(); ++i) {
+    auto& sequence = at(feed, unforeseen[i].sequence);
+    sequence.insert(sequence.end(), drafts[i].begin(), drafts[i].end());
+    output_.timings.drafted_ids += std::ssize(drafts[i]);
+  }
+  return feed;
+}
+
+Tensor Decoding::step_with_drafts(std::span<const std::int64_t> ids,
+                                  std::span<const DraftRow> draft_rows) {
+  const auto feed = ids_to_feed(ids, draft_rows);
+  RowTable rows;
+  std::vector<std::int64_t> all;
+  for (std::size_t s = 0; s < feed.size(); ++s) {
+    rows.append(std::ssize(feed[s]), next_positions_[s]++);
+    all.insert(all.end(), feed[s].begin(), feed[s].end());
+  }
+  Tensor fed;
+  if (!all.empty()) {
+    fed = decode(model_.embed_decoder_tokens(all), rows, LogitsFor::AllRows).logits;
+  }
+  std::vector<std::vector<float>> logits;
+  for (std::size_t s = 0; s < feed.size(); ++s) {
+    std::deque<Verified>& verified = verified_[s];
+    if (feed[s].empty()) {
+      logits.push_back(std::move(verified.front().logits));
+      verified.pop_front();
+      ++output_.timings.accepted_ids;
+      continue;
+    }
+    Index row = rows.begin(static_cast<Index>(s));
+    for (std::size_t i = 0; i < feed[s].size(); ++i, ++row) {
+      const auto values = row_of(fed, row);
+      std::vector<float> copy(values.begin(), values.end());
+      if (i == 0) {
+        logits.push_back(std::move(copy));
+      } else {
+        verified.push_back({feed[s][i], std::move(copy)});
+      }
+    }
+  }
+  output_.timings.step_seconds.push_back(lap());
+  return stack_rows(logits);
 }
 
 std::span<const float> row_of(const Tensor& matrix, Index r) {

@@ -4,6 +4,7 @@
 
 #include "generation/beam_search.h"
 #include "generation/decoding.h"
+#include "generation/drafts.h"
 #include "generation/prompt.h"
 #include "generation/resolved_config.h"
 #include "generation/sampler.h"
@@ -34,6 +35,7 @@ GenerateOutput generate(const LanguageModel& model, const GenerateInputs& inputs
   const StoppingCriteriaList criteria = detail::make_criteria(
       resolved, callbacks.tokenizer, callbacks.cancelled, callbacks.stopping_criteria);
 
+  decoding.use_drafts(detail::make_drafter(model, resolved, prompt, callbacks));
   const detail::DecodingRun run{resolved, prompt, processors, criteria, decoding, output};
   if (resolved.num_beams > 1) {
     detail::beam_search(run);

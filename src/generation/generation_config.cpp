@@ -183,7 +183,6 @@ void refuse_unsupported(const GenerationConfig& config) {
   const std::pair<const char*, const char*> kSingleBeam[] = {
       {"dola_layers", "DoLa decoding"},
       {"use_mtp", "assisted generation"},
-      {"prompt_lookup_num_tokens", "assisted generation"},
       {"assistant_early_exit", "assisted generation"}};
   for (const auto& [key, method] : kSingleBeam) {
     if (!is_on(value(key))) continue;
@@ -221,6 +220,8 @@ std::vector<std::string> fields_without_effect(const GenerationConfig& config) {
       names.emplace_back("early_stopping");
     }
     check("length_penalty", config.length_penalty, 1);
+  } else {
+    check("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens, -1);
   }
   return names;
 }
@@ -289,6 +290,17 @@ void GenerationConfig::validate() const {
   require(returned <= beams || beams == 1, "`num_return_sequences` (" + std::to_string(returned) +
                                                ") has to be smaller or equal to `num_beams` (" +
                                                std::to_string(beams) + ")");
+  const auto require_positive = [&](const char* name, const std::optional<Index>& field) {
+    require(field.value_or(1) > 0, "`" + std::string(name) + "` must be above 0, but is " +
+                                       std::to_string(field.value_or(1)));
+  };
+  require_positive("prompt_lookup_num_tokens", prompt_lookup_num_tokens);
+  require_positive("max_matching_ngram_size", max_matching_ngram_size);
+  require_positive("num_assistant_tokens", num_assistant_tokens);
+  const double threshold = assistant_confidence_threshold.value_or(0);
+  require(
+      threshold >= 0 && threshold <= 1,
+      "`assistant_confidence_threshold` must be from 0 to 1, but is " + std::to_string(threshold));
   const auto is_suppressed = [&](std::int64_t id) {
     return std::find(suppress_tokens.begin(), suppress_tokens.end(), id) != suppress_tokens.end();
   };
@@ -309,8 +321,9 @@ void GenerationConfig::validate() const {
     names += (names.empty() ? "`" : ", `") + name + "`";
   }
   if (!names.empty()) {
-    log_warning("these fields have no effect: " + names +
-                " (sampling needs `do_sample`, beam search more `num_beams` than 1)");
+    log_warning(
+        "these fields have no effect: " + names +
+        " (sampling needs `do_sample`, beam search more `num_beams` than 1, drafts need 1)");
   }
 }
 

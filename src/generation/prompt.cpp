@@ -140,7 +140,7 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
     prompt.batch = inputs.batch;
     check_batch(prompt.batch);
     prompt.embeddings = inputs.inputs_embeds;
-    if (!traits.is_encoder_decoder) prompt.ids = ids_of_embeddings(inputs);
+    prompt.ids = ids_of_embeddings(inputs);
   } else {
     prompt.ids = inputs.input_ids.has_value() ? checked_ids(inputs.input_ids, "input_ids", -1)
                                               : bos_prompt(resolved);
@@ -151,6 +151,7 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
   }
   check_embeddings(prompt.batch, prompt.embeddings, traits.embedding_size);
   if (traits.is_encoder_decoder) {
+    prompt.encoder_ids = std::move(prompt.ids);
     prompt.ids = decoder_prompt(inputs, resolved, prompt.size());
   } else {  // an encoder's relative positions include padding
     prompt.batch.use_compact_positions();

@@ -18,6 +18,8 @@ struct Prompt {
   /// int64 [prompts, length]: the ids that `sequences` begins with. For an encoder-decoder these
   /// are the decoder's. Embeddings without ids have length 0.
   Tensor ids;
+  /// Encoder-decoder: int64 [prompts, any length], the encoder's ids as far as they are known.
+  Tensor encoder_ids;
   /// Where the rows of `embeddings` lie in the padded prompts (of an encoder-decoder: the
   /// encoder's). It is longer than `ids` if embeddings without ids come first.
   PaddedBatch batch;
@@ -27,9 +29,15 @@ struct Prompt {
 
   Index size() const { return batch.batch; }
   Index length() const { return ids.dim(1); }
-  std::vector<std::int64_t> ids_of(Index prompt) const {
-    const std::int64_t* begin = ids.data<std::int64_t>() + prompt * length();
-    return {begin, begin + length()};
+  std::vector<std::int64_t> ids_of(Index prompt) const { return row_of(ids, prompt); }
+  std::vector<std::int64_t> encoder_ids_of(Index prompt) const {
+    return is_encoder_decoder ? row_of(encoder_ids, prompt) : std::vector<std::int64_t>{};
+  }
+
+ private:
+  static std::vector<std::int64_t> row_of(const Tensor& ids, Index prompt) {
+    const std::int64_t* const begin = ids.data<std::int64_t>() + prompt * ids.dim(1);
+    return {begin, begin + ids.dim(1)};
   }
 };
 

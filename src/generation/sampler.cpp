@@ -125,6 +125,7 @@ bool Sampler::stream(BaseStreamer& streamer) const {
 Tensor Sampler::step(Index vocab_size) {
   std::vector<Index> sources;
   std::vector<std::int64_t> ids;
+  std::vector<DraftRow> draft_rows;
   std::vector<std::size_t> remaining;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     const SampledRow& row = rows_[active_[i]];
@@ -133,9 +134,13 @@ Tensor Sampler::step(Index vocab_size) {
     remaining.push_back(active_[i]);
     sources.push_back(static_cast<Index>(i));
     ids.push_back(is_padded ? feedable(row.ids.back(), vocab_size) : row.ids.back());
+    // The last id is not fed.
+    const Index most = is_padded ? 0 : resolved_.max_length - std::ssize(row.ids) - 1;
+    draft_rows.push_back({static_cast<Index>(draft_rows.size()), row.batch_index, row.ids,
+                          std::max<Index>(0, most)});
   }
   active_ = std::move(remaining);
-  return run_.decoding.step(sources, ids);
+  return run_.decoding.step(sources, ids, draft_rows);
 }
 
 void Sampler::run(BaseStreamer* streamer) {

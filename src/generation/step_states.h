@@ -18,8 +18,7 @@ class StepStates {
 
   /// The states of the prompts, repeated for each sequence that continues them. `encoder`: nullptr
   /// for a decoder-only model.
-  void add_prompt(const Prompt& prompt, const StateRecorder& states,
-                  const StateRecorder* encoder);
+  void add_prompt(const Prompt& prompt, const StateRecorder& states, const StateRecorder* encoder);
   /// The states of one more id per sequence.
   void add_step(const StateRecorder& states);
 

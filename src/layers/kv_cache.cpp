@@ -108,4 +108,16 @@ void KvCache::reorder(std::span<const Index> sources) {
   tables_ = std::move(reordered);
 }
 
+void KvCache::truncate(Index sequence, Index length) {
+  const Index cached = table(sequence).length;
+  if (length < 0 || length > cached) {
+    throw InputError("KvCache::truncate: sequence " + std::to_string(sequence) + " has " +
+                     std::to_string(cached) + " positions, expected at least " +
+                     std::to_string(length));
+  }
+  Table& shortened = at(tables_, sequence);
+  shortened.length = length;
+  shortened.blocks.resize(to_size((length + block_positions_ - 1) / block_positions_));
+}
+
 }  // namespace instructblip

@@ -277,10 +277,10 @@ GenerateOutput InstructBlipForConditionalGeneration::generate(
   const detail::ModernInputs inputs(complete, features, this->config(), language_model());
   const EmbeddedBatch prompt = detail::embed_prompt(inputs, features, language_model());
   const bool decoder_only = !language_model().traits().is_encoder_decoder;
-  GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
+  const GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
                          .batch = prompt.batch,
+                         .input_ids = complete.input_ids,
                          .decoder_input_ids = inputs.decoder_input_ids};
-  if (decoder_only) prompts.input_ids = complete.input_ids;
   GenerationConfig lengths = config;
   if (decoder_only && inputs.virtual_columns() > 0) {
     lengths = detail::legacy_lengths(config, inputs.virtual_columns());

@@ -51,6 +51,7 @@ TEST_P(DemoModelTest, GreedyAnswersEqualTheReference) {
     if (answer.near_tie) continue;
     const auto ids = ask(answer, {.max_new_tokens = 64});
     EXPECT_EQ(ids, answer.greedy_ids) << answer.image << ": " << answer.question;
+    EXPECT_EQ(ask(answer, {.max_new_tokens = 64, .prompt_lookup_num_tokens = 10}), ids);
     EXPECT_EQ(processor().decode(ids, {.skip_special_tokens = true}), answer.greedy_text);
   }
 }

@@ -8,6 +8,7 @@
 #include "instructblip/generation/transition_scores.h"
 #include "support/compare.h"
 #include "support/fixtures.h"
+#include "support/log_capture.h"
 
 namespace instructblip::testing {
 namespace {
@@ -46,7 +47,8 @@ class Generations {
 
   const std::string& config_text(Index i) const { return configs_[static_cast<std::size_t>(i)]; }
 
-  TableLanguageModel model(Index i) {
+  /// `seed_offset` makes another model of the same kind.
+  TableLanguageModel model(Index i, std::uint32_t seed_offset = 0) {
     const auto number = [&](Index column) { return models_.at<float>({i, column}); };
     const auto id = [&](Index column) -> std::optional<std::int64_t> {
       if (number(column) == -2) return std::nullopt;
@@ -61,10 +63,12 @@ class Generations {
     traits.max_position_embeddings = id(9);
     const Tensor eos = unpack("eos", i);
     traits.eos_token_id.assign(eos.span<std::int64_t>().begin(), eos.span<std::int64_t>().end());
-    return TableLanguageModel(traits, static_cast<std::uint32_t>(number(2)), number(3), number(4));
+    return TableLanguageModel(traits, static_cast<std::uint32_t>(number(2)) + seed_offset,
+                              number(3), number(4));
   }
 
-  GenerateOutput generate(Index i, GenerationConfig config) {
+  GenerateOutput generate(Index i, const GenerationConfig& config,
+                          const GenerateCallbacks& callbacks = {}) {
     const TableLanguageModel table = model(i);
     const Tensor input_ids = unpack("ids", i), mask = unpack("mask", i);
     const Tensor features = unpack("features", i), decoder_ids = unpack("decoder_ids", i);
@@ -90,7 +94,7 @@ class Generations {
       inputs.batch.use_compact_positions();
       inputs.inputs_embeds = embeds;
     }
-    return instructblip::generate(table, inputs, config);
+    return instructblip::generate(table, inputs, config, callbacks);
   }
 
  private:
@@ -148,6 +152,61 @@ TEST(Generate, EqualsTheReferenceInHundredsOfRandomCases) {
   }
 }
 
+void expect_same_bits(const std::vector<Tensor>& steps, const std::vector<Tensor>& expected) {
+  ASSERT_EQ(steps.size(), expected.size());
+  for (std::size_t s = 0; s < steps.size(); ++s) expect_equal(steps[s], expected[s]);
+}
+
+TEST(Generate, DraftsDoNotChangeTheResult) {
+  Generations cases;
+  const LogCapture log;
+  Index looked_up = 0, guessed = 0, drafted = 0, steps = 0;
+  for (Index i = 0; i < cases.answered(); ++i) {
+    SCOPED_TRACE("case " + std::to_string(i) + ": " + cases.config_text(i));
+    GenerationConfig config = GenerationConfig::from_json(cases.config_text(i));
+    if (config.num_beams.value_or(1) > 1) continue;
+    config.seed = 3;
+    for (const bool records : {false, true}) {
+      config.output_scores = config.output_logits = records;
+      const GenerateOutput plain = cases.generate(i, config);
+      const auto expect_same = [&](const GenerateOutput& output) {
+        expect_equal(output.sequences, plain.sequences);
+        EXPECT_EQ(output.new_token_counts, plain.new_token_counts);
+        EXPECT_EQ(output.finish_reasons, plain.finish_reasons);
+        expect_same_bits(output.scores, plain.scores);
+        expect_same_bits(output.logits, plain.logits);
+      };
+      GenerationConfig lookup = config;
+      lookup.prompt_lookup_num_tokens = 3;
+      const GenerateOutput found = cases.generate(i, lookup);
+      expect_same(found);
+      looked_up += found.timings.accepted_ids;
+      GenerationConfig assisted = config;
+      assisted.num_assistant_tokens = 4;
+      assisted.assistant_confidence_threshold = 0.0;
+      for (const std::uint32_t seed : {0u, 1u}) {
+        const TableLanguageModel assistant = cases.model(i, seed);
+        // Without ids there is nothing that this assistant could embed.
+        try {
+          const GenerateOutput output =
+              cases.generate(i, assisted, {.assistant_model = &assistant});
+          expect_same(output);
+          if (seed != 0) continue;
+          guessed += output.timings.accepted_ids;
+          drafted += output.timings.drafted_ids;
+          steps += std::ssize(output.timings.step_seconds);
+        } catch (const InputError& error) {
+          EXPECT_NE(std::string(error.what()).find("assistant_prompt"), std::string::npos)
+              << error.what();
+        }
+      }
+    }
+  }
+  EXPECT_GT(looked_up, 20);
+  EXPECT_GT(guessed, steps / 3);
+  EXPECT_LT(guessed, drafted);
+}
+
 TEST(Generate, RejectsWhatTheReferenceRejects) {
   Generations cases;
   ASSERT_GT(cases.count(), cases.answered());
@@ -173,6 +232,42 @@ TEST(Generate, AnswerIsTheSameAloneAndInAPaddedBatch) {
       }
     }
   }
+}
+
+TEST(Generate, PromptLookupVerifiesWhatFollowedTheLastIds) {
+  const auto rows_fed = [](const Tensor& prompt, const GenerationConfig& config) {
+    TableLanguageModel model(decoder_only(), 7, 1.0f, 100.0f);
+    model.bonus_ids = {5};  // every new id is a 5
+    const auto output = generate(model, {.input_ids = prompt}, config);
+    EXPECT_EQ(output.new_tokens()[0], std::vector<std::int64_t>(8, 5));
+    return model.rows_per_call;
+  };
+  GenerationConfig config{.max_new_tokens = 8};
+  EXPECT_EQ(rows_fed(ids({{3, 4}}), config), (std::vector<Index>{2, 1, 1, 1, 1, 1, 1, 1}));
+  config.prompt_lookup_num_tokens = 3;
+  // The first 5 has no predecessor. The second one is followed by as many as there are already.
+  EXPECT_EQ(rows_fed(ids({{3, 4}}), config), (std::vector<Index>{2, 1, 2, 3, 1}));
+  EXPECT_EQ(rows_fed(ids({{5, 5, 5, 5, 9}}), config), (std::vector<Index>{5, 4, 3}));
+  // After a 5, the prompt has ids that are wrong or, like EOS, not drafted.
+  EXPECT_EQ(rows_fed(ids({{5, 6, 7, 9}}), config), (std::vector<Index>{4, 4, 4, 2, 3}));
+  EXPECT_EQ(rows_fed(ids({{5, 2, 7, 9}}), config), (std::vector<Index>{4, 1, 1, 2, 3}));
+}
+
+TEST(Generate, AssistantsThatDoNotFitAreErrors) {
+  const TableLanguageModel model(decoder_only(), 7), encodes(encoder_decoder(), 7);
+  LanguageModelTraits wide = decoder_only();
+  wide.vocab_size = 25;
+  const TableLanguageModel other(wide, 7);
+  const Tensor prompt = ids({{3, 4}});
+  const GenerationConfig config{.max_new_tokens = 4};
+  EXPECT_THROW(generate(model, {.input_ids = prompt}, config, {.assistant_model = &other}),
+               InputError);
+  EXPECT_THROW(generate(model, {.input_ids = prompt}, config, {.assistant_model = &encodes}),
+               InputError);
+  const EmbeddedBatch empty;
+  EXPECT_THROW(generate(model, {.input_ids = prompt}, config,
+                        {.assistant_model = &model, .assistant_prompt = &empty}),
+               InputError);
 }
 
 }  // namespace

@@ -152,7 +152,11 @@ TEST(GenerationConfig, InvalidFieldsAreRejectedByName) {
   expect_named(with({}, "dola_layers", "\"high\""), "`dola_layers`");
   expect_named(with({}, "constraints", "[1]"), "constrained beam search");
   expect_named(with({.num_beams = 2}, "force_words_ids", "[[1]]"), "`force_words_ids`");
-  expect_named(with({}, "prompt_lookup_num_tokens", "3"), "assisted generation");
+  expect_named(with({}, "assistant_early_exit", "3"), "assisted generation");
+  expect_named({.prompt_lookup_num_tokens = 0}, "`prompt_lookup_num_tokens`");
+  expect_named({.max_matching_ngram_size = 0}, "`max_matching_ngram_size`");
+  expect_named({.num_assistant_tokens = -1}, "`num_assistant_tokens`");
+  expect_named({.assistant_confidence_threshold = 1.5}, "`assistant_confidence_threshold`");
   expect_named(with({}, "guidance_scale", "1.5"), "`guidance_scale`");
   expect_named(with({}, "watermarking_config", "{\"bias\": 2}"), "`watermarking_config`");
   expect_named(with({}, "token_healing", "true"), "`token_healing`");

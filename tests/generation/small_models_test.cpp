@@ -24,7 +24,8 @@ class SmallModels : public ::testing::TestWithParam<const char*> {
   }
 
   /// Generates for the rows [first, first + count), without their padding.
-  GenerateOutput run(const GenerationConfig& config, Index first = 0, Index count = 3) const {
+  GenerateOutput run(const GenerationConfig& config, Index first = 0, Index count = 3,
+                     bool assisted = false) const {
     const auto slice = [&](const Tensor& tensor) {
       const TensorView view = tensor;
       const Index size = tensor.size() / tensor.dim(0) * static_cast<Index>(size_of(view.dtype));
@@ -38,7 +39,10 @@ class SmallModels : public ::testing::TestWithParam<const char*> {
     if (!encodes) batch.use_compact_positions();
     GenerateInputs inputs{.inputs_embeds = kept, .batch = batch};
     if (!encodes) inputs.input_ids = slice(ids);
-    return generate(*model, inputs, config);
+    if (!assisted) return generate(*model, inputs, config);
+    const EmbeddedBatch prompt{batch, Matrix::copy_of(kept)};
+    return generate(*model, inputs, config,
+                    {.assistant_model = model.get(), .assistant_prompt = &prompt});
   }
 
   static GenerationConfig config(Index beams, bool records) {
@@ -163,6 +167,35 @@ TEST_P(SmallModels, ARowHasTheSameBitsAloneAndInABatchWithAnyNumberOfThreads) {
     }
   }
   set_num_threads(threads);
+}
+
+TEST_P(SmallModels, DraftsDoNotChangeABit) {
+  for (const bool samples : {false, true}) {
+    GenerationConfig config = SmallModels::config(1, false);
+    config.max_new_tokens = 9;
+    config.no_repeat_ngram_size = {};
+    config.output_logits = true;
+    config.do_sample = samples;
+    config.seed = 5;
+    const LogCapture log;
+    const GenerateOutput plain = run(config);
+    config.assistant_confidence_threshold = 0.0;
+    config.num_assistant_tokens = 3;
+    for (const bool assisted : {false, true}) {
+      GenerationConfig drafting = config;
+      if (!assisted) drafting.prompt_lookup_num_tokens = 3;
+      const GenerateOutput output = run(drafting, 0, 3, assisted);
+      expect_equal(output.sequences, plain.sequences);
+      ASSERT_EQ(output.logits.size(), plain.logits.size());
+      for (std::size_t step = 0; step < plain.logits.size(); ++step) {
+        expect_equal(output.logits[step], plain.logits[step]);
+      }
+      EXPECT_GT(output.timings.drafted_ids, 0);
+      if (assisted && !samples) {
+        EXPECT_GT(output.timings.accepted_ids, 0);
+      }
+    }
+  }
 }
 
 TEST_P(SmallModels, OnlyLearnedPositionsLimitTheLength) {

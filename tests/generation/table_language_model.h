@@ -60,6 +60,9 @@ struct TableState : DecoderState {
     for (const Index s : sources) next.push_back(hashes.at(static_cast<std::size_t>(s)));
     hashes = std::move(next);
   }
+  void truncate(Index s, Index length) override {
+    hashes.at(static_cast<std::size_t>(s)).resize(static_cast<std::size_t>(length) + 1);
+  }
 };
 
 class TableLanguageModel : public LanguageModel {
@@ -105,14 +108,16 @@ class TableLanguageModel : public LanguageModel {
     return state;
   }
 
-  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows, LogitsFor,
-                      const ForwardCapture& capture) const override {
+  DecodeOutput decode(DecoderState& state, MatrixView embeddings, const RowTable& rows,
+                      LogitsFor wanted, const ForwardCapture& capture) const override {
     auto& table = static_cast<TableState&>(state);
     if (table.sequences() != rows.sequences()) throw InputError("rows do not fit the state");
     rows_per_call.push_back(rows.rows());
     sequences_per_call.push_back(rows.sequences());
     DecodeOutput output;
-    output.logits = Tensor(DType::Float32, {rows.sequences(), traits_.vocab_size});
+    const bool all = wanted == LogitsFor::AllRows;
+    output.logits =
+        Tensor(DType::Float32, {all ? rows.rows() : rows.sequences(), traits_.vocab_size});
     if (capture.hidden_states)
       output.states.hidden_states.push_back(Tensor(DType::Float32, {rows.rows(), 2}));
     for (Index s = 0; s < rows.sequences(); ++s) {
@@ -121,21 +126,26 @@ class TableLanguageModel : public LanguageModel {
         const Index row = rows.begin(s) + i;
         const Index position = rows.positions[static_cast<std::size_t>(row)];
         hashes.push_back(fold(hashes.back(), embeddings.row(row)[0], position));
+        if (all) fill_logits(hashes.back(), row, output.logits);
       }
-      float* logits = output.logits.data<float>() + s * traits_.vocab_size;
-      for (Index v = 0; v < traits_.vocab_size; ++v) {
-        const std::uint32_t x = mix(hashes.back() ^ (static_cast<std::uint32_t>(v) * 0x9E3779B1u));
-        logits[v] = (static_cast<float>(x >> 8) * 0x1p-24f - 0.5f) * scale_;
-      }
-      for (const std::int64_t id : bonus_ids) {
-        if (id >= 0 && id < traits_.vocab_size) logits[id] += eos_bonus_;
-      }
+      if (!all) fill_logits(hashes.back(), s, output.logits);
     }
     if (spoil) spoil(output.logits);
     return output;
   }
 
  private:
+  void fill_logits(std::uint32_t hash, Index row, Tensor& all) const {
+    float* const logits = all.data<float>() + row * traits_.vocab_size;
+    for (Index v = 0; v < traits_.vocab_size; ++v) {
+      const std::uint32_t x = mix(hash ^ (static_cast<std::uint32_t>(v) * 0x9E3779B1u));
+      logits[v] = (static_cast<float>(x >> 8) * 0x1p-24f - 0.5f) * scale_;
+    }
+    for (const std::int64_t id : bonus_ids) {
+      if (id >= 0 && id < traits_.vocab_size) logits[id] += eos_bonus_;
+    }
+  }
+
   static std::uint32_t fold(std::uint32_t hash, float value, Index position) {
     const auto v = static_cast<std::uint32_t>(static_cast<std::int32_t>(std::lround(value * 16)));
     return mix(hash * 1664525u + v * 22695477u + static_cast<std::uint32_t>(position) +

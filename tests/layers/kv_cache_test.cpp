@@ -114,6 +114,20 @@ TEST(KvCacheTest, ReorderingSwapsAndDropsSequences) {
   EXPECT_EQ(content(cache, 0, 0), expected({{1.0f, 3}, {7.0f, 1}}, 0));
 }
 
+TEST(KvCacheTest, TruncatedSequencesContinueWithoutChangingOthers) {
+  for (Index length : {0, 1, 3, 4, 5, 8, 9}) {
+    KvCache cache(2, kWidth, 1, 4);
+    feed(cache, {9}, {1});
+    const std::vector<Index> fork{0, 0};
+    cache.reorder(fork);
+    cache.truncate(0, length);
+    EXPECT_EQ(cache.length(0), length);
+    feed(cache, {3, 1}, {2, 3});
+    EXPECT_EQ(content(cache, 1, 0), expected({{1.0f, length}, {2.0f, 3}}, 1));
+    EXPECT_EQ(content(cache, 1, 1), expected({{1.0f, 9}, {3.0f, 1}}, 1));
+  }
+}
+
 TEST(KvCacheTest, InvalidCallsAreErrors) {
   KvCache cache(1, kWidth, 1, 4);
   feed(cache, {2}, {1});
@@ -128,9 +142,11 @@ TEST(KvCacheTest, InvalidCallsAreErrors) {
   EXPECT_THROW(cache.write(0, Matrix(2, kWidth), Matrix(2, kWidth), two), InputError);
   for (const Index outside : {-1, 1}) {
     EXPECT_THROW(cache.length(outside), InputError);
+    EXPECT_THROW(cache.truncate(outside, 0), InputError);
     EXPECT_THROW(cache.spans(0, outside), InputError);
     EXPECT_THROW(cache.spans(outside, 0), InputError);
   }
+  for (const Index length : {-1, 3}) EXPECT_THROW(cache.truncate(0, length), InputError);
   EXPECT_THROW(KvCache(-1, kWidth, 1), InputError);
   EXPECT_THROW(KvCache(1, -1, 1), InputError);
   EXPECT_THROW(KvCache(1, kWidth, -1), InputError);

@@ -225,6 +225,23 @@ TEST_P(InstructBlipGenerate, OneEncodedImageServesAllRows) {
   expect_equal(model().generate(batch, {.max_new_tokens = 6}, features).sequences, sequences);
 }
 
+TEST_P(InstructBlipGenerate, DraftsGiveTheReferencesIds) {
+  const Fixture fixture = expected();
+  const ForwardCase call(fixture, "forward.left.");
+  const BatchFeature features = call.features();
+  const GenerateOutput looked_up =
+      model().generate(features, {.max_new_tokens = 8, .prompt_lookup_num_tokens = 4});
+  expect_equal(looked_up.sequences, fixture["generate.greedy"]);
+
+  const EmbeddedBatch prompt = model().embed_prompt(InstructBlipInputs::from(features));
+  const GenerateOutput assisted = model().generate(
+      features, {.max_new_tokens = 8, .assistant_confidence_threshold = 0.0},
+      {.assistant_model = &model().language_model(), .assistant_prompt = &prompt});
+  expect_equal(assisted.sequences, fixture["generate.greedy"]);
+  EXPECT_EQ(assisted.timings.accepted_ids, assisted.timings.drafted_ids);
+  EXPECT_GT(assisted.timings.accepted_ids, 0);
+}
+
 TEST_P(InstructBlipGenerate, SeveralThreadsCanShareAModel) {
   const Fixture fixture = expected();
   const ForwardCase call(fixture, "forward.left.");

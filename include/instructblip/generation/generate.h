@@ -17,7 +17,7 @@ namespace instructblip {
 ///
 /// Throws InputError, which names the argument or field, on inputs that do not fit each other, a
 /// value out of range, a prompt as long as max_length, a method of the reference that is not
-/// supported (num_beam_groups, penalty_alpha, dola_layers, constraints, assisted generation, ...)
+/// supported (num_beam_groups, penalty_alpha, dola_layers, constraints, ...)
 /// and logits that are not finite (with step and row). Warnings go to the log, as in the reference.
 /// Several threads may call it with one model at the same time.
 INSTRUCTBLIP_EXPORT GenerateOutput generate(const LanguageModel& model,

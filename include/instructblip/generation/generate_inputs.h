@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "instructblip/core/tensor.h"
+#include "instructblip/generation/language_model.h"
 #include "instructblip/generation/logits_process.h"
 #include "instructblip/generation/stopping_criteria.h"
 #include "instructblip/generation/streamers.h"
@@ -26,7 +27,8 @@ struct GenerateInputs {
   /// int64 [batch, length]: the prompts with image placeholders and padding, as in the reference.
   /// Decoder-only: `sequences` begins with them and the logits processors see them. Not given (with
   /// inputs_embeds): `sequences` holds new ids only. They may be narrower than `batch`, if
-  /// embeddings without ids come first. Encoder-decoder: read only without inputs_embeds.
+  /// embeddings without ids come first. Encoder-decoder: with inputs_embeds, only drafts read them
+  /// (GenerationConfig::prompt_lookup_num_tokens).
   TensorView input_ids = {};
   /// [batch, length] of 0 (padding) and 1, read only without inputs_embeds. Not given: ids that
   /// equal pad_token_id are padding, unless it is also an eos id.
@@ -50,6 +52,13 @@ struct GenerateCallbacks {
   const Tokenizer* tokenizer = nullptr;
   /// When any thread sets it, generation ends after the current step.
   const std::atomic<bool>* cancelled = nullptr;
+  /// A smaller model of the same kind and vocabulary whose guesses the model verifies; see
+  /// GenerationConfig::num_assistant_tokens. The result is the same with and without it.
+  /// prompt_lookup_num_tokens takes precedence, as in the reference.
+  const LanguageModel* assistant_model = nullptr;
+  /// The prompts as the assistant embeds them: `embed_prompt` of its own
+  /// InstructBlipForConditionalGeneration. Not given: it embeds input_ids.
+  const EmbeddedBatch* assistant_prompt = nullptr;
 };
 
 }  // namespace instructblip

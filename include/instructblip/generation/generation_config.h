@@ -95,6 +95,19 @@ struct GenerationConfig {
   /// Default 1.
   std::optional<Index> num_beams{};
 
+  // Drafts of next ids, which the model verifies in one pass over its weights. They change the time
+  // that an answer takes, never the answer. Beam search makes none, and neither does a generation
+  // that returns hidden states or attentions.
+  /// Drafts up to this many ids: what followed the row's last ids where they occurred before, in
+  /// the prompt or the answer. Default: no such drafts.
+  std::optional<Index> prompt_lookup_num_tokens{};
+  /// So many last ids are looked up, or fewer if they did not occur. Default 2.
+  std::optional<Index> max_matching_ngram_size{};
+  /// GenerateCallbacks::assistant_model drafts up to this many ids. Default 20.
+  std::optional<Index> num_assistant_tokens{};
+  /// Its draft ends with an id whose p is smaller. In [0, 1]; default 0.4.
+  std::optional<double> assistant_confidence_threshold{};
+
   // Scores
   /// Sampling: s / temperature. Above 0; default 1.
   std::optional<double> temperature{};
@@ -213,6 +226,10 @@ void visit_fields(Visitor&& visit) {
   visit("stop_strings", &C::stop_strings);
   visit("do_sample", &C::do_sample);
   visit("num_beams", &C::num_beams);
+  visit("prompt_lookup_num_tokens", &C::prompt_lookup_num_tokens);
+  visit("max_matching_ngram_size", &C::max_matching_ngram_size);
+  visit("num_assistant_tokens", &C::num_assistant_tokens);
+  visit("assistant_confidence_threshold", &C::assistant_confidence_threshold);
   visit("temperature", &C::temperature);
   visit("top_k", &C::top_k);
   visit("top_p", &C::top_p);

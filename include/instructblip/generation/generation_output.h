@@ -17,7 +17,10 @@ struct GenerationTimings {
   /// The encoder, if there is one, and the prompt, up to the first logits.
   double prompt_seconds = 0;
   /// One value per further step: choosing the ids of all rows and the forward pass that reads them.
+  /// A step whose ids had all been drafted needs no pass.
   std::vector<double> step_seconds;
+  /// Ids that were guessed (GenerationConfig::prompt_lookup_num_tokens), and those that were right.
+  Index drafted_ids = 0, accepted_ids = 0;
 
   double mean_step_seconds() const {
     if (step_seconds.empty()) return 0;

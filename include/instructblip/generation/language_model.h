@@ -47,6 +47,8 @@ class DecoderState {
   virtual Index length(Index sequence) const = 0;
   /// New sequence i continues old sequence sources[i]; any number of new sequences.
   virtual void reorder(std::span<const Index> sources) = 0;
+  /// Forgets all but the first `length` positions of a sequence. Throws InputError if it has fewer.
+  virtual void truncate(Index sequence, Index length) = 0;
   /// Encoder-decoder: the encoder's last hidden state [rows, hidden_size] and recorded values; else
   /// nullptr.
   virtual const Matrix* encoder_last_hidden_state() const { return nullptr; }

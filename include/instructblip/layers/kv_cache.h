@@ -46,6 +46,9 @@ class INSTRUCTBLIP_EXPORT KvCache {
   /// change. This reorders beams, forks candidates ({0, 0, 0}) and drops finished sequences. Throws
   /// InputError if a source does not exist.
   void reorder(std::span<const Index> sources);
+  /// Forgets all but the first `length` positions of a sequence. Throws InputError if the sequence
+  /// does not exist or has fewer.
+  void truncate(Index sequence, Index length);
 
  private:
   struct Block {

@@ -125,6 +125,7 @@ class DecoderOnlyState : public DecoderState {
   Index sequences() const override { return cache.sequences(); }
   Index length(Index sequence) const override { return cache.length(sequence); }
   void reorder(std::span<const Index> sources) override { cache.reorder(sources); }
+  void truncate(Index sequence, Index length) override { cache.truncate(sequence, length); }
 
   KvCache cache;
 };

@@ -222,6 +222,10 @@ class T5DecoderState : public DecoderState {
     positions = std::move(reordered_positions);
     encoder_sequences = std::move(reordered_sequences);
   }
+  void truncate(Index sequence, Index length) override {
+    cache.truncate(sequence, length);
+    at(positions, sequence).resize(to_size(length));
+  }
   const Matrix* encoder_last_hidden_state() const override { return &encoder_hidden; }
   const StateRecorder* encoder_states() const override { return &encoder_recorded; }
 
