@@ -221,7 +221,7 @@ class QuestionStage(nn.Module):
         if self.tower_learns:
             dense, shown = self.heads.loss(features, batch)
             total = total + 0.3 * dense
-            figures |= {k: shown[k] for k in ("shape", "word", "letter")}
+            figures |= {k: shown[k] for k in ("shape", "word", "letter") if k in shown}
         return total, figures
 
 

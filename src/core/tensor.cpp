@@ -1,36 +1,18 @@
 #include "instructblip/core/tensor.h"
 
-#if __has_include(<sys/mman.h>)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
 #include <new>
 
+#include "core/huge_pages.h"
 #include "instructblip/core/error.h"
 
 namespace instructblip {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
-
-// Memory of this size or more is asked for in huge pages: products read panels of a weight from
-// many pages, and each page that the CPU's tables do not hold costs a walk through them.
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-void* allocate(std::size_t bytes) {
-  void* const memory = ::operator new(bytes, kAlignment);
-#ifdef MADV_HUGEPAGE
-  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + kHugePage - 1) & ~(kHugePage - 1);
-  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) & ~(kHugePage - 1);
-  // A kernel without huge pages refuses; nothing is lost then.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-  return memory;
-}
 
 Shape contiguous_strides(const Shape& shape) {
   Shape strides(shape.size());
@@ -105,7 +87,11 @@ class Arena {
 
   void* allocate(std::size_t bytes) {
     auto& blocks = free_[index_of(bytes)];
-    if (blocks.empty()) return instructblip::allocate(bytes);
+    if (blocks.empty()) {
+      void* const block = ::operator new(bytes, kAlignment);
+      use_huge_pages(block, bytes);
+      return block;
+    }
     void* block = blocks.back();
     blocks.pop_back();
     held_ -= bytes;
@@ -231,7 +217,7 @@ Tensor Tensor::uninitialized(DType dtype, Shape shape) {
   tensor.size_ = element_count(shape);
   tensor.shape_ = std::move(shape);
   if (tensor.size_ > 0) {
-    tensor.data_.reset(allocate(to_size(tensor.size_) * size_of(dtype)));
+    tensor.data_.reset(::operator new(to_size(tensor.size_) * size_of(dtype), kAlignment));
   }
   return tensor;
 }

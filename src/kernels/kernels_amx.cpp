@@ -65,7 +65,7 @@ void end() {
   if constexpr (a_tiles == 2 && b_tiles == 2) operation(3, lower + columns);
 
 // Consecutive products go to different sums, because a sum is ready only after three more.
-template <int a_tiles, int b_tiles>
+template <int a_tiles, int b_tiles, bool a_passes>
 void multiply_tiles(const TileProduct& p) {
   const Index columns = p.columns;
   const auto sums_bytes = static_cast<std::size_t>(p.sums_stride) * sizeof(float);
@@ -81,8 +81,13 @@ void multiply_tiles(const TileProduct& p) {
     INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_LOAD)
   }
   const auto load_a = [&](const std::uint16_t* a) __attribute__((always_inline)) {
-    _tile_stream_loadd(4, a, a_bytes);
-    if constexpr (a_tiles == 2) _tile_stream_loadd(5, a + p.a_next, a_bytes);
+    if constexpr (a_passes) {
+      _tile_stream_loadd(4, a, a_bytes);
+      if constexpr (a_tiles == 2) _tile_stream_loadd(5, a + p.a_next, a_bytes);
+    } else {
+      _tile_loadd(4, a, a_bytes);
+      if constexpr (a_tiles == 2) _tile_loadd(5, a + p.a_next, a_bytes);
+    }
   };
   const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
     _tile_loadd(6, b, b_bytes);
@@ -118,13 +123,18 @@ void multiply_tiles(const TileProduct& p) {
   INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_STORE)
 }
 
+template <bool a_passes>
+void multiply_any(const TileProduct& p) {
+  if (p.rows > kTileSize) {
+    p.b_tiles == 2 ? multiply_tiles<2, 2, a_passes>(p) : multiply_tiles<2, 1, a_passes>(p);
+  } else {
+    p.b_tiles == 2 ? multiply_tiles<1, 2, a_passes>(p) : multiply_tiles<1, 1, a_passes>(p);
+  }
+}
+
 void multiply(const TileProduct& p) {
   configure({p.rows, p.columns});
-  if (p.rows > kTileSize) {
-    p.b_tiles == 2 ? multiply_tiles<2, 2>(p) : multiply_tiles<2, 1>(p);
-  } else {
-    p.b_tiles == 2 ? multiply_tiles<1, 2>(p) : multiply_tiles<1, 1>(p);
-  }
+  p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 
 void transpose(const float* from, Index from_stride, float* to, Index to_stride) {

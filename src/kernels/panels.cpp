@@ -4,6 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/huge_pages.h"
+#include "instructblip/core/index.h"
 #include "instructblip/core/threads.h"
 #include "kernels/tile_kernels.h"
 #include "kernels/weight_format.h"
@@ -73,6 +75,7 @@ std::shared_ptr<const Tensor> pack_panels(const PreparedMatrix::Impl& weight) {
   const Index stride = panel_stride(weight);
   const auto packed =
       std::make_shared<Tensor>(Tensor::uninitialized(weight.format->dtype, {panels, stride}));
+  use_huge_pages(packed->raw(), to_size(panels * stride) * size_of(weight.format->dtype));
   parallel_for(
       panels, kPackedPerThread / std::max<Index>(1, stride) + 1, [&](Index begin, Index end) {
         for (Index panel = begin; panel < end; ++panel) {

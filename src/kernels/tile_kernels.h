@@ -23,6 +23,7 @@ struct TileProduct {
   std::ptrdiff_t a_next;
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
+  bool a_passes;  // A passes by the same B again and again: B is to stay in the first-level cache
   // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; the second one is
   // b_next elements behind the first.
   const std::uint16_t* b;

@@ -6,7 +6,7 @@ Each row is a process of its own, so that no two models are in memory at once. T
 the best time of each part is printed, because other programs on the machine only make a part slower. A row that is not
 installed is left out. A random checkpoint of a real shape serves, too (tests/reference/make_large_checkpoint.py).
 
-    picture   the vision tower
+    picture   the vision tower; OpenVINO and ONNX Runtime get it from transformers' model
     prompt    Q-Former, projection and the language model on the prompt, up to the first token
     token     one step of greedy search
 """
@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -88,9 +89,67 @@ def transformers(arguments) -> dict[str, float]:
     return times
 
 
-def in_another_process(arguments) -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", "transformers"],
-                          capture_output=True, text=True)
+def vision_model(arguments):
+    """The vision tower in float32, which returns one tensor, and pixels for it."""
+    import torch
+    from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
+
+    torch.set_num_threads(arguments.threads)
+    size = InstructBlipConfig.from_pretrained(arguments.model).vision_config.image_size
+
+    class Tower(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            model = InstructBlipForConditionalGeneration.from_pretrained(arguments.model, dtype=torch.bfloat16)
+            self.tower = model.vision_model.float()
+
+        def forward(self, pixel_values):
+            return self.tower(pixel_values, return_dict=False)[0]
+
+    return Tower().eval(), torch.randn(1, 3, size, size)
+
+
+def best_time(run, times: int = 5) -> float:
+    run()
+    best = float("inf")
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def openvino(arguments) -> dict[str, float]:
+    import openvino as ov
+
+    tower, pixels = vision_model(arguments)
+    precision = {"float32": "f32", "bfloat16": "bf16"}[arguments.dtype]
+    compiled = ov.Core().compile_model(ov.convert_model(tower, example_input=pixels), "CPU", {
+        "INFERENCE_NUM_THREADS": arguments.threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"})
+    request = compiled.create_infer_request()
+    return {"picture": best_time(lambda: request.infer([pixels.numpy()]))}
+
+
+def onnxruntime(arguments) -> dict[str, float]:
+    import onnxruntime as ort
+    import torch
+
+    tower, pixels = vision_model(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vision_model.onnx"
+        torch.onnx.export(tower, (pixels,), file, input_names=["pixel_values"], dynamo=False)
+        del tower
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = arguments.threads
+        session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return {"picture": best_time(lambda: session.run(None, {"pixel_values": pixels.numpy()}))}
+
+
+PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime}
+
+
+def in_another_process(peer: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", peer], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -111,10 +170,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--levels", nargs="*", default=[], help="other kernel levels to run, such as avx2")
-    parser.add_argument("--peer", choices=("transformers",), help=argparse.SUPPRESS)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="default: all that are installed")
+    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
-        print(json.dumps(transformers(arguments)))
+        print(json.dumps(PEERS[arguments.peer](arguments)))
         return
 
     rows = {"this library": lambda: instructblip_cpp(arguments, "float32")}
@@ -122,8 +182,11 @@ def main() -> None:
         rows["this library, --activations bfloat16"] = lambda: instructblip_cpp(arguments, "bfloat16")
     for level in arguments.levels:
         rows[f"this library, {level}"] = lambda level=level: instructblip_cpp(arguments, "float32", level)
-    if is_installed("torch") and is_installed("transformers"):
-        rows["transformers"] = lambda: in_another_process(arguments)
+    for peer in arguments.peers:
+        if peer == "onnxruntime" and arguments.dtype != "float32":
+            continue  # it has no bfloat16 on CPUs
+        if all(map(is_installed, ("torch", "transformers", peer))):
+            rows[peer] = lambda peer=peer: in_another_process(peer)
 
     best: dict[str, dict[str, float]] = {name: {} for name in rows}
     for round_ in range(arguments.rounds):
@@ -137,7 +200,8 @@ def main() -> None:
     print(f"\n{cpu}, {arguments.threads} threads, {arguments.dtype}, seconds, best of {arguments.rounds}\n")
     print("| | picture | prompt | token |\n| --- | --- | --- | --- |")
     for name, times in best.items():
-        print(f"| {name} | " + " | ".join(f"{times[part]:.3f}" for part in ("picture", "prompt", "token")) + " |")
+        cells = [f"{times[part]:.3f}" if part in times else "-" for part in ("picture", "prompt", "token")]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
