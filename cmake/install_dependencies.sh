@@ -8,7 +8,7 @@ packages="g++ cmake ninja-build pkg-config libeigen3-dev libstb-dev libjpeg-dev
 for option in "$@"; do
   case "$option" in
     --tests) packages="$packages libgtest-dev libprotobuf-dev libsentencepiece-dev" ;;
-    --ci) packages="$packages clang libclang-rt-dev g++-11 doxygen" ;;
+    --ci) packages="$packages clang libclang-rt-dev g++-11 doxygen libbenchmark-dev" ;;
     *) echo "unknown option $option" >&2; exit 2 ;;
   esac
 done
