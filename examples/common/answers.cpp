@@ -97,7 +97,10 @@ void print_timings(const Answers& answers) {
   const auto tokens =
       static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), Index{0}));
   const double seconds = seconds_of_steps(answers);
-  print_timing("prompt", in_seconds(answers.seconds - seconds) + " to the first token, " +
+  const GenerationTimings& timings = answers.output.timings;
+  const double to_first_token = answers.seconds - seconds;
+  print_timing("prompt", in_seconds(to_first_token) + " to the first token, Q-Former " +
+                             in_seconds(to_first_token - timings.prompt_seconds) + ", " +
                              counted(answers.prompt_tokens, "token") + " read");
   std::string text = in_seconds(seconds) + " for " + counted(steps, "step");
   if (steps > 0) text += " of " + in_seconds(seconds / static_cast<double>(steps));
@@ -106,7 +109,6 @@ void print_timings(const Answers& answers) {
   if (tokens > counts.size() && seconds > 0) {
     text += ", " + per_second(static_cast<double>(tokens - counts.size()) / seconds, "tokens");
   }
-  const GenerationTimings& timings = answers.output.timings;
   if (timings.drafted_ids > 0) {
     text += ", " + std::to_string(timings.accepted_ids) + " of " +
             std::to_string(timings.drafted_ids) + " drafted tokens right";

@@ -172,6 +172,9 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   const int code = run_program(app, argc, argv, [&] {
     if (flags.threads > 0) set_num_threads(flags.threads);
     body();
+    if (flags.timings) {
+      print_timing("memory", scaled(peak_resident_bytes(), "B") + " at most, mapped weights included");
+    }
     return kDone;
   });
   set_log_callback({});

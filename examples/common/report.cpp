@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -64,6 +65,12 @@ std::string bar(double fraction) {
 void print_timing(const std::string& part, const std::string& text) {
   std::cout.flush();
   std::fprintf(stderr, "%-8s %s\n", part.c_str(), text.c_str());
+}
+
+double peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
 StatusLine::StatusLine(bool is_wanted) : is_wanted_(is_wanted && isatty(STDERR_FILENO) != 0) {}

@@ -34,6 +34,9 @@ std::string bar(double fraction);
 /// Writes one line on stderr, after what stdout was sent so far: "loading   12.3 ms for 7.5 MB".
 void print_timing(const std::string& part, const std::string& text);
 
+/// The most memory that the process had at once, with the pages of mapped files that it read.
+double peak_resident_bytes();
+
 /// A line on stderr that is rewritten while work goes on. Nothing is written unless stderr is a
 /// terminal.
 class StatusLine {

@@ -137,8 +137,9 @@ for program in vqa caption; do
   "$programs/$program" --timings -m $model -i $picture -p "what colour is the ring?" \
     --num-beams 1 >"$scratch/out" 2>&1
   for line in "^loading  .* for 7\.[0-9]* MB$" "^picture  [0-9.]* m*s$" \
-    "^prompt   .* to the first token, [0-9]* tokens read$" \
-    "^answer   .* for 1 step of .*s, 2 tokens, [0-9.]* tokens/s$"; do
+    "^prompt   .* to the first token, Q-Former [0-9.]* m*s, [0-9]* tokens read$" \
+    "^answer   .* for 1 step of .*s, 2 tokens, [0-9.]* tokens/s$" \
+    "^memory   [0-9.]* .B at most, mapped weights included$"; do
     grep -q "$line" "$scratch/out" || fault "$program --timings lacks $line" "$(cat "$scratch/out")"
   done
 done
