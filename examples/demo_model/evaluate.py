@@ -42,9 +42,9 @@ def answer_with_probability(processor, model, images, texts, told=None, batch: i
     for first in range(0, len(texts), batch):
         part = slice(first, first + batch)
         inputs = processor(images=images[part], text=texts[part], padding=True, return_tensors="pt")
-        if told is not None:
-            other = processor.qformer_tokenizer(told[part], padding=True, return_tensors="pt")
-            inputs["qformer_input_ids"], inputs["qformer_attention_mask"] = other["input_ids"], other["attention_mask"]
+        # The processor pads the Q-Former's text on the left, as the language model's, which shifts its positions.
+        read = processor.qformer_tokenizer((told or texts)[part], padding=True, padding_side="right", return_tensors="pt")
+        inputs["qformer_input_ids"], inputs["qformer_attention_mask"] = read["input_ids"], read["attention_mask"]
         output = model.generate(**inputs, max_new_tokens=LONGEST, output_logits=True, return_dict_in_generate=True)
         scores = torch.stack(output.logits, 1).double().log_softmax(-1)
         ids = output.sequences[:, -scores.shape[1] :]

@@ -144,13 +144,13 @@ class SlotHeads(nn.Module):
 class QuestionStage(nn.Module):
     """The whole model with its training heads. With `pictures` false, oracle features replace the vision tower's output.
 
-    With OPT or T5 the vision tower, which is the LLaMA model's, is frozen.
+    With OPT or T5 the vision tower, which is the LLaMA model's, is frozen, and where `freeze_tower` says so.
     """
 
-    def __init__(self, pictures: bool, decoder: str = "llama", noise: float = 0.3):
+    def __init__(self, pictures: bool, decoder: str = "llama", noise: float = 0.3, freeze_tower: bool = False):
         super().__init__()
         self.pictures, self.decoder, self.noise = pictures, decoder, noise
-        self.tower_learns = pictures and decoder == "llama"
+        self.tower_learns = pictures and decoder == "llama" and not freeze_tower
         self.net = demo.build(decoder)
         self.net.vision_model.requires_grad_(self.tower_learns)
         self.slot_heads = SlotHeads(demo.WIDTH)

@@ -15,6 +15,9 @@ KINDS = {
     "larger": 8, "extreme": 13, "sign": 14, "other": 8,
 }
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "many"]  # the last: more than six
+# Captions in the paper's own wordings. The vocabularies are not made from them: their words come in pieces.
+TEMPLATES = ["A short image description:", "A short image caption.", "Write a short description for the image.",
+             "Briefly describe the content of the image."]
 NOTHING, NO_SIGN, UNKNOWN, UNREAD = "nothing", "there is no sign", "I do not know", "a sign that I cannot read"
 
 
@@ -236,7 +239,7 @@ def ask(rng: np.random.Generator, scene: Scene, kind: str) -> Question | None:
         return question and Question(kind, question.text, UNKNOWN)
     if kind == "caption":
         listed = list(range(len(scene.things))) if len(scene.things) <= SLOTS else []
-        question = Question("caption", _pick(rng, WORDINGS["caption"]), caption_of(scene), listed,
+        question = Question("caption", _pick(rng, WORDINGS["caption"] + TEMPLATES), caption_of(scene), listed,
                             min(len(scene.things), len(NUMBERS) - 1))
     elif kind in ("colour", "shape", "texture", "size"):
         question = _attribute(rng, scene, kind)

@@ -51,7 +51,7 @@ def run_stage(name: str, arguments, device: str) -> None:
         module, rate, check = language_stage.QuestionStage(pictures=False), 2e-3, language_stage.evaluate
         make = language_stage.language_batch
     else:
-        module = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder)
+        module = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder, freeze_tower=arguments.freeze_tower)
         rate, check = 1e-3, language_stage.evaluate
         lessons = LESSONS["continued" if arguments.origin else "joint"]
         make = functools.partial(language_stage.joint_batch, decoder=arguments.decoder, lessons=lessons)
@@ -71,6 +71,8 @@ def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Pop
     for option, folder in (("--from", arguments.origin), ("--tower", arguments.tower)):
         if folder:
             command += [option, str(folder)]
+    if arguments.freeze_tower:
+        command.append("--freeze-tower")
     for stage in STEPS:
         command += [f"--{stage}-steps", *map(str, getattr(arguments, f"{stage}_steps"))]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -88,6 +90,7 @@ def main():
     parser.add_argument("--tower", type=Path, metavar="FOLDER", help="a checkpoint folder whose vision tower the first stage "
                         "starts from, instead of from nothing")
     parser.add_argument("--decoder", choices=DECODERS, default="llama", help="another than llama needs --from")
+    parser.add_argument("--freeze-tower", action="store_true", help="with --from: the vision tower stays as it is")
     for name, numbers in STEPS.items():
         parser.add_argument(f"--{name}-steps", type=int, nargs=2, default=numbers, metavar=("ALL", "FALLING"))
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of the joint stage, without a GPU")

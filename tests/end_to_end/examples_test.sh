@@ -70,9 +70,10 @@ case "$found$(cat "$scratch/err")" in
     faults=$((faults + 1)) ;;
 esac
 
-# Answers end at text_config's eos_token_id (here 418, " circle") and at the tokenizer's.
+# Answers end at text_config's eos_token_id (here that of " circle") and at the tokenizer's.
 cp -r $model "$scratch/model"
-sed 's/"eos_token_id": 2,/"eos_token_id": 418,/' $model/config.json >"$scratch/model/config.json"
+circle=$(sed -n 's/.*"▁circle": \([0-9]*\).*/\1/p' $model/tokenizer.json)
+sed "s/\"eos_token_id\": 2,/\"eos_token_id\": $circle,/" $model/config.json >"$scratch/model/config.json"
 for question in "describe the image" "what colour is the ring?"; do
   "$programs/vqa" --quiet --model "$scratch/model" --image $picture "$question"
 done >"$scratch/out"
