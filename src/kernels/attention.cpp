@@ -73,7 +73,7 @@ struct Task {
 class HeadPanels {
  public:
   HeadPanels(Index outs, Index depth)
-      : depth_(depth), data_(panel_count(outs), kPanelOutputs * std::max<Index>(1, depth)) {}
+      : data_(panel_count(outs), kPanelOutputs * std::max<Index>(1, depth)) {}
 
   Index count() const { return data_.rows(); }
   float* panel(Index i) { return data_.row(i); }
@@ -98,7 +98,6 @@ class HeadPanels {
   }
 
  private:
-  Index depth_;
   Matrix data_;
 };
 
