@@ -173,7 +173,8 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
     if (flags.threads > 0) set_num_threads(flags.threads);
     body();
     if (flags.timings) {
-      print_timing("memory", scaled(peak_resident_bytes(), "B") + " at most, mapped weights included");
+      print_timing("memory",
+                   scaled(peak_resident_bytes(), "B") + " at most, mapped weights included");
     }
     return kDone;
   });

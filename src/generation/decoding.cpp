@@ -30,14 +30,10 @@ DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows, Logit
 
 void Decoding::reorder(std::span<const Index> sources) {
   state_->reorder(sources);
-  std::vector<Index> positions;
-  for (const Index s : sources) positions.push_back(at(next_positions_, s));
-  next_positions_ = std::move(positions);
+  next_positions_ = selected(next_positions_, sources);
   if (!drafter_) return;
   drafter_->reorder(sources);
-  std::vector<std::deque<Verified>> verified;
-  for (const Index s : sources) verified.push_back(at(verified_, s));
-  verified_ = std::move(verified);
+  verified_ = selected(verified_, sources);
 }
 
 Tensor Decoding::prefill(const Prompt& prompt) {
@@ -47,20 +43,17 @@ Tensor Decoding::prefill(const Prompt& prompt) {
       {.hidden_states = resolved_.output_hidden_states, .attentions = resolved_.output_attentions});
   DecodeOutput output;
   if (prompt.is_encoder_decoder) {
-    output = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
-                    RowTable::uniform(prompt.size(), prompt.length()), LogitsFor::LastRow);
-    next_positions_.assign(to_size(prompt.size()), prompt.length());
+    const RowTable decoder_rows = prompt.decoder_rows();
+    output = decode(model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()), decoder_rows,
+                    LogitsFor::LastRow);
+    next_positions_ = decoder_rows.next_positions();
   } else {
     output = decode(prompt.embeddings, rows, LogitsFor::LastRow);
-    for (Index s = 0; s < prompt.size(); ++s) {
-      next_positions_.push_back(rows.position(rows.begin(s + 1) - 1) + 1);
-    }
+    next_positions_ = rows.next_positions();
   }
   verified_.resize(next_positions_.size());
   if (const Index copies = resolved_.expand_size(); copies > 1) {
-    std::vector<Index> sources;
-    for (Index i = 0; i < prompt.size() * copies; ++i) sources.push_back(i / copies);
-    reorder(sources);
+    reorder(prompt.copied(copies));
   }
   states_.add_prompt(prompt, output.states, state_->encoder_states());
   output_.timings.prompt_seconds = lap();

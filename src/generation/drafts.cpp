@@ -102,14 +102,8 @@ class Assistant : public Drafter {
 
   void reorder(std::span<const Index> sources) override {
     state_->reorder(sources);
-    std::vector<Ids> fed;
-    std::vector<Index> positions;
-    for (const Index s : sources) {
-      fed.push_back(at(fed_, s));
-      positions.push_back(at(positions_, s));
-    }
-    fed_ = std::move(fed);
-    positions_ = std::move(positions);
+    fed_ = selected(fed_, sources);
+    positions_ = selected(positions_, sources);
   }
 
  private:
@@ -131,20 +125,16 @@ class Assistant : public Drafter {
     if (!prompt.is_encoder_decoder) batch.use_compact_positions();
     state_ = model_.start(embedded.embeddings, batch.rows);
     if (prompt.is_encoder_decoder) {
-      model_.decode(*state_, model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()),
-                    RowTable::uniform(prompt.size(), prompt.length()), LogitsFor::None);
+      const RowTable rows = prompt.decoder_rows();
+      model_.decode(*state_, model_.embed_decoder_tokens(prompt.ids.span<std::int64_t>()), rows,
+                    LogitsFor::None);
+      positions_ = rows.next_positions();
     } else {
       model_.decode(*state_, embedded.embeddings, batch.rows, LogitsFor::None);
-    }
-    for (Index s = 0; s < prompt.size(); ++s) {
-      positions_.push_back(prompt.is_encoder_decoder
-                               ? prompt.length()
-                               : batch.rows.position(batch.rows.begin(s + 1) - 1) + 1);
+      positions_ = batch.rows.next_positions();
     }
     fed_.resize(to_size(prompt.size()));
-    std::vector<Index> sources;
-    for (Index i = 0; i < prompt.size() * copies; ++i) sources.push_back(i / copies);
-    if (copies > 1) reorder(sources);
+    if (copies > 1) reorder(prompt.copied(copies));
   }
 
   // Ids that its position table has room for after the row.

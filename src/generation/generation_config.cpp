@@ -278,22 +278,21 @@ void GenerationConfig::validate() const {
   const auto require = [](bool condition, const std::string& message) {
     if (!condition) throw InputError(message);
   };
+  const auto require_positive = [&](const char* name, const std::optional<Index>& field) {
+    require(field.value_or(1) > 0, "`" + std::string(name) + "` must be above 0, but is " +
+                                       std::to_string(field.value_or(1)));
+  };
   const Index beams = num_beams.value_or(1), returned = num_return_sequences.value_or(1);
   require(beams >= 1, "`num_beams` must be 1 or more, but is " + std::to_string(beams));
   require(returned >= 1,
           "`num_return_sequences` must be 1 or more, but is " + std::to_string(returned));
-  require(!max_new_tokens || *max_new_tokens > 0,
-          "`max_new_tokens` must be above 0, but is " + std::to_string(max_new_tokens.value_or(0)));
+  require_positive("max_new_tokens", max_new_tokens);
   require(returned == 1 || beams > 1 || do_sample.value_or(false),
           "`num_return_sequences` is " + std::to_string(returned) +
               ", but greedy search finds one answer; set `do_sample` or more `num_beams`");
   require(returned <= beams || beams == 1, "`num_return_sequences` (" + std::to_string(returned) +
                                                ") has to be smaller or equal to `num_beams` (" +
                                                std::to_string(beams) + ")");
-  const auto require_positive = [&](const char* name, const std::optional<Index>& field) {
-    require(field.value_or(1) > 0, "`" + std::string(name) + "` must be above 0, but is " +
-                                       std::to_string(field.value_or(1)));
-  };
   require_positive("prompt_lookup_num_tokens", prompt_lookup_num_tokens);
   require_positive("max_matching_ngram_size", max_matching_ngram_size);
   require_positive("num_assistant_tokens", num_assistant_tokens);

@@ -33,6 +33,14 @@ struct Prompt {
   std::vector<std::int64_t> encoder_ids_of(Index prompt) const {
     return is_encoder_decoder ? row_of(encoder_ids, prompt) : std::vector<std::int64_t>{};
   }
+  /// Where the ids of an encoder-decoder's decoder lie.
+  RowTable decoder_rows() const { return RowTable::uniform(size(), length()); }
+  /// The prompts that `copies` sequences each continue, for DecoderState::reorder.
+  std::vector<Index> copied(Index copies) const {
+    std::vector<Index> sources;
+    for (Index i = 0; i < size() * copies; ++i) sources.push_back(i / copies);
+    return sources;
+  }
 
  private:
   static std::vector<std::int64_t> row_of(const Tensor& ids, Index prompt) {

@@ -19,7 +19,6 @@ class PanelProducts {
   explicit PanelProducts(const Product& product)
       : product_(product),
         x_(product.table, product.x.rows, product.x.cols, kPanelDepth),
-        stride_(panel_stride(product.weight)),
         multiply_(product.weight.format->dtype == DType::Float32 ? product.table.panels
                                                                  : product.table.panels_bf16) {
     const Index grain =
@@ -54,14 +53,11 @@ class PanelProducts {
 
  private:
   const char* weights(PanelBlock block) const {
-    return static_cast<const char*>(product_.weight.panels->raw()) +
-           (block.panel * stride_ + block.k * kPanelOutputs) *
-               static_cast<Index>(size_of(product_.weight.format->dtype));
+    return static_cast<const char*>(panel_data(product_.weight, block.panel, block.k));
   }
 
   const Product& product_;
   RowTiles x_;
-  Index stride_;
   void (*multiply_)(const PanelProduct&);
 };
 

@@ -233,10 +233,9 @@ class PanelTileProducts {
 
  public:
   explicit PanelTileProducts(const Product& product)
-      : tiles_(*product.table.tiles),
-        x_(tiles_, product.x, product.weight.activations == DType::Float32),
-        panels_(static_cast<const std::uint16_t*>(product.weight.panels->raw())),
-        panel_stride_(panel_stride(product.weight)) {}
+      : weight_(product.weight),
+        tiles_(*product.table.tiles),
+        x_(tiles_, product.x, product.weight.activations == DType::Float32) {}
 
   Index depth() const { return x_.depth(); }
 
@@ -276,13 +275,12 @@ class PanelTileProducts {
 
  private:
   const std::uint16_t* weights(PanelBlock block) const {
-    return panels_ + block.panel * panel_stride_ + block.k * kPanelOutputs;
+    return static_cast<const std::uint16_t*>(panel_data(weight_, block.panel, block.k));
   }
 
+  const PreparedMatrix::Impl& weight_;
   const TileKernels& tiles_;
   RowBlocks x_;
-  const std::uint16_t* panels_;
-  Index panel_stride_;
 };
 
 Index grain_for(const Product& product) {

@@ -19,24 +19,30 @@ struct Pair {
   std::uint16_t values[2];
 };
 
+// The rows of a weight that are the outputs of a panel.
+template <class T>
+struct PanelRows {
+  PanelRows(const PreparedMatrix::Impl& weight, Index panel)
+      : count(std::min(kPanelOutputs, weight.out_features - panel * kPanelOutputs)) {
+    for (Index i = 0; i < count; ++i) rows[i] = weight.row<T>(panel * kPanelOutputs + i);
+  }
+
+  Index count;
+  const T* rows[kPanelOutputs];
+};
+
 void pack_panel(const PreparedMatrix::Impl& weight, Index panel, float* to) {
-  const Index o = panel * kPanelOutputs;
-  const Index outs = std::clamp<Index>(weight.out_features - o, 0, kPanelOutputs);
-  const float* rows[kPanelOutputs];
-  for (Index i = 0; i < outs; ++i) rows[i] = weight.row<float>(o + i);
-  kernels().pack(rows, outs, kPanelOutputs, weight.in_features, to);
+  const PanelRows<float> from(weight, panel);
+  kernels().pack(from.rows, from.count, kPanelOutputs, weight.in_features, to);
 }
 
 void pack_panel(const PreparedMatrix::Impl& weight, Index panel, Pair* to) {
-  const Index o = panel * kPanelOutputs;
-  const Index outs = std::clamp<Index>(weight.out_features - o, 0, kPanelOutputs);
-  const std::uint16_t* rows[kPanelOutputs];
-  for (Index i = 0; i < outs; ++i) rows[i] = weight.row<std::uint16_t>(o + i);
+  const PanelRows<std::uint16_t> from(weight, panel);
   Pair* const end = to + panel_stride(weight) / 2;
   const auto pack = [&](Index k, auto count) {
     std::fill_n(to, kPanelOutputs, Pair{});
-    for (Index i = 0; i < outs; ++i) {
-      std::memcpy(to + i, rows[i] + k, count * sizeof(std::uint16_t));
+    for (Index i = 0; i < from.count; ++i) {
+      std::memcpy(to + i, from.rows[i] + k, count * sizeof(std::uint16_t));
     }
     to += kPanelOutputs;
   };
@@ -68,6 +74,12 @@ void RowTiles::pack(MatrixView x, Index i) {
 Index panel_stride(const PreparedMatrix::Impl& weight) {
   const bool pairs = weight.format->dtype == DType::BFloat16;
   return kPanelOutputs * (pairs ? round_up(weight.in_features, kTileDepth) : weight.in_features);
+}
+
+const void* panel_data(const PreparedMatrix::Impl& weight, Index panel, Index k) {
+  const Index elements = panel * panel_stride(weight) + k * kPanelOutputs;
+  return static_cast<const char*>(weight.panels->raw()) +
+         elements * static_cast<Index>(size_of(weight.format->dtype));
 }
 
 std::shared_ptr<const Tensor> pack_panels(const PreparedMatrix::Impl& weight) {

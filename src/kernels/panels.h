@@ -17,6 +17,9 @@ inline Index panel_count(Index outs) { return (outs + kPanelOutputs - 1) / kPane
 // Elements from one panel to the next.
 Index panel_stride(const PreparedMatrix::Impl& weight);
 
+// Panel `panel` of a packed weight from input k on.
+const void* panel_data(const PreparedMatrix::Impl& weight, Index panel, Index k);
+
 // The rows of x as `panels` reads them: in tiles of KernelTable::panel_rows rows, each [depth,
 // row_tile_width]. With more inputs than `block`, all tiles of a block of inputs stand before those
 // of the next block.

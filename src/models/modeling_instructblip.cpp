@@ -278,9 +278,9 @@ GenerateOutput InstructBlipForConditionalGeneration::generate(
   const EmbeddedBatch prompt = detail::embed_prompt(inputs, features, language_model());
   const bool decoder_only = !language_model().traits().is_encoder_decoder;
   const GenerateInputs prompts{.inputs_embeds = prompt.embeddings,
-                         .batch = prompt.batch,
-                         .input_ids = complete.input_ids,
-                         .decoder_input_ids = inputs.decoder_input_ids};
+                               .batch = prompt.batch,
+                               .input_ids = complete.input_ids,
+                               .decoder_input_ids = inputs.decoder_input_ids};
   GenerationConfig lengths = config;
   if (decoder_only && inputs.virtual_columns() > 0) {
     lengths = detail::legacy_lengths(config, inputs.virtual_columns());

@@ -32,10 +32,10 @@ class INSTRUCTBLIP_EXPORT SafetensorsFile {
  public:
   /// Opens the file and reads its header, but no tensor data. With `memory_map`, tensors are used
   /// in place: other processes share them, and a process that truncates the file ends this one
-  /// with SIGBUS. Without, `find` reads a tensor into memory of its own. Throws CheckpointError if the
-  /// file cannot be read, if the header is malformed, or if it does not match the file: offsets out
-  /// of range, overlaps, gaps, or a byte range that differs from the product of shape and element
-  /// size.
+  /// with SIGBUS. Without, `find` reads a tensor into memory of its own. Throws CheckpointError if
+  /// the file cannot be read, if the header is malformed, or if it does not match the file: offsets
+  /// out of range, overlaps, gaps, or a byte range that differs from the product of shape and
+  /// element size.
   explicit SafetensorsFile(const std::filesystem::path& path, bool memory_map = true);
 
   const std::filesystem::path& path() const;

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <iterator>
 #include <limits>
+#include <span>
+#include <vector>
 
 namespace instructblip {
 
@@ -26,6 +28,15 @@ constexpr Index saturating_add(Index a, Index b) {
 template <class Container>
 constexpr decltype(auto) at(Container&& container, Index i) {
   return container[static_cast<std::size_t>(i)];
+}
+
+/// values[i] for each of the indices, which are not checked.
+template <class T>
+std::vector<T> selected(const std::vector<T>& values, std::span<const Index> indices) {
+  std::vector<T> result;
+  result.reserve(indices.size());
+  for (const Index i : indices) result.push_back(at(values, i));
+  return result;
 }
 
 }  // namespace instructblip

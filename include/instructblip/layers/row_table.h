@@ -29,6 +29,13 @@ struct RowTable {
     offsets.push_back(offsets.back() + count);
   }
 
+  /// The position after the last row of each sequence, none of which may be empty.
+  std::vector<Index> next_positions() const {
+    std::vector<Index> next;
+    for (Index s = 0; s < sequences(); ++s) next.push_back(position(begin(s + 1) - 1) + 1);
+    return next;
+  }
+
   /// A table of `sequences` sequences with `count` rows each, at positions 0, 1, ...
   static RowTable uniform(Index sequences, Index count) {
     RowTable table;

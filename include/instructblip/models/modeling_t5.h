@@ -213,14 +213,8 @@ class T5DecoderState : public DecoderState {
   Index length(Index sequence) const override { return cache.length(sequence); }
   void reorder(std::span<const Index> sources) override {
     cache.reorder(sources);
-    std::vector<std::vector<Index>> reordered_positions;
-    std::vector<Index> reordered_sequences;
-    for (const Index source : sources) {
-      reordered_positions.push_back(at(positions, source));
-      reordered_sequences.push_back(at(encoder_sequences, source));
-    }
-    positions = std::move(reordered_positions);
-    encoder_sequences = std::move(reordered_sequences);
+    positions = selected(positions, sources);
+    encoder_sequences = selected(encoder_sequences, sources);
   }
   void truncate(Index sequence, Index length) override {
     cache.truncate(sequence, length);
