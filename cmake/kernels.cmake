@@ -4,15 +4,16 @@
 include(CheckCXXCompilerFlag)
 
 function(instructblip_kernels target)
-  #                         level  processor                        compiler flags
-  instructblip_kernel_level(eigen  ".*")
-  instructblip_kernel_level(neon   "^(aarch64|arm64)$")
-  instructblip_kernel_level(avx2   "^(x86_64|AMD64|amd64)$"         -mavx2 -mfma)
-  instructblip_kernel_level(avx512 "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
-                                                                    -mavx512vl -mfma
-                                                                    -mprefer-vector-width=512)
-  instructblip_kernel_level(amx    "^(x86_64|AMD64|amd64)$"         -mavx512f -mavx512bw -mavx512dq
-                                                                    -mavx512vl -mavx512bf16 -mfma
+  #                         level       processor                   compiler flags
+  set(x86 "^(x86_64|AMD64|amd64)$")
+  set(avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma)
+  set(avx512_vectors ${avx512_flags} -mprefer-vector-width=512)
+  instructblip_kernel_level(eigen       ".*")
+  instructblip_kernel_level(neon        "^(aarch64|arm64)$")
+  instructblip_kernel_level(avx2        "${x86}"                    -mavx2 -mfma)
+  instructblip_kernel_level(avx512      "${x86}"                    ${avx512_vectors})
+  instructblip_kernel_level(avx512_bf16 "${x86}"                    ${avx512_vectors} -mavx512bf16)
+  instructblip_kernel_level(amx         "${x86}"                    ${avx512_flags} -mavx512bf16
                                                                     -mamx-tile -mamx-bf16)
 endfunction()
 

@@ -17,6 +17,7 @@ namespace instructblip {
 // Each is defined in the level's file, kernels_<level>.cpp.
 const TileKernels& amx_tiles();
 const KernelTable& avx512_kernels();
+const PairKernels& avx512_bf16_pairs();
 const KernelTable& avx2_kernels();
 const KernelTable& neon_kernels();
 const KernelTable& eigen_kernels();
@@ -32,6 +33,18 @@ struct Level {
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
+const KernelTable& avx512_bf16_kernels() {
+  static const KernelTable table = [] {
+    KernelTable kernels = avx512_kernels();
+    kernels.name = "avx512_bf16";
+    kernels.pairs = &avx512_bf16_pairs();
+    return kernels;
+  }();
+  return table;
 }
 #endif
 
@@ -64,6 +77,9 @@ bool has_amx() {
 const Level kLevels[] = {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
     {amx_kernels, [] { return has_avx512() && has_amx(); }},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
+    {avx512_bf16_kernels, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX512)
     {avx512_kernels, has_avx512},

@@ -47,6 +47,18 @@ struct PanelProduct {
 
 struct TileKernels;  // tile_kernels.h
 
+// Products of bfloat16 activations with bfloat16 weights in vectors. Two inputs are one element of
+// 32 bits, and the products of a pair are added to the sum in one instruction, which rounds each
+// addition to nearest and takes subnormal numbers for 0.
+struct PairKernels {
+  // As those of KernelTable, on pairs.
+  void (*dots)(const float* const* x, std::ptrdiff_t rows, const float* const* w,
+               std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  void (*panels)(const PanelProduct& product);
+  // Rounds `count` elements to bfloat16 and fills up with zeros to `pairs` pairs.
+  void (*round)(const float* x, std::ptrdiff_t count, std::ptrdiff_t pairs, float* to);
+};
+
 struct KernelTable {
   const char* name;
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
@@ -90,6 +102,7 @@ struct KernelTable {
 
   // Products of bfloat16 matrices; nullptr if the CPU has no instructions for them.
   const TileKernels* tiles = nullptr;
+  const PairKernels* pairs = nullptr;
 };
 
 // The level in use.

@@ -1,9 +1,45 @@
 // matmul and embedding_rows: checks, and the choice of how to multiply.
+#include <algorithm>
+
+#include "instructblip/core/threads.h"
 #include "instructblip/kernels/kernels.h"
 #include "kernels/checks.h"
 #include "kernels/product.h"
 
 namespace instructblip {
+namespace {
+
+// A thread is not worth waking to round fewer elements than this.
+constexpr Index kRoundGrain = 1 << 15;
+
+void multiply(const Product& product) {
+  const bool packed = product.weight.panels != nullptr;
+  if (product.table.tiles != nullptr && product.weight.tiles) {
+    packed ? multiply_panels_in_tiles(product) : multiply_tiles(product);
+  } else {
+    packed ? multiply_panels(product) : multiply_vectors(product);
+  }
+}
+
+// The product of two float32 matrices, with pairs in place of elements.
+void multiply_pairs(const Product& product) {
+  const PairKernels& pairs = *product.table.pairs;
+  const PreparedMatrix::Impl& weight = *product.weight.pairs;
+  KernelTable table = product.table;
+  table.dots = pairs.dots;
+  table.panels = pairs.panels;
+  table.pairs = nullptr;
+  Matrix x(product.x.rows, weight.in_features);
+  parallel_for(x.rows(), kRoundGrain / std::max<Index>(1, x.cols()) + 1,
+               [&](Index begin, Index end) {
+                 for (Index r = begin; r < end; ++r) {
+                   pairs.round(product.x.row(r), product.x.cols, x.cols(), x.row(r));
+                 }
+               });
+  multiply({table, x, weight, product.y, product.epilogue});
+}
+
+}  // namespace
 
 void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
             const Epilogue& epilogue) {
@@ -15,11 +51,10 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
-  const bool tiles = product.table.tiles != nullptr && weight.impl()->tiles;
-  if (weight.impl()->panels != nullptr) {
-    tiles ? multiply_panels_in_tiles(product) : multiply_panels(product);
+  if (product.table.pairs != nullptr && product.weight.pairs != nullptr) {
+    multiply_pairs(product);
   } else {
-    tiles ? multiply_tiles(product) : multiply_vectors(product);
+    multiply(product);
   }
 }
 

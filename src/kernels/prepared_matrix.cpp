@@ -25,8 +25,18 @@ void check_source(const SharedTensor& source, std::size_t i, Index in_features) 
   }
 }
 
-bool is_aligned(const SharedTensor& source) {
-  return reinterpret_cast<std::uintptr_t>(source.data) % size_of(source.dtype) == 0;
+bool is_aligned(const SharedTensor& source, std::size_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(source.data) % bytes == 0;
+}
+
+// Rows of an odd number of bfloat16 inputs are not rows of pairs, unless panels fill them up.
+std::shared_ptr<const PreparedMatrix::Impl> as_pairs(const PreparedMatrix::Impl& weight) {
+  if (weight.panels == nullptr && weight.in_features % 2 != 0) return nullptr;
+  auto pairs = std::make_shared<PreparedMatrix::Impl>(weight);
+  pairs->format = &kFloat32Format;
+  pairs->in_features =
+      (weight.panels == nullptr ? weight.in_features : panel_stride(weight) / kPanelOutputs) / 2;
+  return pairs;
 }
 
 const WeightFormat& wanted_format(const PreparePolicy& policy) {
@@ -74,11 +84,13 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
   impl->format = &format;
   impl->tiles = policy.dtype == DType::BFloat16;
   impl->activations = policy.activations;
+  const bool pairs = impl->tiles && policy.activations == DType::BFloat16;
+  const std::size_t alignment = (pairs ? 2 : 1) * size_of(format.dtype);
   for (const SharedTensor& source : sources) {
     Impl::Part part;
     part.begin = impl->out_features;
     part.end = part.begin + source.dim(0);
-    if (source.dtype == format.dtype && is_aligned(source)) {
+    if (source.dtype == format.dtype && is_aligned(source, alignment)) {
       part.data = source.data;
       part.owner = source.owner;
     } else {
@@ -95,6 +107,7 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
     impl->parts.clear();
     impl->owned_bytes = to_size(impl->panels->size()) * size_of(format.dtype);
   }
+  if (pairs) impl->pairs = as_pairs(*impl);
   matrix.impl_ = std::move(impl);
   return matrix;
 }

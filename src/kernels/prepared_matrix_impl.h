@@ -23,13 +23,16 @@ struct PreparedMatrix::Impl {
   Index out_features = 0;
   Index in_features = 0;
   const WeightFormat* format = nullptr;
-  // Whether a level may multiply in bfloat16 tiles, and with which activations.
+  // Whether a level may multiply in bfloat16, and with which activations.
   bool tiles = false;
   DType activations = DType::Float32;
   std::size_t owned_bytes = 0;
   std::vector<Part> parts;
   // Instead of parts, if the weight is packed (panels.h).
   std::shared_ptr<const Tensor> panels;
+  // The same weight as a float32 matrix whose elements are pairs of inputs (PairKernels), if it is
+  // to be multiplied with bfloat16 activations.
+  std::shared_ptr<const Impl> pairs;
 
   // Row `o`, whose elements are stored as T.
   template <class T>

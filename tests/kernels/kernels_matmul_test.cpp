@@ -1,4 +1,5 @@
 #include <limits>
+#include <optional>
 
 #include "instructblip/core/error.h"
 #include "kernels/kernel_testing.h"
@@ -20,7 +21,20 @@ PreparePolicy policy_for(DType stored, bool packed = false) {
   return {.dtype = stored == DType::BFloat16 ? DType::BFloat16 : DType::Float32, .packed = packed};
 }
 
-void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
+// Every way to prepare a weight of this type without converting it.
+std::vector<PreparePolicy> policies_for(DType stored) {
+  std::vector<PreparePolicy> policies{policy_for(stored, false), policy_for(stored, true)};
+  if (stored == DType::BFloat16) {
+    for (const bool packed : {false, true}) {
+      policies.push_back(policy_for(stored, packed));
+      policies.back().activations = DType::BFloat16;
+    }
+  }
+  return policies;
+}
+
+void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y,
+                    std::optional<double> relative = std::nullopt) {
   const std::vector<double> w = doubles(weight);
   for (Index r = 0; r < y.rows; ++r) {
     for (Index o = 0; o < y.cols; ++o) {
@@ -30,7 +44,7 @@ void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y) {
         sum += term;
         magnitude += std::abs(term);
       }
-      ASSERT_NEAR(y.row(r)[o], sum, tolerance(weight.dtype) * magnitude + 1e-30)
+      ASSERT_NEAR(y.row(r)[o], sum, relative.value_or(tolerance(weight.dtype)) * magnitude + 1e-30)
           << "row " << r << " output " << o << " of " << y.rows << " x " << y.cols << ", k "
           << x.cols;
     }
@@ -83,9 +97,9 @@ TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     for (Index ins : {5, 64, 257, 1408}) {
       for (Index outs : {7, 67, 200}) {
-        for (const bool packed : {false, true}) {
-          expect_rows_do_not_depend_on_others(PreparedMatrix::prepare(
-              random_weight(outs, ins, dtype, 1), policy_for(dtype, packed)));
+        for (const PreparePolicy& policy : policies_for(dtype)) {
+          expect_rows_do_not_depend_on_others(
+              PreparedMatrix::prepare(random_weight(outs, ins, dtype, 1), policy));
         }
       }
     }
@@ -95,8 +109,7 @@ TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
 TEST_P(MatmulTest, OutputHasTheSameBitsAloneAndWithOtherOutputs) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
     const SharedTensor all = random_weight(75, 130, dtype, 1);
-    for (const bool packed : {false, true}) {
-      const PreparePolicy policy = policy_for(dtype, packed);
+    for (const PreparePolicy& policy : policies_for(dtype)) {
       for (Index rows : {1, 6, 20}) {
         const Matrix x = random_matrix(rows, 130, 2);
         const Matrix whole = product(x, PreparedMatrix::prepare(all, policy));
@@ -117,13 +130,13 @@ TEST_P(MatmulTest, ManyBlocksGiveTheSameBitsAsOneRow) {
   for (DType dtype : {DType::Float32, DType::BFloat16}) {
     const SharedTensor tensor = random_weight(300, 450, dtype, 1);
     const Matrix x = random_matrix(1100, 450, 2);
-    for (const bool packed : {false, true}) {
-      const PreparedMatrix weight = PreparedMatrix::prepare(tensor, policy_for(dtype, packed));
+    for (const PreparePolicy& policy : policies_for(dtype)) {
+      const PreparedMatrix weight = PreparedMatrix::prepare(tensor, policy);
       const Matrix y = product(x, weight);
       for (Index r : {0, 367, 368, 371, 383, 384, 511, 512, 735, 767, 768, 1099}) {
         EXPECT_TRUE(
             same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)))
-            << "row " << r << (packed ? ", packed" : "");
+            << "row " << r << (policy.packed ? ", packed" : "");
       }
     }
   }
@@ -245,6 +258,43 @@ TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
         }
       }
     }
+  }
+}
+
+TEST_P(MatmulTest, BFloat16ActivationsAreRoundedWhereTheCpuMultipliesThem) {
+  const bool rounds = kernel_level() == "amx" || kernel_level() == "avx512_bf16";
+  for (Index ins : {1, 2, 6, 31, 32, 700, 2100, 4100}) {
+    const SharedTensor weight = random_weight(45, ins, DType::BFloat16, 1);
+    for (Index rows : {1, 5, 33}) {
+      const Matrix x = random_matrix(rows, ins, 2);
+      const Matrix rounded = Matrix::from(x.to_tensor().to(DType::BFloat16).to(DType::Float32));
+      for (const bool packed : {false, true}) {
+        PreparePolicy policy = policy_for(DType::BFloat16, packed);
+        const Matrix exact = product(x, PreparedMatrix::prepare(weight, policy));
+        policy.activations = DType::BFloat16;
+        const Matrix y = product(x, PreparedMatrix::prepare(weight, policy));
+        const bool odd_rows = kernel_level() == "avx512_bf16" && !packed && ins % 2 != 0;
+        if (rounds && !odd_rows) {
+          expect_product(rounded, weight, y, 1e-6);
+        } else {
+          EXPECT_TRUE(same_bits(y, exact)) << "k " << ins << (packed ? ", packed" : "");
+        }
+      }
+    }
+  }
+}
+
+// The mapped tensor of a file begins at any even address.
+TEST_P(MatmulTest, MisalignedBFloat16WeightsGiveTheSameProducts) {
+  const SharedTensor all = random_weight(9, 64, DType::BFloat16, 1);
+  const SharedTensor shifted{{static_cast<const char*>(all.data) + 2, DType::BFloat16, {8, 64}},
+                             all.owner};
+  const Tensor copied = Tensor::copy_of(shifted);
+  const SharedTensor aligned{copied.view(), nullptr};
+  const Matrix x = random_matrix(3, 64, 2);
+  for (const PreparePolicy& policy : policies_for(DType::BFloat16)) {
+    EXPECT_TRUE(same_bits(product(x, PreparedMatrix::prepare(shifted, policy)),
+                          product(x, PreparedMatrix::prepare(aligned, policy))));
   }
 }
 
