@@ -109,6 +109,10 @@ void print_timings(const Answers& answers) {
   if (tokens > counts.size() && seconds > 0) {
     text += ", " + per_second(static_cast<double>(tokens - counts.size()) / seconds, "tokens");
   }
+  if (steps > 0 && seconds > 0) {
+    text += ", " + per_second(static_cast<double>(timings.step_weight_bytes) * 1e-9 / seconds,
+                              "GB of weights");
+  }
   if (timings.drafted_ids > 0) {
     text += ", " + std::to_string(timings.accepted_ids) + " of " +
             std::to_string(timings.drafted_ids) + " drafted tokens right";

@@ -6,12 +6,19 @@
 
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
+#include "instructblip/kernels/kernels.h"
 
 namespace instructblip::detail {
 
 double Decoding::lap() {
   const auto now = std::chrono::steady_clock::now();
   return std::chrono::duration<double>(now - std::exchange(last_lap_, now)).count();
+}
+
+void Decoding::end_step() {
+  const std::int64_t before = std::exchange(weight_bytes_, multiplied_weight_bytes());
+  output_.timings.step_weight_bytes += weight_bytes_ - before;
+  output_.timings.step_seconds.push_back(lap());
 }
 
 DecodeOutput Decoding::decode(MatrixView embeddings, const RowTable& rows, LogitsFor wanted) {
@@ -57,6 +64,7 @@ Tensor Decoding::prefill(const Prompt& prompt) {
   }
   states_.add_prompt(prompt, output.states, state_->encoder_states());
   output_.timings.prompt_seconds = lap();
+  weight_bytes_ = multiplied_weight_bytes();
   return std::move(output.logits);
 }
 
@@ -72,7 +80,7 @@ Tensor Decoding::step(std::span<const Index> sources, std::span<const std::int64
   for (Index& position : next_positions_) rows.append(1, position++);
   DecodeOutput output = decode(model_.embed_decoder_tokens(ids), rows, LogitsFor::LastRow);
   states_.add_step(output.states);
-  output_.timings.step_seconds.push_back(lap());
+  end_step();
   return std::move(output.logits);
 }
 
@@ -136,7 +144,7 @@ Tensor Decoding::step_with_drafts(std::span<const std::int64_t> ids,
       }
     }
   }
-  output_.timings.step_seconds.push_back(lap());
+  end_step();
   return stack_rows(logits);
 }
 

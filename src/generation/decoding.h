@@ -51,6 +51,7 @@ class Decoding {
   void reorder(std::span<const Index> sources);
   /// Seconds since the last call.
   double lap();
+  void end_step();
 
   const LanguageModel& model_;
   const ResolvedConfig& resolved_;
@@ -61,6 +62,7 @@ class Decoding {
   std::unique_ptr<Drafter> drafter_;
   std::vector<std::deque<Verified>> verified_;  // of each sequence
   std::chrono::steady_clock::time_point last_lap_ = std::chrono::steady_clock::now();
+  std::int64_t weight_bytes_ = 0;  // multiplied when the last step ended
 };
 
 /// What greedy search, sampling and beam search share.

@@ -12,6 +12,8 @@ namespace {
 // A thread is not worth waking to round fewer elements than this.
 constexpr Index kRoundGrain = 1 << 15;
 
+thread_local std::int64_t weight_bytes = 0;
+
 void multiply(const Product& product) {
   const bool packed = product.weight.panels != nullptr;
   if (product.table.tiles != nullptr && product.weight.tiles) {
@@ -50,6 +52,7 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.gate.empty()) check_matrix("matmul: gate", epilogue.gate, x.rows, outs);
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
+  weight_bytes += outs * weight.in_features() * static_cast<Index>(size_of(weight.dtype()));
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
   if (product.table.pairs != nullptr && product.weight.pairs != nullptr) {
     multiply_pairs(product);
@@ -57,6 +60,8 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
     multiply(product);
   }
 }
+
+std::int64_t multiplied_weight_bytes() { return weight_bytes; }
 
 void embedding_rows(const PreparedMatrix& table, std::span<const std::int64_t> ids,
                     MutableMatrixView y) {

@@ -139,7 +139,7 @@ for program in vqa caption; do
     --num-beams 1 >"$scratch/out" 2>&1
   for line in "^loading  .* for 7\.[0-9]* MB$" "^picture  [0-9.]* m*s$" \
     "^prompt   .* to the first token, Q-Former [0-9.]* m*s, [0-9]* tokens read$" \
-    "^answer   .* for 1 step of .*s, 2 tokens, [0-9.]* tokens/s$" \
+    "^answer   .* for 1 step of .*s, 2 tokens, [0-9.]* tokens/s, [0-9.]* GB of weights/s$" \
     "^memory   [0-9.]* .B at most, mapped weights included$"; do
     grep -q "$line" "$scratch/out" || fault "$program --timings lacks $line" "$(cat "$scratch/out")"
   done

@@ -322,6 +322,18 @@ TEST_P(MatmulTest, NanStaysInItsRowAndInfinityPropagates) {
   }
 }
 
+TEST_P(MatmulTest, EachCallCountsTheBytesOfItsWeightOnce) {
+  const std::int64_t before = multiplied_weight_bytes();
+  for (const bool packed : {false, true}) {
+    product(random_matrix(20, 40, 1),
+            PreparedMatrix::prepare(random_weight(9, 40, DType::BFloat16, 1),
+                                    policy_for(DType::BFloat16, packed)));
+  }
+  product(random_matrix(1, 40, 1),
+          PreparedMatrix::prepare(random_weight(9, 40, DType::Float32, 1)));
+  EXPECT_EQ(multiplied_weight_bytes() - before, 2 * 9 * 40 * 2 + 9 * 40 * 4);
+}
+
 TEST_P(MatmulTest, EmptyInputGivesEmptyOutput) {
   const PreparedMatrix weight = PreparedMatrix::prepare(random_weight(3, 4, DType::Float32, 1));
   EXPECT_EQ(product(Matrix(0, 4), weight).rows(), 0);

@@ -19,6 +19,8 @@ struct GenerationTimings {
   /// One value per further step: choosing the ids of all rows and the forward pass that reads them.
   /// A step whose ids had all been drafted needs no pass.
   std::vector<double> step_seconds;
+  /// The bytes of the weights that all these steps read.
+  std::int64_t step_weight_bytes = 0;
   /// Ids that were guessed (GenerationConfig::prompt_lookup_num_tokens), and those that were right.
   Index drafted_ids = 0, accepted_ids = 0;
 

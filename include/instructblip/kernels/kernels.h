@@ -41,6 +41,9 @@ struct Epilogue {
 INSTRUCTBLIP_EXPORT void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
                                 const Epilogue& epilogue = {});
 
+/// The bytes of the weights of all calls of `matmul` by this thread, for timings.
+INSTRUCTBLIP_EXPORT std::int64_t multiplied_weight_bytes();
+
 /// y[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, with the mean and the biased
 /// variance of row r. x, y [rows, cols]; y may be x; weight and bias [cols]. Throws InputError if
 /// the shapes do not match.
