@@ -15,7 +15,8 @@ namespace {
 using Index = std::ptrdiff_t;
 
 // Tile registers, as literals because GCC pastes them into assembly: 0 to 3 are the sums of tile i
-// of A and tile j of B (2 i + j), 4 and 5 the tiles of A, 6 and 7 those of B.
+// of A and tile j of B (2 i + j, or j if there is one tile of A), 4 and 5 the tiles of A, 6 and 7
+// those of B, two at a time.
 
 // The operand of LDTILECFG.
 struct alignas(64) TileConfiguration {
@@ -26,9 +27,9 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {};
 };
 
-// Rows of both tiles of A together and columns of each tile of B.
+// Rows of the tiles of A for sums 0 and 1 and for sums 2 and 3, and columns of each tile of B.
 struct TileShape {
-  Index rows = 0, columns = 0;
+  Index rows[2] = {}, columns = 0;
   bool operator==(const TileShape&) const = default;
 };
 thread_local TileShape configured;
@@ -41,8 +42,7 @@ void configure(TileShape shape) {
     configuration.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
   };
   for (int i = 0; i < 2; ++i) {
-    // A tile that is not used must have a valid shape, too.
-    const Index rows = std::clamp<Index>(shape.rows - i * kTileSize, 1, kTileSize);
+    const Index rows = shape.rows[i];
     set(4 + i, rows, 2 * kTileDepth);
     for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
     set(6 + i, kTileDepth / 2, 4 * shape.columns);
@@ -58,11 +58,11 @@ void end() {
   configured = {};
 }
 
-#define INSTRUCTBLIP_EACH_SUM(operation)                      \
-  operation(0, p.sums);                                       \
-  if constexpr (a_tiles == 2) operation(2, lower);            \
-  if constexpr (b_tiles == 2) operation(1, p.sums + columns); \
-  if constexpr (a_tiles == 2 && b_tiles == 2) operation(3, lower + columns);
+#define INSTRUCTBLIP_EACH_SUM(operation)                          \
+  operation(0, p.sums);                                           \
+  if constexpr (a_tiles == 2 || b_tiles > 2) operation(2, third); \
+  if constexpr (b_tiles > 1) operation(1, p.sums + columns);      \
+  if constexpr ((a_tiles == 2 && b_tiles == 2) || b_tiles == 4) operation(3, third + columns);
 
 // Consecutive products go to different sums, because a sum is ready only after three more.
 template <int a_tiles, int b_tiles, bool a_passes>
@@ -72,7 +72,8 @@ void multiply_tiles(const TileProduct& p) {
   const auto a_bytes = static_cast<std::size_t>(p.a_stride) * sizeof(std::uint16_t);
   const auto b_bytes = static_cast<std::size_t>(p.b_stride) * sizeof(std::uint16_t);
   const Index b_step = kTileDepth / 2 * p.b_stride;
-  float* const lower = p.sums + kTileSize * p.sums_stride;
+  static_assert(a_tiles == 1 || b_tiles <= 2);
+  float* const third = p.sums + (a_tiles == 2 ? kTileSize * p.sums_stride : 2 * columns);
   if (p.first) {
 #define INSTRUCTBLIP_ZERO(tile, address) _tile_zero(tile)
     INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_ZERO)
@@ -91,13 +92,21 @@ void multiply_tiles(const TileProduct& p) {
   };
   const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
     _tile_loadd(6, b, b_bytes);
-    if constexpr (b_tiles == 2) _tile_loadd(7, b + p.b_next, b_bytes);
+    if constexpr (b_tiles > 1) _tile_loadd(7, b + p.b_next, b_bytes);
   };
   const auto add = [&]() __attribute__((always_inline)) {
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (a_tiles == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (b_tiles == 2) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (b_tiles > 1) _tile_dpbf16ps(1, 4, 7);
     if constexpr (a_tiles == 2 && b_tiles == 2) _tile_dpbf16ps(3, 5, 7);
+  };
+  const auto add_others = [&](const std::uint16_t* b) __attribute__((always_inline)) {
+    if constexpr (b_tiles > 2) {
+      _tile_loadd(6, b + 2 * p.b_next, b_bytes);
+      if constexpr (b_tiles > 3) _tile_loadd(7, b + 3 * p.b_next, b_bytes);
+      _tile_dpbf16ps(2, 4, 6);
+      if constexpr (b_tiles > 3) _tile_dpbf16ps(3, 4, 7);
+    }
   };
   const std::uint16_t *a = p.a, *a_low = p.a_low, *b = p.b, *b_low = p.b_low;
   for (Index k = 0; k < p.depth; k += kTileDepth) {
@@ -107,6 +116,7 @@ void multiply_tiles(const TileProduct& p) {
     load_b(b);
     load_a(a);
     add();
+    add_others(b);
     if (a_low != nullptr) {
       load_a(a_low);
       add();
@@ -114,6 +124,7 @@ void multiply_tiles(const TileProduct& p) {
     } else if (b_low != nullptr) {
       load_b(b_low);
       add();
+      add_others(b_low);
       b_low += b_step;
     }
     a += p.a_step;
@@ -126,14 +137,20 @@ void multiply_tiles(const TileProduct& p) {
 template <bool a_passes>
 void multiply_any(const TileProduct& p) {
   if (p.rows > kTileSize) {
-    p.b_tiles == 2 ? multiply_tiles<2, 2, a_passes>(p) : multiply_tiles<2, 1, a_passes>(p);
-  } else {
-    p.b_tiles == 2 ? multiply_tiles<1, 2, a_passes>(p) : multiply_tiles<1, 1, a_passes>(p);
+    return p.b_tiles == 2 ? multiply_tiles<2, 2, a_passes>(p) : multiply_tiles<2, 1, a_passes>(p);
+  }
+  switch (p.b_tiles) {
+    case 1: return multiply_tiles<1, 1, a_passes>(p);
+    case 2: return multiply_tiles<1, 2, a_passes>(p);
+    case 3: return multiply_tiles<1, 3, a_passes>(p);
+    default: return multiply_tiles<1, 4, a_passes>(p);
   }
 }
 
 void multiply(const TileProduct& p) {
-  configure({p.rows, p.columns});
+  const Index first = std::min(p.rows, kTileSize);
+  // Tiles that are not used must have a valid shape, too.
+  configure({{first, p.b_tiles > 2 ? first : std::max<Index>(1, p.rows - kTileSize)}, p.columns});
   p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 

@@ -18,11 +18,11 @@ constexpr Index kUnit = 2 * kTileSize;
 constexpr Index kTileBlockDepth = 384;
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
-constexpr Index kColumnBytes = 1 << 20;
-// Up to this many tiles of x take products of one tile of A each: more rows of the weight than
-// that, read side by side, come from the memory more slowly. More tiles hide the reading.
+constexpr Index kColumnBytes = 3 << 19;
+// Up to this many tiles of x are multiplied with one tile of A in one product, which computes with
+// all of them while it reads the weight. More tiles of x are multiplied with two tiles of A, two at
+// a time.
 constexpr Index kFewTiles = 4;
-constexpr Index kTilesPerProduct = 2;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
 
@@ -56,6 +56,8 @@ class ColumnTiles {
   Index count() const { return (rows_ + kTileSize - 1) / kTileSize; }
   Index columns() const { return std::min(kTileSize, rows_); }
   Index depth() const { return depth_; }
+  // The bytes of one input of a tile.
+  Index input_bytes() const { return columns() * (low_.empty() ? 2 : 4); }
   // The elements of a tile.
   Index stride() const { return depth_ * columns(); }
   // Tile `tile` from input k on.
@@ -85,7 +87,7 @@ class TileProducts {
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         outs_(product.y.cols),
-        block_depth_(std::max(kTileDepth, kColumnBytes / (x_.count() * x_.columns() * 4) /
+        block_depth_(std::max(kTileDepth, kColumnBytes / (x_.count() * x_.input_bytes()) /
                                               kTileDepth * kTileDepth)) {}
 
   Index units() const { return (outs_ + kUnit - 1) / kUnit; }
@@ -121,9 +123,10 @@ class TileProducts {
     const bool few = x_.count() <= kFewTiles;
     const bool has_next = a.mapped && !few && (unit + 2) * kUnit <= outs_;
     const Index rows = few ? kTileSize : kUnit;
+    const Index tiles_per_product = few ? kFewTiles : 2;
     for (Index row = 0; row < kUnit; row += rows) {
-      for (Index tile = 0; tile < x_.count(); tile += kTilesPerProduct) {
-        const Index tiles = std::min(kTilesPerProduct, x_.count() - tile);
+      for (Index tile = 0; tile < x_.count(); tile += tiles_per_product) {
+        const Index tiles = std::min(tiles_per_product, x_.count() - tile);
         const Index next_begin = kUnit * tile / x_.count();
         const Index next_end = kUnit * (tile + tiles) / x_.count();
         tiles_.multiply({.a = a.data + row * a.stride,

@@ -10,8 +10,9 @@ namespace instructblip {
 constexpr std::ptrdiff_t kTileSize = 16;   // rows of A, columns of B
 constexpr std::ptrdiff_t kTileDepth = 32;  // elements of a row of A
 
-// sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B. Either A or
-// B may be the sum of two bfloat16 matrices, `a` + `a_low` or `b` + `b_low`.
+// sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B, or for one
+// tile of A and up to four of B. Either A or B may be the sum of two bfloat16 matrices, `a` +
+// `a_low` or `b` + `b_low`.
 struct TileProduct {
   // Tiles of A, together [rows, depth]; `depth` is a multiple of kTileDepth, `rows` at most
   // 2 * kTileSize. Rows are a_stride elements apart, every kTileDepth elements of a row a_step, and
@@ -24,8 +25,8 @@ struct TileProduct {
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
   bool a_passes;  // A passes by the same B again and again: B is to stay in the first-level cache
-  // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; the second one is
-  // b_next elements behind the first.
+  // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; each is b_next
+  // elements behind the one before it.
   const std::uint16_t* b;
   const std::uint16_t* b_low;  // or nullptr
   std::ptrdiff_t b_stride;

@@ -246,7 +246,7 @@ TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
     for (DType activations : {DType::Float32, DType::BFloat16}) {
       const PreparedMatrix matrix = PreparedMatrix::prepare(
           weight, {.dtype = DType::BFloat16, .activations = activations, .packed = ins % 2 != 0});
-      for (Index rows : {1, 7, 40}) {
+      for (Index rows : {1, 7, 40, 60, 70}) {
         const Matrix x = random_matrix(rows, ins, 2);
         const Matrix y = product(x, matrix);
         for (Index r = 0; r < rows; ++r) {
