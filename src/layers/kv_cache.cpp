@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/huge_pages.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/index.h"
 
@@ -51,7 +52,11 @@ void KvCache::extend(const RowTable& rows) {
     table.length += added;
     const auto needed = to_size((table.length + block_positions_ - 1) / block_positions_);
     while (table.blocks.size() < needed) {
-      table.blocks.push_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_));
+      Tensor& data =
+          table.blocks
+              .emplace_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_))
+              ->data;
+      use_huge_pages(data.raw(), to_size(block_bytes()));
     }
   }
 }

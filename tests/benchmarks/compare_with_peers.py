@@ -7,7 +7,8 @@ the best time of each part is printed, because other programs on the machine onl
 installed is left out. A random checkpoint of a real shape serves, too (tests/reference/make_large_checkpoint.py).
 
     picture   the vision tower; OpenVINO and ONNX Runtime get it from transformers' model
-    prompt    Q-Former, projection and the language model on the prompt, up to the first token
+    prompt    Q-Former, projection and the language model on the prompt, up to the first token; CTranslate2, which
+              knows the language model alone, reads as many ids
     token     one step of greedy search
 """
 
@@ -145,7 +146,44 @@ def onnxruntime(arguments) -> dict[str, float]:
         return {"picture": best_time(lambda: session.run(None, {"pixel_values": pixels.numpy()}))}
 
 
-PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime}
+def prompt_length(arguments) -> int:
+    """Of the language model, with the queries."""
+    from PIL import Image
+    from transformers import InstructBlipProcessor
+
+    processor = InstructBlipProcessor.from_pretrained(arguments.model)
+    return processor(images=Image.open(arguments.image).convert("RGB"), text=arguments.prompt,
+                     return_tensors="pt")["input_ids"].shape[1]
+
+
+def ctranslate2(arguments) -> dict[str, float]:
+    import torch
+    from ctranslate2 import Generator
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoTokenizer, InstructBlipForConditionalGeneration
+
+    prompt = [["</s>"] * prompt_length(arguments)]
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        whole = InstructBlipForConditionalGeneration.from_pretrained(arguments.model, dtype=torch.float32)
+        whole.language_model.save_pretrained(Path(folder) / "language_model")
+        AutoTokenizer.from_pretrained(arguments.model).save_pretrained(Path(folder) / "language_model")
+        del whole
+        TransformersConverter(str(Path(folder) / "language_model")).convert(str(Path(folder) / "converted"))
+        model = Generator(str(Path(folder) / "converted"), "cpu", compute_type="float32",
+                          intra_threads=arguments.threads)
+
+        def generate(tokens: int) -> None:
+            model.generate_batch(prompt, min_length=tokens, max_length=tokens, sampling_topk=1,
+                                 include_prompt_in_result=False)
+
+        first = best_time(lambda: generate(1), 3)
+        return {"prompt": first, "token": (best_time(lambda: generate(1 + arguments.tokens), 3) - first) / arguments.tokens}
+
+
+PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime,
+         "ctranslate2": ctranslate2}
+# On CPUs, these multiply in float32 and in integers only.
+WITHOUT_BFLOAT16 = ("onnxruntime", "ctranslate2")
 
 
 def in_another_process(peer: str) -> dict[str, float]:
@@ -171,6 +209,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--levels", nargs="*", default=[], help="other kernel levels to run, such as avx2")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="default: all that are installed")
+    parser.add_argument("--scratch", help="folder for converted models, as large as the model (default: the system's)")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
@@ -183,8 +222,8 @@ def main() -> None:
     for level in arguments.levels:
         rows[f"this library, {level}"] = lambda level=level: instructblip_cpp(arguments, "float32", level)
     for peer in arguments.peers:
-        if peer == "onnxruntime" and arguments.dtype != "float32":
-            continue  # it has no bfloat16 on CPUs
+        if peer in WITHOUT_BFLOAT16 and arguments.dtype != "float32":
+            continue
         if all(map(is_installed, ("torch", "transformers", peer))):
             rows[peer] = lambda peer=peer: in_another_process(peer)
 

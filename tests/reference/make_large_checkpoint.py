@@ -3,6 +3,7 @@
 answering take at that size can be measured without the real checkpoint.
 
     make_large_checkpoint.py --to FOLDER    16 GB of bfloat16 in shards, laid out as on the hub
+    make_large_checkpoint.py --to FOLDER --language-layers 8    what fits into less memory
     make_large_checkpoint.py --check        a narrow one in a temporary folder: the reference loads
                                             it whole and generates
     make_large_checkpoint.py --check --inspect PROGRAM    the example program finds it usable too
@@ -123,8 +124,10 @@ def write_processor(config, folder):
     return processor
 
 
-def make_config(narrow):
+def make_config(narrow, language_layers):
     sizes = NARROW if narrow else {"vision": {}, "qformer": {}, "text": {}}
+    if language_layers is not None:
+        sizes["text"] = sizes["text"] | dict(num_hidden_layers=language_layers)
     config = InstructBlipConfig(
         vision_config=InstructBlipVisionConfig(**sizes["vision"]).to_dict(),
         qformer_config=InstructBlipQFormerConfig(
@@ -209,9 +212,9 @@ def write_weights(config, folder, limit):
     )
 
 
-def make(folder, narrow=False):
+def make(folder, narrow=False, language_layers=None):
     folder.mkdir(parents=True, exist_ok=True)
-    config = make_config(narrow)
+    config = make_config(narrow, language_layers)
     processor = write_processor(config, folder)
     image_token = processor.tokenizer.convert_tokens_to_ids("<image>")
     assert image_token == config.image_token_index, image_token
@@ -256,13 +259,14 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", metavar="FOLDER", type=Path, help="write the whole one here")
     what.add_argument("--check", action="store_true", help="try a narrow one")
+    parser.add_argument("--language-layers", type=int, metavar="N", help="of the language model (default: Vicuna-7B's 32)")
     parser.add_argument("--inspect", metavar="PROGRAM", help="the example program, for --check")
     arguments = parser.parse_args()
     check_versions()
     if arguments.check:
         check(arguments.inspect)
     else:
-        make(arguments.to)
+        make(arguments.to, language_layers=arguments.language_layers)
     return 0
 
 
