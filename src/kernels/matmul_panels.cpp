@@ -14,6 +14,19 @@ constexpr Index kPanelDepth = 192;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kPanelGrain = 1 << 17;
 
+// The inputs from k on of a panel of a packed weight.
+struct PanelBlock {
+  Index panel, k;
+};
+
+// What one product with a block of a panel covers: rows [begin, end) of x.
+struct BlockProduct {
+  Index begin, end;
+  PanelBlock block;
+  PanelBlock next;         // the block that comes after this one
+  MutableMatrixView sums;  // [end - begin, kPanelOutputs], set if block.k is 0, else added to
+};
+
 class PanelProducts {
  public:
   explicit PanelProducts(const Product& product)
@@ -28,8 +41,38 @@ class PanelProducts {
     });
   }
 
+  // The outputs of the panels [begin, end).
+  void compute(Index begin, Index end) const {
+    const Index rows = product_.x.rows, parts = (rows + kBlockRows - 1) / kBlockRows;
+    const Index step = round_up((rows + parts - 1) / parts, tile_rows());
+    const Index sums_bytes = step * kPanelOutputs * static_cast<Index>(sizeof(float));
+    const Index chunk = std::min(std::max<Index>(1, kSumsBytes / sums_bytes), end - begin);
+    Matrix sums(step, chunk * kPanelOutputs);
+    for (Index first = begin; first < end; first += chunk) {
+      const Index last = std::min(first + chunk, end);
+      for (Index r = 0; r < rows; r += step) {
+        const Index r_end = std::min(r + step, rows);
+        for (Index k = 0; k < depth(); k += kPanelDepth) {
+          for (Index panel = first; panel < last; ++panel) {
+            const bool is_last = panel + 1 == last;
+            const PanelBlock next{is_last ? first : panel + 1, is_last ? k + kPanelDepth : k};
+            multiply(
+                {.begin = r,
+                 .end = r_end,
+                 .block = {panel, k},
+                 .next = next.k < depth() ? next : PanelBlock{panel, k},
+                 .sums = sums.view().middle_cols((panel - first) * kPanelOutputs, kPanelOutputs)});
+          }
+        }
+        const Index o = first * kPanelOutputs;
+        const Index outs = std::min(last * kPanelOutputs, product_.y.cols) - o;
+        for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
+      }
+    }
+  }
+
+ private:
   Index depth() const { return product_.x.cols; }
-  Index block_depth() const { return kPanelDepth; }
   Index tile_rows() const { return product_.table.panel_rows; }
 
   void multiply(const BlockProduct& p) const {
@@ -51,7 +94,6 @@ class PanelProducts {
     }
   }
 
- private:
   const char* weights(PanelBlock block) const {
     return static_cast<const char*>(panel_data(product_.weight, block.panel, block.k));
   }
@@ -68,7 +110,7 @@ void multiply_panels(const Product& product) {
   const Index grain =
       kPanelGrain / std::max<Index>(1, product.x.rows * product.x.cols * kPanelOutputs) + 1;
   parallel_for(panel_count(product.y.cols), grain,
-               [&](Index begin, Index end) { for_panels(product, begin, end, work); });
+               [&](Index begin, Index end) { work.compute(begin, end); });
 }
 
 }  // namespace instructblip

@@ -14,8 +14,6 @@ namespace {
 
 // Threads take whole units of outputs, the two tiles of A.
 constexpr Index kUnit = 2 * kTileSize;
-// All rows of x pass over this many inputs of a panel while these are in the first-level cache.
-constexpr Index kTileBlockDepth = 384;
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
 constexpr Index kColumnBytes = 3 << 19;
@@ -25,8 +23,6 @@ constexpr Index kColumnBytes = 3 << 19;
 constexpr Index kFewTiles = 4;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
-
-static_assert(kTileBlockDepth % kTileDepth == 0);
 
 std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
 const std::uint16_t* elements(const Matrix& m) {
@@ -136,7 +132,7 @@ class TileProducts {
                          .a_next = kTileSize * a.stride,
                          .rows = rows,
                          .depth = depth,
-                         .a_passes = false,
+                         .b_passes = false,
                          .b = x_.high(tile, k),
                          .b_low = x_.low(tile, k),
                          .b_stride = 2 * x_.columns(),
@@ -146,6 +142,7 @@ class TileProducts {
                          .sums = sums.row(row) + tile * kTileSize,
                          .sums_stride = sums.stride,
                          .first = k == 0,
+                         .next_sums = nullptr,
                          .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
                          .next_stride = a.stride,
                          .next_rows = has_next ? next_end - next_begin : 0});
@@ -214,6 +211,8 @@ class RowBlocks {
   static constexpr Index kStep = kTileSize * kTileDepth;
 
   Index depth() const { return depth_; }
+  // The bytes of one input of a row.
+  Index input_bytes() const { return low_.empty() ? 2 : 4; }
   const std::uint16_t* high(Index row, Index k) const { return elements(high_) + offset(row, k); }
   const std::uint16_t* low(Index row, Index k) const {
     return low_.empty() ? nullptr : elements(low_) + offset(row, k);
@@ -230,60 +229,94 @@ class RowBlocks {
   Matrix high_, low_;
 };
 
+// Two tiles of x stay in the first-level cache while a block of the inputs of many panels passes by
+// them. The sums of these panels and the block of their inputs stay in the second-level cache.
 class PanelTileProducts {
   // Of x in one product.
   static constexpr Index kRows = 2 * kTileSize;
+  // The bytes of a block of two tiles of x, and of the sums and blocks of panels.
+  static constexpr Index kBlockBytes = 32 << 10;
+  static constexpr Index kChunkBytes = 1 << 20;
 
  public:
   explicit PanelTileProducts(const Product& product)
-      : weight_(product.weight),
+      : product_(product),
         tiles_(*product.table.tiles),
-        x_(tiles_, product.x, product.weight.activations == DType::Float32) {}
+        x_(tiles_, product.x, product.weight.activations == DType::Float32) {
+    const Index most = kBlockBytes / (kRows * x_.input_bytes()) / kTileDepth;
+    const Index steps = x_.depth() / kTileDepth, blocks = (steps + most - 1) / most;
+    block_depth_ = (steps + blocks - 1) / blocks * kTileDepth;
+    const Index parts = (product.x.rows + kBlockRows - 1) / kBlockRows;
+    rows_ = round_up((product.x.rows + parts - 1) / parts, kRows);
+  }
 
-  Index depth() const { return x_.depth(); }
-
-  Index block_depth() const { return kTileBlockDepth; }
-  Index tile_rows() const { return kRows; }
-
-  void multiply(const BlockProduct& p) const {
-    const Index depth = std::min(kTileBlockDepth, x_.depth() - p.block.k);
-    const Index products = (p.end - p.begin + kRows - 1) / kRows;
-    for (Index i = 0; i < products; ++i) {
-      const Index r = p.begin + i * kRows;
-      // Every product fetches a part of the next weights, seen as rows of `depth`.
-      const Index next_begin = kPanelOutputs * i / products;
-      const Index next_end = kPanelOutputs * (i + 1) / products;
-      tiles_.multiply({.a = x_.high(r, p.block.k),
-                       .a_low = x_.low(r, p.block.k),
-                       .a_stride = kTileDepth,
-                       .a_step = x_.kStep,
-                       .a_next = x_.next(),
-                       .rows = std::min(kRows, p.end - r),
-                       .depth = depth,
-                       .a_passes = true,
-                       .b = weights(p.block),
-                       .b_low = nullptr,
-                       .b_stride = 2 * kPanelOutputs,
-                       .b_next = 2 * kTileSize,
-                       .b_tiles = kPanelOutputs / kTileSize,
-                       .columns = kTileSize,
-                       .sums = p.sums.row(i * kRows),
-                       .sums_stride = p.sums.stride,
-                       .first = p.block.k == 0,
-                       .next = weights(p.next) + next_begin * depth,
-                       .next_stride = depth,
-                       .next_rows = next_end - next_begin});
+  // The outputs of the panels [begin, end).
+  void compute(Index begin, Index end) const {
+    const Index panel_bytes =
+        kPanelOutputs * (rows_ * static_cast<Index>(sizeof(float)) + block_depth_ * 2);
+    const Index chunk = std::clamp<Index>(kChunkBytes / panel_bytes, 1, end - begin);
+    // Rows an even number of panels long would lie in few sets of the caches.
+    Matrix sums(rows_, (chunk | 1) * kPanelOutputs);
+    tiles_.begin();
+    for (Index first = begin; first < end; first += chunk) {
+      const Index last = std::min(first + chunk, end);
+      for (Index r = 0; r < product_.x.rows; r += rows_) {
+        const Index rows = std::min(rows_, product_.x.rows - r);
+        for (Index k = 0; k < x_.depth(); k += block_depth_) {
+          multiply_block(r, rows, k, first, last, sums);
+        }
+        const Index o = first * kPanelOutputs;
+        const Index outs = std::min(last * kPanelOutputs, product_.y.cols) - o;
+        for (Index i = 0; i < rows; ++i) product_.finish(r + i, o, outs, sums.row(i));
+      }
     }
+    tiles_.end();
   }
 
  private:
-  const std::uint16_t* weights(PanelBlock block) const {
-    return static_cast<const std::uint16_t*>(panel_data(weight_, block.panel, block.k));
+  void multiply_block(Index r, Index rows, Index k, Index first, Index last, Matrix& sums) const {
+    const Index depth = std::min(block_depth_, x_.depth() - k);
+    const bool has_next = k + depth < x_.depth();
+    for (Index i = 0; i < rows; i += kRows) {
+      // Every product fetches a part of the panel's next block, seen as rows of `depth`.
+      const Index next_begin = kPanelOutputs * i / round_up(rows, kRows);
+      const Index next_end = kPanelOutputs * (i + kRows) / round_up(rows, kRows);
+      for (Index panel = first; panel < last; ++panel) {
+        float* const tile_sums = sums.row(i) + (panel - first) * kPanelOutputs;
+        const std::uint16_t* const b = weights(panel, k);
+        tiles_.multiply({.a = x_.high(r + i, k),
+                         .a_low = x_.low(r + i, k),
+                         .a_stride = kTileDepth,
+                         .a_step = x_.kStep,
+                         .a_next = x_.next(),
+                         .rows = std::min(kRows, rows - i),
+                         .depth = depth,
+                         .b_passes = true,
+                         .b = b,
+                         .b_low = nullptr,
+                         .b_stride = 2 * kPanelOutputs,
+                         .b_next = 2 * kTileSize,
+                         .b_tiles = kPanelOutputs / kTileSize,
+                         .columns = kTileSize,
+                         .sums = tile_sums,
+                         .sums_stride = sums.view().stride,
+                         .first = k == 0,
+                         .next_sums = panel + 1 < last ? tile_sums + kPanelOutputs : nullptr,
+                         .next = b + (kPanelOutputs + next_begin) * depth,
+                         .next_stride = depth,
+                         .next_rows = has_next ? next_end - next_begin : 0});
+      }
+    }
   }
 
-  const PreparedMatrix::Impl& weight_;
+  const std::uint16_t* weights(Index panel, Index k) const {
+    return static_cast<const std::uint16_t*>(panel_data(product_.weight, panel, k));
+  }
+
+  const Product& product_;
   const TileKernels& tiles_;
   RowBlocks x_;
+  Index block_depth_ = 0, rows_ = 0;
 };
 
 Index grain_for(const Product& product) {
@@ -302,11 +335,8 @@ void multiply_tiles(const Product& product) {
 
 void multiply_panels_in_tiles(const Product& product) {
   const PanelTileProducts work(product);
-  parallel_for(panel_count(product.y.cols), grain_for(product), [&](Index begin, Index end) {
-    product.table.tiles->begin();
-    for_panels(product, begin, end, work);
-    product.table.tiles->end();
-  });
+  parallel_for(panel_count(product.y.cols), grain_for(product),
+               [&](Index begin, Index end) { work.compute(begin, end); });
 }
 
 }  // namespace instructblip

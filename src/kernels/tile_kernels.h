@@ -24,7 +24,7 @@ struct TileProduct {
   std::ptrdiff_t a_next;
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
-  bool a_passes;  // A passes by the same B again and again: B is to stay in the first-level cache
+  bool b_passes;  // B passes by the same A again and again: A is to stay in the first-level cache
   // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; each is b_next
   // elements behind the one before it.
   const std::uint16_t* b;
@@ -37,6 +37,7 @@ struct TileProduct {
   float* sums;
   std::ptrdiff_t sums_stride;
   bool first;
+  float* next_sums;  // those of the next product, which are brought into the cache; or nullptr
   // Rows of a matrix, next_stride apart, from which kTileDepth elements are brought into the caches
   // for every kTileDepth of the depth.
   const std::uint16_t* next;
