@@ -263,7 +263,7 @@ class PanelTileProducts {
       for (Index r = 0; r < product_.x.rows; r += rows_) {
         const Index rows = std::min(rows_, product_.x.rows - r);
         for (Index k = 0; k < x_.depth(); k += block_depth_) {
-          multiply_block(r, rows, k, first, last, sums);
+          multiply_block({first, last, end}, r, rows, k, sums);
         }
         const Index o = first * kPanelOutputs;
         const Index outs = std::min(last * kPanelOutputs, product_.y.cols) - o;
@@ -274,37 +274,46 @@ class PanelTileProducts {
   }
 
  private:
-  void multiply_block(Index r, Index rows, Index k, Index first, Index last, Matrix& sums) const {
+  // Panels [first, last) of those up to `end`.
+  struct Chunk {
+    Index first, last, end;
+  };
+
+  void multiply_block(Chunk chunk, Index r, Index rows, Index k, Matrix& sums) const {
+    const auto [first, last, end] = chunk;
     const Index depth = std::min(block_depth_, x_.depth() - k);
-    const bool has_next = k + depth < x_.depth();
+    // The block that follows in a panel, or the first one of a panel of the next chunk.
+    const bool is_last = k + depth == x_.depth();
+    const Index next_panels = is_last ? last - first : 0, next_k = is_last ? 0 : k + depth;
     for (Index i = 0; i < rows; i += kRows) {
-      // Every product fetches a part of the panel's next block, seen as rows of `depth`.
+      // Every product fetches a part of the next block, seen as rows of `depth`.
       const Index next_begin = kPanelOutputs * i / round_up(rows, kRows);
       const Index next_end = kPanelOutputs * (i + kRows) / round_up(rows, kRows);
       for (Index panel = first; panel < last; ++panel) {
         float* const tile_sums = sums.row(i) + (panel - first) * kPanelOutputs;
-        const std::uint16_t* const b = weights(panel, k);
-        tiles_.multiply({.a = x_.high(r + i, k),
-                         .a_low = x_.low(r + i, k),
-                         .a_stride = kTileDepth,
-                         .a_step = x_.kStep,
-                         .a_next = x_.next(),
-                         .rows = std::min(kRows, rows - i),
-                         .depth = depth,
-                         .b_passes = true,
-                         .b = b,
-                         .b_low = nullptr,
-                         .b_stride = 2 * kPanelOutputs,
-                         .b_next = 2 * kTileSize,
-                         .b_tiles = kPanelOutputs / kTileSize,
-                         .columns = kTileSize,
-                         .sums = tile_sums,
-                         .sums_stride = sums.view().stride,
-                         .first = k == 0,
-                         .next_sums = panel + 1 < last ? tile_sums + kPanelOutputs : nullptr,
-                         .next = b + (kPanelOutputs + next_begin) * depth,
-                         .next_stride = depth,
-                         .next_rows = has_next ? next_end - next_begin : 0});
+        const bool has_next = panel + next_panels < end;
+        tiles_.multiply(
+            {.a = x_.high(r + i, k),
+             .a_low = x_.low(r + i, k),
+             .a_stride = kTileDepth,
+             .a_step = x_.kStep,
+             .a_next = x_.next(),
+             .rows = std::min(kRows, rows - i),
+             .depth = depth,
+             .b_passes = true,
+             .b = weights(panel, k),
+             .b_low = nullptr,
+             .b_stride = 2 * kPanelOutputs,
+             .b_next = 2 * kTileSize,
+             .b_tiles = kPanelOutputs / kTileSize,
+             .columns = kTileSize,
+             .sums = tile_sums,
+             .sums_stride = sums.view().stride,
+             .first = k == 0,
+             .next_sums = panel + 1 < last ? tile_sums + kPanelOutputs : nullptr,
+             .next = has_next ? weights(panel + next_panels, next_k) + next_begin * depth : nullptr,
+             .next_stride = depth,
+             .next_rows = has_next ? next_end - next_begin : 0});
       }
     }
   }
