@@ -83,13 +83,24 @@ void prefetch(const void* data, std::size_t bytes) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto first = reinterpret_cast<std::uintptr_t>(data) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(data) + bytes;
+  const auto advise = [end](std::uintptr_t begin, std::size_t length, int advice) {
+    return ::madvise(reinterpret_cast<void*>(begin), std::min<std::size_t>(length, end - begin),
+                     advice);
+  };
 #ifdef MADV_POPULATE_READ
   // Twice as fast as touching the pages, and a damaged disk is an error code instead of a signal.
-  const int result = ::madvise(reinterpret_cast<void*>(first), end - first, MADV_POPULATE_READ);
+  // What MADV_WILLNEED reads first lies in large folios, which are several times faster to use than
+  // the single pages that MADV_POPULATE_READ would read.
+  constexpr std::size_t kPart = 8 << 20;
+  int result = 0;
+  for (std::uintptr_t part = first; part < end && result == 0; part += kPart) {
+    advise(part, 2 * kPart, MADV_WILLNEED);
+    result = advise(part, kPart, MADV_POPULATE_READ);
+  }
   if (result == 0 || errno != EINVAL) return;
 #endif
   // Linux before 5.14 and other systems.
-  ::madvise(reinterpret_cast<void*>(first), end - first, MADV_WILLNEED);
+  advise(first, end - first, MADV_WILLNEED);
   const auto touch = [](std::uintptr_t address) {
     static_cast<void>(*reinterpret_cast<const volatile char*>(address));
   };
