@@ -36,26 +36,27 @@ bool has_avx512() {
 }
 #endif
 
+#if defined(INSTRUCTBLIP_HAVE_AVX512_BF16) || defined(INSTRUCTBLIP_HAVE_AMX)
+// The level avx512 with other products of bfloat16 matrices.
+KernelTable avx512_with(const char* name, const TileKernels* tiles, const PairKernels* pairs) {
+  KernelTable table = avx512_kernels();
+  table.name = name;
+  table.tiles = tiles;
+  table.pairs = pairs;
+  return table;
+}
+#endif
+
 #if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
 const KernelTable& avx512_bf16_kernels() {
-  static const KernelTable table = [] {
-    KernelTable kernels = avx512_kernels();
-    kernels.name = "avx512_bf16";
-    kernels.pairs = &avx512_bf16_pairs();
-    return kernels;
-  }();
+  static const KernelTable table = avx512_with("avx512_bf16", nullptr, &avx512_bf16_pairs());
   return table;
 }
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AMX)
 const KernelTable& amx_kernels() {
-  static const KernelTable table = [] {
-    KernelTable kernels = avx512_kernels();
-    kernels.name = "amx";
-    kernels.tiles = &amx_tiles();
-    return kernels;
-  }();
+  static const KernelTable table = avx512_with("amx", &amx_tiles(), nullptr);
   return table;
 }
 

@@ -43,8 +43,7 @@ class PanelProducts {
 
   // The outputs of the panels [begin, end).
   void compute(Index begin, Index end) const {
-    const Index rows = product_.x.rows, parts = (rows + kBlockRows - 1) / kBlockRows;
-    const Index step = round_up((rows + parts - 1) / parts, tile_rows());
+    const Index rows = product_.x.rows, step = rows_per_block(rows, tile_rows());
     const Index sums_bytes = step * kPanelOutputs * static_cast<Index>(sizeof(float));
     const Index chunk = std::min(std::max<Index>(1, kSumsBytes / sums_bytes), end - begin);
     Matrix sums(step, chunk * kPanelOutputs);
@@ -64,9 +63,7 @@ class PanelProducts {
                  .sums = sums.view().middle_cols((panel - first) * kPanelOutputs, kPanelOutputs)});
           }
         }
-        const Index o = first * kPanelOutputs;
-        const Index outs = std::min(last * kPanelOutputs, product_.y.cols) - o;
-        for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
+        product_.finish_panels(r, r_end - r, first, last, sums);
       }
     }
   }

@@ -242,12 +242,11 @@ class PanelTileProducts {
   explicit PanelTileProducts(const Product& product)
       : product_(product),
         tiles_(*product.table.tiles),
-        x_(tiles_, product.x, product.weight.activations == DType::Float32) {
+        x_(tiles_, product.x, product.weight.activations == DType::Float32),
+        rows_(rows_per_block(product.x.rows, kRows)) {
     const Index most = kBlockBytes / (kRows * x_.input_bytes()) / kTileDepth;
     const Index steps = x_.depth() / kTileDepth, blocks = (steps + most - 1) / most;
     block_depth_ = (steps + blocks - 1) / blocks * kTileDepth;
-    const Index parts = (product.x.rows + kBlockRows - 1) / kBlockRows;
-    rows_ = round_up((product.x.rows + parts - 1) / parts, kRows);
   }
 
   // The outputs of the panels [begin, end).
@@ -265,9 +264,7 @@ class PanelTileProducts {
         for (Index k = 0; k < x_.depth(); k += block_depth_) {
           multiply_block({first, last, end}, r, rows, k, sums);
         }
-        const Index o = first * kPanelOutputs;
-        const Index outs = std::min(last * kPanelOutputs, product_.y.cols) - o;
-        for (Index i = 0; i < rows; ++i) product_.finish(r + i, o, outs, sums.row(i));
+        product_.finish_panels(r, rows, first, last, sums);
       }
     }
     tiles_.end();
@@ -325,7 +322,7 @@ class PanelTileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   RowBlocks x_;
-  Index block_depth_ = 0, rows_ = 0;
+  Index rows_, block_depth_ = 0;
 };
 
 Index grain_for(const Product& product) {

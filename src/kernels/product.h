@@ -29,11 +29,20 @@ struct Product {
                   .residual = part(epilogue.residual),
                   .y = y.row(r) + o});
   }
+  // The same for the rows [r, r + rows) and the outputs of the panels [first, last).
+  void finish_panels(Index r, Index rows, Index first, Index last, MatrixView sums) const {
+    const Index o = first * kPanelOutputs, outs = std::min(last * kPanelOutputs, y.cols) - o;
+    for (Index i = 0; i < rows; ++i) finish(r + i, o, outs, sums.row(i));
+  }
 };
 
-// The most rows that pass over a block of a panel: with 512 inputs, twice in bfloat16, they fill
-// half of the second-level cache.
-constexpr Index kBlockRows = 512;
+// The rows of x that pass over a packed weight together: equal parts of all rows in whole tiles, so
+// few that their sums and a block of their inputs stay in the second-level cache.
+inline Index rows_per_block(Index rows, Index tile_rows) {
+  constexpr Index kMost = 512;
+  const Index blocks = (rows + kMost - 1) / kMost;
+  return round_up((rows + blocks - 1) / blocks, tile_rows);
+}
 // The bytes of sums that stay in the second-level cache while the inputs pass by.
 constexpr Index kSumsBytes = 1 << 18;
 

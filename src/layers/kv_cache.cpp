@@ -10,6 +10,14 @@
 
 namespace instructblip {
 
+KvCache::Block::Block(Index floats) : data(Tensor::uninitialized(DType::Float32, {floats})) {
+  use_huge_pages(data.raw(), to_size(floats) * sizeof(float));
+}
+
+KvCache::Block::Block(const Block& other) : Block(other.data.size()) {
+  std::copy_n(other.data.data<float>(), other.data.size(), data.data<float>());
+}
+
 KvCache::KvCache(Index layers, Index width, Index sequences, Index block_positions)
     : layers_(layers),
       width_(width),
@@ -52,11 +60,7 @@ void KvCache::extend(const RowTable& rows) {
     table.length += added;
     const auto needed = to_size((table.length + block_positions_ - 1) / block_positions_);
     while (table.blocks.size() < needed) {
-      Tensor& data =
-          table.blocks
-              .emplace_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_))
-              ->data;
-      use_huge_pages(data.raw(), to_size(block_bytes()));
+      table.blocks.push_back(std::make_shared<Block>(layers_ * 2 * block_positions_ * width_));
     }
   }
 }

@@ -259,7 +259,10 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", metavar="FOLDER", type=Path, help="write the whole one here")
     what.add_argument("--check", action="store_true", help="try a narrow one")
-    parser.add_argument("--language-layers", type=int, metavar="N", help="of the language model (default: Vicuna-7B's 32)")
+    parser.add_argument(
+        "--language-layers", type=int, metavar="N",
+        help="of the language model (default: Vicuna-7B's 32)",
+    )  # fmt: skip
     parser.add_argument("--inspect", metavar="PROGRAM", help="the example program, for --check")
     arguments = parser.parse_args()
     check_versions()

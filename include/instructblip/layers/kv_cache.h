@@ -52,7 +52,8 @@ class INSTRUCTBLIP_EXPORT KvCache {
 
  private:
   struct Block {
-    explicit Block(Index floats) : data(Tensor::uninitialized(DType::Float32, {floats})) {}
+    explicit Block(Index floats);
+    Block(const Block& other);
     Tensor data;  // [layers][keys, values][block_positions][width]
   };
   struct Table {
