@@ -54,9 +54,13 @@ bool number_of_threads_becomes(int count) {
   return threads_of_this_process() == count;
 }
 
-// Sets the number of threads during a test.
+// Sets the number of threads during a test and waits until they have started: a starting thread may
+// hold a lock of a sanitizer's allocator, which a fork would copy.
 struct ThreadCount {
-  explicit ThreadCount(int count) { set_num_threads(count); }
+  explicit ThreadCount(int count) {
+    set_num_threads(count);
+    loops();
+  }
   ~ThreadCount() { set_num_threads(before); }
   const int before = num_threads();
 };
