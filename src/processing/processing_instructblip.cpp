@@ -70,6 +70,17 @@ std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
   side->expected("\"left\" or \"right\"");
 }
 
+// Whether the language model is T5: as config.json says or, without this file, as the tokenizer's
+// class does.
+bool is_t5(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
+  const auto path = folder / "config.json";
+  const Json json = read_if_present(path);
+  if (const auto text = JsonReader<ConfigError>(json, path.string()).get("text_config")) {
+    return text->get_or<std::string>("model_type", "") == "t5";
+  }
+  return tokenizer.class_name() == "T5Tokenizer";
+}
+
 std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {
   std::vector<std::string> repeated;
   for (const std::string& text : texts) {
@@ -141,8 +152,14 @@ InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesyst
   }
   InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
                                   std::move(qformer_tokenizer), find_num_query_tokens(folder));
-  processor.configured_padding_side_ =
-      options.padding_side ? options.padding_side : find_padding_side(folder);
+  if (options.padding_side) {
+    processor.configured_padding_side_ = options.padding_side;
+  } else if (is_t5(folder, processor.tokenizer())) {
+    // T5's relative positions count the padding between the image placeholders and the text.
+    processor.configured_padding_side_ = Side::Right;
+  } else {
+    processor.configured_padding_side_ = find_padding_side(folder);
+  }
   return processor;
 }
 

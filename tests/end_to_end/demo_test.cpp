@@ -5,6 +5,7 @@
 #include "end_to_end/demo_files.h"
 #include "instructblip/kernels/dispatch.h"
 #include "support/compare.h"
+#include "support/temporary_folder.h"
 
 namespace instructblip {
 namespace {
@@ -100,6 +101,19 @@ TEST_P(DemoModelTest, ABatchAndAnEncodedImageGiveTheSameAnswers) {
   }
 }
 
+/// A copy of the demo model's processor whose tokenizer_config.json has this padding side.
+InstructBlipProcessor processor_that_pads(const std::string& decoder, const std::string& side) {
+  const testing::TemporaryFolder copy;
+  const auto path = copy.path() / decoder;
+  std::filesystem::copy(testing::demo_folder(decoder), path,
+                        std::filesystem::copy_options::recursive);
+  std::ifstream stream(path / "tokenizer_config.json");
+  std::string config(std::istreambuf_iterator<char>(stream), {});
+  config.insert(config.find('{') + 1, "\"padding_side\": \"" + side + "\",");
+  copy.write(std::filesystem::path(decoder) / "tokenizer_config.json", config);
+  return InstructBlipProcessor::from_pretrained(path);
+}
+
 TEST_P(DemoModelTest, EverySampleOfABatchHasTheBitsThatItHasAlone) {
   const std::vector<Answer> asked = answers();
   std::vector<Image> images;
@@ -111,12 +125,19 @@ TEST_P(DemoModelTest, EverySampleOfABatchHasTheBitsThatItHasAlone) {
     lengths.insert(processor().qformer_tokenizer().encode(asked[i].question).size());
   }
   ASSERT_GT(lengths.size(), 4u);
-  const GenerationConfig config{.max_new_tokens = 2, .output_logits = true};
-  const GenerateOutput together = model().generate(
-      processor()(images, questions, {.padding = PaddingStrategy::Longest}), config);
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const GenerateOutput alone = model().generate(processor()(images[i], questions[i]), config);
-    testing::expect_equal(together.logits[0].narrow(0, static_cast<Index>(i), 1), alone.logits[0]);
+  const GenerationConfig config{.max_new_tokens = 3, .output_logits = true};
+  for (const char* side : {"left", "right"}) {
+    SCOPED_TRACE(side);
+    const InstructBlipProcessor pads = processor_that_pads(GetParam(), side);
+    const GenerateOutput together =
+        model().generate(pads(images, questions, {.padding = PaddingStrategy::Longest}), config);
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const GenerateOutput alone = model().generate(pads(images[i], questions[i]), config);
+      for (std::size_t step = 0; step < alone.logits.size(); ++step) {
+        testing::expect_equal(together.logits[step].narrow(0, static_cast<Index>(i), 1),
+                              alone.logits[step]);
+      }
+    }
   }
 }
 

@@ -31,8 +31,10 @@ struct ProcessingKwargs {
   std::optional<bool> truncation = {};
   std::optional<Index> max_length = {};
   std::optional<Index> pad_to_multiple_of = {};
-  /// Padding side of the language model's text. Unset: `padding_side` of the folder's
-  /// tokenizer_config.json, otherwise the tokenizer's own.
+  /// Padding side of the language model's text. Unset: `padding_side` of TokenizerOptions, that of
+  /// the folder's tokenizer_config.json, or the tokenizer's own. For T5, the folder's is ignored
+  /// and text is padded on the right: on the left, padding shifts T5's relative positions, so that
+  /// a sample's answer depends on the batch.
   std::optional<Side> padding_side = {};
   ImagesKwargs images_kwargs = {};
 
@@ -125,7 +127,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipProcessor {
   BlipImageProcessor image_processor_;
   std::unique_ptr<Tokenizer> tokenizer_, qformer_tokenizer_;
   std::optional<Index> num_query_tokens_;
-  std::optional<Side> configured_padding_side_;  // of tokenizer_config.json
+  std::optional<Side> configured_padding_side_;  // of TokenizerOptions or the folder
   std::string image_token_;
   std::int64_t image_token_id_ = 0;
 };
