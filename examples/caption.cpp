@@ -135,6 +135,7 @@ int main(int argc, char** argv) {
          "instruction. The model is sensitive to its wording: Salesforce's checkpoints were "
          "evaluated with \"A short image caption.\", the demo model was trained with "
          "\"describe the image\"")
+      ->check(examples::check_text)
       ->capture_default_str();
   examples::add_generation_flags(app, config);
   app.add_flag("-r,--recursive", flags.recursive, "also look into the folders of a folder");
@@ -154,6 +155,6 @@ int main(int argc, char** argv) {
       throw CLI::ValidationError("--resume", "needs --output and --json");
     }
     Captioner captioner(flags, config);
-    if (captioner.has_work()) captioner.describe(examples::load_model(flags.model));
+    if (captioner.has_work()) captioner.describe(examples::load_model(flags.model, config));
   });
 }

@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
       throw CLI::ValidationError("--image", "standard input holds the questions");
     }
     const std::vector<Image> images = examples::open_pictures(paths);  // before loading the model
-    Chat chat(examples::load_model(flags), config, history, flags.timings);
+    Chat chat(examples::load_model(flags, config), config, history, flags.timings);
     if (!images.empty()) chat.look_at(images);
     examples::LineEditor editor({"/clear", "/help", "/image", "/quit", "/timings"});
     if (editor.is_typed()) {

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
   examples::add_model_flags(app, flags);
   app.add_option("-i,--image", image_path, examples::kPictureHelp)->required()->type_name("FILE");
   app.add_option("-p,--instruction,--prompt", instruction, "instruction for the Q-Former")
+      ->check(examples::check_text)
       ->capture_default_str();
   app.add_option("--part", part, "write only this part; required for .npy")
       ->check(CLI::IsMember({"vision", "qformer", "projected"}));

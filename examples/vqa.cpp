@@ -23,13 +23,14 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option("-p,--prompt,questions", questions, "questions or instructions")
       ->required()
+      ->check(examples::check_text)
       ->type_name("TEXT");
   examples::add_generation_flags(app, config);
   app.add_flag("--json", json, "print one JSON object per answer");
 
   return examples::run_program(app, argc, argv, flags, [&] {
     const std::vector<Image> images = examples::open_pictures(paths);  // before loading the model
-    const InstructBlip loaded = examples::load_model(flags);
+    const InstructBlip loaded = examples::load_model(flags, config);
     const VisionFeatures features = examples::encode(loaded, images, flags.timings);
     // For the probability; beams have a score.
     config.output_logits = json && config.num_beams.value_or(1) == 1;

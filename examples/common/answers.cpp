@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "program.h"
 #include "report.h"
 
 namespace examples {
@@ -29,6 +30,15 @@ std::string dumped(const Json& json) {
 }
 
 }  // namespace
+
+std::string check_text(const std::string& text) {
+  try {
+    [[maybe_unused]] const std::string dumped = Json(text).dump();
+    return "";
+  } catch (const Json::exception&) {
+    return "the text is not UTF-8";
+  }
+}
 
 double Answers::score(std::size_t i) const {
   const auto row = static_cast<Index>(i);

@@ -167,7 +167,7 @@ CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::i
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::string>& field,
                       const std::string& help) {
-  return app.add_option(flag, field, help)->allow_extra_args(false);
+  return app.add_option(flag, field, help)->allow_extra_args(false)->check(check_text);
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag,
@@ -209,6 +209,7 @@ void add_generation_flags(CLI::App& app, GenerationConfig& config) {
     option->group(help->second.group);
     // `generate` takes a negative number of tokens as none.
     if (name.starts_with("max_") || name.starts_with("min_")) option->check(CLI::NonNegativeNumber);
+    if (name == "max_length") option->check(CLI::PositiveNumber);
   });
   app.parse_complete_callback([&app, &config] {
     // A program's default for max_new_tokens would override the user's --max-length.

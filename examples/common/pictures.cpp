@@ -94,6 +94,8 @@ std::vector<fs::path> find_pictures(const std::vector<std::string>& names, bool 
     } else if (!fs::exists(name, ignored) && name.find_first_of("*?[") != name.npos) {
       const auto matches = matches_of(name);
       found.insert(found.end(), matches.begin(), matches.end());
+    } else if (name != "-" && !fs::exists(name, ignored)) {
+      throw InputError(name + ": there is no such file or folder");
     } else {
       found.emplace_back(name);
     }

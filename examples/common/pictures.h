@@ -18,8 +18,8 @@ std::vector<instructblip::Image> open_pictures(const std::vector<std::filesystem
 
 /// The files that are meant by names of files, folders (their pictures by name, not hidden ones;
 /// with `recursive`, those in their folders, too) and patterns ("*.jpg", for a shell that does not
-/// expand them). A name that is none of these is kept. Throws InputError if a folder has no picture
-/// or nothing matches a pattern.
+/// expand them). "-" is kept. Throws InputError if a folder has no picture, nothing matches a
+/// pattern or a file does not exist.
 std::vector<std::filesystem::path> find_pictures(const std::vector<std::string>& names,
                                                  bool recursive);
 

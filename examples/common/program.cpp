@@ -171,6 +171,8 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   });
   const int code = run_program(app, argc, argv, [&] {
     if (flags.threads > 0) set_num_threads(flags.threads);
+    num_threads();  // and the next: errors of environment variables come before a model is loaded
+    kernel_level();
     body();
     if (flags.timings) {
       print_timing("memory",
@@ -182,7 +184,12 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   return code;
 }
 
-InstructBlip load_model(const ModelFlags& flags) {
+InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config) {
+  try {
+    config.validate_ids(InstructBlipConfig::from_pretrained(flags.model).text_config->vocab_size);
+  } catch (const InputError& error) {
+    throw CLI::ValidationError(with_flag_names(error.what()));
+  }
   StatusLine status(!flags.quiet);
   const Stopwatch watch;
   Index bytes = 0;

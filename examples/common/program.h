@@ -40,6 +40,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// while the flags are parsed.
 void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config);
 
+/// For CLI::Option::check: "" if the text is UTF-8, otherwise what is wrong with it.
+std::string check_text(const std::string& text);
+
 /// A message of the library with flags in place of fields: "`num_beams`" becomes "--num-beams".
 std::string with_flag_names(std::string_view message);
 
@@ -47,12 +50,15 @@ std::string with_flag_names(std::string_view message);
 /// becomes one line on stderr. Returns an exit code. CLI::ParseError stands for an invalid flag.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
-/// The same for a program that loads a model: sets the number of threads and logs warnings to
-/// stderr, each once and none with --quiet.
+/// The same for a program that loads a model: sets the number of threads, checks the environment
+/// variables of the library, and logs warnings to stderr, each once and none with --quiet.
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
-/// Loads the folder. Shows size, progress and time on stderr if that is a terminal.
-instructblip::InstructBlip load_model(const ModelFlags& flags);
+/// Loads the folder. Shows size, progress and time on stderr if that is a terminal. `config`: the
+/// options of the answers; ids outside the model's vocabulary are an invalid flag, which is found
+/// before the weights are read.
+instructblip::InstructBlip load_model(const ModelFlags& flags,
+                                      const instructblip::GenerationConfig& config = {});
 
 }  // namespace examples

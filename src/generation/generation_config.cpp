@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "generation/resolved_config.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
+#include "instructblip/generation/logits_process.h"
 
 namespace instructblip {
 namespace {
@@ -200,6 +203,27 @@ void refuse_unsupported(const GenerationConfig& config) {
   }
 }
 
+// Infinity means something in two fields: a sequence with a bias of -inf never occurs, and a
+// max_time of inf is no limit.
+void require_numbers(const GenerationConfig& config) {
+  const auto check = [](const std::string& name, double value, double also_allowed = 0) {
+    detail::require(std::isfinite(value) || value == also_allowed, name, "a finite number",
+                    std::to_string(value));
+  };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  visit_fields([&](const std::string& name, auto member) {
+    const auto& field = config.*member;
+    using Field = std::remove_cvref_t<decltype(field)>;
+    if constexpr (std::is_same_v<Field, std::optional<double>>) {
+      check(name, field.value_or(0), name == "max_time" ? kInfinity : 0);
+    } else if constexpr (std::is_same_v<Field, std::optional<ExponentialDecay>>) {
+      if (field) check(name, field->decay_factor);
+    } else if constexpr (std::is_same_v<Field, std::vector<SequenceBias>>) {
+      for (const SequenceBias& entry : field) check(name, entry.bias, -kInfinity);
+    }
+  });
+}
+
 std::vector<std::string> fields_without_effect(const GenerationConfig& config) {
   std::vector<std::string> names;
   const auto check = [&](const char* name, const auto& field, double neutral) {
@@ -287,6 +311,7 @@ void GenerationConfig::validate() const {
   require(returned >= 1,
           "`num_return_sequences` must be 1 or more, but is " + std::to_string(returned));
   require_positive("max_new_tokens", max_new_tokens);
+  require_numbers(*this);
   require(returned == 1 || beams > 1 || do_sample.value_or(false),
           "`num_return_sequences` is " + std::to_string(returned) +
               ", but greedy search finds one answer; set `do_sample` or more `num_beams`");
@@ -324,6 +349,33 @@ void GenerationConfig::validate() const {
         "these fields have no effect: " + names +
         " (sampling needs `do_sample`, beam search more `num_beams` than 1, drafts need 1)");
   }
+}
+
+void GenerationConfig::validate_ids(Index vocab_size) const {
+  constexpr std::int64_t kAnyNegative = std::numeric_limits<std::int64_t>::min();
+  const auto check = [&](const char* name, std::span<const std::int64_t> ids,
+                         std::int64_t least = 0) {
+    for (const std::int64_t id : ids) {
+      detail::require(id >= least && id < vocab_size, name,
+                      "made of ids of the vocabulary, 0 to " + std::to_string(vocab_size - 1),
+                      std::to_string(id));
+    }
+  };
+  const auto check_one = [&](const char* name, const std::optional<std::int64_t>& id) {
+    if (id) check(name, {&*id, 1});
+  };
+  const auto check_list = [&](const char* name, const TokenIds& ids, std::int64_t least = 0) {
+    if (ids.has_value()) check(name, *ids, least);
+  };
+  for (const auto& sequence : bad_words_ids) check("bad_words_ids", sequence);
+  for (const SequenceBias& entry : sequence_bias) check("sequence_bias", entry.sequence);
+  check("suppress_tokens", suppress_tokens);
+  check("begin_suppress_tokens", begin_suppress_tokens);
+  check_one("forced_bos_token_id", forced_bos_token_id);
+  check_list("forced_eos_token_id", forced_eos_token_id);
+  check_one("bos_token_id", bos_token_id);
+  check_list("eos_token_id", eos_token_id, kAnyNegative);
+  check_list("decoder_start_token_id", decoder_start_token_id);
 }
 
 }  // namespace instructblip

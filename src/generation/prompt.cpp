@@ -25,10 +25,20 @@ Tensor checked_ids(const TensorView& view, std::string_view name, Index batch) {
   return Tensor::copy_of(view);
 }
 
-Tensor bos_prompt(const ResolvedConfig& resolved) {
+// Special ids of a text_config may be no ids of the vocabulary; those of a GenerationConfig are
+// checked before.
+void require_fed_id(std::int64_t id, const std::string& name, const LanguageModelTraits& traits) {
+  if (id >= 0 && id < traits.vocab_size) return;
+  throw InputError("`" + name + "` is " + std::to_string(id) + ", which begins the prompt, but " +
+                   "the vocabulary's ids are 0 to " + std::to_string(traits.vocab_size - 1) +
+                   "; set it in the GenerationConfig or the text_config");
+}
+
+Tensor bos_prompt(const ResolvedConfig& resolved, const LanguageModelTraits& traits) {
   if (!resolved.bos_token_id) {
     throw InputError("`bos_token_id` has to be set if neither `input_ids` nor `inputs_embeds` are");
   }
+  require_fed_id(*resolved.bos_token_id, "bos_token_id", traits);
   return Tensor(std::vector<std::int64_t>{*resolved.bos_token_id}, {1, 1});
 }
 
@@ -47,13 +57,15 @@ PaddedBatch batch_of_ids(const Tensor& ids, const TensorView& attention_mask,
 }
 
 // decoder_input_ids, after the start id unless a row begins with it.
-Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolved, Index batch) {
+Tensor decoder_prompt(const GenerateInputs& inputs, const ResolvedConfig& resolved,
+                      const LanguageModelTraits& traits, Index batch) {
   if (!resolved.decoder_start_token_id || resolved.decoder_start_token_id->empty()) {
     throw InputError(
         "`decoder_start_token_id` or `bos_token_id` has to be set for an "
         "encoder-decoder, in the text_config or the GenerationConfig");
   }
   std::vector<std::int64_t> start = *resolved.decoder_start_token_id;
+  for (const std::int64_t id : start) require_fed_id(id, "decoder_start_token_id", traits);
   if (start.size() == 1) start.resize(to_size(batch), start[0]);
   if (static_cast<Index>(start.size()) != batch) {
     throw InputError("`decoder_start_token_id` holds " + std::to_string(start.size()) +
@@ -143,7 +155,7 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
     prompt.ids = ids_of_embeddings(inputs);
   } else {
     prompt.ids = inputs.input_ids.has_value() ? checked_ids(inputs.input_ids, "input_ids", -1)
-                                              : bos_prompt(resolved);
+                                              : bos_prompt(resolved, traits);
     prompt.batch = batch_of_ids(prompt.ids, inputs.attention_mask, resolved);
     check_batch(prompt.batch);
     prompt.embedded = model.embed_tokens(prompt.batch.gather_ids(prompt.ids));
@@ -152,7 +164,7 @@ Prompt prepare_prompt(const LanguageModel& model, const GenerateInputs& inputs,
   check_embeddings(prompt.batch, prompt.embeddings, traits.embedding_size);
   if (traits.is_encoder_decoder) {
     prompt.encoder_ids = std::move(prompt.ids);
-    prompt.ids = decoder_prompt(inputs, resolved, prompt.size());
+    prompt.ids = decoder_prompt(inputs, resolved, traits, prompt.size());
   } else {  // an encoder's relative positions include padding
     prompt.batch.use_compact_positions();
   }

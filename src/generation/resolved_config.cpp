@@ -67,6 +67,7 @@ void append_own(List& list, const List& own, std::string_view argument) {
 
 ResolvedConfig resolve(const GenerationConfig& config, const LanguageModelTraits& traits) {
   config.validate();
+  config.validate_ids(traits.vocab_size);
   ResolvedConfig resolved;
   resolved.config = config;
   resolved.max_position_embeddings = traits.max_position_embeddings;

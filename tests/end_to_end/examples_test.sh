@@ -266,6 +266,39 @@ usage --suppress-tokens 4 --forced-bos-token-id 4
 usage --bad-words-ids -1
 usage --sequence-bias -1=2
 usage --early-stopping maybe
+usage --max-length 0
+for flag in temperature top-p min-p top-h typical-p epsilon-cutoff eta-cutoff length-penalty \
+  repetition-penalty max-time; do
+  usage --$flag nan
+done
+usage --length-penalty inf
+usage --sequence-bias 4=nan
+usage --exponential-decay-length-penalty 3,inf
+usage --stop-strings "$(printf 'a\377')"
+# Ids outside the vocabulary are found before the weights are read: this folder has none.
+mkdir "$scratch/no_weights"
+cp $model/*.json "$scratch/no_weights"
+for flag in --bad-words-ids=99999 --sequence-bias=99999=2 --suppress-tokens=99999 \
+  --begin-suppress-tokens=-1 --forced-bos-token-id=-1 --forced-eos-token-id=99999 \
+  --bos-token-id=-1 --decoder-start-token-id=-1 --eos-token-id=2,99999; do
+  for program in vqa caption chat; do
+    expect "$program $flag" 2 "" "${flag%%=*} has to be made of ids of the vocabulary" \
+      $program --model "$scratch/no_weights" --image $picture "$flag" $([ $program = vqa ] && echo what)
+  done
+done
+no_text=$(printf 'caf\351')
+expect "a question that is not UTF-8" 2 "" "UTF-8" vqa --model tests --image $picture "$no_text"
+expect "an instruction that is not UTF-8" 2 "" "UTF-8" \
+  caption --model tests --prompt "$no_text" $picture
+expect "an instruction of features that is not UTF-8" 2 "" "UTF-8" \
+  features --model tests --image $picture -o "$scratch/all.safetensors" --prompt "$no_text"
+expect "caption without its picture" 1 "" "absent.png: there is no such file" \
+  caption --model tests $picture absent.png
+for variable in INSTRUCTBLIP_NUM_THREADS INSTRUCTBLIP_KERNELS; do
+  export $variable=2x
+  expect "an invalid $variable" 1 "" "$variable" vqa --model tests --image absent.png "what?"
+  unset $variable
+done
 usage --threads 0
 usage --dtype int8
 expect "features of an unknown kind of file" 2 "" "--output" \

@@ -192,6 +192,21 @@ TEST_F(Options, FinishedRowsAreFedValidIds) {
   }
 }
 
+TEST_F(Options, IdsThatBeginAPromptAreOfTheVocabulary) {
+  const auto expect_named = [](const std::function<void()>& action, const std::string& name) {
+    const std::string message = message_of(action);
+    EXPECT_TRUE(message.starts_with("`" + name + "` is -1, which begins the prompt")) << message;
+  };
+  LanguageModelTraits traits = decoder_only();
+  traits.bos_token_id = -1;
+  const TableLanguageModel without_bos(traits, 3, 8.0f, -100.0f);
+  expect_named([&] { generate(without_bos, {}, {.max_new_tokens = 2}); }, "bos_token_id");
+  EXPECT_NE(message_of([&] {
+              run({.max_new_tokens = 2, .bad_words_ids = {{1000000}}});
+            }).find("`bad_words_ids` has to be made of ids of the vocabulary"),
+            std::string::npos);
+}
+
 TEST_F(Options, PromptsWithSettledAnswersLeaveTheBatch) {
   const GenerationConfig config{.max_new_tokens = 15, .early_stopping = true, .num_beams = 3};
   const auto output = generate(ending, {.input_ids = batch}, config);

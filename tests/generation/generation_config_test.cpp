@@ -1,5 +1,9 @@
 #include "instructblip/generation/generation_config.h"
 
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
 #include "instructblip/core/error.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -173,6 +177,59 @@ TEST(GenerationConfig, InvalidFieldsAreRejectedByName) {
   EXPECT_TRUE(log.messages().empty());
   with({.num_beams = 2}, "dola_layers", "\"high\"").validate();
   EXPECT_TRUE(log.contains("`dola_layers`"));
+}
+
+TEST(GenerationConfig, NumbersThatAreNotFiniteAreRejectedByName) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  int fields = 0;
+  visit_fields([&](const std::string& name, auto member) {
+    for (const double value : {std::nan(""), kInfinity, -kInfinity}) {
+      GenerationConfig config;
+      auto& field = config.*member;
+      using Field = std::remove_cvref_t<decltype(field)>;
+      if constexpr (std::is_same_v<Field, std::optional<double>>) {
+        field = value;
+        if (name == "max_time" && value > 0) continue;  // no limit
+      } else if constexpr (std::is_same_v<Field, std::optional<ExponentialDecay>>) {
+        field = ExponentialDecay{3, value};
+      } else if constexpr (std::is_same_v<Field, std::vector<SequenceBias>>) {
+        field = {{{1, 2}, value}};
+        if (value < 0) continue;  // the sequence never occurs
+      } else {
+        continue;
+      }
+      ++fields;
+      const std::string message = message_of<InputError>([&] { config.validate(); });
+      EXPECT_NE(message.find("`" + name + "` has to be a finite number"), std::string::npos)
+          << name << " = " << value << ": " << message;
+    }
+  });
+  EXPECT_GE(fields, 3 * 12);
+  EXPECT_NO_THROW((GenerationConfig{.max_time = kInfinity}).validate());
+  EXPECT_NO_THROW((GenerationConfig{.sequence_bias = {{{1}, -kInfinity}}}).validate());
+}
+
+TEST(GenerationConfig, IdsOutsideTheVocabularyAreRejectedByName) {
+  for (const std::int64_t id : {std::int64_t{10}, std::int64_t{-1}}) {
+    const auto expect_named = [&](const GenerationConfig& config, const std::string& name) {
+      const std::string message = message_of<InputError>([&] { config.validate_ids(10); });
+      EXPECT_EQ(message, "`" + name + "` has to be made of ids of the vocabulary, 0 to 9, but is " +
+                             std::to_string(id));
+      EXPECT_NO_THROW(id < 0 ? void() : config.validate_ids(11));
+    };
+    expect_named({.bad_words_ids = {{1}, {2, id}}}, "bad_words_ids");
+    expect_named({.sequence_bias = {{{id, 1}, 1.0}}}, "sequence_bias");
+    expect_named({.suppress_tokens = {id}}, "suppress_tokens");
+    expect_named({.begin_suppress_tokens = {id}}, "begin_suppress_tokens");
+    expect_named({.forced_bos_token_id = id}, "forced_bos_token_id");
+    expect_named({.forced_eos_token_id = {1, id}}, "forced_eos_token_id");
+    expect_named({.bos_token_id = id}, "bos_token_id");
+    expect_named({.decoder_start_token_id = id}, "decoder_start_token_id");
+    if (id < 0) continue;  // ends no row
+    expect_named({.eos_token_id = {1, id}}, "eos_token_id");
+  }
+  EXPECT_NO_THROW((GenerationConfig{.pad_token_id = 10, .eos_token_id = -1}).validate_ids(10));
+  EXPECT_NO_THROW(GenerationConfig().validate_ids(10));
 }
 
 TEST(GenerationConfig, FieldsWithoutEffectLogAWarning) {

@@ -208,6 +208,10 @@ struct GenerationConfig {
   /// contradictory values and on methods that are not supported. Logs a warning that names the
   /// fields without effect.
   INSTRUCTBLIP_EXPORT void validate() const;
+  /// The check of `generate` that needs only the size of the model's vocabulary: all ids are from 0
+  /// to vocab_size - 1. Exempt are `pad_token_id`, which is never fed, and negative eos ids, which
+  /// end no row. Throws InputError.
+  INSTRUCTBLIP_EXPORT void validate_ids(Index vocab_size) const;
 
   /// A copy in which every field that `changes` sets is replaced.
   INSTRUCTBLIP_EXPORT GenerationConfig updated(const GenerationConfig& changes) const;
