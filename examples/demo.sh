@@ -7,19 +7,20 @@ log=build-demo/demo.log
 mkdir -p build-demo
 echo "Building (a few minutes, once); the output is kept in $log"
 
-# Runs a command with its output in the log; on failure prints the end of the log.
-logged() {
-  "$@" >>"$log" 2>&1 && return
+failed() {
   tail -n 40 "$log" >&2
   echo "failed: $*" >&2
   exit 1
 }
+# Runs a command with its output in the log; on failure prints the end of the log.
+logged() { "$@" >>"$log" 2>&1 || failed "$*"; }
 : >"$log"
 logged cmake -S . -B build-demo -G Ninja -DCMAKE_BUILD_TYPE=Release -DINSTRUCTBLIP_BUILD_TESTS=OFF
-if [ -t 1 ]; then
-  cmake --build build-demo --target vqa  # ninja shows its progress and any error
+build="cmake --build build-demo --target vqa"
+if [ -t 1 ] && command -v script >/dev/null; then
+  script -qefa -c "$build" "$log" || failed "$build"  # a terminal: ninja shows its progress
 else
-  logged cmake --build build-demo --target vqa
+  logged $build
 fi
 exec build-demo/examples/vqa --model examples/assets/instructblip-demo \
   --image examples/assets/scene.png "$@" \
