@@ -28,6 +28,10 @@ if(INSTRUCTBLIP_WITH_SENTENCEPIECE AND SentencePiece_FOUND)
     POSITION_INDEPENDENT_CODE ON
     VERSION ${PROJECT_VERSION}
     SOVERSION ${PROJECT_VERSION_MAJOR})
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)  # as for the library
+    target_compile_options(instructblip_sentencepiece PRIVATE -O2)
+    target_compile_definitions(instructblip_sentencepiece PRIVATE NDEBUG)
+  endif()
   instructblip_warnings(instructblip_sentencepiece)
   instructblip_sanitize(instructblip_sentencepiece)
   set(instructblip_sentencepiece_state "sentencepiece component: yes")
