@@ -161,9 +161,6 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   }
   const auto entry = context_->checkpoint->tensors().find(name_);
   if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
-  if (is_new && context_->progress) {
-    context_->progress->advance(name_, static_cast<Index>(entry->second.bytes));
-  }
   if (entry->second.shape != expected) {
     context_->note_unfit(
         name_ + ": found " + to_string(entry->second.shape) + ", expected " + to_string(expected),
@@ -173,6 +170,9 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
   try {
     std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
     if (is_new && context_->prefetch) instructblip::prefetch(tensor->data, entry->second.bytes);
+    if (is_new && context_->progress) {
+      context_->progress->advance(name_, static_cast<Index>(entry->second.bytes));
+    }
     if (is_floating_point(tensor->dtype)) return tensor;
     context_->note(name_ + ": stored as " + entry->second.dtype +
                    ", expected a floating-point type");

@@ -209,6 +209,7 @@ TEST(WeightsTest, PrefetchReadsRequestedTensorsFromTheDisk) {
   std::vector<Index> done;
   const auto progress = [&](const Progress& state) {
     done.push_back(state.done);
+    EXPECT_GE(pages_in_memory(file), tensor_pages);  // counted once it is read
     EXPECT_EQ(state.total, 2 * kElements * Index{sizeof(float)});
   };
   const Weights weights(Checkpoint::open(file), {.progress = progress, .prefetch = true});
