@@ -23,8 +23,10 @@ std::string build_info() {
 #else
   const std::string webp = "nothing";
 #endif
+  const int threads = num_threads();
   return "instructblip " + version() + ", " + compiler + ", kernels " + kernel_level() + ", " +
-         std::to_string(num_threads()) + " threads, JPEG by " + jpeg + ", WebP by " + webp;
+         std::to_string(threads) + (threads == 1 ? " thread" : " threads") + ", JPEG by " + jpeg +
+         ", WebP by " + webp;
 }
 
 }  // namespace instructblip
