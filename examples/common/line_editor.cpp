@@ -12,6 +12,7 @@
 #include <iostream>
 #include <memory>
 #include <system_error>
+#include <utility>
 
 #include "instructblip/core/error.h"
 
@@ -124,13 +125,27 @@ void LineEditor::remember([[maybe_unused]] const std::string& line) {
 #endif
 }
 
+namespace {
+
+// A name that is no file's and begins with ~/ lies in the home folder.
+fs::path in_home(const std::string& name) {
+  std::error_code ignored;
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || !name.starts_with("~/") || fs::exists(name, ignored)) return name;
+  return fs::path(home) / name.substr(2);
+}
+
+}  // namespace
+
 std::vector<fs::path> shell_words(const std::string& line) {
   std::error_code ignored;
-  if (fs::exists(line, ignored)) return {line};
+  if (fs::path file = in_home(line); fs::exists(file, ignored)) return {std::move(file)};
   wordexp_t words{};
   const int error = ::wordexp(line.c_str(), &words, WRDE_NOCMD);
   std::vector<fs::path> paths;
-  if (error == 0) paths.assign(words.we_wordv, words.we_wordv + words.we_wordc);
+  for (std::size_t i = 0; error == 0 && i < words.we_wordc; ++i) {
+    paths.push_back(in_home(words.we_wordv[i]));
+  }
   if (error == 0 || error == WRDE_NOSPACE) ::wordfree(&words);
   if (error == 0) return paths;
   throw instructblip::InputError(line + ": not the name of a file; put quotes around names with " +

@@ -29,7 +29,8 @@ class LineEditor {
 };
 
 /// The words of a line as a shell splits it: quotes, backslashes, ~ and patterns; no commands. A
-/// line that is the name of a file is one word. Throws InputError on unbalanced quotes.
+/// line that is the name of a file is one word, and ~ in quotes stands for the home folder unless
+/// there is such a file. Throws InputError on unbalanced quotes.
 std::vector<std::filesystem::path> shell_words(const std::string& line);
 
 }  // namespace examples
