@@ -21,8 +21,10 @@ namespace fs = std::filesystem;
 namespace {
 
 bool is_picture_name(const fs::path& path) {
-  static const std::set<std::string> endings = {".jpg", ".jpeg", ".png", ".bmp", ".gif",
-                                                ".pbm", ".pgm",  ".ppm", ".pnm", ".webp"};
+  // Those that Pillow has for the formats that the library decodes.
+  static const std::set<std::string> endings = {".jpg",  ".jpeg", ".jpe", ".jfif", ".png",
+                                                ".apng", ".bmp",  ".gif", ".pbm",  ".pgm",
+                                                ".ppm",  ".pnm",  ".webp"};
   std::string ending = path.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });

@@ -10,7 +10,7 @@
 namespace examples {
 
 /// For --help.
-constexpr const char* kPictureHelp = "JPEG, PNG, BMP, GIF or PNM; - is standard input";
+constexpr const char* kPictureHelp = "JPEG, PNG, WebP, GIF, BMP or PNM; - is standard input";
 
 /// Opens a picture; "-" is read from standard input. Throws ImageError, naming the picture.
 instructblip::Image open_picture(const std::filesystem::path& path);
