@@ -142,6 +142,7 @@ int main(int argc, char** argv) {
   app.add_option("-b,--batch-size", flags.batch_size,
                  "pictures described at a time. More is faster and takes more memory; the "
                  "descriptions are the same")
+      ->check(examples::check_whole_number<std::size_t>)
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_flag("--json", flags.json, "print one JSON object per description");

@@ -124,6 +124,7 @@ int main(int argc, char** argv) {
   app.add_option("--history", history,
                  "number of earlier questions and answers that precede a question. InstructBLIP "
                  "was trained on single questions, and answers these best")
+      ->check(examples::check_whole_number<std::size_t>)
       ->capture_default_str();
 
   return examples::run_program(app, argc, argv, flags, [&] {

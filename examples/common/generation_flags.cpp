@@ -89,13 +89,19 @@ std::string flag_of(std::string_view field) {
   return flag;
 }
 
+// For CLI::Option::check, which names the flag.
+std::string check_ids(const std::string& text) {
+  for (const std::string& part : CLI::detail::split(text, ',')) {
+    if (std::string error = check_whole_number<std::int64_t>(CLI::detail::trim_copy(part));
+        !error.empty())
+      return error;
+  }
+  return "";
+}
+
 std::vector<std::int64_t> parse_ids(const std::string& text) {
   std::vector<std::int64_t> ids;
-  for (const std::string& part : CLI::detail::split(text, ',')) {
-    std::int64_t id = 0;
-    if (!CLI::detail::lexical_cast(part, id)) throw CLI::ConversionError(text, "ids");
-    ids.push_back(id);
-  }
+  for (const std::string& part : CLI::detail::split(text, ',')) ids.push_back(std::stoll(part));
   return ids;
 }
 
@@ -117,9 +123,11 @@ std::string with_default(const std::string& help, Number value) {
 template <class Number>
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<Number>& field,
                       const std::string& help) {
-  return app.add_option_function<Number>(
+  CLI::Option* option = app.add_option_function<Number>(
       flag, [&field](const Number& value) { field = value; },
       field ? with_default(help, *field) : help);
+  if constexpr (std::is_integral_v<Number>) option->check(check_whole_number<Number>);
+  return option;
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<bool>& field,
@@ -134,35 +142,44 @@ CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::optional<Earl
       .add_option_function<std::string>(
           flag,
           [&field](const std::string& value) {
-            field = value == "never" ? EarlyStopping("never") : EarlyStopping(value == "true");
+            field = value == "never" ? EarlyStopping("never")
+                                     : EarlyStopping(value == "true" || value == "True");
           },
           help)
-      ->check(CLI::IsMember({"true", "false", "never"}));
+      ->check(CLI::IsMember({"true", "false", "never", "True", "False"}));  // Python's, too
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag,
                       std::optional<ExponentialDecay>& field, const std::string& help) {
-  return app.add_option_function<std::string>(
-      flag,
-      [&field](const std::string& text) {
+  return app
+      .add_option_function<std::string>(
+          flag,
+          [&field](const std::string& text) {
+            const auto parts = CLI::detail::split(text, ',');
+            field = ExponentialDecay{std::stoll(parts[0]), parse_number(parts[1])};
+          },
+          help)
+      ->check([](const std::string& text) {
         const auto parts = CLI::detail::split(text, ',');
-        if (parts.size() != 2) throw CLI::ConversionError(text, "START,FACTOR");
-        field =
-            ExponentialDecay{static_cast<Index>(parse_number(parts[0])), parse_number(parts[1])};
-      },
-      help);
+        return parts.size() == 2 ? check_whole_number<Index>(parts[0])
+                                 : text + " is not START,FACTOR";
+      });
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, TokenIds& field,
                       const std::string& help) {
-  return app.add_option_function<std::string>(
-      flag, [&field](const std::string& text) { field = parse_ids(text); }, help);
+  return app
+      .add_option_function<std::string>(
+          flag, [&field](const std::string& text) { field = parse_ids(text); }, help)
+      ->check(check_ids);
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::int64_t>& field,
                       const std::string& help) {
-  return app.add_option_function<std::string>(
-      flag, [&field](const std::string& text) { field = parse_ids(text); }, help);
+  return app
+      .add_option_function<std::string>(
+          flag, [&field](const std::string& text) { field = parse_ids(text); }, help)
+      ->check(check_ids);
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<std::string>& field,
@@ -179,6 +196,7 @@ CLI::Option* add_flag(CLI::App& app, const std::string& flag,
             for (const std::string& text : texts) field.push_back(parse_ids(text));
           },
           help)
+      ->check(check_ids)
       ->allow_extra_args(false);
 }
 
@@ -190,11 +208,14 @@ CLI::Option* add_flag(CLI::App& app, const std::string& flag, std::vector<Sequen
           [&field](const std::vector<std::string>& texts) {
             for (const std::string& text : texts) {
               const auto parts = CLI::detail::split(text, '=');
-              if (parts.size() != 2) throw CLI::ConversionError(text, "IDS=BIAS");
               field.push_back({parse_ids(parts[0]), parse_number(parts[1])});
             }
           },
           help)
+      ->check([](const std::string& text) {
+        const auto parts = CLI::detail::split(text, '=');
+        return parts.size() == 2 ? check_ids(parts[0]) : text + " is not IDS=BIAS";
+      })
       ->allow_extra_args(false);
 }
 
@@ -231,9 +252,14 @@ std::string with_flag_names(std::string_view message) {
     const std::size_t end = begin == message.npos ? begin : message.find('`', begin + 1);
     if (end == message.npos) break;
     const std::string_view name = message.substr(begin + 1, end - begin - 1);
-    const bool is_field = help_of_fields().contains(name);
     text += message.substr(0, begin);
-    text += is_field ? flag_of(name) : std::string(message.substr(begin, end + 1 - begin));
+    if (help_of_fields().contains(name)) {
+      text += flag_of(name);
+    } else if (name == "TokenizerOptions::loader") {
+      text += "--tokenizer";
+    } else {
+      text += message.substr(begin, end + 1 - begin);
+    }
     message.remove_prefix(end + 1);
   }
   return text += message;

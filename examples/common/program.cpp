@@ -80,6 +80,22 @@ std::vector<std::string> with_dashes(int argc, char** argv) {
   return arguments;
 }
 
+// Flags that take no value would ignore one after =, and leave one after a space to the questions.
+void require_no_values(const CLI::App& app, const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (!arguments[i].starts_with("--")) continue;
+    const std::size_t equals = arguments[i].find('=');
+    const std::string flag = arguments[i].substr(0, equals);
+    const CLI::Option* option = app.get_option_no_throw(flag);
+    if (option == nullptr || option->get_expected_max() > 0) continue;
+    const std::string next =
+        i + 1 < arguments.size() ? CLI::detail::to_lower(arguments[i + 1]) : "";
+    if (equals != flag.npos || next == "true" || next == "false") {
+      throw CLI::ArgumentMismatch(flag + " takes no value; give it alone or not at all");
+    }
+  }
+}
+
 // A valid --tokenizer gives "", as CLI11 has it.
 std::string check_tokenizer(const std::string& name) {
 #ifndef EXAMPLES_HAVE_SENTENCEPIECE
@@ -146,6 +162,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {
     std::vector<std::string> arguments = with_dashes(argc, argv);
+    require_no_values(app, arguments);
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the end
     app.name(argc > 0 ? argv[0] : "");
     app.parse(std::move(arguments));

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "instructblip/instructblip.h"
 
@@ -39,6 +42,18 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// that of the field, with dashes: --max-new-tokens 64 --num-beams 5. The fields are validated
 /// while the flags are parsed.
 void add_generation_flags(CLI::App& app, instructblip::GenerationConfig& config);
+
+/// For CLI::Option::check: "" if the text is a whole number that T can hold, otherwise what is
+/// wrong. CLI11 itself takes -1 and numbers that are too large for a large number.
+template <class T>
+std::string check_whole_number(const std::string& text) {
+  T number{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error == std::errc() && stop == end) return "";
+  return text + " is not a whole number from " + std::to_string(std::numeric_limits<T>::min()) +
+         " to " + std::to_string(std::numeric_limits<T>::max());
+}
 
 /// For CLI::Option::check: "" if the text is UTF-8, otherwise what is wrong with it.
 std::string check_text(const std::string& text);

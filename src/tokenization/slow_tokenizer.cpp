@@ -147,8 +147,8 @@ std::unique_ptr<Tokenizer> load_slow_tokenizer(const std::filesystem::path& fold
   if (name == "LlamaTokenizer" ? !has_llama : !has_t5 && !has_llama) {
     throw TokenizerError(folder.string() + ": has no " +
                          (name == "LlamaTokenizer" ? "tokenizer.model" : "spiece.model") +
-                         ", which sentencepiece needs; copy it from the checkpoint, or use the "
-                         "tokenizer of tokenizer.json (no TokenizerOptions::loader)");
+                         ", which sentencepiece needs; copy it from the checkpoint, or unset "
+                         "`TokenizerOptions::loader` to use the tokenizer of tokenizer.json");
   }
   InitArguments arguments = read_init_arguments(folder, options, Release::Transformers4);
   if (name == "LlamaTokenizer") return std::make_unique<SlowLlamaTokenizer>(arguments, make_model);

@@ -40,8 +40,15 @@ expect "a stop string ends an answer" 0 "/scene.png: a small striped" "" \
   caption --model $model --prompt "describe the image" --stop-strings yellow -- $picture
 expect "caption describes" 0 "a small dotted red cross, a large red ring and a sign that says tea" \
   "" caption --model $model $picture
-expect "vqa names its version" 0 "instructblip 0." "" vqa --version
-expect "inspect names its version" 0 "kernels" "" inspect --version
+for program in vqa caption chat features inspect; do
+  expect "$program names its version" 0 "instructblip 0." "" $program --version
+done
+export INSTRUCTBLIP_NUM_THREADS=1
+expect "one thread" 0 ", 1 thread, " "" vqa --version
+unset INSTRUCTBLIP_NUM_THREADS
+for program in vqa caption features; do
+  expect "$program --help names WebP" 0 "WebP" "" $program --help
+done
 expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
@@ -64,7 +71,7 @@ expect "an unknown tokenizer is a wrong flag" 2 "" "expected auto or sentencepie
 "$programs/vqa" --model $model --image $picture --tokenizer sentencepiece "what?" 2>"$scratch/err"
 found=$?
 case "$found$(cat "$scratch/err")" in
-  1*"has no tokenizer.model, which sentencepiece needs"*) ;;
+  1*"has no tokenizer.model, which sentencepiece needs"*"or unset --tokenizer to use"*) ;;
   2*"no sentencepiece component: install libsentencepiece-dev"*) ;;
   *) echo "vqa --tokenizer sentencepiece: exit code $found, $(cat "$scratch/err")"
     faults=$((faults + 1)) ;;
@@ -161,6 +168,9 @@ captions() { # captions WHAT "NAMES" ARGUMENTS...: expects descriptions of these
 captions "a folder" "a.png b.PNG" "$scratch/album"
 captions "a folder and its folders" "a.png b.PNG deep/c.png" --recursive "$scratch/album" -b 2
 captions "a pattern" "a.png b.PNG" "$scratch/album/*.[pP][nN][gG]" --batch-size 1
+for name in c.jfif d.jpe; do cp $picture "$scratch/album/$name"; done
+captions "all names of JPEG" "a.png b.PNG c.jfif d.jpe" "$scratch/album"
+rm "$scratch/album/c.jfif" "$scratch/album/d.jpe"
 cp $picture "$scratch/album/[x].png"
 captions "a name that looks like a pattern" "[x].png" "$scratch/album/[x].png"
 rm "$scratch/album/[x].png"
@@ -267,6 +277,17 @@ usage --bad-words-ids -1
 usage --sequence-bias -1=2
 usage --early-stopping maybe
 usage --max-length 0
+usage --max-new-tokens 99999999999999999999
+usage --seed -1
+usage --seed 99999999999999999999999
+usage --bad-words-ids 99999999999999999999
+usage --exponential-decay-length-penalty nan,2
+for flag in --timings=5 "--do-sample true" --do_sample=False "--json True"; do
+  expect "vqa $flag" 2 "" "takes no value" vqa --model tests --image $picture "what?" $flag
+done
+expect "a negative history" 2 "" "--history" chat --model tests --history -1
+expect "Python's spelling of true" 0 "  red" "" vqa --model $model --image $picture \
+  --num_beams 2 --early_stopping True "what colour is the ring?"
 for flag in temperature top-p min-p top-h typical-p epsilon-cutoff eta-cutoff length-penalty \
   repetition-penalty max-time; do
   usage --$flag nan
