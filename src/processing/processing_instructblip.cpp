@@ -70,15 +70,23 @@ std::optional<Side> find_padding_side(const std::filesystem::path& folder) {
   side->expected("\"left\" or \"right\"");
 }
 
-// Whether the language model is T5: as config.json says or, without this file, as the tokenizer's
-// class does.
-bool is_t5(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
+// Whether config.json says that the language model is T5.
+bool names_t5(const std::filesystem::path& folder) {
   const auto path = folder / "config.json";
   const Json json = read_if_present(path);
-  if (const auto text = JsonReader<ConfigError>(json, path.string()).get("text_config")) {
-    return text->get_or<std::string>("model_type", "") == "t5";
-  }
-  return tokenizer.class_name() == "T5Tokenizer";
+  const auto text = JsonReader<ConfigError>(json, path.string()).get("text_config");
+  return text && text->get_or<std::string>("model_type", "") == "t5";
+}
+
+// The side on which the folder wants the language model's text to be padded; nothing: on the
+// tokenizer's. T5's relative positions count the padding between the image placeholders and the
+// text, so that it has to be on the right.
+std::optional<Side> choose_padding_side(const std::filesystem::path& folder,
+                                        const Tokenizer& tokenizer) {
+  const std::optional<Side> side = find_padding_side(folder);
+  const bool is_t5 =
+      tokenizer.class_name() == "T5Tokenizer" || (side == Side::Left && names_t5(folder));
+  return is_t5 ? Side::Right : side;
 }
 
 std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Index times) {
@@ -152,14 +160,9 @@ InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesyst
   }
   InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
                                   std::move(qformer_tokenizer), find_num_query_tokens(folder));
-  if (options.padding_side) {
-    processor.configured_padding_side_ = options.padding_side;
-  } else if (is_t5(folder, processor.tokenizer())) {
-    // T5's relative positions count the padding between the image placeholders and the text.
-    processor.configured_padding_side_ = Side::Right;
-  } else {
-    processor.configured_padding_side_ = find_padding_side(folder);
-  }
+  processor.configured_padding_side_ = options.padding_side
+                                           ? options.padding_side
+                                           : choose_padding_side(folder, processor.tokenizer());
   return processor;
 }
 

@@ -238,21 +238,23 @@ TEST(InstructBlipProcessor, PadsTheQFormersTextOnTheRightUnlessRequested) {
 }
 
 TEST(InstructBlipProcessor, PadsT5sTextOnTheRightUnlessRequested) {
-  const ProcessorFolder folder("t5", "left");
-  const auto is_padded_on_the_left = [&](const TokenizerOptions& options,
+  const auto is_padded_on_the_left = [&](const ProcessorFolder& folder,
+                                         const TokenizerOptions& options,
                                          std::optional<Side> side) {
     const auto processor = InstructBlipProcessor::from_pretrained(folder.path(), options);
     const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest, .padding_side = side};
     return processor({}, texts(), kwargs).attention_mask.at<std::int64_t>({0, 0}) == 0;
   };
-  EXPECT_FALSE(is_padded_on_the_left({}, {}));
-  EXPECT_TRUE(is_padded_on_the_left({}, Side::Left));
-  EXPECT_TRUE(is_padded_on_the_left({.padding_side = Side::Left}, {}));
-  // config.json names the language model better than the tokenizer's class does.
-  folder.folder().write("config.json", R"({"text_config": {"model_type": "opt"}})");
-  EXPECT_TRUE(is_padded_on_the_left({}, {}));
-  folder.folder().write("config.json", R"({"text_config": {"model_type": "t5"}})");
-  EXPECT_FALSE(is_padded_on_the_left({}, {}));
+  const ProcessorFolder t5("t5", "left");
+  EXPECT_FALSE(is_padded_on_the_left(t5, {}, {}));
+  EXPECT_TRUE(is_padded_on_the_left(t5, {}, Side::Left));
+  EXPECT_TRUE(is_padded_on_the_left(t5, {.padding_side = Side::Left}, {}));
+  // With another tokenizer, config.json names the language model.
+  const ProcessorFolder other("opt", "left");
+  other.folder().write("config.json", R"({"text_config": {"model_type": "opt"}})");
+  EXPECT_TRUE(is_padded_on_the_left(other, {}, {}));
+  other.folder().write("config.json", R"({"text_config": {"model_type": "t5"}})");
+  EXPECT_FALSE(is_padded_on_the_left(other, {}, {}));
 }
 
 TEST(InstructBlipProcessor, LoadsALegacyFolderWithoutNumQueryTokens) {
