@@ -12,9 +12,11 @@ function(instructblip_kernels target)
   instructblip_kernel_level(neon        "^(aarch64|arm64)$")
   instructblip_kernel_level(avx2        "${x86}"                    -mavx2 -mfma)
   instructblip_kernel_level(avx512      "${x86}"                    ${avx512_vectors})
+  instructblip_kernel_level(avx512_vnni "${x86}"                    ${avx512_vectors} -mavx512vnni)
   instructblip_kernel_level(avx512_bf16 "${x86}"                    ${avx512_vectors} -mavx512bf16)
   instructblip_kernel_level(amx         "${x86}"                    ${avx512_flags} -mavx512bf16
-                                                                    -mamx-tile -mamx-bf16 -mprfchw)
+                                                                    -mamx-tile -mamx-bf16 -mamx-int8
+                                                                    -mprfchw)
 endfunction()
 
 # Sets the flags of one level's file. No function compiled with these flags may be visible to the

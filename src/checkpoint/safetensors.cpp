@@ -39,6 +39,7 @@ constexpr std::array kStoredTypes = {
     StoredType{"BF16", 2, DType::BFloat16},
     StoredType{"I64", 8, DType::Int64},
     StoredType{"I32", 4, DType::Int32},
+    StoredType{"I8", 1, DType::Int8},
     StoredType{"U8", 1, DType::UInt8},
     StoredType{"BOOL", 1, DType::Bool},
     StoredType{"F64", 8, {}},
@@ -46,7 +47,6 @@ constexpr std::array kStoredTypes = {
     StoredType{"U16", 2, {}},
     StoredType{"U32", 4, {}},
     StoredType{"U64", 8, {}},
-    StoredType{"I8", 1, {}},
     StoredType{"F8_E5M2", 1, {}},
     StoredType{"F8_E4M3", 1, {}},
 };

@@ -31,6 +31,7 @@ double load(const void* data, DType dtype, Index i) {
     case DType::Float16: return static_cast<const float16*>(data)[i];
     case DType::Int64: return static_cast<double>(static_cast<const std::int64_t*>(data)[i]);
     case DType::Int32: return static_cast<const std::int32_t*>(data)[i];
+    case DType::Int8: return static_cast<const std::int8_t*>(data)[i];
     case DType::UInt8: return static_cast<const std::uint8_t*>(data)[i];
     case DType::Bool: return static_cast<const std::uint8_t*>(data)[i] != 0;
   }
@@ -49,6 +50,9 @@ void store(void* data, DType dtype, Index i, double value) {
       break;
     case DType::Int32:
       static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(value);
+      break;
+    case DType::Int8:
+      static_cast<std::int8_t*>(data)[i] = static_cast<std::int8_t>(value);
       break;
     case DType::UInt8:
       static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(value);

@@ -18,6 +18,7 @@ namespace instructblip {
 const TileKernels& amx_tiles();
 const KernelTable& avx512_kernels();
 const PairKernels& avx512_bf16_pairs();
+const IntegerKernels& avx512_vnni_integers();
 const KernelTable& avx2_kernels();
 const KernelTable& neon_kernels();
 const KernelTable& eigen_kernels();
@@ -36,15 +37,23 @@ bool has_avx512() {
 }
 #endif
 
-#if defined(INSTRUCTBLIP_HAVE_AVX512_BF16) || defined(INSTRUCTBLIP_HAVE_AMX)
-// The level avx512 with other products of bfloat16 matrices.
+#if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
+// The level avx512 with other products of quantised weights and of bfloat16 matrices.
 KernelTable avx512_with(const char* name, const TileKernels* tiles, const PairKernels* pairs) {
   KernelTable table = avx512_kernels();
   table.name = name;
+  table.integers = avx512_vnni_integers();
   table.tiles = tiles;
   table.pairs = pairs;
   return table;
 }
+
+const KernelTable& avx512_vnni_kernels() {
+  static const KernelTable table = avx512_with("avx512_vnni", nullptr, nullptr);
+  return table;
+}
+
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
@@ -63,12 +72,13 @@ const KernelTable& amx_kernels() {
 // Tiles and bfloat16 products, which Linux must also allow this process to use
 // (Documentation/arch/x86/xstate.rst).
 bool has_amx() {
-  constexpr unsigned kTiles = 1u << 24, kTileBFloat16 = 1u << 22;  // leaf 7.0, edx
-  constexpr unsigned kBFloat16 = 1u << 5;                          // leaf 7.1, eax
+  constexpr unsigned kTiles = 1u << 24, kTileBFloat16 = 1u << 22, kTileInt8 = 1u << 25;  // edx
+  constexpr unsigned kBFloat16 = 1u << 5;  // leaf 7.1, eax
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  if ((edx & kTiles) == 0 || (edx & kTileBFloat16) == 0) return false;
+  constexpr unsigned kAll = kTiles | kTileBFloat16 | kTileInt8;
+  if ((edx & kAll) != kAll) return false;
   if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0 || (eax & kBFloat16) == 0) return false;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
@@ -77,10 +87,13 @@ bool has_amx() {
 // The levels of this build (cmake/kernels.cmake), best first.
 const Level kLevels[] = {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
-    {amx_kernels, [] { return has_avx512() && has_amx(); }},
+    {amx_kernels, [] { return has_avx512_vnni() && has_amx(); }},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
-    {avx512_bf16_kernels, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }},
+    {avx512_bf16_kernels, [] { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
+    {avx512_vnni_kernels, has_avx512_vnni},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX512)
     {avx512_kernels, has_avx512},

@@ -23,15 +23,21 @@ void convert_elements(const void* from, To* to, Index count) {
 }
 
 template <class To>
+void convert_elements(const SharedTensor& source, Index begin, Index count, To* to) {
+  const void* const from =
+      static_cast<const char*>(source.data) + begin * static_cast<Index>(size_of(source.dtype));
+  switch (source.dtype) {
+    case DType::BFloat16: return convert_elements<bfloat16>(from, to, count);
+    case DType::Float16: return convert_elements<float16>(from, to, count);
+    default: return convert_elements<float>(from, to, count);
+  }
+}
+
+template <class To>
 std::shared_ptr<const Tensor> convert(const SharedTensor& source) {
   const std::shared_ptr<Tensor> copy =
       std::make_shared<Tensor>(Tensor::uninitialized(dtype_of<To>::value, source.shape));
-  To* to = copy->data<To>();
-  switch (source.dtype) {
-    case DType::BFloat16: convert_elements<bfloat16>(source.data, to, copy->size()); break;
-    case DType::Float16: convert_elements<float16>(source.data, to, copy->size()); break;
-    default: convert_elements<float>(source.data, to, copy->size());
-  }
+  convert_elements(source, 0, copy->size(), copy->data<To>());
   return copy;
 }
 
@@ -67,6 +73,10 @@ void widen_row(const KernelTable& table, const PreparedMatrix::Impl& weight, Ind
 }
 
 }  // namespace
+
+void widen_elements(const SharedTensor& source, Index begin, Index count, float* to) {
+  convert_elements(source, begin, count, to);
+}
 
 const WeightFormat kFloat32Format{.dtype = DType::Float32,
                                   .direct_rows = 16,

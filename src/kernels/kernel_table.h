@@ -25,6 +25,52 @@ struct OutputRow {
   float* y;  // may be sums or residual
 };
 
+// x is stored as round(x / scale) + zero, at least `least` and at most `greatest`.
+struct Rounding {
+  float scale, inverse, zero, least, greatest;
+};
+
+// Weights of 8 and 4 bits are multiplied with whole numbers of 16 bits, in blocks of inputs with a
+// scale each for a row of x. The sums of a block are exact.
+constexpr std::ptrdiff_t kIntegerBlock = 128;  // at most
+constexpr std::ptrdiff_t kIntegerUnit = 64;
+constexpr std::ptrdiff_t kIntegerSums = 16;
+// The greatest number of 16 bits, 127 * 256: both of its bytes are signed ones.
+constexpr float kGreatestInteger = 32512.0f;
+
+// A row of x as whole numbers, each block filled up with zeros to a multiple of 32. For weights of
+// 4 bits, every kIntegerUnit inputs (or the last 32) stand with the even ones first. A level may
+// have another layout of the same size (avx512_vnni).
+struct IntegerRow {
+  const std::int16_t* values;
+  const float* scales;       // of blocks
+  const std::int32_t* sums;  // of the values of blocks
+};
+
+// Products of one, two or four rows of x with 16, 8 or 4 outputs.
+//   y[r, o] = sum over blocks of sum(x * (w - zero_point)) * (x scale * w scale)
+// in ascending order of blocks, with every step rounded to float32.
+struct IntegerProduct {
+  IntegerRow x[4];
+  std::ptrdiff_t rows;
+  // int8 or codes of 4 bits of kIntegerSums outputs: [blocks, kIntegerSums, block].
+  const std::uint8_t* w;
+  std::ptrdiff_t first;  // of the outputs
+  int bits;
+  std::ptrdiff_t depth;  // a multiple of 32
+  std::ptrdiff_t block;  // 32, 64 or 128
+  // For each output from the first one on, kIntegerSums apart for each group of inputs.
+  const float* scales;
+  const std::uint8_t* zero_points;  // or nullptr: those of the bits, 0 or 8
+  std::ptrdiff_t blocks_per_group;
+  float* sums;  // [rows, kIntegerSums / rows]
+
+  // The inputs of output first + o in the block from `begin` on, which has `size` inputs.
+  const std::uint8_t* row(std::ptrdiff_t o, std::ptrdiff_t begin, std::ptrdiff_t size) const {
+    return w + (begin * kIntegerSums + (first + o) * size) * bits / 8;
+  }
+};
+
 // A packed weight lies in panels of this many outputs (panels.h).
 constexpr std::ptrdiff_t kPanelOutputs = 32;
 
@@ -59,6 +105,14 @@ struct PairKernels {
   void (*round)(const float* x, std::ptrdiff_t count, std::ptrdiff_t pairs, float* to);
 };
 
+// How a level multiplies quantised weights.
+struct IntegerKernels {
+  // x as an IntegerRow: values [count rounded up to 32], and a scale and a sum per block.
+  void (*to_integers)(const float* x, std::ptrdiff_t count, std::ptrdiff_t block, int bits,
+                      std::int16_t* values, float* scales, std::int32_t* sums);
+  void (*product)(const IntegerProduct& product);
+};
+
 struct KernelTable {
   const char* name;
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
@@ -73,6 +127,12 @@ struct KernelTable {
   void (*dots_bf16)(const float* const* x, std::ptrdiff_t rows, const std::uint16_t* const* w,
                     std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
+
+  // The sum of the squared errors of rounding `count` elements, and the rounded numbers. The same
+  // on every level.
+  float (*rounding_error)(const float* x, std::ptrdiff_t count, const Rounding& rounding);
+  void (*round)(const float* x, std::ptrdiff_t count, const Rounding& rounding, std::int8_t* to);
+  IntegerKernels integers;
 
   // out[r * out_stride + d] += p[r * p_stride + j] * v[j][d] for all d and for j = 0, 1, ... in
   // this order; `rows` <= kTileRows.

@@ -47,6 +47,8 @@ void configure(TileShape shape) {
     for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
     set(6 + i, kTileDepth / 2, 4 * shape.columns);
   }
+  // GCC 12's function reads only 8 bytes in the compiler's eyes, which then leaves out the others.
+  asm volatile("" : : "r"(&configuration) : "memory");
   _tile_loadconfig(&configuration);
   configured = shape;
 }
@@ -232,11 +234,78 @@ void split(const float* x, Index count, Index step, std::uint16_t* high, std::ui
   }
 }
 
+// x in the layout of the level avx512_vnni.
+void pack_integers(const IntegerRow* x, Index count, Index begin, std::int8_t* to) {
+  constexpr Index kHalf = kIntegerBlock / 2;
+  for (Index half = 0; half < 2; ++half) {
+    for (Index low = 0; low < 2; ++low) {
+      __m512i rows[16] = {};
+      for (Index r = 0; r < count; ++r) {
+        const auto* const bytes = reinterpret_cast<const std::int8_t*>(x[r].values + begin);
+        rows[r] = _mm512_loadu_si512(bytes + (2 * low + half) * kHalf);
+      }
+      transpose_rows(rows);
+      for (int k = 0; k < 16; ++k) _mm512_storeu_si512(to + 64 * k, rows[k]);
+      to += kIntegerTileBytes / 4;
+    }
+  }
+}
+
+void unpack_codes(const std::uint8_t* codes, int zero, std::int8_t* to) {
+  const __m512i bytes = _mm512_loadu_si512(codes),
+                zeros = _mm512_set1_epi8(static_cast<char>(zero));
+  const __m512i mask = _mm512_set1_epi8(15);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+  _mm512_storeu_si512(to, _mm512_sub_epi8(_mm512_and_si512(bytes, mask), zeros));
+  _mm512_storeu_si512(to + 64, _mm512_sub_epi8(odd, zeros));
+}
+
+void multiply_integers(const IntegerTileProduct& p) {
+  constexpr Index kHalf = kIntegerBlock / 2, kTile = kIntegerTileBytes / 4;
+  configure({{kTileSize, kTileSize}, kTileSize});
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (Index half = 0; half < 2; ++half) {
+    _tile_loadd(4, p.a + half * kHalf, kIntegerBlock);
+    _tile_loadd(6, p.b + 2 * half * kTile, 64);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, p.b + (2 * half + 1) * kTile, 64);
+    _tile_dpbssd(1, 4, 7);
+    _tile_loadd(5, p.a + half * kHalf + kTileSize * kIntegerBlock, kIntegerBlock);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(3, 5, 7);
+  }
+  alignas(64) std::int32_t sums[4][kTileSize * kTileSize];  // high and low of the tiles of outputs
+  _tile_stored(0, sums[0], 64);
+  _tile_stored(1, sums[1], 64);
+  _tile_stored(2, sums[2], 64);
+  _tile_stored(3, sums[3], 64);
+  const __m512 b_scales = _mm512_loadu_ps(p.b_scales);
+  const __m512i b_sums = _mm512_loadu_si512(p.b_sums);
+  for (Index o = 0; o < 2 * kTileSize; ++o) {
+    const Index tile = o / kTileSize * 2, row = o % kTileSize * kTileSize;
+    __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums[tile] + row), 8),
+                                   _mm512_load_si512(sums[tile + 1] + row));
+    if (p.zero_points != nullptr) {
+      sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(p.zero_points[o]), b_sums));
+    }
+    const __m512 scale = _mm512_mul_ps(b_scales, _mm512_set1_ps(p.a_scales[o]));
+    const __m512 term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+    float* const total = p.sums + o * kTileSize;
+    _mm512_storeu_ps(total, _mm512_add_ps(_mm512_loadu_ps(total), term));
+  }
+}
+
 constexpr TileKernels kTiles{.begin = begin,
                              .end = end,
                              .multiply = multiply,
                              .pack = pack,
                              .split = split,
+                             .pack_integers = pack_integers,
+                             .unpack_codes = unpack_codes,
+                             .multiply_integers = multiply_integers,
                              .transpose = transpose};
 
 }  // namespace

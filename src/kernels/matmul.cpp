@@ -15,6 +15,7 @@ constexpr Index kRoundGrain = 1 << 15;
 thread_local std::int64_t weight_bytes = 0;
 
 void multiply(const Product& product) {
+  if (product.weight.integers != nullptr) return multiply_integers(product);
   const bool packed = product.weight.panels != nullptr;
   if (product.table.tiles != nullptr && product.weight.tiles) {
     packed ? multiply_panels_in_tiles(product) : multiply_tiles(product);
@@ -52,7 +53,7 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (!epilogue.gate.empty()) check_matrix("matmul: gate", epilogue.gate, x.rows, outs);
   if (!epilogue.residual.empty()) check_matrix("matmul: residual", epilogue.residual, x.rows, outs);
   if (x.rows == 0 || outs == 0) return;
-  weight_bytes += outs * weight.in_features() * static_cast<Index>(size_of(weight.dtype()));
+  weight_bytes += static_cast<std::int64_t>(weight.impl()->bytes);
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
   if (product.table.pairs != nullptr && product.weight.pairs != nullptr) {
     multiply_pairs(product);
@@ -67,6 +68,9 @@ void embedding_rows(const PreparedMatrix& table, std::span<const std::int64_t> i
                     MutableMatrixView y) {
   if (table.empty())
     throw InputError("embedding_rows: the table is empty (its tensor was missing)");
+  if (table.impl()->integers != nullptr) {
+    throw InputError("embedding_rows: the table is quantised");
+  }
   if (table.impl()->panels != nullptr) throw InputError("embedding_rows: the table is packed");
   check_matrix("embedding_rows: y", y, static_cast<Index>(ids.size()), table.in_features());
   for (std::size_t r = 0; r < ids.size(); ++r) {

@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <string>
 
+#include "core/huge_pages.h"
 #include "instructblip/core/error.h"
+#include "instructblip/core/threads.h"
 #include "kernels/panels.h"
 #include "kernels/weight_format.h"
 
 namespace instructblip {
 namespace {
+
+constexpr Index kCopiedPerThread = 1 << 20;
 
 void check_source(const SharedTensor& source, std::size_t i, Index in_features) {
   const auto fail = [&](const std::string& expected) {
@@ -23,6 +27,104 @@ void check_source(const SharedTensor& source, std::size_t i, Index in_features) 
   if (source.dim(1) != in_features) {
     fail(std::to_string(in_features) + " input features, as the first source has");
   }
+}
+
+std::size_t bytes_of(const TensorView& tensor) {
+  return tensor.data == nullptr ? 0 : to_size(tensor.size()) * size_of(tensor.dtype);
+}
+
+void check_source(const QuantizedMatrix& source, std::size_t i, const QuantizedMatrix& first) {
+  const auto fail = [&](const std::string& what) {
+    throw InputError("PreparedMatrix: quantised source " + std::to_string(i) + " has " + what);
+  };
+  const auto check = [&](const char* name, const SharedTensor& tensor, DType dtype, Shape shape) {
+    if (tensor.dtype == dtype && tensor.shape == shape && tensor.is_contiguous()) return;
+    fail(std::string(name) + " of shape " + to_string(tensor.shape) + " and type " +
+         std::string(name_of(tensor.dtype)) + ", expected " + to_string(shape) + " and " +
+         std::string(name_of(dtype)));
+  };
+  if (source.bits != first.bits || source.group_size != first.group_size ||
+      source.in_features != first.in_features ||
+      source.zero_points.has_value() != first.zero_points.has_value()) {
+    fail("another number of bits, inputs or inputs per group than the first one");
+  }
+  const Index outs = source.out_features, inputs = source.in_features;
+  if (source.bits == 8) {
+    check("codes", source.codes, DType::Int8, {outs, inputs});
+  } else {
+    check("codes", source.codes, DType::UInt8, {outs, inputs / 2});
+  }
+  check("scales", source.scales, DType::Float32, {outs, source.groups()});
+  if (source.zero_points.has_value()) {
+    check("zero points", source.zero_points, DType::UInt8, {outs, source.groups()});
+  }
+}
+
+// Copies the codes of output `o` of a source to output `column` of `w`.
+void copy_codes(const QuantizedMatrix& source, Index o, Index column, IntegerWeight& w) {
+  const auto* from =
+      static_cast<const std::uint8_t*>(source.codes.data) + o * source.in_features * w.bits / 8;
+  std::uint8_t* const tile = const_cast<std::uint8_t*>(w.tile(column));
+  for (Index begin = 0; begin < w.depth; begin += w.block) {
+    const Index size = std::min(w.block, w.depth - begin);
+    const Index count = std::min(w.block, source.in_features - begin);
+    std::uint8_t* const to =
+        tile + (begin * kIntegerSums + column % kIntegerSums * size) * w.bits / 8;
+    from = std::copy_n(from, count * w.bits / 8, to) - to + from;
+  }
+}
+
+Tensor codes_for(Index outs, const IntegerWeight& w) {
+  const Index tiles = (outs + kIntegerSums - 1) / kIntegerSums;
+  Tensor codes = Tensor::uninitialized(DType::UInt8, {tiles, kIntegerSums * w.depth * w.bits / 8});
+  use_huge_pages(codes.raw(), to_size(codes.size()));
+  return codes;
+}
+
+// The [out, groups] tensors of the sources as IntegerWeight has them.
+template <class T>
+Tensor in_tiles(std::span<const QuantizedMatrix> sources, Index outs,
+                SharedTensor QuantizedMatrix::*member) {
+  const Index groups = sources[0].groups();
+  Tensor tiles(dtype_of<T>::value,
+               {(outs + kIntegerSums - 1) / kIntegerSums, groups, kIntegerSums});
+  Index column = 0;
+  for (const QuantizedMatrix& source : sources) {
+    const T* from = static_cast<const T*>((source.*member).data);
+    for (Index o = 0; o < source.out_features; ++o, ++column) {
+      T* to = tiles.data<T>() + column / kIntegerSums * groups * kIntegerSums;
+      to += column % kIntegerSums;
+      for (Index g = 0; g < groups; ++g) to[g * kIntegerSums] = *from++;
+    }
+  }
+  return tiles;
+}
+
+IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index outs) {
+  const QuantizedMatrix& first = sources[0];
+  const Index group = first.group_size == 0 ? first.in_features : first.group_size;
+  IntegerWeight w;
+  w.bits = first.bits;
+  w.depth = round_up(first.in_features, 32);
+  w.block = first.group_size == 0 ? kIntegerBlock : std::min(group, kIntegerBlock);
+  w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
+  w.codes = codes_for(outs, w);
+  if (w.depth != first.in_features || outs % kIntegerSums != 0) {
+    std::fill_n(w.codes.data<std::uint8_t>(), w.codes.size(), std::uint8_t{0});
+  }
+  Index column = 0;
+  for (const QuantizedMatrix& source : sources) {
+    parallel_for(source.out_features, kCopiedPerThread / std::max<Index>(1, w.depth) + 1,
+                 [&](Index begin, Index end) {
+                   for (Index o = begin; o < end; ++o) copy_codes(source, o, column + o, w);
+                 });
+    column += source.out_features;
+  }
+  w.scales = in_tiles<float>(sources, outs, &QuantizedMatrix::scales);
+  if (first.zero_points.data != nullptr) {
+    w.zero_points = in_tiles<std::uint8_t>(sources, outs, &QuantizedMatrix::zero_points);
+  }
+  return w;
 }
 
 bool is_aligned(const SharedTensor& source, std::size_t bytes) {
@@ -80,6 +182,13 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
   auto impl = std::make_shared<Impl>();
   impl->in_features = sources[0].rank() == 2 ? sources[0].dim(1) : 0;
   for (std::size_t i = 0; i < sources.size(); ++i) check_source(sources[i], i, impl->in_features);
+  if (policy.quantization && can_quantize(impl->in_features, *policy.quantization)) {
+    std::vector<QuantizedMatrix> quantized;
+    for (const SharedTensor& source : sources) {
+      quantized.push_back(quantize(source, *policy.quantization));
+    }
+    return prepare(quantized);
+  }
   const WeightFormat& format = choose_format(sources, wanted);
   impl->format = &format;
   impl->tiles = policy.dtype == DType::BFloat16;
@@ -108,13 +217,39 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
     impl->owned_bytes = to_size(impl->panels->size()) * size_of(format.dtype);
   }
   if (pairs) impl->pairs = as_pairs(*impl);
+  impl->bytes = to_size(impl->out_features * impl->in_features) * size_of(format.dtype);
+  matrix.impl_ = std::move(impl);
+  return matrix;
+}
+
+PreparedMatrix PreparedMatrix::prepare(std::span<const QuantizedMatrix> sources) {
+  PreparedMatrix matrix;
+  if (sources.empty()) return matrix;
+  const QuantizedMatrix& first = sources[0];
+  auto impl = std::make_shared<Impl>();
+  impl->in_features = first.in_features;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    check_source(sources[i], i, first);
+    impl->out_features += sources[i].out_features;
+  }
+  auto integers = std::make_shared<IntegerWeight>(integer_weight(sources, impl->out_features));
+  for (const Tensor* tensor : {&integers->codes, &integers->scales, &integers->zero_points}) {
+    impl->owned_bytes += bytes_of(*tensor);
+  }
+  impl->bytes = impl->owned_bytes;
+  impl->integers = std::move(integers);
   matrix.impl_ = std::move(impl);
   return matrix;
 }
 
 Index PreparedMatrix::out_features() const { return impl_ ? impl_->out_features : 0; }
 Index PreparedMatrix::in_features() const { return impl_ ? impl_->in_features : 0; }
-DType PreparedMatrix::dtype() const { return impl_ ? impl_->format->dtype : DType::Float32; }
+std::size_t PreparedMatrix::bytes() const { return impl_ ? impl_->bytes : 0; }
+DType PreparedMatrix::dtype() const {
+  if (!impl_) return DType::Float32;
+  if (impl_->integers == nullptr) return impl_->format->dtype;
+  return impl_->integers->bits == 8 ? DType::Int8 : DType::UInt8;
+}
 std::size_t PreparedMatrix::owned_bytes() const { return impl_ ? impl_->owned_bytes : 0; }
 
 }  // namespace instructblip

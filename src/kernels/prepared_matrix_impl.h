@@ -5,12 +5,32 @@
 #include <vector>
 
 #include "instructblip/kernels/prepared_matrix.h"
+#include "kernels/kernel_table.h"
 
 namespace instructblip {
 
 inline Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 struct WeightFormat;
+
+// A weight of 8 or 4 bits.
+struct IntegerWeight {
+  int bits = 8;
+  Index depth = 0;             // inputs, rounded up to 32
+  Index block = 0;             // inputs in a block (kIntegerBlock)
+  Index blocks_per_group = 1;  // of inputs with a scale
+  // In the order in which products read them: codes [tiles of kIntegerSums outputs, blocks,
+  // kIntegerSums, block], and [tiles, groups, kIntegerSums]. zero_points is empty if all are alike.
+  Tensor codes, scales, zero_points;
+
+  const std::uint8_t* tile(Index o) const {
+    return codes.data<std::uint8_t>() + o / kIntegerSums * kIntegerSums * depth * bits / 8;
+  }
+
+  Index first_scale(Index o) const {
+    return o / kIntegerSums * kIntegerSums * scales.dim(1) + o % kIntegerSums;
+  }
+};
 
 struct PreparedMatrix::Impl {
   // Rows [begin, end), contiguous and aligned to their elements.
@@ -27,9 +47,12 @@ struct PreparedMatrix::Impl {
   bool tiles = false;
   DType activations = DType::Float32;
   std::size_t owned_bytes = 0;
+  std::size_t bytes = 0;  // of all elements and scales
   std::vector<Part> parts;
   // Instead of parts, if the weight is packed (panels.h).
   std::shared_ptr<const Tensor> panels;
+  // Instead of parts and a format, if the weight is quantised.
+  std::shared_ptr<const IntegerWeight> integers;
   // The same weight as a float32 matrix whose elements are pairs of inputs (PairKernels), if it is
   // to be multiplied with bfloat16 activations.
   std::shared_ptr<const Impl> pairs;

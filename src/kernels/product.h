@@ -46,6 +46,8 @@ inline Index rows_per_block(Index rows, Index tile_rows) {
 // The bytes of sums that stay in the second-level cache while the inputs pass by.
 constexpr Index kSumsBytes = 1 << 18;
 
+// Sums of products of integers, for quantised weights.
+void multiply_integers(const Product& product);
 // Sums of products in vectors, for weights of every format.
 void multiply_vectors(const Product& product);
 // Sums of products in vectors, for packed weights.

@@ -38,4 +38,7 @@ constexpr Index kMaxDirectOutputs = 6;
 extern const WeightFormat kFloat32Format;
 extern const WeightFormat kBFloat16Format;
 
+// Elements [begin, begin + count) of a floating-point tensor, in float32.
+void widen_elements(const SharedTensor& source, Index begin, Index count, float* to);
+
 }  // namespace instructblip

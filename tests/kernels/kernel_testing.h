@@ -60,7 +60,7 @@ inline bool same_bits(MatrixView a, MatrixView b) {
   return true;
 }
 
-class KernelTest : public testing::TestWithParam<std::string> {
+class KernelTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override { force_kernel_level(GetParam()); }
   void TearDown() override {
@@ -73,7 +73,7 @@ class KernelTest : public testing::TestWithParam<std::string> {
 };
 
 #define INSTRUCTBLIP_TEST_ALL_LEVELS(Fixture)                                             \
-  INSTANTIATE_TEST_SUITE_P(Levels, Fixture, testing::ValuesIn(available_kernel_levels()), \
+  INSTANTIATE_TEST_SUITE_P(Levels, Fixture, ::testing::ValuesIn(available_kernel_levels()), \
                            [](const auto& level) { return level.param; })
 
 }  // namespace instructblip

@@ -10,7 +10,7 @@
 
 namespace instructblip {
 
-enum class DType { Float32, BFloat16, Float16, Int64, Int32, UInt8, Bool };
+enum class DType { Float32, BFloat16, Float16, Int64, Int32, Int8, UInt8, Bool };
 
 /// Size of one element in bytes.
 constexpr std::size_t size_of(DType dtype) {
@@ -20,13 +20,15 @@ constexpr std::size_t size_of(DType dtype) {
     case DType::Int32: return 4;
     case DType::BFloat16:
     case DType::Float16: return 2;
+    case DType::Int8:
     case DType::UInt8:
     case DType::Bool: return 1;
   }
   return 0;
 }
 
-/// PyTorch's name of the type: "float32", "bfloat16", "float16", "int64", "int32", "uint8", "bool".
+/// PyTorch's name of the type: "float32", "bfloat16", "float16", "int64", "int32", "int8", "uint8",
+/// "bool".
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::Float32: return "float32";
@@ -34,6 +36,7 @@ constexpr std::string_view name_of(DType dtype) {
     case DType::Float16: return "float16";
     case DType::Int64: return "int64";
     case DType::Int32: return "int32";
+    case DType::Int8: return "int8";
     case DType::UInt8: return "uint8";
     case DType::Bool: return "bool";
   }
@@ -119,6 +122,10 @@ struct dtype_of<std::int64_t> {
 template <>
 struct dtype_of<std::int32_t> {
   static constexpr DType value = DType::Int32;
+};
+template <>
+struct dtype_of<std::int8_t> {
+  static constexpr DType value = DType::Int8;
 };
 template <>
 struct dtype_of<std::uint8_t> {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "instructblip/core/dtype.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
+#include "instructblip/kernels/quantized_matrix.h"
 
 namespace instructblip {
 
@@ -28,6 +30,11 @@ struct PreparePolicy {
   /// Copy the weight into an order in which products with many rows are fastest. Sums then have
   /// another order than those of an unpacked weight. Not for tables of embeddings.
   bool packed = false;
+  /// Quantise the weight, if `can_quantize` takes it; `dtype`, `activations` and `packed` then have
+  /// no meaning. Not for tables of embeddings. A product rounds every 128 inputs of x (or a group
+  /// of fewer) to whole numbers between -32512 and 32512, relative to the largest of them, and has
+  /// the same bits on every CPU.
+  std::optional<Quantization> quantization = {};
 };
 
 /// A weight [out_features, in_features], either mapped as stored or converted. Its form is private
@@ -46,12 +53,18 @@ class INSTRUCTBLIP_EXPORT PreparedMatrix {
   static PreparedMatrix prepare(std::span<const SharedTensor> sources,
                                 const PreparePolicy& policy = {});
   static PreparedMatrix prepare(const SharedTensor& source, const PreparePolicy& policy = {});
+  /// Weights that are quantised already, all in the same way. They are copied into the order in
+  /// which products read them. Throws InputError if the sources differ or their tensors do not have
+  /// the types and shapes that QuantizedMatrix documents.
+  static PreparedMatrix prepare(std::span<const QuantizedMatrix> sources);
 
   bool empty() const { return impl_ == nullptr; }
   Index out_features() const;
   Index in_features() const;
-  /// The type of the weight in memory.
+  /// The type of the weight in memory; of 8 bits Int8, of 4 bits UInt8.
   DType dtype() const;
+  /// Bytes of the elements and scales in memory, mapped ones as well.
+  std::size_t bytes() const;
   /// Bytes allocated for converted tensors; 0 if all are read from the mapped file.
   std::size_t owned_bytes() const;
 

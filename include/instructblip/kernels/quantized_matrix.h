@@ -1,0 +1,56 @@
+// Weights of 8 and 4 bits: whole numbers, with a scale for each output or for each group of inputs.
+#pragma once
+
+#include "instructblip/core/export.h"
+#include "instructblip/core/tensor.h"
+
+namespace instructblip {
+
+/// How a weight is quantised.
+struct Quantization {
+  /// 8 or 4.
+  int bits = 8;
+  /// The number of inputs of an output that share a scale: 32, 64, 128, 256, 512, 1024, or 0 for
+  /// all of them. 8 bits: 0.
+  Index group_size = 0;
+  /// Whether 0 is the middle of the range. If not, each group has a zero point. 8 bits: true.
+  bool symmetric = true;
+
+  bool operator==(const Quantization&) const = default;
+};
+
+/// A matrix [out_features, in_features] of 8 or 4 bits. The value of an element is
+/// scale * (code - zero point).
+struct QuantizedMatrix {
+  Index out_features = 0, in_features = 0;
+  int bits = 8;
+  Index group_size = 0;  // as in Quantization
+  /// 8 bits: Int8 [out_features, in_features], the zero point is 0. 4 bits: UInt8 [out_features,
+  /// in_features / 2], the low half of a byte first.
+  SharedTensor codes;
+  /// Float32 [out_features, groups].
+  SharedTensor scales;
+  /// UInt8 [out_features, groups]; without data, the zero points of 4 bits are 8.
+  SharedTensor zero_points;
+
+  Index groups() const { return group_size == 0 ? 1 : (in_features + group_size - 1) / group_size; }
+};
+
+/// Whether `quantize` takes a matrix with this number of inputs: any for 8 bits, multiples of 32
+/// for 4 bits.
+INSTRUCTBLIP_EXPORT bool can_quantize(Index in_features, const Quantization& quantization);
+
+/// Rounds a floating-point matrix [out, in]. Each scale is the one with the least sum of squared
+/// errors among those near the range of its elements; scales of 4 bits have 5
+/// significant bits (4 with zero points), so that every value is a bfloat16 number, and those of 8
+/// bits are bfloat16 numbers. The result is
+/// the same on every CPU and with any number of threads. Throws InputError for other settings than
+/// those that Quantization names, for a matrix that `can_quantize` refuses, and for elements that
+/// are not finite.
+INSTRUCTBLIP_EXPORT QuantizedMatrix quantize(const SharedTensor& source,
+                                             const Quantization& quantization);
+
+/// The values, Float32 [out_features, in_features].
+INSTRUCTBLIP_EXPORT Tensor dequantize(const QuantizedMatrix& matrix);
+
+}  // namespace instructblip
