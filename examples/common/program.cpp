@@ -133,6 +133,20 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str()
       ->group(kGroup);
+  app.add_option("--weights", flags.weights,
+                 "quantise while loading: none, int8, int4 (the vision model in 8 bits), or parts, "
+                 "vision=int8,language=int4-g32")
+      ->check([](const std::string& name) -> std::string {
+        try {
+          quantization_recipe(name);
+        } catch (const InputError& error) {
+          return error.what();
+        }
+        return "";
+      })
+      ->type_name("RECIPE")
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--activations", flags.activations,
                  "type of the activations that bfloat16 weights are multiplied with, where the CPU "
                  "multiplies bfloat16; bfloat16 is faster and rounds as PyTorch does")
@@ -213,6 +227,7 @@ InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config)
   LoadOptions options;
   options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
   options.activations = flags.activations == "float32" ? DType::Float32 : DType::BFloat16;
+  options.quantization = quantization_recipe(flags.weights);
   options.adapter = flags.adapter;
   options.memory_map = flags.memory_map;
   options.prefetch = flags.prefetch;

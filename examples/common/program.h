@@ -24,6 +24,7 @@ struct ModelFlags {
   std::optional<std::filesystem::path> adapter;
   std::string dtype = "bfloat16";
   std::string activations = "float32";
+  std::string weights = "none";
   std::string tokenizer = "auto";
   int threads = 0;
   bool quiet = false;
@@ -34,7 +35,7 @@ struct ModelFlags {
   instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --threads, --adapter, --dtype, --tokenizer, --no-mmap, --no-prefetch, --timings,
+/// Adds --model, --threads, --adapter, --dtype, --weights, --tokenizer, --no-mmap, --no-prefetch, --timings,
 /// --quiet and --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 

@@ -50,6 +50,7 @@ std::string joined(const std::vector<std::string>& lines) {
 struct Weights::Context {
   std::shared_ptr<const Checkpoint> checkpoint;
   DType dtype, activations;
+  QuantizationRecipe recipe;
   std::optional<ProgressReporter> progress;
   bool prefetch = false;
   std::mutex mutex;
@@ -103,15 +104,13 @@ Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, WeightsOptions op
   context_->checkpoint = std::move(checkpoint);
   context_->dtype = options.dtype;
   context_->activations = options.activations;
+  context_->recipe = options.quantization;
   context_->prefetch = options.prefetch;
   if (options.progress) {
     const auto total = static_cast<Index>(context_->checkpoint->bytes());
     context_->progress.emplace(std::move(options.progress), total);
   }
 }
-
-Weights::Weights(std::shared_ptr<Context> context, std::string name, bool packed)
-    : context_(std::move(context)), name_(std::move(name)), packed_(packed) {}
 
 Weights Weights::from_tensors(std::map<std::string, Tensor> tensors, DType dtype) {
   return Weights(Checkpoint::from_tensors(std::move(tensors)), {.dtype = dtype});
@@ -123,12 +122,24 @@ std::string Weights::below(std::string_view name) const {
 }
 
 Weights Weights::operator[](std::string_view name) const {
-  return {context_, below(name), packed_};
+  Weights scope = *this;
+  scope.name_ = below(name);
+  return scope;
 }
-Weights Weights::operator[](Index index) const {
-  return {context_, below(std::to_string(index)), packed_};
+Weights Weights::operator[](Index index) const { return (*this)[std::to_string(index)]; }
+Weights Weights::packed() const {
+  Weights scope = *this;
+  scope.packed_ = true;
+  return scope;
 }
-Weights Weights::packed() const { return {context_, name_, true}; }
+Weights Weights::quantized(std::optional<Quantization> quantization) const {
+  Weights scope = *this;
+  scope.quantization_ = quantization;
+  return scope;
+}
+Weights Weights::sensitive() const {
+  return quantization_ && quantization_->bits < 8 ? quantized(Quantization{.bits = 8}) : *this;
+}
 
 Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixes,
                                  std::string_view probe) const {
@@ -142,6 +153,7 @@ bool Weights::exists() const { return context_->checkpoint->tensors().contains(n
 
 DType Weights::dtype() const { return context_->dtype; }
 DType Weights::activations() const { return context_->activations; }
+const QuantizationRecipe& Weights::recipe() const { return context_->recipe; }
 const std::string& Weights::where() const { return context_->checkpoint->where(); }
 const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
 

@@ -16,8 +16,8 @@ namespace {
 
 // A thread is not worth waking for fewer multiplications, or elements of x, than these.
 constexpr Index kIntegerGrain = 1 << 18;
-constexpr Index kTileGrain = 1 << 20;
-constexpr Index kRoundGrain = 1 << 14;
+constexpr Index kIntegerTileGrain = 1 << 20;
+constexpr Index kRoundedPerThread = 1 << 14;
 // From this many rows of x on, tiles are faster.
 constexpr Index kFewestTileRows = 4;
 // Rows of x that pass over the outputs of a tile together: they stay in the second-level cache.
@@ -32,13 +32,14 @@ class IntegerRows {
         values_(product.x.rows, depth_, DType::BFloat16),
         scales_(product.x.rows, blocks_),
         sums_(product.x.rows, blocks_) {
-    parallel_for(
-        product.x.rows, kRoundGrain / std::max<Index>(1, depth_) + 1, [&](Index begin, Index end) {
-          for (Index r = begin; r < end; ++r) {
-            product.table.integers.to_integers(product.x.row(r), product.x.cols, weight.block,
-                                               weight.bits, values(r), scales_.row(r), sums(r));
-          }
-        });
+    parallel_for(product.x.rows, kRoundedPerThread / std::max<Index>(1, depth_) + 1,
+                 [&](Index begin, Index end) {
+                   for (Index r = begin; r < end; ++r) {
+                     product.table.integers.to_integers(product.x.row(r), product.x.cols,
+                                                        weight.block, weight.bits, values(r),
+                                                        scales_.row(r), sums(r));
+                   }
+                 });
   }
 
   Index depth() const { return depth_; }
@@ -236,10 +237,10 @@ class IntegerTileProducts {
   Matrix x_, scales_, sums_;
 };
 
-void multiply_in_tiles(const Product& product) {
+void multiply_integer_tiles(const Product& product) {
   const IntegerTileProducts work(product);
   const Index grain =
-      kTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kTileSize) + 1;
+      kIntegerTileGrain / std::max<Index>(1, product.x.rows * product.x.cols * kTileSize) + 1;
   parallel_for(work.units(), grain, [&](Index begin, Index end) { work.compute(begin, end); });
 }
 
@@ -249,7 +250,7 @@ void multiply_integers(const Product& product) {
   const IntegerWeight& weight = *product.weight.integers;
   const bool whole_blocks = weight.block == kIntegerBlock && product.x.cols % kIntegerBlock == 0;
   if (product.table.tiles != nullptr && whole_blocks && product.x.rows >= kFewestTileRows) {
-    return multiply_in_tiles(product);
+    return multiply_integer_tiles(product);
   }
   const IntegerProducts work(product);
   const Index outs = product.y.cols, tiles = (outs + kIntegerSums - 1) / kIntegerSums;

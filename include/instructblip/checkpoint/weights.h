@@ -20,6 +20,7 @@
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/progress.h"
+#include "instructblip/core/quantization.h"
 #include "instructblip/core/tensor.h"
 
 namespace instructblip {
@@ -38,6 +39,8 @@ struct WeightsOptions {
   DType dtype = DType::Float32;
   /// The type of the activations that bfloat16 matrices are multiplied with (PreparePolicy).
   DType activations = DType::Float32;
+  /// Which matrices are quantised while they are read.
+  QuantizationRecipe quantization = {};
   /// Called for each tensor read; counts bytes, in total those of the checkpoint.
   ProgressCallback progress = {};
   /// Read a tensor's pages from the disk when it is requested, not on first use.
@@ -66,6 +69,12 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// tower: its layers pack them (PreparePolicy).
   Weights packed() const;
 
+  /// This scope with another quantisation of its matrices; at first they have none. A part of a
+  /// model takes its own from `recipe`.
+  Weights quantized(std::optional<Quantization> quantization) const;
+  /// This scope for matrices that lose much in 4 bits: they have at least 8.
+  Weights sensitive() const;
+
   /// The full name of this scope: "vision_model.encoder.layers.0"; empty for the whole checkpoint.
   const std::string& name() const { return name_; }
   /// Whether a tensor has exactly this name.
@@ -74,6 +83,8 @@ class INSTRUCTBLIP_EXPORT Weights {
   DType dtype() const;
   DType activations() const;
   bool is_packed() const { return packed_; }
+  const std::optional<Quantization>& quantization() const { return quantization_; }
+  const QuantizationRecipe& recipe() const;
   /// The name of the checkpoint for messages.
   const std::string& where() const;
   const Checkpoint& checkpoint() const;
@@ -98,12 +109,12 @@ class INSTRUCTBLIP_EXPORT Weights {
 
  private:
   struct Context;
-  Weights(std::shared_ptr<Context> context, std::string name, bool packed);
   std::string below(std::string_view name) const;
 
   std::shared_ptr<Context> context_;
   std::string name_;
   bool packed_ = false;
+  std::optional<Quantization> quantization_;
 };
 
 /// Whether two tensors have the same shape and elements (compared as float32 if the types differ).

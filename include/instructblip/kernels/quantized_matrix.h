@@ -2,22 +2,10 @@
 #pragma once
 
 #include "instructblip/core/export.h"
+#include "instructblip/core/quantization.h"
 #include "instructblip/core/tensor.h"
 
 namespace instructblip {
-
-/// How a weight is quantised.
-struct Quantization {
-  /// 8 or 4.
-  int bits = 8;
-  /// The number of inputs of an output that share a scale: 32, 64, 128, 256, 512, 1024, or 0 for
-  /// all of them. 8 bits: 0.
-  Index group_size = 0;
-  /// Whether 0 is the middle of the range. If not, each group has a zero point. 8 bits: true.
-  bool symmetric = true;
-
-  bool operator==(const Quantization&) const = default;
-};
 
 /// A matrix [out_features, in_features] of 8 or 4 bits. The value of an element is
 /// scale * (code - zero point).

@@ -9,7 +9,8 @@ namespace instructblip {
 inline PreparePolicy prepare_policy(const Weights& weights) {
   return {.dtype = weights.dtype(),
           .activations = weights.activations(),
-          .packed = weights.is_packed()};
+          .packed = weights.is_packed(),
+          .quantization = weights.quantization()};
 }
 
 }  // namespace instructblip

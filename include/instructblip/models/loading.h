@@ -16,6 +16,7 @@
 #include "instructblip/core/error.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/progress.h"
+#include "instructblip/core/quantization.h"
 
 namespace instructblip {
 
@@ -46,6 +47,8 @@ struct LoadOptions {
   /// multiplies bfloat16: Float32, or BFloat16, which rounds them as PyTorch does and needs half
   /// the multiplications (PreparePolicy::activations). Any other is an InputError.
   DType activations = DType::Float32;
+  /// Which parts are quantised while loading, tensor by tensor (quantization_recipe).
+  QuantizationRecipe quantization = {};
 };
 
 /// The type that `options` select for this checkpoint. Throws InputError if options.dtype is
@@ -87,6 +90,7 @@ inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint,
   const DType dtype = resolve_dtype(options, *checkpoint);
   return Weights(std::move(checkpoint), {.dtype = dtype,
                                          .activations = resolve_activations(options),
+                                         .quantization = options.quantization,
                                          .progress = options.progress,
                                          .prefetch = options.prefetch});
 }

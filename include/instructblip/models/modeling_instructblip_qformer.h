@@ -435,7 +435,7 @@ class InstructBlipQFormerModel {
   InstructBlipQFormerModel(const Weights& weights, const InstructBlipQFormerConfig& config)
       : config_(validated(config)),
         embeddings_(weights["embeddings"], config),
-        encoder_(weights["encoder"].packed(), config) {}
+        encoder_(weights["encoder"].packed().quantized(weights.recipe().qformer), config) {}
   /// Loads the Q-Former's own folder, or its part of an InstructBLIP checkpoint. Throws ConfigError
   /// or CheckpointError.
   static InstructBlipQFormerModel from_pretrained(const std::filesystem::path& path,

@@ -258,7 +258,7 @@ class InstructBlipVisionModel {
   InstructBlipVisionModel(const Weights& weights, const InstructBlipVisionConfig& config)
       : config_(validated(config)),
         embeddings_(weights["embeddings"].packed(), config),
-        encoder_(weights["encoder"].packed(), config),
+        encoder_(weights["encoder"].packed().quantized(weights.recipe().vision_model), config),
         post_layernorm_(weights["post_layernorm"], config.hidden_size, config.layer_norm_eps) {}
   /// Loads the vision tower's own folder, or its part of an InstructBLIP checkpoint. Throws
   /// ConfigError or CheckpointError.

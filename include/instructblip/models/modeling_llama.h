@@ -127,8 +127,9 @@ class LlamaModel : public DecoderOnlyModel<LlamaModel, LlamaConfig> {
         rotary_emb_(config.rope_parameters, config.resolved_head_dim(),
                     config.max_position_embeddings),
         norm_(weights["norm"], config.hidden_size, config.rms_norm_eps) {
+    const Weights layers = weights["layers"].quantized(weights.recipe().language_model);
     for (Index i = 0; i < config.num_hidden_layers; ++i) {
-      layers_.emplace_back(weights["layers"][i], config, i);
+      layers_.emplace_back(layers[i], config, i);
     }
   }
 

@@ -118,7 +118,7 @@ class OPTDecoderLayer {
         activation_fn_(activation_from_name(config.activation_function, "activation_function")),
         self_attn_layer_norm_(detail::opt_layer_norm(weights["self_attn_layer_norm"], config)),
         fc1_(weights["fc1"], config.hidden_size, config.ffn_dim, config.enable_bias),
-        fc2_(weights["fc2"], config.ffn_dim, config.hidden_size, config.enable_bias),
+        fc2_(weights["fc2"].sensitive(), config.ffn_dim, config.hidden_size, config.enable_bias),
         final_layer_norm_(detail::opt_layer_norm(weights["final_layer_norm"], config)) {}
 
   /// Updates hidden_states [rows, hidden_size] in place.
@@ -161,8 +161,9 @@ class OPTDecoder {
     if (config.do_layer_norm_before && !config.remove_final_layer_norm) {
       final_layer_norm_ = detail::opt_layer_norm(weights["final_layer_norm"], config);
     }
+    const Weights layers = weights["layers"].quantized(weights.recipe().language_model);
     for (Index i = 0; i < config.num_hidden_layers; ++i) {
-      layers_.emplace_back(weights["layers"][i], config, i);
+      layers_.emplace_back(layers[i], config, i);
     }
   }
 

@@ -245,8 +245,9 @@ class T5Stack {
             !is_decoder),
         final_layer_norm_(weights["final_layer_norm"], config.d_model, config.layer_norm_epsilon) {
     const Index layers = is_decoder ? config.resolved_num_decoder_layers() : config.num_layers;
+    const Weights blocks = weights["block"].quantized(weights.recipe().language_model);
     for (Index i = 0; i < layers; ++i) {
-      block_.emplace_back(weights["block"][i], config, is_decoder, i);
+      block_.emplace_back(blocks[i], config, is_decoder, i);
     }
   }
 

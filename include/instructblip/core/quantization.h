@@ -1,0 +1,43 @@
+// How weights are stored in 8 and 4 bits.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "instructblip/core/export.h"
+#include "instructblip/core/index.h"
+
+namespace instructblip {
+
+/// How a weight is quantised.
+struct Quantization {
+  /// 8 or 4.
+  int bits = 8;
+  /// The number of inputs of an output that share a scale: 32, 64, 128, 256, 512, 1024, or 0 for
+  /// all of them. 8 bits: 0.
+  Index group_size = 0;
+  /// Whether 0 is the middle of the range. If not, each group has a zero point. 8 bits: true.
+  bool symmetric = true;
+
+  bool operator==(const Quantization&) const = default;
+};
+
+/// How the linear layers of each part of a model are quantised; unset: not at all. Embeddings,
+/// heads, the patch embedding and the projection between the parts are never quantised.
+struct QuantizationRecipe {
+  std::optional<Quantization> vision_model = {}, qformer = {}, language_model = {};
+
+  bool operator==(const QuantizationRecipe&) const = default;
+};
+
+/// The recipe that a name stands for: "int8" (vision and language model in 8 bits), "int4" (the
+/// language model in 4 bits with groups of 128, the vision model in 8), "none", or parts one by
+/// one, "vision=int8,qformer=int8,language=int4-g32". "int4-g32" has groups of 32 inputs, and
+/// "int4-g32-zero" also a zero point for each. Throws InputError for anything else.
+INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
+
+/// "int8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), or "none".
+INSTRUCTBLIP_EXPORT std::string to_string(const std::optional<Quantization>& quantization);
+
+}  // namespace instructblip
