@@ -352,11 +352,9 @@ void GenerationConfig::validate() const {
 }
 
 void GenerationConfig::validate_ids(Index vocab_size) const {
-  constexpr std::int64_t kAnyNegative = std::numeric_limits<std::int64_t>::min();
-  const auto check = [&](const char* name, std::span<const std::int64_t> ids,
-                         std::int64_t least = 0) {
+  const auto check = [&](const char* name, std::span<const std::int64_t> ids) {
     for (const std::int64_t id : ids) {
-      detail::require(id >= least && id < vocab_size, name,
+      detail::require(id >= 0 && id < vocab_size, name,
                       "made of ids of the vocabulary, 0 to " + std::to_string(vocab_size - 1),
                       std::to_string(id));
     }
@@ -364,17 +362,14 @@ void GenerationConfig::validate_ids(Index vocab_size) const {
   const auto check_one = [&](const char* name, const std::optional<std::int64_t>& id) {
     if (id) check(name, {&*id, 1});
   };
-  const auto check_list = [&](const char* name, const TokenIds& ids, std::int64_t least = 0) {
-    if (ids.has_value()) check(name, *ids, least);
+  const auto check_list = [&](const char* name, const TokenIds& ids) {
+    if (ids.has_value()) check(name, *ids);
   };
   for (const auto& sequence : bad_words_ids) check("bad_words_ids", sequence);
   for (const SequenceBias& entry : sequence_bias) check("sequence_bias", entry.sequence);
-  check("suppress_tokens", suppress_tokens);
-  check("begin_suppress_tokens", begin_suppress_tokens);
   check_one("forced_bos_token_id", forced_bos_token_id);
   check_list("forced_eos_token_id", forced_eos_token_id);
   check_one("bos_token_id", bos_token_id);
-  check_list("eos_token_id", eos_token_id, kAnyNegative);
   check_list("decoder_start_token_id", decoder_start_token_id);
 }
 

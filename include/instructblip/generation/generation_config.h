@@ -208,9 +208,10 @@ struct GenerationConfig {
   /// contradictory values and on methods that are not supported. Logs a warning that names the
   /// fields without effect.
   INSTRUCTBLIP_EXPORT void validate() const;
-  /// The check of `generate` that needs only the size of the model's vocabulary: all ids are from 0
-  /// to vocab_size - 1. Exempt are `pad_token_id`, which is never fed, and negative eos ids, which
-  /// end no row. Throws InputError.
+  /// The check of `generate` that needs only the size of the model's vocabulary: ids are from 0 to
+  /// vocab_size - 1, except those that would merely have no effect, as in the reference: of
+  /// `pad_token_id`, which is never fed, `eos_token_id` and the suppressed tokens. Throws
+  /// InputError.
   INSTRUCTBLIP_EXPORT void validate_ids(Index vocab_size) const;
 
   /// A copy in which every field that `changes` sets is replaced.
