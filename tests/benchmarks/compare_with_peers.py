@@ -7,8 +7,8 @@ the best time of each part is printed, because other programs on the machine onl
 installed is left out. A random checkpoint of a real shape serves, too (tests/reference/make_large_checkpoint.py).
 
     picture   the vision tower; OpenVINO and ONNX Runtime get it from transformers' model
-    prompt    Q-Former, projection and the language model on the prompt, up to the first token; CTranslate2, which
-              knows the language model alone, reads as many ids
+    prompt    Q-Former, projection and the language model on the prompt, up to the first token; llama.cpp and
+              CTranslate2, which know the language model alone, read as many ids
     token     one step of greedy search
 """
 
@@ -34,9 +34,9 @@ def seconds(text: str, pattern: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def instructblip_cpp(arguments, activations: str, level: str = "") -> dict[str, float]:
+def instructblip_cpp(arguments, *flags: str, level: str = "") -> dict[str, float]:
     command = [arguments.vqa, "--model", arguments.model, "--image", arguments.image, "--dtype", arguments.dtype,
-               "--activations", activations, "--threads", str(arguments.threads), "--timings",
+               *flags, "--threads", str(arguments.threads), "--timings",
                "--min-new-tokens", str(arguments.tokens), "--max-new-tokens", str(arguments.tokens), arguments.prompt]
     environment = {**os.environ, "INSTRUCTBLIP_KERNELS": level}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -156,6 +156,24 @@ def prompt_length(arguments) -> int:
                      return_tensors="pt")["input_ids"].shape[1]
 
 
+def llama_cpp(arguments) -> dict[str, float]:
+    from llama_cpp import Llama
+    from write_gguf import write_gguf
+
+    ids = [5] * prompt_length(arguments)
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        file = Path(folder) / "model.gguf"
+        write_gguf(Path(arguments.model), file, arguments.peer_weights or arguments.dtype)
+        model = Llama(str(file), n_ctx=2048, n_batch=512, n_threads=arguments.threads,
+                      n_threads_batch=arguments.threads, verbose=False)
+
+        def prompt() -> None:
+            model.reset()
+            model.eval(ids)
+
+        return {"prompt": best_time(prompt, 2), "token": best_time(lambda: model.eval([6]), arguments.tokens)}
+
+
 def ctranslate2(arguments) -> dict[str, float]:
     import torch
     from ctranslate2 import Generator
@@ -169,7 +187,7 @@ def ctranslate2(arguments) -> dict[str, float]:
         AutoTokenizer.from_pretrained(arguments.model).save_pretrained(Path(folder) / "language_model")
         del whole
         TransformersConverter(str(Path(folder) / "language_model")).convert(str(Path(folder) / "converted"))
-        model = Generator(str(Path(folder) / "converted"), "cpu", compute_type="float32",
+        model = Generator(str(Path(folder) / "converted"), "cpu", compute_type=arguments.peer_weights or "float32",
                           intra_threads=arguments.threads)
 
         def generate(tokens: int) -> None:
@@ -180,16 +198,19 @@ def ctranslate2(arguments) -> dict[str, float]:
         return {"prompt": first, "token": (best_time(lambda: generate(1 + arguments.tokens), 3) - first) / arguments.tokens}
 
 
-PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime,
+PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime, "llama_cpp": llama_cpp,
          "ctranslate2": ctranslate2}
 # On CPUs, these multiply in float32 and in integers only.
 WITHOUT_BFLOAT16 = ("onnxruntime", "ctranslate2")
+# What comes nearest to a value of --weights.
+QUANTISED = {"int8": {"llama_cpp": "Q8_0", "ctranslate2": "int8_float32"}, "int4": {"llama_cpp": "Q4_0"}}
 
 
-def in_another_process(peer: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", peer], capture_output=True, text=True)
+def in_another_process(peer: str, *flags: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peer", peer, *flags], capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(done.stderr)
+        print(f"{peer} {' '.join(flags)} ended with {done.returncode}\n{done.stderr}", file=sys.stderr)
+        return {}
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -208,24 +229,32 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--levels", nargs="*", default=[], help="other kernel levels to run, such as avx2")
+    parser.add_argument("--weights", nargs="*", default=[], choices=QUANTISED, help="quantised weights to run, too")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS, help="default: all that are installed")
     parser.add_argument("--scratch", help="folder for converted models, as large as the model (default: the system's)")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument("--peer-weights", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
         print(json.dumps(PEERS[arguments.peer](arguments)))
         return
 
-    rows = {"this library": lambda: instructblip_cpp(arguments, "float32")}
-    if arguments.dtype == "bfloat16":
-        rows["this library, --activations bfloat16"] = lambda: instructblip_cpp(arguments, "bfloat16")
+    rows = {"this library": lambda: instructblip_cpp(arguments)}
+    variants = [["--activations", "bfloat16"]] if arguments.dtype == "bfloat16" else []
+    variants += [["--weights", weights] for weights in arguments.weights]
+    for flags in variants:
+        rows[f"this library, {' '.join(flags)}"] = lambda flags=flags: instructblip_cpp(arguments, *flags)
     for level in arguments.levels:
-        rows[f"this library, {level}"] = lambda level=level: instructblip_cpp(arguments, "float32", level)
+        rows[f"this library, {level}"] = lambda level=level: instructblip_cpp(arguments, level=level)
     for peer in arguments.peers:
-        if peer in WITHOUT_BFLOAT16 and arguments.dtype != "float32":
+        if not all(map(is_installed, ("torch", "transformers", peer))):
             continue
-        if all(map(is_installed, ("torch", "transformers", peer))):
+        if peer not in WITHOUT_BFLOAT16 or arguments.dtype == "float32":
             rows[peer] = lambda peer=peer: in_another_process(peer)
+        for weights in arguments.weights:
+            if scheme := QUANTISED[weights].get(peer):
+                rows[f"{peer}, {scheme}"] = lambda peer=peer, scheme=scheme: in_another_process(
+                    peer, "--peer-weights", scheme)
 
     best: dict[str, dict[str, float]] = {name: {} for name in rows}
     for round_ in range(arguments.rounds):
