@@ -58,6 +58,7 @@ struct Weights::Context {
   std::vector<std::string> ignored;  // scopes
   std::vector<std::string> faults;   // one line each
   std::set<std::string, std::less<>> noted;
+  std::map<std::string, Quantization> quantized;
   std::size_t unfit_elements = 0;
 
   void note(const std::string& fault) {
@@ -149,7 +150,12 @@ Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixe
   return prefixes.size() == 0 ? *this : (*this)[*prefixes.begin()];
 }
 
-bool Weights::exists() const { return context_->checkpoint->tensors().contains(name_); }
+bool Weights::exists() const { return stored() != nullptr; }
+const CheckpointTensor* Weights::stored() const {
+  const auto& tensors = context_->checkpoint->tensors();
+  const auto entry = tensors.find(name_);
+  return entry == tensors.end() ? nullptr : &entry->second;
+}
 
 DType Weights::dtype() const { return context_->dtype; }
 DType Weights::activations() const { return context_->activations; }
@@ -165,7 +171,25 @@ SharedTensor Weights::get(const Shape& expected) const {
   return without_data(expected);
 }
 
+SharedTensor Weights::get(const Shape& expected, std::initializer_list<DType> types) const {
+  std::string wanted;
+  for (const DType type : types) {
+    wanted.append(wanted.empty() ? "" : " or ").append(name_of(type));
+  }
+  if (!exists()) {
+    context_->note_unfit(name_ + ": missing, expected " + to_string(expected) + " of " + wanted,
+                         expected);
+  }
+  if (std::optional<SharedTensor> found = find(expected, types, wanted)) return *std::move(found);
+  return without_data(expected);
+}
+
 std::optional<SharedTensor> Weights::find(const Shape& expected) const {
+  return find(expected, {DType::Float32, DType::BFloat16, DType::Float16}, "a floating-point type");
+}
+
+std::optional<SharedTensor> Weights::find(const Shape& expected, std::initializer_list<DType> types,
+                                          const std::string& wanted) const {
   bool is_new = false;
   {
     const std::lock_guard lock(context_->mutex);
@@ -185,13 +209,24 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
     if (is_new && context_->progress) {
       context_->progress->advance(name_, static_cast<Index>(entry->second.bytes));
     }
-    if (is_floating_point(tensor->dtype)) return tensor;
-    context_->note(name_ + ": stored as " + entry->second.dtype +
-                   ", expected a floating-point type");
+    if (std::find(types.begin(), types.end(), tensor->dtype) != types.end()) return tensor;
+    fault("stored as " + entry->second.dtype + ", expected " + wanted);
   } catch (const CheckpointError& error) {
     context_->note(error.what());
   }
   return without_data(expected);
+}
+
+void Weights::fault(const std::string& what) const { context_->note(name_ + ": " + what); }
+
+void Weights::note_quantized(const Quantization& quantization) const {
+  const std::lock_guard lock(context_->mutex);
+  context_->quantized.insert_or_assign(name_, quantization);
+}
+
+std::map<std::string, Quantization> Weights::quantized_matrices() const {
+  const std::lock_guard lock(context_->mutex);
+  return context_->quantized;
 }
 
 void Weights::ignore() const {

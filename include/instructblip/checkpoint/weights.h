@@ -96,9 +96,20 @@ class INSTRUCTBLIP_EXPORT Weights {
   SharedTensor get(const Shape& expected) const;
   /// Like `get`, but the tensor may be missing.
   std::optional<SharedTensor> find(const Shape& expected) const;
+  /// Like `get`, but of one of `types`, which may be whole numbers.
+  SharedTensor get(const Shape& expected, std::initializer_list<DType> types) const;
+  /// What the headers say of the tensor of this name; nullptr if there is none.
+  const CheckpointTensor* stored() const;
+  /// Records "NAME: what" for `finish`, NAME being that of this scope.
+  void fault(const std::string& what) const;
   /// Allows the tensor of this name, and all in the scope of this name, to stay unread: copies of
   /// tied weights.
   void ignore() const;
+
+  /// Records that a layer quantises the matrix of this name.
+  void note_quantized(const Quantization& quantization) const;
+  /// How each matrix is quantised, by name, of those that the layers built so far have read.
+  std::map<std::string, Quantization> quantized_matrices() const;
 
   /// The faults and leftovers that `finish` would report.
   WeightsReport report() const;
@@ -109,6 +120,8 @@ class INSTRUCTBLIP_EXPORT Weights {
 
  private:
   struct Context;
+  std::optional<SharedTensor> find(const Shape& expected, std::initializer_list<DType> types,
+                                   const std::string& wanted) const;
   std::string below(std::string_view name) const;
 
   std::shared_ptr<Context> context_;

@@ -12,6 +12,7 @@
 #include "instructblip/core/error.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/kernels/prepared_matrix.h"
+#include "instructblip/layers/compressed_tensors.h"
 #include "instructblip/layers/float_copy.h"
 #include "instructblip/layers/prepare.h"
 
@@ -31,13 +32,15 @@ class Linear {
 
   /// Reads `weight` [out_features, in_features] of this scope and, if `bias` is set, `bias`
   /// [out_features]. A missing or misshapen tensor is recorded in `weights` and reported by
-  /// `finish`; without its weight the layer is empty.
+  /// `finish`; without its weight the layer is empty. The weight may be quantised in the scope
+  /// already (compressed_tensors.h).
   Linear(const Weights& weights, Index in_features, Index out_features, bool bias = true)
       : Linear({{weights, out_features}}, in_features, bias) {}
 
   /// Several layers with the same input as one product: {{w["q_proj"], a}, {w["k_proj"], b}} gives
   /// [rows, a + b], whose parts are view().middle_cols(0, a) and view().middle_cols(a, b). Weights
-  /// are not copied.
+  /// are not copied. Weights that are quantised in the checkpoint must all be so in the same way;
+  /// otherwise the difference is recorded for `finish`.
   Linear(std::initializer_list<Part> parts, Index in_features, bool bias = true);
 
   /// A layer without a bias over a matrix that is loaded elsewhere (an output head tied to the
@@ -72,15 +75,26 @@ class Linear {
 
 inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool bias) {
   std::vector<SharedTensor> sources;
+  std::vector<QuantizedMatrix> quantized;
   std::vector<float> biases;
   for (const Part& part : parts) {
     name_ += (name_.empty() ? "" : " + ") + part.weights.name();
-    sources.push_back(part.weights["weight"].get({part.out_features, in_features}));
+    if (auto matrix = compressed_matrix(part.weights, part.out_features, in_features)) {
+      quantized.push_back(*std::move(matrix));
+    } else {
+      sources.push_back(part.weights["weight"].get({part.out_features, in_features}));
+      const std::optional<Quantization>& own = part.weights.quantization();
+      if (own && can_quantize(in_features, *own)) part.weights["weight"].note_quantized(*own);
+    }
     if (!bias) continue;
     const Tensor values = float_copy(part.weights["bias"].get({part.out_features}));
     biases.insert(biases.end(), values.span<float>().begin(), values.span<float>().end());
   }
-  if (parts.size() > 0) {
+  if (!quantized.empty()) {
+    if (are_quantized_alike(quantized, parts.size(), parts.begin()->weights, name_)) {
+      weight_ = PreparedMatrix::prepare(quantized);
+    }
+  } else if (parts.size() > 0) {
     weight_ = PreparedMatrix::prepare(sources, prepare_policy(parts.begin()->weights));
   }
   if (bias) {

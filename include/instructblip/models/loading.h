@@ -47,7 +47,9 @@ struct LoadOptions {
   /// multiplies bfloat16: Float32, or BFloat16, which rounds them as PyTorch does and needs half
   /// the multiplications (PreparePolicy::activations). Any other is an InputError.
   DType activations = DType::Float32;
-  /// Which parts are quantised while loading, tensor by tensor (quantization_recipe).
+  /// Which parts are quantised while loading, tensor by tensor (quantization_recipe). Weights that
+  /// are quantised in the folder (layers/compressed_tensors.h) are used as they are; to ask for
+  /// more is a ConfigError.
   QuantizationRecipe quantization = {};
 };
 
@@ -80,7 +82,9 @@ namespace detail {
 inline constexpr std::string_view kQueryTokens = "query_tokens";
 
 /// The checkpoint at `path`, with the bare model's names and the adapter merged. Throws
-/// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter.
+/// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter, and
+/// ConfigError if the folder's weights are quantised in a way that cannot be read, or already and
+/// `options` ask for it.
 INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
     const std::filesystem::path& path, const LoadOptions& options);
 

@@ -1,0 +1,22 @@
+// The "quantization_config" of a folder's config.json.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "instructblip/core/quantization.h"
+
+namespace instructblip::detail {
+
+/// The `quant_method` and format of the folder's weights, "compressed-tensors pack-quantized";
+/// empty if they are not quantised. Throws ConfigError, naming the method or the setting and what
+/// to do, for a kind that layers/compressed_tensors.h does not read. Logs a warning if the settings
+/// also quantise activations or the cache of keys and values, which this library does not. `path`
+/// may be anything that Checkpoint::open takes; only a folder has settings.
+std::string quantization_of_folder(const std::filesystem::path& path);
+
+/// Throws ConfigError if `recipe` asks to quantise the weights of such a folder once more.
+void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,
+                                const QuantizationRecipe& recipe);
+
+}  // namespace instructblip::detail
