@@ -117,6 +117,20 @@ TokenizerOptions ModelFlags::tokenizer_options() const {
   return options;
 }
 
+CLI::Option* add_weights_flag(CLI::App& app, ModelFlags& flags, const std::string& description) {
+  return app.add_option("--weights", flags.weights, description)
+      ->check([](const std::string& name) -> std::string {
+        try {
+          quantization_recipe(name);
+        } catch (const InputError& error) {
+          return error.what();
+        }
+        return "";
+      })
+      ->type_name("RECIPE")
+      ->capture_default_str();
+}
+
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
   constexpr const char* kGroup = "Model and messages";
   app.add_option("-m,--model", flags.model, "checkpoint folder")
@@ -133,19 +147,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str()
       ->group(kGroup);
-  app.add_option("--weights", flags.weights,
-                 "quantise while loading: none, int8, int4 (the vision model in 8 bits), or parts, "
-                 "vision=int8,language=int4-g32")
-      ->check([](const std::string& name) -> std::string {
-        try {
-          quantization_recipe(name);
-        } catch (const InputError& error) {
-          return error.what();
-        }
-        return "";
-      })
-      ->type_name("RECIPE")
-      ->capture_default_str()
+  add_weights_flag(app, flags,
+                   "quantise while loading: none, int8, int4 (the vision model in 8 bits), or "
+                   "parts, vision=int8,language=int4-g32; a folder that is quantised needs none")
       ->group(kGroup);
   app.add_option("--activations", flags.activations,
                  "type of the activations that bfloat16 weights are multiplied with, where the CPU "

@@ -35,9 +35,13 @@ struct ModelFlags {
   instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --threads, --adapter, --dtype, --weights, --tokenizer, --no-mmap, --no-prefetch, --timings,
+/// Adds --model, --threads, --adapter, --dtype, --weights, --tokenizer, --no-mmap, --no-prefetch,
+/// --timings,
 /// --quiet and --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
+
+/// Adds --weights, a recipe of quantization_recipe.
+CLI::Option* add_weights_flag(CLI::App& app, ModelFlags& flags, const std::string& description);
 
 /// Adds a flag for each field of GenerationConfig that can be set on a command line. Its name is
 /// that of the field, with dashes: --max-new-tokens 64 --num-beams 5. The fields are validated

@@ -29,6 +29,7 @@
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/models/auto_language_model.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/quantize_checkpoint.h"
 #include "instructblip/models/vision_features.h"
 #include "instructblip/processing/processing_instructblip.h"
 #include "instructblip/tasks/answers.h"

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "core/json_reader.h"
@@ -101,6 +103,31 @@ std::string read_settings(const JsonValue& settings) {
   return method + " " + format;
 }
 
+// An expression for a module's name and those of the same module in other layers:
+// "re:language_model\\.model\\.layers\\.\\d+\\.mlp\\.up_proj$".
+std::string expression_for(const std::string& module) {
+  std::string expression = "re:";
+  for (std::size_t begin = 0; begin <= module.size();) {
+    const std::size_t end = std::min(module.find('.', begin), module.size());
+    const std::string part = module.substr(begin, end - begin);
+    const bool is_number =
+        !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    expression += (begin > 0 ? "\\." : "") + (is_number ? "\\d+" : part);
+    begin = end + 1;
+  }
+  return expression + "$";
+}
+
+Json weights_json(const Quantization& quantization) {
+  const bool grouped = quantization.group_size != 0;
+  return {{"num_bits", quantization.bits},
+          {"type", "int"},
+          {"symmetric", quantization.symmetric},
+          {"strategy", grouped ? "group" : "channel"},
+          {"group_size", grouped ? Json(quantization.group_size) : Json()},
+          {"dynamic", false}};
+}
+
 }  // namespace
 
 std::string quantization_of_folder(const std::filesystem::path& path) {
@@ -124,6 +151,38 @@ void refuse_second_quantization(const std::filesystem::path& path, const std::st
   throw ConfigError(path.string() + ": the weights are quantised already (" + found +
                     "); leave LoadOptions::quantization (--weights) unset to use them, or give the "
                     "folder that this one was made from");
+}
+
+std::string with_quantization_config(const std::string& config, const std::string& where,
+                                     const std::vector<LayerScheme>& layers) {
+  std::map<std::string, std::set<std::string>> schemes_of;  // by expression
+  for (const LayerScheme& layer : layers) {
+    schemes_of[expression_for(layer.module)].insert(to_string(layer.quantization));
+  }
+  std::map<std::string, std::set<std::string>> targets;  // by scheme
+  std::map<std::string, Quantization> schemes;
+  for (const LayerScheme& layer : layers) {
+    const std::string expression = expression_for(layer.module),
+                      name = to_string(layer.quantization);
+    // Where layers of one kind differ, each is listed by its own name.
+    targets[name].insert(schemes_of.at(expression).size() == 1 ? expression : layer.module);
+    if (layer.quantization) schemes.emplace(name, *layer.quantization);
+  }
+  Json groups = Json::object();
+  for (const auto& [name, scheme] : schemes) {
+    groups["group_" + std::to_string(groups.size())] = {{"targets", targets.at(name)},
+                                                        {"weights", weights_json(scheme)},
+                                                        {"input_activations", nullptr},
+                                                        {"output_activations", nullptr},
+                                                        {"format", "pack-quantized"}};
+  }
+  Json json = parse_json<ConfigError>(config, where);
+  json["quantization_config"] = {
+      {"quant_method", "compressed-tensors"},       {"format", "pack-quantized"},
+      {"quantization_status", "compressed"},        {"config_groups", groups},
+      {"ignore", targets[to_string(std::nullopt)]}, {"kv_cache_scheme", nullptr},
+      {"global_compression_ratio", nullptr}};
+  return json.dump(2) + "\n";
 }
 
 }  // namespace instructblip::detail

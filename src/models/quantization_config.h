@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "instructblip/core/quantization.h"
 
@@ -18,5 +20,18 @@ std::string quantization_of_folder(const std::filesystem::path& path);
 /// Throws ConfigError if `recipe` asks to quantise the weights of such a folder once more.
 void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,
                                 const QuantizationRecipe& recipe);
+
+/// A linear layer of a checkpoint that is to be written: its module's name, and its scheme, with a
+/// group size that divides its inputs; unset: it stays as it is.
+struct LayerScheme {
+  std::string module;
+  std::optional<Quantization> quantization;
+};
+
+/// The text of `config`, a config.json, with the "quantization_config" of a checkpoint whose layers
+/// are all "pack-quantized". Each scheme is a group whose targets are expressions for the names of
+/// the layers; the other layers are listed under "ignore".
+std::string with_quantization_config(const std::string& config, const std::string& where,
+                                     const std::vector<LayerScheme>& layers);
 
 }  // namespace instructblip::detail

@@ -52,6 +52,14 @@ done
 expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
+expect "quantize writes a folder" 0 "$scratch/int4: 45 matrices quantised" "" \
+  quantize --model $model --to "$scratch/int4" --weights int4
+expect "vqa answers with a quantised folder" 0 "it says tea" "" \
+  vqa --model "$scratch/int4" --image $picture "what does the sign say?"
+expect "inspect finds no problem in a quantised folder" 0 "no problems found" "" \
+  inspect "$scratch/int4"
+expect "quantize does not overwrite" 1 "" "int4: exists already" \
+  quantize --model $model --to "$scratch/int4"
 bytes=$(wc -c <"$scratch/queries.npy")
 [ "$bytes" -eq $((128 + 4 * 10 * 128)) ] || fault "features: the size of queries.npy" "$bytes"
 expect "features of all parts" 0 "projected [1, 10, 128]" "" \
@@ -230,7 +238,7 @@ set -- $(sed -n 's/^prompt .* \([0-9]*\) tokens read$/\1/p' "$scratch/err")
   fault "chat with its dialogue read" "$*"
 : >"$scratch/in"
 
-for program in vqa caption chat features inspect; do
+for program in vqa caption chat features inspect quantize; do
   expect "$program --help" 0 "Usage" "" $program --help
   expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
 done

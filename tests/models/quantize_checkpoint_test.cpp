@@ -1,0 +1,235 @@
+#include "instructblip/models/quantize_checkpoint.h"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <tuple>
+
+#include "instructblip/checkpoint/checkpoint.h"
+#include "instructblip/core/error.h"
+#include "instructblip/models/modeling_instructblip.h"
+#include "support/compare.h"
+#include "support/expect_error.h"
+#include "support/log_capture.h"
+#include "support/temporary_folder.h"
+
+namespace instructblip {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::expect_error;
+using testing::TemporaryFolder;
+using Model = InstructBlipForConditionalGeneration;
+
+constexpr std::size_t kSmallShards = 300'000;
+
+fs::path demo_model(const std::string& decoder) {
+  return fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets" /
+         ("instructblip-demo" + (decoder == "llama" ? "" : "-" + decoder));
+}
+
+// The logits of two short prompts about noise.
+Tensor some_logits(const Model& model) {
+  const InstructBlipConfig& config = model.config();
+  Tensor pixels(DType::Float32,
+                {2, 3, config.vision_config.image_size, config.vision_config.image_size});
+  unsigned state = 1;
+  for (float& value : pixels.span<float>()) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<float>(state >> 8) / 8388608.0f - 1.0f;
+  }
+  const Index queries = config.num_query_tokens;
+  Tensor ids(DType::Int64, {2, queries + 4}), questions(DType::Int64, {2, 3});
+  Index i = 0;
+  for (std::int64_t& id : ids.span<std::int64_t>()) {
+    id = i % (queries + 4) < queries ? config.image_token_index.value() : 5 + i % 90;
+    ++i;
+  }
+  for (std::int64_t& id : questions.span<std::int64_t>()) id = 3 + ++i % 20;
+  const Tensor answers(std::vector<std::int64_t>{0, 7, 9, 0, 8, 4}, {2, 3});
+  InstructBlipInputs inputs{
+      .pixel_values = pixels, .qformer_input_ids = questions, .input_ids = ids};
+  if (!config.use_decoder_only_language_model()) inputs.decoder_input_ids = answers;
+  return model.forward(inputs).logits;
+}
+
+std::map<std::string, std::string> files_of(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    std::ifstream stream(entry.path(), std::ios::binary);
+    files[entry.path().lexically_relative(folder).string()] =
+        std::string(std::istreambuf_iterator<char>(stream), {});
+  }
+  return files;
+}
+
+class QuantizedFolderTest : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+};
+
+TEST_P(QuantizedFolderTest, GivesTheBitsThatQuantisingWhileLoadingGives) {
+  const auto [decoder, name] = GetParam();
+  const QuantizationRecipe recipe = quantization_recipe(name);
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "quantised";
+  const QuantizeReport report = quantize_checkpoint(demo_model(decoder), target, recipe);
+  const testing::LogCapture log;
+  const Model model = Model::from_pretrained(target);
+  EXPECT_TRUE(log.messages().empty()) << log.messages()[0];
+  testing::expect_equal(some_logits(model), some_logits(Model::from_pretrained(
+                                                demo_model(decoder), {.quantization = recipe})));
+  const auto written = Checkpoint::open(target);
+  EXPECT_EQ(report.bytes, written->bytes());
+  EXPECT_LT(report.bytes, report.source_bytes);
+  Index packed = 0;
+  for (const std::string& tensor : written->names()) packed += tensor.ends_with("weight_packed");
+  EXPECT_EQ(report.quantized_matrices, packed);
+  EXPECT_EQ(report.shards, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipes, QuantizedFolderTest,
+    ::testing::Combine(::testing::Values("llama", "opt", "t5"),
+                       ::testing::Values("int8", "int4", "qformer=int8", "vision=int4-g32-zero",
+                                         "qformer=int4-g32-zero,language=int4-g32")),
+    [](const auto& info) {
+      std::string name = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
+      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+TEST(QuantizeCheckpointTest, CopiesTheOtherFilesAndLoadsInShards) {
+  const TemporaryFolder folder;
+  const fs::path one = folder.path() / "one", many = folder.path() / "many";
+  const QuantizationRecipe recipe = quantization_recipe("int4");
+  quantize_checkpoint(demo_model("opt"), one, recipe);
+  const QuantizeReport report =
+      quantize_checkpoint(demo_model("opt"), many, recipe, {.max_shard_bytes = kSmallShards});
+  EXPECT_GT(report.shards, 3);
+  EXPECT_EQ(report.resumed_shards, 0);
+  const auto source = files_of(demo_model("opt")), written = files_of(many);
+  for (const auto& [name, bytes] : source) {
+    if (name == "model.safetensors" || name == "config.json") continue;
+    ASSERT_TRUE(written.contains(name)) << name;
+    EXPECT_EQ(written.at(name), bytes) << name;
+  }
+  EXPECT_TRUE(written.contains("model.safetensors.index.json"));
+  for (const auto& [name, bytes] : written) {
+    EXPECT_EQ(name.find("quantize_checkpoint"), std::string::npos);
+    if (name.ends_with(".safetensors")) {
+      EXPECT_LT(bytes.size(), kSmallShards + 50'000) << name;
+    }
+  }
+  testing::expect_equal(some_logits(Model::from_pretrained(many)),
+                        some_logits(Model::from_pretrained(one)));
+}
+
+struct Interrupted {};
+
+void interrupt(const fs::path& target, double at) {
+  const auto stop = [at](const Progress& progress) {
+    if (progress.fraction() > at) throw Interrupted();
+  };
+  EXPECT_THROW(quantize_checkpoint(demo_model("opt"), target, quantization_recipe("int4"),
+                                   {.max_shard_bytes = kSmallShards, .progress = stop}),
+               Interrupted);
+}
+
+TEST(QuantizeCheckpointTest, AnInterruptedRunGoesOnWhereItEnded) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "a", partial = folder.path() / "a.partial";
+  interrupt(target, 0.5);
+  EXPECT_FALSE(fs::exists(target));
+  EXPECT_THROW(Model::from_pretrained(partial), Error);
+  // A shard that was cut off is written anew.
+  fs::path first;
+  for (const auto& entry : fs::directory_iterator(partial)) {
+    if (entry.path().filename().string().starts_with("model-00001-of")) first = entry.path();
+  }
+  ASSERT_FALSE(first.empty());
+  fs::resize_file(first, fs::file_size(first) / 2);
+  const QuantizeReport report = quantize_checkpoint(
+      demo_model("opt"), target, quantization_recipe("int4"), {.max_shard_bytes = kSmallShards});
+  EXPECT_GT(report.resumed_shards, 0);
+  EXPECT_LT(report.resumed_shards, report.shards - 1);
+  EXPECT_FALSE(fs::exists(partial));
+  const fs::path whole = folder.path() / "b";
+  quantize_checkpoint(demo_model("opt"), whole, quantization_recipe("int4"),
+                      {.max_shard_bytes = kSmallShards});
+  EXPECT_EQ(files_of(target), files_of(whole));
+}
+
+TEST(QuantizeCheckpointTest, AnotherRecipeDoesNotGoOnWithWhatWasBegun) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "a";
+  interrupt(target, 0.5);
+  expect_error<CheckpointError>(
+      [&] {
+        quantize_checkpoint(demo_model("opt"), target, quantization_recipe("int8"),
+                            {.max_shard_bytes = kSmallShards});
+      },
+      {"a.partial", "another recipe", "delete it"});
+  EXPECT_FALSE(fs::exists(target));
+}
+
+TEST(QuantizeCheckpointTest, AChangedSourceDoesNotGoOnWithWhatWasBegun) {
+  const TemporaryFolder folder;
+  const fs::path source = folder.path() / "source", target = folder.path() / "a";
+  fs::copy(demo_model("opt"), source, fs::copy_options::recursive);
+  const QuantizationRecipe recipe = quantization_recipe("int8");
+  const auto stop = [](const Progress& progress) {
+    if (progress.fraction() > 0.5) throw Interrupted();
+  };
+  EXPECT_THROW(quantize_checkpoint(source, target, recipe, {.progress = stop}), Interrupted);
+  const fs::path weights = source / "model.safetensors";
+  fs::last_write_time(weights, fs::last_write_time(weights) + std::chrono::seconds(5));
+  expect_error<CheckpointError>([&] { quantize_checkpoint(source, target, recipe); },
+                                {"a.partial", "the source has changed"});
+}
+
+TEST(QuantizeCheckpointTest, AFileThatCannotBeWrittenLeavesNoFolder) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "a";
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{200'000, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  expect_error<CheckpointError>(
+      [&] { quantize_checkpoint(demo_model("opt"), target, quantization_recipe("int8")); },
+      {"model.safetensors: cannot be written"});
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_FALSE(fs::exists(target));
+  quantize_checkpoint(demo_model("opt"), target, quantization_recipe("int8"));
+  EXPECT_NO_THROW(Model::from_pretrained(target));
+}
+
+TEST(QuantizeCheckpointTest, RefusesWhatMakesNoSense) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "a";
+  const QuantizationRecipe int8 = quantization_recipe("int8");
+  const auto run = [](const fs::path& from, const fs::path& to, const QuantizationRecipe& recipe) {
+    return [=] { quantize_checkpoint(from, to, recipe); };
+  };
+  expect_error<InputError>(run(demo_model("opt"), target, {}), {"quantises none of the layers"});
+  expect_error<InputError>(run(demo_model("opt"), folder.path(), int8), {"exists already"});
+  expect_error<InputError>(run(demo_model("opt"), demo_model("opt") / "int8", int8),
+                           {"lies inside the source folder"});
+  expect_error<InputError>(run(demo_model("opt"), target, quantization_recipe("language=int4-g64")),
+                           {"groups of 64", "96", "language_model.model.decoder.layers.0."});
+  expect_error<CheckpointError>(run(folder.path() / "none", target, int8), {"none"});
+  quantize_checkpoint(demo_model("opt"), target / "", int8);  // a slash at the end
+  EXPECT_TRUE(fs::exists(target / "config.json"));
+  expect_error<ConfigError>(run(target, folder.path() / "b", int8),
+                            {"quantised already", "that this one was made from"});
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    EXPECT_EQ(entry.path().filename(), "a");
+  }
+}
+
+}  // namespace
+}  // namespace instructblip
