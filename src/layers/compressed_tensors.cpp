@@ -221,18 +221,6 @@ std::string described(const QuantizedMatrix& matrix) {
                                 .symmetric = !matrix.zero_points.has_value()});
 }
 
-// Bytes [rows, width], each row in whole int32 words and changed by `flip`.
-Tensor in_words(const std::uint8_t* bytes, Index rows, Index width, std::uint8_t flip) {
-  const Index words = ceil_div(width, 4);
-  Tensor packed(DType::Int32, {rows, words});
-  auto* to = static_cast<std::uint8_t*>(packed.raw());
-  for (Index r = 0; r < rows; ++r, bytes += width, to += words * 4) {
-    std::transform(bytes, bytes + width, to,
-                   [flip](std::uint8_t code) { return static_cast<std::uint8_t>(code ^ flip); });
-  }
-  return packed;
-}
-
 Tensor packed_zero_points(const QuantizedMatrix& matrix) {
   const Index groups = matrix.groups();
   Tensor packed(DType::Int32, {ceil_div(matrix.out_features, 8), groups});
@@ -282,12 +270,17 @@ bool are_quantized_alike(std::span<const QuantizedMatrix> matrices, std::size_t 
   return false;
 }
 
-std::vector<std::pair<std::string, Tensor>> pack_quantized(const QuantizedMatrix& matrix) {
+std::vector<std::pair<std::string, Tensor>> to_compressed_tensors(const QuantizedMatrix& matrix) {
   const Index outs = matrix.out_features, ins = matrix.in_features;
-  const auto* codes = static_cast<const std::uint8_t*>(matrix.codes.data);
   std::vector<std::pair<std::string, Tensor>> tensors;
-  tensors.emplace_back("weight_packed", matrix.bits == 8 ? in_words(codes, outs, ins, 0x80u)
-                                                         : in_words(codes, outs, ins / 2, 0));
+  if (matrix.bits == 8) {
+    tensors.emplace_back("weight", Tensor::copy_of(matrix.codes));
+  } else {
+    // The same bytes, as the number of inputs is a multiple of 32.
+    const TensorView words(matrix.codes.data, DType::Int32, {outs, ins / 8});
+    tensors.emplace_back("weight_packed", Tensor::copy_of(words));
+    tensors.emplace_back("weight_shape", Tensor(std::vector<std::int64_t>{outs, ins}, Shape{2}));
+  }
   const Tensor scales = Tensor::copy_of(matrix.scales);
   Tensor rounded = scales.to(DType::BFloat16);
   const bool is_exact = same_elements(rounded.view(), scales.view());
@@ -295,7 +288,6 @@ std::vector<std::pair<std::string, Tensor>> pack_quantized(const QuantizedMatrix
   if (matrix.zero_points.data != nullptr) {
     tensors.emplace_back("weight_zero_point", packed_zero_points(matrix));
   }
-  tensors.emplace_back("weight_shape", Tensor(std::vector<std::int64_t>{outs, ins}, Shape{2}));
   return tensors;
 }
 

@@ -118,6 +118,11 @@ std::string expression_for(const std::string& module) {
   return expression + "$";
 }
 
+// 8 bits are not packed: T5 in transformers loads no packed weights, and others load them faster.
+std::string format_of(const Quantization& quantization) {
+  return quantization.bits == 8 ? "int-quantized" : "pack-quantized";
+}
+
 Json weights_json(const Quantization& quantization) {
   const bool grouped = quantization.group_size != 0;
   return {{"num_bits", quantization.bits},
@@ -169,18 +174,23 @@ std::string with_quantization_config(const std::string& config, const std::strin
     if (layer.quantization) schemes.emplace(name, *layer.quantization);
   }
   Json groups = Json::object();
+  std::set<std::string> formats;
   for (const auto& [name, scheme] : schemes) {
     groups["group_" + std::to_string(groups.size())] = {{"targets", targets.at(name)},
                                                         {"weights", weights_json(scheme)},
                                                         {"input_activations", nullptr},
                                                         {"output_activations", nullptr},
-                                                        {"format", "pack-quantized"}};
+                                                        {"format", format_of(scheme)}};
+    formats.insert(format_of(scheme));
   }
   Json json = parse_json<ConfigError>(config, where);
   json["quantization_config"] = {
-      {"quant_method", "compressed-tensors"},       {"format", "pack-quantized"},
-      {"quantization_status", "compressed"},        {"config_groups", groups},
-      {"ignore", targets[to_string(std::nullopt)]}, {"kv_cache_scheme", nullptr},
+      {"quant_method", "compressed-tensors"},
+      {"format", formats.size() == 1 ? *formats.begin() : "mixed-precision"},
+      {"quantization_status", "compressed"},
+      {"config_groups", groups},
+      {"ignore", targets[to_string(std::nullopt)]},
+      {"kv_cache_scheme", nullptr},
       {"global_compression_ratio", nullptr}};
   return json.dump(2) + "\n";
 }

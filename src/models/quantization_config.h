@@ -29,8 +29,8 @@ struct LayerScheme {
 };
 
 /// The text of `config`, a config.json, with the "quantization_config" of a checkpoint whose layers
-/// are all "pack-quantized". Each scheme is a group whose targets are expressions for the names of
-/// the layers; the other layers are listed under "ignore".
+/// are stored as to_compressed_tensors does. Each scheme is a group whose targets are expressions
+/// for the names of the layers; the other layers are listed under "ignore".
 std::string with_quantization_config(const std::string& config, const std::string& where,
                                      const std::vector<LayerScheme>& layers);
 

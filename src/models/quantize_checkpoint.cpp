@@ -31,12 +31,12 @@ namespace fs = std::filesystem;
 constexpr const char* kPlanFile = "quantize_checkpoint.json";  // only in TARGET.partial
 constexpr std::string_view kWeight = ".weight";
 
-std::size_t packed_bytes(const Shape& shape, const Quantization& quantization) {
-  const auto ceil_div = [](Index a, Index b) { return (a + b - 1) / b; };
+std::size_t quantized_bytes(const Shape& shape, const Quantization& quantization) {
   const Index outs = shape[0], ins = shape[1], size = quantization.group_size;
-  const Index groups = size == 0 ? 1 : ceil_div(ins, size);
-  return to_size(4 * outs * ceil_div(ins * quantization.bits, 32) + 2 * outs * groups + 16 +
-                 (quantization.symmetric ? 0 : 4 * ceil_div(outs, 8) * groups));
+  const Index groups = size == 0 ? 1 : (ins + size - 1) / size;
+  const Index shape_bytes = quantization.bits == 8 ? 0 : 16;
+  const Index zeros = quantization.symmetric ? 0 : 4 * ((outs + 7) / 8) * groups;
+  return to_size(outs * ins * quantization.bits / 8 + 2 * outs * groups + shape_bytes + zeros);
 }
 
 std::string module_of(const std::string& name) {
@@ -128,7 +128,7 @@ class CheckpointQuantizer {
     for (const auto& [name, tensor] : checkpoint_->tensors()) {
       const auto found = matrices_.find(name);
       const std::size_t bytes =
-          found == matrices_.end() ? tensor.bytes : packed_bytes(tensor.shape, found->second);
+          found == matrices_.end() ? tensor.bytes : quantized_bytes(tensor.shape, found->second);
       if (shards_.empty() ||
           (shards_.back().bytes + bytes > options_.max_shard_bytes && shards_.back().bytes > 0)) {
         shards_.emplace_back();
@@ -224,11 +224,11 @@ class CheckpointQuantizer {
   std::vector<std::string> written_names(const std::string& name) const {
     const auto found = matrices_.find(name);
     if (found == matrices_.end()) return {name};
-    std::vector<std::string> names;
-    for (const char* part : {"weight_packed", "weight_scale", "weight_shape"}) {
-      names.push_back(module_of(name) + "." + part);
-    }
-    if (!found->second.symmetric) names.push_back(module_of(name) + ".weight_zero_point");
+    const std::string scope = module_of(name) + ".";
+    if (found->second.bits == 8) return {scope + "weight", scope + "weight_scale"};
+    std::vector<std::string> names = {scope + "weight_packed", scope + "weight_scale",
+                                      scope + "weight_shape"};
+    if (!found->second.symmetric) names.push_back(scope + "weight_zero_point");
     return names;
   }
 
@@ -279,7 +279,7 @@ class CheckpointQuantizer {
                                                                const SharedTensor& stored,
                                                                const Quantization& quantization) {
     try {
-      return pack_quantized(quantize(stored, quantization));
+      return to_compressed_tensors(quantize(stored, quantization));
     } catch (const InputError& error) {
       throw CheckpointError(name + ": " + error.what());
     }

@@ -75,7 +75,7 @@ using Tensors = std::map<std::string, Tensor>;
 
 Tensors stored(const QuantizedMatrix& matrix, const std::string& scope = "layer") {
   Tensors tensors;
-  for (auto& [name, tensor] : pack_quantized(matrix)) {
+  for (auto& [name, tensor] : to_compressed_tensors(matrix)) {
     tensors.emplace(scope + "." + name, std::move(tensor));
   }
   return tensors;
@@ -207,7 +207,7 @@ TEST(CompressedTensorsTest, TensorsThatDoNotFitEachOtherAreNamed) {
   t["layer.weight_g_idx"] = Tensor(DType::Int32, {64});
   expect(std::move(t), {"1 tensor", "weight_g_idx", "actorder"});
   t = stored(random_quantized(8, 64, {.bits = 8}));
-  t["layer.weight_zero_point"] = Tensor(DType::Int32, {2, 1});
+  t["layer.weight_zero_point"] = Tensor(std::vector<std::int8_t>(8, 3), {8, 1});
   expect(std::move(t), {"weights of 8 bits with zero points"});
   t = stored(random_quantized(8, 64, {.bits = 8}));
   t["layer.weight_scale"] = Tensor(DType::Float32, {8, 2});

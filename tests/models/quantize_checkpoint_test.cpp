@@ -2,6 +2,10 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+#include <cmath>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -13,6 +17,7 @@
 #include "instructblip/models/modeling_instructblip.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
+#include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
 
@@ -84,9 +89,9 @@ TEST_P(QuantizedFolderTest, GivesTheBitsThatQuantisingWhileLoadingGives) {
   const auto written = Checkpoint::open(target);
   EXPECT_EQ(report.bytes, written->bytes());
   EXPECT_LT(report.bytes, report.source_bytes);
-  Index packed = 0;
-  for (const std::string& tensor : written->names()) packed += tensor.ends_with("weight_packed");
-  EXPECT_EQ(report.quantized_matrices, packed);
+  Index scales = 0;
+  for (const std::string& tensor : written->names()) scales += tensor.ends_with("weight_scale");
+  EXPECT_EQ(report.quantized_matrices, scales);
   EXPECT_EQ(report.shards, 1);
 }
 
@@ -100,6 +105,40 @@ INSTANTIATE_TEST_SUITE_P(
       for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
       return name;
     });
+
+// tests/reference/quantized_folders.py
+TEST(QuantizeCheckpointTest, TransformersComputesTheSameLogitsWithTheFolder) {
+  const testing::Fixture fixture("compressed_tensors/written");
+  Tensor pixels = fixture["pixel_bytes"].to(DType::Float32);
+  for (float& value : pixels.span<float>()) value = value / 128.0f - 1.0f;
+  for (const std::string decoder : {"llama", "opt", "t5"}) {
+    const Tensor ids = fixture[decoder + ".input_ids"];
+    const Tensor questions = fixture[decoder + ".qformer_input_ids"];
+    const bool encodes = fixture.has(decoder + ".decoder_input_ids");
+    const Tensor answers = encodes ? fixture[decoder + ".decoder_input_ids"] : Tensor();
+    InstructBlipInputs inputs{
+        .pixel_values = pixels, .qformer_input_ids = questions, .input_ids = ids};
+    if (encodes) inputs.decoder_input_ids = answers;
+    for (const std::string recipe : {"int8", "int4", "qformer=int8,language=int4-g32-zero"}) {
+      SCOPED_TRACE(decoder + " " + recipe);
+      const TemporaryFolder folder;
+      const fs::path target = folder.path() / "quantised";
+      quantize_checkpoint(demo_model(decoder), target, quantization_recipe(recipe));
+      const Model model = Model::from_pretrained(target, {.dtype = DType::Float32});
+      const Tensor logits = model.forward(inputs).logits;
+      const Tensor expected = fixture[decoder + "." + recipe];
+      const float* last = logits.data<float>() + logits.size() - expected.size();
+      float largest = 0, difference = 0;
+      for (Index i = 0; i < expected.size(); ++i) {
+        const float value = expected.data<float>()[i];
+        largest = std::max(largest, std::abs(value));
+        difference = std::max(difference, std::abs(last[i] - value));
+      }
+      RecordProperty(decoder + " " + recipe, std::to_string(difference / largest));
+      EXPECT_LT(difference, 2e-4f * largest);
+    }
+  }
+}
 
 TEST(QuantizeCheckpointTest, CopiesTheOtherFilesAndLoadsInShards) {
   const TemporaryFolder folder;

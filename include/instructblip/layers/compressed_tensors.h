@@ -43,9 +43,9 @@ INSTRUCTBLIP_EXPORT bool are_quantized_alike(std::span<const QuantizedMatrix> ma
                                              std::size_t count, const Weights& first,
                                              const std::string& names);
 
-/// The tensors that store `matrix` as "pack-quantized", by their names below the layer's scope. The
-/// scales are bfloat16, if that is exact, else float32.
-INSTRUCTBLIP_EXPORT std::vector<std::pair<std::string, Tensor>> pack_quantized(
+/// The tensors that store `matrix`, by their names below the layer's scope: 8 bits "int-quantized",
+/// 4 bits "pack-quantized". The scales are bfloat16, if that is exact, else float32.
+INSTRUCTBLIP_EXPORT std::vector<std::pair<std::string, Tensor>> to_compressed_tensors(
     const QuantizedMatrix& matrix);
 
 }  // namespace instructblip

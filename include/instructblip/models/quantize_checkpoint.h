@@ -31,10 +31,10 @@ struct QuantizeReport {
 };
 
 /// Quantises the linear layers of the InstructBLIP checkpoint in the folder `source` as `recipe`
-/// says, and writes a folder `target` in the format "pack-quantized" of compressed-tensors, which
-/// this library, transformers and vLLM read. Other tensors are as in the source, and so are all
-/// files but the weights and config.json. A model that is loaded from it computes the same bits as
-/// one from the source with LoadOptions::quantization.
+/// says, and writes a folder `target` in the format of compressed-tensors (8 bits "int-quantized",
+/// 4 bits "pack-quantized"), which this library and transformers read. Other tensors are as in the
+/// source, and so are all files but the weights and config.json. A model that is loaded from it
+/// computes the same bits as one from the source with LoadOptions::quantization.
 ///
 /// The folder is written as TARGET.partial and renamed at the end, so that `target` is always
 /// complete. After an interruption, the same call goes on where the last complete file ended.
