@@ -21,9 +21,10 @@ namespace {
 using namespace instructblip;
 
 void print_row(const std::string& part, const std::string& type, const StoredSize& size) {
-  std::printf("  %-22s %-6s %12s %12s\n", part.c_str(), type.c_str(),
+  std::printf("  %-22s %-14s %12s %12s %12s\n", part.c_str(), type.c_str(),
               examples::scaled(static_cast<double>(size.parameters), "").c_str(),
-              examples::scaled(static_cast<double>(size.bytes), "B").c_str());
+              examples::scaled(static_cast<double>(size.bytes), "B").c_str(),
+              examples::scaled(static_cast<double>(size.memory_bytes), "B").c_str());
 }
 
 void print_config(const InstructBlipConfig& config) {
@@ -41,9 +42,11 @@ void print_config(const InstructBlipConfig& config) {
 
 void print_weights(const FolderReport& report) {
   std::cout << "weights          " << report.weight_files.size()
-            << (report.weight_files.size() == 1 ? " file\n" : " files\n");
+            << (report.weight_files.size() == 1 ? " file" : " files");
+  if (!report.quantization.empty()) std::cout << ", quantised (" << report.quantization << ")";
+  std::cout << "\n";
   if (report.parts.empty()) return;
-  std::printf("  %-22s %-6s %12s %12s\n", "part", "type", "parameters", "bytes");
+  std::printf("  %-22s %-14s %12s %12s %12s\n", "part", "type", "parameters", "bytes", "in memory");
   for (const FolderPart& part : report.parts) {
     for (const auto& [type, size] : part.by_type) print_row(part.name, type, size);
   }

@@ -58,6 +58,11 @@ class CompressedReader {
     if (!failed_) read_scales();
     if (!failed_) read_zero_points();
     if (!failed_) read_codes();
+    if (!failed_) {
+      const bool has_zeros = matrix_.bits == 4 && weights_["weight_zero_point"].exists();
+      weights_["weight"].note_quantized(
+          {.bits = matrix_.bits, .group_size = matrix_.group_size, .symmetric = !has_zeros});
+    }
     if (failed_ || !complete_) matrix_.codes = {};
     return matrix_;
   }

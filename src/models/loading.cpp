@@ -5,9 +5,12 @@
 
 namespace instructblip::detail {
 
+void check_quantization(const std::filesystem::path& path, const LoadOptions& options) {
+  refuse_second_quantization(path, quantization_of_folder(path), options.quantization);
+}
+
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path,
                                                   const LoadOptions& options) {
-  refuse_second_quantization(path, quantization_of_folder(path), options.quantization);
   auto checkpoint = Checkpoint::unwrapped(Checkpoint::open(path, options.memory_map), kQueryTokens);
   if (options.adapter && !options.adapter->empty()) {
     return Checkpoint::with_adapter(std::move(checkpoint), *options.adapter);

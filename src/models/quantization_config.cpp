@@ -19,6 +19,7 @@ constexpr std::string_view kAdvice =
     "int8 or int4, quantises it while loading), or one in compressed-tensors with weights of 8 or "
     "4 bits";
 
+constexpr std::array<const char*, 2> kKeys = {"quantization_config", "compression_config"};
 constexpr std::array<std::string_view, 4> kFormats = {"pack-quantized", "int-quantized",
                                                       "naive-quantized", "mixed-precision"};
 
@@ -133,21 +134,39 @@ Json weights_json(const Quantization& quantization) {
           {"dynamic", false}};
 }
 
-}  // namespace
-
-std::string quantization_of_folder(const std::filesystem::path& path) {
-  const std::filesystem::path file = path / "config.json";
-  if (!is_file(file)) return "";
-  const Json json = read_json_file<ConfigError>(file);
+std::string quantization_in(const Json& json, const std::filesystem::path& file) {
   const JsonReader<ConfigError> config(json, file.string());
   if (!config.is_object()) return "";  // the reader of the configuration reports it
-  for (const char* key : {"quantization_config", "compression_config"}) {
+  for (const char* key : kKeys) {
     if (const auto settings = config.get(key)) return read_settings(*settings);
     const auto text = config.get("text_config");
     if (!text || !text->is_object()) continue;
     if (const auto settings = text->get(key)) return read_settings(*settings);
   }
   return "";
+}
+
+}  // namespace
+
+std::string quantization_of_folder(const std::filesystem::path& path) {
+  const std::filesystem::path file = path / "config.json";
+  if (!is_file(file)) return "";
+  const Json json = read_json_file<ConfigError>(file);
+  return quantization_in(json, file);
+}
+
+std::string quantization_of(const InstructBlipConfig& config, const std::filesystem::path& folder) {
+  Json json = Json::object(), text = Json::object();
+  for (const char* key : kKeys) {
+    const auto add = [key](const PretrainedConfig& part, Json& to) {
+      const auto found = part.other.find(key);
+      if (found != part.other.end()) to[key] = parse_json<ConfigError>(found->second, key);
+    };
+    add(config, json);
+    add(*config.text_config, text);
+  }
+  json["text_config"] = text;
+  return quantization_in(json, folder / "config.json");
 }
 
 void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/core/quantization.h"
 
 namespace instructblip::detail {
@@ -16,6 +17,8 @@ namespace instructblip::detail {
 /// also quantise activations or the cache of keys and values, which this library does not. `path`
 /// may be anything that Checkpoint::open takes; only a folder has settings.
 std::string quantization_of_folder(const std::filesystem::path& path);
+/// The same for a configuration that was read from the folder already.
+std::string quantization_of(const InstructBlipConfig& config, const std::filesystem::path& folder);
 
 /// Throws ConfigError if `recipe` asks to quantise the weights of such a folder once more.
 void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,

@@ -16,6 +16,7 @@
 #include "instructblip/image_processing/image_processing_blip.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/tokenization/tokenizer.h"
+#include "models/quantization_config.h"
 #include "tasks/end_of_text.h"
 #include "tasks/opened_folder.h"
 
@@ -43,6 +44,19 @@ std::string shown(const Ids& ids) {
 }
 
 std::string shown(std::optional<std::int64_t> id) { return id ? std::to_string(*id) : "none"; }
+
+StoredSize& operator+=(StoredSize& sum, const StoredSize& size) {
+  sum.parameters += size.parameters;
+  sum.bytes += size.bytes;
+  sum.memory_bytes += size.memory_bytes;
+  return sum;
+}
+StoredSize& operator-=(StoredSize& sum, const StoredSize& size) {
+  sum.parameters -= size.parameters;
+  sum.bytes -= size.bytes;
+  sum.memory_bytes -= size.memory_bytes;
+  return sum;
+}
 
 // Checks a folder and collects the findings.
 class FolderChecker {
@@ -126,10 +140,22 @@ class FolderChecker {
     const std::shared_ptr<const Checkpoint> checkpoint = source_.checkpoint();
     report_.weight_files = checkpoint->files();
     if (const AdapterInfo* adapter = checkpoint->adapter()) report_.adapter = *adapter;
-    for (const auto& [name, tensor] : checkpoint->tensors()) add_to_parts(name, tensor);
+    const DType dtype = resolve_dtype({}, *checkpoint);
+    for (const auto& [name, tensor] : checkpoint->tensors()) {
+      const StoredSize size{element_count(tensor.shape), tensor.bytes, memory_bytes(tensor, dtype)};
+      FolderPart& part = part_of(name);
+      ++part.tensors;
+      part.by_type[tensor.dtype] += size;
+      part.total += size;
+      report_.total += size;
+    }
     if (!report_.config) return;
+    report_.quantization = detail::quantization_of(config(), folder());
     const Weights weights(Checkpoint::without_data(checkpoint));
     const InstructBlipForConditionalGeneration model(weights, config());
+    for (const auto& [name, quantization] : weights.quantized_matrices()) {
+      name_quantized(name, quantization, *checkpoint, dtype);
+    }
     const WeightsReport found = weights.report();
     for (const std::string& fault : collapse_names(found.faults)) {
       fail(kWeights, fault, "download the checkpoint again, or the config.json that belongs to it");
@@ -141,20 +167,54 @@ class FolderChecker {
     }
   }
 
-  void add_to_parts(const std::string& name, const CheckpointTensor& tensor) {
-    std::string part = name;
-    if (part.starts_with("model.")) part = part.substr(6);
-    part = part.substr(0, part.find('.'));
+  FolderPart& part_of(std::string name) {
+    if (name.starts_with("model.")) name = name.substr(6);
+    name = name.substr(0, name.find('.'));
     auto place = std::find_if(report_.parts.begin(), report_.parts.end(),
-                              [&](const FolderPart& known) { return known.name == part; });
+                              [&](const FolderPart& known) { return known.name == name; });
     if (place == report_.parts.end()) {
-      place = report_.parts.insert(place, FolderPart{part, 0, {}, {}});
+      place = report_.parts.insert(place, FolderPart{name, 0, {}, {}});
     }
-    const Index parameters = element_count(tensor.shape);
-    ++place->tensors;
-    for (StoredSize* size : {&place->total, &place->by_type[tensor.dtype], &report_.total}) {
-      size->parameters += parameters;
-      size->bytes += tensor.bytes;
+    return *place;
+  }
+
+  // Matrices are kept in one of two types; vectors are float32, but weigh little.
+  static std::size_t memory_bytes(const CheckpointTensor& tensor, DType dtype) {
+    const auto stored = dtype_from_safetensors(tensor.dtype);
+    if (!stored || !is_floating_point(*stored)) return tensor.bytes;
+    const bool keeps = *stored == DType::BFloat16;
+    return tensor.bytes / size_of(*stored) * size_of(keeps ? *stored : dtype);
+  }
+
+  // Counts the tensors of one quantised matrix as such, with the parameters that they stand for.
+  void name_quantized(const std::string& name, const Quantization& quantization,
+                      const Checkpoint& checkpoint, DType dtype) {
+    const std::string scope = name.substr(0, name.rfind('.') + 1);
+    FolderPart& part = part_of(name);
+    StoredSize stored, quantized;
+    for (const char* kind :
+         {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape"}) {
+      const auto found = checkpoint.tensors().find(scope + kind);
+      if (found == checkpoint.tensors().end()) continue;
+      const CheckpointTensor& tensor = found->second;
+      const StoredSize size{element_count(tensor.shape), tensor.bytes, memory_bytes(tensor, dtype)};
+      part.by_type[tensor.dtype] -= size;
+      if (part.by_type[tensor.dtype].parameters == 0) part.by_type.erase(tensor.dtype);
+      stored += size;
+      quantized.bytes += tensor.bytes;
+      if (kind == std::string_view("weight_scale")) {
+        // The scales are float32 in memory, and zero points are bytes.
+        quantized.memory_bytes +=
+            to_size(size.parameters) * (sizeof(float) + (quantization.symmetric ? 0 : 1));
+      } else if (kind == std::string_view("weight") || kind == std::string_view("weight_packed")) {
+        quantized.parameters = static_cast<Index>(tensor.bytes) * 8 / quantization.bits;
+        quantized.memory_bytes += tensor.bytes;
+      }
+    }
+    part.by_type[to_string(quantization)] += quantized;
+    for (StoredSize* total : {&part.total, &report_.total}) {
+      *total -= stored;
+      *total += quantized;
     }
   }
 

@@ -4,6 +4,7 @@
 
 #include "instructblip/core/log.h"
 #include "instructblip/tasks/folder_check.h"
+#include "models/quantization_config.h"
 #include "tasks/end_of_text.h"
 #include "tasks/opened_folder.h"
 
@@ -20,6 +21,8 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   };
   InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, keeping);
   const InstructBlipConfig own_config = InstructBlipConfig::from_pretrained(folder);
+  detail::refuse_second_quantization(folder, detail::quantization_of(own_config, folder),
+                                     options.quantization);
   InstructBlipConfig config = own_config;
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());

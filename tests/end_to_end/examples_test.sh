@@ -58,6 +58,10 @@ expect "vqa answers with a quantised folder" 0 "it says tea" "" \
   vqa --model "$scratch/int4" --image $picture "what does the sign say?"
 expect "inspect finds no problem in a quantised folder" 0 "no problems found" "" \
   inspect "$scratch/int4"
+holds "$scratch/out" "quantised (compressed-tensors mixed-precision)" &&
+  grep -q "^  vision_model  *int8 " "$scratch/out" &&
+  grep -q "^  language_model  *int4-g128 " "$scratch/out" ||
+  fault "inspect says how a folder is quantised" "$(cat "$scratch/out")"
 expect "quantize does not overwrite" 1 "" "int4: exists already" \
   quantize --model $model --to "$scratch/int4"
 bytes=$(wc -c <"$scratch/queries.npy")

@@ -11,8 +11,10 @@
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
+#include "instructblip/models/quantize_checkpoint.h"
 #include "instructblip/tasks/load.h"
 #include "instructblip/tokenization/tokenizer.h"
+#include "support/expect_error.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
 #include "support/temporary_folder.h"
@@ -502,6 +504,42 @@ TEST_F(FolderCheckTest, LoadingWarnsOnceOfALegacyConfiguration) {
 TEST_F(FolderCheckTest, APathThatIsNotAFolderThrows) {
   EXPECT_THROW(check_folder(path() / "absent"), ConfigError);
   EXPECT_THROW(check_folder(path() / "config.json"), ConfigError);
+}
+
+TEST_F(FolderCheckTest, QuantisedMatricesAreCountedWithTheParametersThatTheyStandFor) {
+  const fs::path source = fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/instructblip-demo";
+  const testing::TemporaryFolder folder;
+  const fs::path target = folder.path() / "quantised";
+  quantize_checkpoint(source, target, quantization_recipe("vision=int8,language=int4-g32-zero"));
+  const FolderReport before = check_folder(source), after = check_folder(target);
+  EXPECT_TRUE(after.findings.empty());
+  EXPECT_EQ(before.quantization, "");
+  EXPECT_EQ(after.quantization, "compressed-tensors mixed-precision");
+  EXPECT_EQ(after.total.parameters, before.total.parameters);
+  EXPECT_EQ(after.total.bytes, Checkpoint::open(target)->bytes());
+  EXPECT_EQ(before.total.memory_bytes, before.total.bytes);  // bfloat16
+  const auto part = [&](const char* name) {
+    return *std::find_if(after.parts.begin(), after.parts.end(),
+                         [&](const FolderPart& candidate) { return candidate.name == name; });
+  };
+  // Codes, a float32 scale for each output or group, and a byte for each zero point.
+  const StoredSize four = part("language_model").by_type.at("int4-g32-zero");
+  EXPECT_EQ(four.memory_bytes, to_size(four.parameters / 2 + four.parameters / 32 * 5));
+  const StoredSize eight = part("vision_model").by_type.at("int8");
+  EXPECT_GT(eight.memory_bytes, to_size(eight.parameters));
+  EXPECT_LT(eight.memory_bytes, to_size(eight.parameters) * 21 / 20);
+  EXPECT_FALSE(part("vision_model").by_type.contains("I8"));
+}
+
+TEST(LoadTest, RefusesToQuantiseAFolderTwice) {
+  const testing::TemporaryFolder folder;
+  const fs::path target = folder.path() / "quantised";
+  const QuantizationRecipe recipe = quantization_recipe("int8");
+  quantize_checkpoint(fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/instructblip-demo",
+                      target, recipe);
+  EXPECT_NO_THROW(load(target));
+  testing::expect_error<ConfigError>([&] { load(target, {.quantization = recipe}); },
+                                     {"quantised already", "--weights"});
 }
 
 }  // namespace

@@ -106,7 +106,8 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// tied weights.
   void ignore() const;
 
-  /// Records that a layer quantises the matrix of this name.
+  /// Records that a layer quantises the matrix of this name, or finds it quantised (the name then
+  /// ends in "weight", however its tensors are called).
   void note_quantized(const Quantization& quantization) const;
   /// How each matrix is quantised, by name, of those that the layers built so far have read.
   std::map<std::string, Quantization> quantized_matrices() const;

@@ -81,10 +81,13 @@ namespace detail {
 /// A tensor of InstructBLIP that none of its parts has.
 inline constexpr std::string_view kQueryTokens = "query_tokens";
 
+/// Throws ConfigError if the settings of the folder at `path` say that its weights are quantised in
+/// a way that cannot be read, or if they are quantised and `options` ask for it once more.
+INSTRUCTBLIP_EXPORT void check_quantization(const std::filesystem::path& path,
+                                            const LoadOptions& options);
+
 /// The checkpoint at `path`, with the bare model's names and the adapter merged. Throws
-/// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter, and
-/// ConfigError if the folder's weights are quantised in a way that cannot be read, or already and
-/// `options` ask for it.
+/// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter.
 INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
     const std::filesystem::path& path, const LoadOptions& options);
 
@@ -110,6 +113,7 @@ template <class Model>
 Model load_model(const std::filesystem::path& path, const LoadOptions& options,
                  std::initializer_list<std::string_view> prefixes, std::string_view probe) {
   const auto config = Model::Config::from_pretrained(path);
+  check_quantization(path, options);
   const Weights weights = open_weights(path, options).at_first_prefix(prefixes, probe);
   Model model(weights, config);
   weights.finish();

@@ -35,10 +35,12 @@ struct FolderFinding {
 /// "FILE: PROBLEM. Change: REMEDY"
 INSTRUCTBLIP_EXPORT std::string to_string(const FolderFinding& finding);
 
-/// Number of parameters and their size in the checkpoint.
+/// Number of parameters, their size in the checkpoint, and about that in memory after loading them
+/// with LoadOptions::dtype unset.
 struct StoredSize {
   Index parameters = 0;
   std::size_t bytes = 0;
+  std::size_t memory_bytes = 0;
 };
 
 /// The tensors of one part of the model ("vision_model", "qformer", "language_model", ...).
@@ -46,7 +48,9 @@ struct FolderPart {
   std::string name;
   Index tensors = 0;
   StoredSize total;
-  std::map<std::string, StoredSize> by_type;  // by the type's name in the file, such as "BF16"
+  /// By the type's name in the file, such as "BF16"; of quantised matrices with their scales, by
+  /// the name of the quantisation, such as "int4-g128".
+  std::map<std::string, StoredSize> by_type;
 };
 
 /// The result of check_folder.
@@ -56,6 +60,8 @@ struct FolderReport {
   std::optional<InstructBlipConfig> config;
   /// The safetensors files with the weights.
   std::vector<std::filesystem::path> weight_files;
+  /// "compressed-tensors pack-quantized"; empty if the weights are not quantised.
+  std::string quantization;
   std::vector<FolderPart> parts;
   StoredSize total;
   /// The PEFT adapter that `load` merges, if any.
