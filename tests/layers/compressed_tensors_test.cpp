@@ -289,6 +289,22 @@ TEST(CompressedTensorsTest, OtherKindsAreRefusedByNameBeforeTensorsAreRead) {
                  R"("sparsity_config": {"format": "sparse-24-bitmask"})", {"sparse-24-bitmask"});
 }
 
+TEST(CompressedTensorsTest, QuantisedActivationsAreAWarning) {
+  const testing::TemporaryFolder folder;
+  std::ifstream stream(compressed_folder("symmetric") / "config.json");
+  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const std::string from = R"("input_activations": null)";
+  text.replace(text.find(from), from.size(),
+               R"("input_activations": {"num_bits": 8, "type": "int", "dynamic": true})");
+  folder.write("config.json", text);
+  std::filesystem::copy_file(compressed_folder("symmetric") / "model.safetensors",
+                             folder.path() / "model.safetensors");
+  const testing::LogCapture log;
+  InstructBlipForConditionalGeneration::from_pretrained(folder.path());
+  ASSERT_EQ(log.messages().size(), 1u);
+  EXPECT_TRUE(log.contains("input_activations: only weights are quantised here"));
+}
+
 TEST(CompressedTensorsTest, WeightsAreNotQuantisedTwice) {
   expect_error<ConfigError>(
       [] {
