@@ -27,7 +27,7 @@ void print_report(const std::filesystem::path& folder, const QuantizeReport& rep
 int main(int argc, char** argv) {
   CLI::App app(
       "Writes a checkpoint with weights of 8 or 4 bits (compressed-tensors), which then "
-      "loads without its original, here, in transformers and in vLLM.");
+      "loads without its original, here and in transformers.");
   examples::ModelFlags flags;
   flags.weights = "int8";
   std::filesystem::path target;
