@@ -21,7 +21,7 @@ constexpr Index kRoundedPerThread = 1 << 14;
 // From this many rows of x on, tiles are faster.
 constexpr Index kFewestTileRows = 4;
 // Rows of x that pass over the outputs of a tile together: they stay in the second-level cache.
-constexpr Index kBlockRows = 64;
+constexpr Index kRowsPerPass = 64;
 
 // The rows of x as whole numbers.
 class IntegerRows {
@@ -68,9 +68,9 @@ class IntegerProducts {
   void compute(Index begin, Index end) const {
     const Index rows = product_.x.rows;
     const Index step = rows == 1 ? 16 : rows == 2 ? 8 : 4;
-    Matrix sums(std::min(rows, kBlockRows), kIntegerSums);
-    for (Index r = 0; r < rows; r += kBlockRows) {
-      const Index r_end = std::min(r + kBlockRows, rows);
+    Matrix sums(std::min(rows, kRowsPerPass), kIntegerSums);
+    for (Index r = 0; r < rows; r += kRowsPerPass) {
+      const Index r_end = std::min(r + kRowsPerPass, rows);
       for (Index o = begin; o < end; o += kIntegerSums) {
         const Index outs = std::min(kIntegerSums, end - o);
         for (Index first = 0; first < outs; first += step) {
