@@ -1,8 +1,8 @@
 # Third-party code. Each package is taken from the system or, if it is not found there, fetched at a
 # pinned commit; FETCHCONTENT_SOURCE_DIR_<NAME> names an unpacked copy to use instead. Only the
 # library's sources include third-party headers, so a program that links the library does not need
-# them. Two packages are found where they are used: sentencepiece, for the component of this name, in
-# cmake/sentencepiece.cmake, and GoogleTest in tests/CMakeLists.txt.
+# them. Two packages are found where they are used: sentencepiece, for the component of this name,
+# in cmake/sentencepiece.cmake, and GoogleTest in tests/CMakeLists.txt.
 include(FetchContent)
 set(FETCHCONTENT_UPDATES_DISCONNECTED ON CACHE BOOL "Fetched sources are pinned")
 option(INSTRUCTBLIP_FETCH_DEPENDENCIES "Fetch packages that are not installed" ON)

@@ -6,6 +6,9 @@
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
 #endif
+#include <utility>
+
+#include "instructblip/core/tensor.h"
 
 namespace instructblip {
 
@@ -20,6 +23,13 @@ inline void use_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::
   const std::uintptr_t end = (address + bytes) & ~(kSize - 1);
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
+}
+
+/// A tensor in such memory, its elements not initialised.
+inline Tensor tensor_in_huge_pages(DType dtype, Shape shape) {
+  Tensor tensor = Tensor::uninitialized(dtype, std::move(shape));
+  use_huge_pages(tensor.raw(), to_size(tensor.size()) * size_of(dtype));
+  return tensor;
 }
 
 }  // namespace instructblip

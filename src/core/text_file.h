@@ -37,8 +37,8 @@ void require_folder(const std::filesystem::path& path) {
   throw E(path.string() + ": expected a folder, found a file");
 }
 
-/// Whether there is a file (not a folder) at `path`. A link without a target counts: whoever reads
-/// it says what is wrong.
+/// Whether there is a file (not a folder) at `path`. A link without a target counts: reading
+/// it gives an error that says so.
 inline bool is_file(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::is_regular_file(path, ignored) || is_dangling_link(path);

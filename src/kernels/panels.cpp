@@ -86,8 +86,7 @@ std::shared_ptr<const Tensor> pack_panels(const PreparedMatrix::Impl& weight) {
   const Index panels = panel_count(weight.out_features);
   const Index stride = panel_stride(weight);
   const auto packed =
-      std::make_shared<Tensor>(Tensor::uninitialized(weight.format->dtype, {panels, stride}));
-  use_huge_pages(packed->raw(), to_size(panels * stride) * size_of(weight.format->dtype));
+      std::make_shared<Tensor>(tensor_in_huge_pages(weight.format->dtype, {panels, stride}));
   parallel_for(
       panels, kPackedPerThread / std::max<Index>(1, stride) + 1, [&](Index begin, Index end) {
         for (Index panel = begin; panel < end; ++panel) {

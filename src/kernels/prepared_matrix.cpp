@@ -67,18 +67,12 @@ void copy_codes(const QuantizedMatrix& source, Index o, Index column, IntegerWei
   std::uint8_t* const tile = const_cast<std::uint8_t*>(w.tile(column));
   for (Index begin = 0; begin < w.depth; begin += w.block) {
     const Index size = std::min(w.block, w.depth - begin);
-    const Index count = std::min(w.block, source.in_features - begin);
+    const Index bytes = std::min(w.block, source.in_features - begin) * w.bits / 8;
     std::uint8_t* const to =
         tile + (begin * kIntegerSums + column % kIntegerSums * size) * w.bits / 8;
-    from = std::copy_n(from, count * w.bits / 8, to) - to + from;
+    std::copy_n(from, bytes, to);
+    from += bytes;
   }
-}
-
-Tensor codes_for(Index outs, const IntegerWeight& w) {
-  const Index tiles = (outs + kIntegerSums - 1) / kIntegerSums;
-  Tensor codes = Tensor::uninitialized(DType::UInt8, {tiles, kIntegerSums * w.depth * w.bits / 8});
-  use_huge_pages(codes.raw(), to_size(codes.size()));
-  return codes;
 }
 
 // The [out, groups] tensors of the sources as IntegerWeight has them.
@@ -108,7 +102,8 @@ IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index out
   w.depth = round_up(first.in_features, 32);
   w.block = first.group_size == 0 ? kIntegerBlock : std::min(group, kIntegerBlock);
   w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
-  w.codes = codes_for(outs, w);
+  const Index tiles = (outs + kIntegerSums - 1) / kIntegerSums;
+  w.codes = tensor_in_huge_pages(DType::UInt8, {tiles, kIntegerSums * w.depth * w.bits / 8});
   if (w.depth != first.in_features || outs % kIntegerSums != 0) {
     std::fill_n(w.codes.data<std::uint8_t>(), w.codes.size(), std::uint8_t{0});
   }

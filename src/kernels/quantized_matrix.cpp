@@ -96,9 +96,7 @@ Rounding best_rounding(const float* x, Index count, const Quantization& q) {
 }
 
 std::shared_ptr<Tensor> make(DType dtype, Shape shape) {
-  auto tensor = std::make_shared<Tensor>(Tensor::uninitialized(dtype, std::move(shape)));
-  use_huge_pages(tensor->raw(), to_size(tensor->size()) * size_of(dtype));
-  return tensor;
+  return std::make_shared<Tensor>(tensor_in_huge_pages(dtype, std::move(shape)));
 }
 
 }  // namespace

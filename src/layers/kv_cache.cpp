@@ -10,9 +10,7 @@
 
 namespace instructblip {
 
-KvCache::Block::Block(Index floats) : data(Tensor::uninitialized(DType::Float32, {floats})) {
-  use_huge_pages(data.raw(), to_size(floats) * sizeof(float));
-}
+KvCache::Block::Block(Index floats) : data(tensor_in_huge_pages(DType::Float32, {floats})) {}
 
 KvCache::Block::Block(const Block& other) : Block(other.data.size()) {
   std::copy_n(other.data.data<float>(), other.data.size(), data.data<float>());
