@@ -65,7 +65,7 @@ class VectorProduct {
     for (Index k = 0; k < x_.cols; k += kBlockK) {
       const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, x_.cols - k)};
       const bool whole_lanes = part.depth % table_.lanes == 0;
-      if (whole_lanes && rows <= std::min(kFewRows, weight_.format->direct_rows)) {
+      if (whole_lanes && x_.rows <= std::min(kFewRows, weight_.format->direct_rows)) {
         add_direct(r, rows, part, sums);
       } else {
         add_packed(r, rows, part, packed, sums);

@@ -125,18 +125,22 @@ TEST_P(MatmulTest, OutputHasTheSameBitsAloneAndWithOtherOutputs) {
   }
 }
 
-// Blocks of rows, of inputs and of outputs, and what remains of each.
+// Blocks of rows, of inputs and of outputs, and what remains of each: many rows or few, inputs that
+// fill vectors or not.
 TEST_P(MatmulTest, ManyBlocksGiveTheSameBitsAsOneRow) {
   for (DType dtype : {DType::Float32, DType::BFloat16}) {
-    const SharedTensor tensor = random_weight(300, 450, dtype, 1);
-    const Matrix x = random_matrix(1100, 450, 2);
-    for (const PreparePolicy& policy : policies_for(dtype)) {
-      const PreparedMatrix weight = PreparedMatrix::prepare(tensor, policy);
-      const Matrix y = product(x, weight);
-      for (Index r : {0, 367, 368, 371, 383, 384, 511, 512, 735, 767, 768, 1099}) {
-        EXPECT_TRUE(
-            same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)))
-            << "row " << r << (policy.packed ? ", packed" : "");
+    for (const auto& [rows, ins] : {std::pair<Index, Index>{1100, 450}, {1028, 448}}) {
+      const SharedTensor tensor = random_weight(300, ins, dtype, 1);
+      const Matrix x = random_matrix(rows, ins, 2);
+      for (const PreparePolicy& policy : policies_for(dtype)) {
+        const PreparedMatrix weight = PreparedMatrix::prepare(tensor, policy);
+        const Matrix y = product(x, weight);
+        for (Index r : {Index{0}, Index{367}, Index{368}, Index{371}, Index{383}, Index{384},
+                        Index{511}, Index{512}, Index{735}, Index{767}, Index{768}, rows - 1}) {
+          EXPECT_TRUE(
+              same_bits(product(x.view().middle_rows(r, 1), weight), y.view().middle_rows(r, 1)))
+              << "row " << r << " of " << rows << (policy.packed ? ", packed" : "");
+        }
       }
     }
   }
