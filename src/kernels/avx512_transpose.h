@@ -1,4 +1,4 @@
-// Functions of AVX-512 that two levels share.
+// A function of AVX-512 that two levels share.
 #pragma once
 
 #include <immintrin.h>
@@ -31,25 +31,6 @@ inline void transpose_rows(__m512i (&r)[16]) {
     r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
     r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
   }
-}
-
-// The sums of 16 vectors.
-inline __m512i sums_of(const __m512i (&v)[16]) {
-  __m512i pairs[8], fours[4];
-  for (int i = 0; i < 8; ++i) {
-    pairs[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
-                                _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
-  }
-  for (int i = 0; i < 4; ++i) {
-    fours[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(pairs[2 * i], pairs[2 * i + 1]),
-                                _mm512_unpackhi_epi64(pairs[2 * i], pairs[2 * i + 1]));
-  }
-  const auto halves = [](__m512i a, __m512i b) {
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
-  };
-  const __m512i first = halves(fours[0], fours[1]), second = halves(fours[2], fours[3]);
-  return _mm512_add_epi32(_mm512_shuffle_i32x4(first, second, 0x88),
-                          _mm512_shuffle_i32x4(first, second, 0xdd));
 }
 
 }  // namespace

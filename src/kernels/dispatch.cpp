@@ -16,6 +16,7 @@ namespace instructblip {
 
 // Each is defined in the level's file, kernels_<level>.cpp.
 const TileKernels& amx_tiles();
+const IntegerKernels& amx_integers();
 const KernelTable& avx512_kernels();
 const PairKernels& avx512_bf16_pairs();
 const IntegerKernels& avx512_vnni_integers();
@@ -65,7 +66,11 @@ const KernelTable& avx512_bf16_kernels() {
 
 #if defined(INSTRUCTBLIP_HAVE_AMX)
 const KernelTable& amx_kernels() {
-  static const KernelTable table = avx512_with("amx", &amx_tiles(), nullptr);
+  static const KernelTable table = [] {
+    KernelTable amx = avx512_with("amx", &amx_tiles(), nullptr);
+    amx.integers = amx_integers();
+    return amx;
+  }();
   return table;
 }
 

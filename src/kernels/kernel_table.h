@@ -30,44 +30,46 @@ struct Rounding {
   float scale, inverse, zero, least, greatest;
 };
 
-// Weights of 8 and 4 bits are multiplied with whole numbers of 16 bits, in blocks of inputs with a
-// scale each for a row of x. The sums of a block are exact.
-constexpr std::ptrdiff_t kIntegerBlock = 128;  // at most
-constexpr std::ptrdiff_t kIntegerUnit = 64;
-constexpr std::ptrdiff_t kIntegerSums = 16;
+// Weights of 8 and 4 bits are multiplied with whole numbers of 16 or 8 bits, in blocks of inputs
+// with a scale each for a row of x. The sums of a block are exact.
+constexpr std::ptrdiff_t kIntegerBlock = 128;  // at most, for numbers of 16 bits
+constexpr std::ptrdiff_t kIntegerOutputs = 16;
+// The most rows of x in an IntegerProduct, of all levels.
+constexpr std::ptrdiff_t kMostIntegerRows = 32;
 // The greatest number of 16 bits, 127 * 256: both of its bytes are signed ones.
 constexpr float kGreatestInteger = 32512.0f;
 
-// A row of x as whole numbers, each block filled up with zeros to a multiple of 32. For weights of
-// 4 bits, every kIntegerUnit inputs (or the last 32) stand with the even ones first. A level may
-// have another layout of the same size (avx512_vnni).
+// A row of x as whole numbers, each block filled up with zeros to a multiple of 32. A level may
+// order the bytes of a block in another way (avx512_vnni).
 struct IntegerRow {
   const std::int16_t* values;
   const float* scales;       // of blocks
   const std::int32_t* sums;  // of the values of blocks
 };
 
-// Products of one, two or four rows of x with 16, 8 or 4 outputs.
-//   y[r, o] = sum over blocks of sum(x * (w - zero_point)) * (x scale * w scale)
+// Products of rows of x with kIntegerOutputs outputs.
+//   y[r, o] = sum over blocks of sum(x * (code - zero_point)) * (x scale * w scale)
 // in ascending order of blocks, with every step rounded to float32.
 struct IntegerProduct {
-  IntegerRow x[4];
+  // At most IntegerKernels::rows. As many as these can be read, and as many rows of sums written.
+  const IntegerRow* x;
   std::ptrdiff_t rows;
-  // int8 or codes of 4 bits of kIntegerSums outputs: [blocks, kIntegerSums, block].
+  // Codes [depth / 4, kIntegerOutputs, 4] of 8 bits, or [depth / 8, kIntegerOutputs, 4] pairs of
+  // codes of 4 bits: the low half of byte j is input j of 8, the high half input 4 + j.
   const std::uint8_t* w;
-  std::ptrdiff_t first;  // of the outputs
   int bits;
+  int x_bits;            // 16 or 8
   std::ptrdiff_t depth;  // a multiple of 32
-  std::ptrdiff_t block;  // 32, 64 or 128
-  // For each output from the first one on, kIntegerSums apart for each group of inputs.
+  std::ptrdiff_t block;  // a multiple of 32
+  // [groups, kIntegerOutputs]
   const float* scales;
-  const std::uint8_t* zero_points;  // or nullptr: those of the bits, 0 or 8
+  const std::uint8_t* zero_points;  // or nullptr: those of the bits, 128 or 8
   std::ptrdiff_t blocks_per_group;
-  float* sums;  // [rows, kIntegerSums / rows]
+  float* sums;
+  std::ptrdiff_t sums_stride;
 
-  // The inputs of output first + o in the block from `begin` on, which has `size` inputs.
-  const std::uint8_t* row(std::ptrdiff_t o, std::ptrdiff_t begin, std::ptrdiff_t size) const {
-    return w + (begin * kIntegerSums + (first + o) * size) * bits / 8;
+  const std::uint8_t* codes(std::ptrdiff_t begin) const {
+    return w + begin * kIntegerOutputs * bits / 8;
   }
 };
 
@@ -107,10 +109,15 @@ struct PairKernels {
 
 // How a level multiplies quantised weights.
 struct IntegerKernels {
-  // x as an IntegerRow: values [count rounded up to 32], and a scale and a sum per block.
+  // Rows of x in one product with weights of 8 and of 4 bits.
+  std::ptrdiff_t rows8, rows4;
+  // x as an IntegerRow, of numbers of `bits` bits: values [count rounded up to 32], and a scale and
+  // a sum per block.
   void (*to_integers)(const float* x, std::ptrdiff_t count, std::ptrdiff_t block, int bits,
                       std::int16_t* values, float* scales, std::int32_t* sums);
   void (*product)(const IntegerProduct& product);
+
+  std::ptrdiff_t rows(int bits) const { return bits == 8 ? rows8 : rows4; }
 };
 
 struct KernelTable {

@@ -10,6 +10,8 @@
 
 namespace instructblip {
 
+const IntegerKernels& avx512_vnni_integers();  // kernels_avx512_vnni.cpp
+
 namespace {
 
 using Index = std::ptrdiff_t;
@@ -234,67 +236,119 @@ void split(const float* x, Index count, Index step, std::uint16_t* high, std::ui
   }
 }
 
-// x in the layout of the level avx512_vnni.
-void pack_integers(const IntegerRow* x, Index count, Index begin, std::int8_t* to) {
-  constexpr Index kHalf = kIntegerBlock / 2;
-  for (Index half = 0; half < 2; ++half) {
-    for (Index low = 0; low < 2; ++low) {
-      __m512i rows[16] = {};
-      for (Index r = 0; r < count; ++r) {
-        const auto* const bytes = reinterpret_cast<const std::int8_t*>(x[r].values + begin);
-        rows[r] = _mm512_loadu_si512(bytes + (2 * low + half) * kHalf);
-      }
-      transpose_rows(rows);
-      for (int k = 0; k < 16; ++k) _mm512_storeu_si512(to + 64 * k, rows[k]);
-      to += kIntegerTileBytes / 4;
-    }
-  }
-}
-
-void unpack_codes(const std::uint8_t* codes, int zero, std::int8_t* to) {
-  const __m512i bytes = _mm512_loadu_si512(codes),
-                zeros = _mm512_set1_epi8(static_cast<char>(zero));
+// The tiles of 64 inputs of kIntegerOutputs outputs: codes of 8 bits are one as they lie.
+const std::uint8_t* code_tile(const IntegerProduct& p, Index k, std::uint8_t* unpacked) {
+  const std::uint8_t* const codes = p.codes(k);
+  if (p.bits == 8) return codes;
   const __m512i mask = _mm512_set1_epi8(15);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
-  _mm512_storeu_si512(to, _mm512_sub_epi8(_mm512_and_si512(bytes, mask), zeros));
-  _mm512_storeu_si512(to + 64, _mm512_sub_epi8(odd, zeros));
+  for (Index i = 0; i < 8; ++i) {
+    const __m512i pairs = _mm512_loadu_si512(codes + 64 * i);
+    _mm512_storeu_si512(unpacked + 128 * i, _mm512_and_si512(pairs, mask));
+    _mm512_storeu_si512(unpacked + 128 * i + 64,
+                        _mm512_and_si512(_mm512_srli_epi16(pairs, 4), mask));
+  }
+  return unpacked;
 }
 
-void multiply_integers(const IntegerTileProduct& p) {
-  constexpr Index kHalf = kIntegerBlock / 2, kTile = kIntegerTileBytes / 4;
-  configure({{kTileSize, kTileSize}, kTileSize});
+// The rows of x of an IntegerProduct in two tiles.
+struct IntegerTiles {
+  const std::int8_t* x[2];
+  Index rows[2], stride;
+};
+
+// sums[r] = 256 times those of the high bytes plus those of the low ones (kernels_avx512_vnni.cpp).
+template <bool has_high>
+void integer_sums(const IntegerProduct& p, const IntegerTiles& tiles, Index begin, Index size,
+                  std::int32_t (*sums)[kTileSize]) {
+  alignas(64) std::uint8_t unpacked[64 * kIntegerOutputs];
+  alignas(64) std::int32_t high[2 * kTileSize][kTileSize];
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (Index half = 0; half < 2; ++half) {
-    _tile_loadd(4, p.a + half * kHalf, kIntegerBlock);
-    _tile_loadd(6, p.b + 2 * half * kTile, 64);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(7, p.b + (2 * half + 1) * kTile, 64);
-    _tile_dpbssd(1, 4, 7);
-    _tile_loadd(5, p.a + half * kHalf + kTileSize * kIntegerBlock, kIntegerBlock);
-    _tile_dpbssd(2, 5, 6);
-    _tile_dpbssd(3, 5, 7);
-  }
-  alignas(64) std::int32_t sums[4][kTileSize * kTileSize];  // high and low of the tiles of outputs
-  _tile_stored(0, sums[0], 64);
-  _tile_stored(1, sums[1], 64);
-  _tile_stored(2, sums[2], 64);
-  _tile_stored(3, sums[3], 64);
-  const __m512 b_scales = _mm512_loadu_ps(p.b_scales);
-  const __m512i b_sums = _mm512_loadu_si512(p.b_sums);
-  for (Index o = 0; o < 2 * kTileSize; ++o) {
-    const Index tile = o / kTileSize * 2, row = o % kTileSize * kTileSize;
-    __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums[tile] + row), 8),
-                                   _mm512_load_si512(sums[tile + 1] + row));
-    if (p.zero_points != nullptr) {
-      sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(p.zero_points[o]), b_sums));
+  const bool two = tiles.rows[1] > 0;
+  for (Index k = 0; k < size; k += 64) {
+    _tile_loadd(6, code_tile(p, begin + k, unpacked), 64);
+    const std::int8_t* x = tiles.x[0] + 2 * begin + k;
+    _tile_loadd(4, x, tiles.stride);
+    _tile_dpbsud(0, 4, 6);
+    if constexpr (has_high) {
+      _tile_loadd(4, x + size, tiles.stride);
+      _tile_dpbsud(1, 4, 6);
     }
-    const __m512 scale = _mm512_mul_ps(b_scales, _mm512_set1_ps(p.a_scales[o]));
-    const __m512 term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-    float* const total = p.sums + o * kTileSize;
-    _mm512_storeu_ps(total, _mm512_add_ps(_mm512_loadu_ps(total), term));
+    if (!two) continue;
+    x = tiles.x[1] + 2 * begin + k;
+    _tile_loadd(5, x, tiles.stride);
+    _tile_dpbsud(2, 5, 6);
+    if constexpr (has_high) {
+      _tile_loadd(5, x + size, tiles.stride);
+      _tile_dpbsud(3, 5, 6);
+    }
+  }
+  if constexpr (!has_high) {
+    _tile_stored(0, sums[0], 64);
+    if (two) _tile_stored(2, sums[kTileSize], 64);
+    return;
+  }
+  _tile_stored(0, high[0], 64);
+  _tile_stored(1, sums[0], 64);
+  if (two) {
+    _tile_stored(2, high[kTileSize], 64);
+    _tile_stored(3, sums[kTileSize], 64);
+  }
+  for (Index r = 0; r < p.rows; ++r) {
+    const __m512i sum = _mm512_slli_epi32(_mm512_load_si512(high[r]), 8);
+    _mm512_store_si512(sums[r], _mm512_add_epi32(sum, _mm512_load_si512(sums[r])));
+  }
+}
+
+void integer_tile_product(const IntegerProduct& p) {
+  const auto bytes = [&](Index r) { return reinterpret_cast<const std::int8_t*>(p.x[r].values); };
+  const Index first = std::min(p.rows, kTileSize), second = p.rows - first;
+  const IntegerTiles tiles{
+      {bytes(0), second > 0 ? bytes(kTileSize) : nullptr}, {first, second}, bytes(1) - bytes(0)};
+  alignas(64) std::int32_t sums[2 * kTileSize][kTileSize];
+  alignas(64) float totals[2 * kTileSize][kTileSize] = {};
+  begin();
+  configure({{first, std::max<Index>(1, second)}, kTileSize});
+  for (Index k = 0, b = 0; k < p.depth; k += p.block, ++b) {
+    const Index size = std::min(p.block, p.depth - k);
+    p.x_bits == 16 ? integer_sums<true>(p, tiles, k, size, sums)
+                   : integer_sums<false>(p, tiles, k, size, sums);
+    const Index group = b / p.blocks_per_group * kIntegerOutputs;
+    const __m512 scales = _mm512_loadu_ps(p.scales + group);
+    const __m512i zeros = p.zero_points == nullptr
+                              ? _mm512_set1_epi32(p.bits == 8 ? 128 : 8)
+                              : _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                                    reinterpret_cast<const __m128i*>(p.zero_points + group)));
+    for (Index r = 0; r < p.rows; ++r) {
+      const __m512i zero = _mm512_mullo_epi32(zeros, _mm512_set1_epi32(p.x[r].sums[b]));
+      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums[r]), zero);
+      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(p.x[r].scales[b]), scales);
+      const __m512 term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+      _mm512_store_ps(totals[r], _mm512_add_ps(_mm512_load_ps(totals[r]), term));
+    }
+  }
+  end();
+  for (Index r = 0; r < p.rows; ++r) {
+    _mm512_storeu_ps(p.sums + r * p.sums_stride, _mm512_load_ps(totals[r]));
+  }
+}
+
+// Few rows, or blocks that do not fill tiles, are multiplied in vectors.
+void integer_product(const IntegerProduct& p) {
+  constexpr Index kFewestTileRows = 4;
+  if (p.rows >= kFewestTileRows && p.block % 64 == 0 && p.depth % 64 == 0) {
+    return integer_tile_product(p);
+  }
+  const IntegerKernels& vectors = avx512_vnni_integers();
+  const Index step = vectors.rows(p.bits);
+  for (Index r = 0; r < p.rows; r += step) {
+    IntegerProduct part = p;
+    part.x += r;
+    part.rows = std::min(step, p.rows - r);
+    part.sums += r * p.sums_stride;
+    vectors.product(part);
   }
 }
 
@@ -303,13 +357,18 @@ constexpr TileKernels kTiles{.begin = begin,
                              .multiply = multiply,
                              .pack = pack,
                              .split = split,
-                             .pack_integers = pack_integers,
-                             .unpack_codes = unpack_codes,
-                             .multiply_integers = multiply_integers,
                              .transpose = transpose};
 
 }  // namespace
 
 const TileKernels& amx_tiles() { return kTiles; }
+
+const IntegerKernels& amx_integers() {
+  static const IntegerKernels kernels{.rows8 = 2 * kTileSize,
+                                      .rows4 = 2 * kTileSize,
+                                      .to_integers = avx512_vnni_integers().to_integers,
+                                      .product = integer_product};
+  return kernels;
+}
 
 }  // namespace instructblip

@@ -1,12 +1,17 @@
 // The level "avx2": CPUs with AVX2 and FMA.
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
 namespace {
 
 struct Level : VectorKernels<Level, 8> {
+  // 6 x 2 sums.
+  static constexpr int kIntegerRows8 = 6, kIntegerRows4 = 6;
+
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
     _mm256_store_ps(sum.data(), _mm256_fmadd_ps(_mm256_load_ps(a.data()), _mm256_load_ps(b.data()),
@@ -32,54 +37,52 @@ struct Level : VectorKernels<Level, 8> {
       _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
     }
   }
-  // The sums of 4 vectors.
-  static __m128i sums_of(const __m256i (&v)[4]) {
-    const __m256i fours =
-        _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-    return _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+  // Four inputs of four outputs of a vector of weights as 16 bits.
+  static __m256i widen_codes(const std::uint8_t* w) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
   }
+  // Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of every four.
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kOutputs = kIntegerSums / rows;
-    const auto add = [](__m256i& sum, __m256i w, const std::int16_t* x) {
-      const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
-      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(w, values));
-    };
-    const auto load16 = [](const std::uint8_t* from) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    };
-    // Four sums at a time: of four outputs, or of two outputs and two rows.
-    constexpr int kRows = rows == 1 ? 1 : 2, kColumns = 4 / kRows;
-    for (int r = 0; r < rows; r += kRows) {
-      for (int o = 0; o < kOutputs; o += kColumns) {
-        __m256i total[4];
-        for (auto& sum : total) sum = _mm256_setzero_si256();
-        for (Index i = 0; i < size; i += bits == 8 ? 16 : 32) {
-          // Units of 64 codes have 32 even inputs first; the last 32 codes have 16.
-          const Index unit = i & -kIntegerUnit;
-          const Index half = size - unit < kIntegerUnit ? 16 : 32;
-          const Index even = unit + (i - unit) / 2;
-          unrolled<kColumns>([&](auto c) __attribute__((always_inline)) {
-            const std::uint8_t* const w = p.row(o + c, begin, size);
-            if constexpr (bits == 8) {
-              const __m256i values = _mm256_cvtepi8_epi16(load16(w + i));
-              unrolled<kRows>([&](auto d) __attribute__((always_inline)) {
-                add(total[c * kRows + d], values, p.x[r + d].values + begin + i);
-              });
-            } else {
-              const __m256i codes = _mm256_cvtepu8_epi16(load16(w + i / 2));
-              unrolled<kRows>([&](auto d) __attribute__((always_inline)) {
-                const std::int16_t* const x = p.x[r + d].values + begin + even;
-                add(total[c * kRows + d], _mm256_and_si256(codes, _mm256_set1_epi16(15)), x);
-                add(total[c * kRows + d], _mm256_srli_epi16(codes, 4), x + half);
-              });
-            }
-          });
-        }
-        alignas(16) std::int32_t four[4];
-        _mm_store_si128(reinterpret_cast<__m128i*>(four), sums_of(total));
-        for (int i = 0; i < 4; ++i) sums[(r + i % kRows) * kOutputs + o + i / kRows] = four[i];
+    constexpr int kVectors = rows <= 2 ? 4 : 2, kInputs = 32 / bits;
+    constexpr Index kStep = 4 * kIntegerOutputs;
+    for (int first = 0; first < 4; first += kVectors) {
+      __m256i total[rows][kVectors];
+      for (auto& row : total) {
+        for (__m256i& sum : row) sum = _mm256_setzero_si256();
       }
+      const std::uint8_t* w = p.codes(begin) + 16 * first;
+      const auto add = [&](const __m256i* codes, Index k) __attribute__((always_inline)) {
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          std::int64_t four;
+          std::memcpy(&four, p.x[r].values + k, sizeof(four));
+          const __m256i x = _mm256_set1_epi64x(four);
+          unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
+            total[r][v] = _mm256_add_epi32(total[r][v], _mm256_madd_epi16(codes[v], x));
+            // In this order: GCC otherwise loads all rows first, for which there are no registers.
+            asm volatile("" : "+x"(total[r][v]));
+          });
+        });
+      };
+      for (Index k = begin; k < begin + size; k += kInputs, w += kStep) {
+        __m256i codes[kVectors];
+        unrolled<kVectors>([&](auto v) {
+          codes[v] = widen_codes(w + 16 * v);
+          if (bits == 4) codes[v] = _mm256_and_si256(codes[v], _mm256_set1_epi16(15));
+        });
+        add(codes, k);
+        if constexpr (bits == 4) {
+          unrolled<kVectors>(
+              [&](auto v) { codes[v] = _mm256_srli_epi16(widen_codes(w + 16 * v), 4); });
+          add(codes, k + 4);
+        }
+      }
+      unrolled<rows * kVectors / 2>([&](auto i) {
+        constexpr int r = i / (kVectors / 2), v = i % (kVectors / 2) * 2;
+        const __m256i pairs = _mm256_hadd_epi32(total[r][v], total[r][v + 1]);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(sums + r * kIntegerOutputs + 4 * (first + v)),
+                           _mm256_permute4x64_epi64(pairs, 0xd8));
+      });
     }
   }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {

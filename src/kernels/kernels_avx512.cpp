@@ -1,6 +1,8 @@
 // The level "avx512": CPUs with the AVX-512 instructions of a server since 2017 (F, BW, DQ, VL).
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "kernels/avx512_transpose.h"
 #include "kernels/vector_kernels.h"
 
@@ -12,6 +14,8 @@ struct Level : VectorKernels<Level, 16> {
   static constexpr int kTileOutputs = 6;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
+  // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.
+  static constexpr int kIntegerRows8 = 12, kIntegerRows4 = 12;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
@@ -32,54 +36,45 @@ struct Level : VectorKernels<Level, 16> {
     _mm512_store_si512(values.data(), _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
     return values;
   }
+  // Four inputs of eight outputs of a vector of weights as 16 bits.
+  static __m512i widen_codes(const std::uint8_t* w) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
+  }
+  // Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of every four.
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kOutputs = kIntegerSums / rows;
-    __m512i total[kIntegerSums];
-    for (auto& sum : total) sum = _mm512_setzero_si512();
-    const auto add = [](__m512i& sum, __m512i w, const std::int16_t* x) {
-      sum = _mm512_add_epi32(sum, _mm512_madd_epi16(w, _mm512_loadu_si512(x)));
+    constexpr Index kInputs = 32 / bits;
+    __m512i total[rows][2];
+    for (auto& row : total) row[0] = row[1] = _mm512_setzero_si512();
+    const std::uint8_t* w = p.codes(begin);
+    const auto add = [&](__m512i first, __m512i second, Index k) __attribute__((always_inline)) {
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        std::int64_t four;
+        std::memcpy(&four, p.x[r].values + k, sizeof(four));
+        const __m512i x = _mm512_set1_epi64(four);
+        total[r][0] = _mm512_add_epi32(total[r][0], _mm512_madd_epi16(first, x));
+        total[r][1] = _mm512_add_epi32(total[r][1], _mm512_madd_epi16(second, x));
+      });
     };
-    const std::int16_t* x[rows];
-    for (int r = 0; r < rows; ++r) x[r] = p.x[r].values + begin;
-    if constexpr (bits == 8) {
-      for (Index i = 0; i < size; i += 32) {
-        unrolled<kOutputs>([&](auto o) __attribute__((always_inline)) {
-          const auto* from = reinterpret_cast<const __m256i*>(p.row(o, begin, size) + i);
-          const __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256(from));
-          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-            add(total[r * kOutputs + o], w, x[r] + i);
-          });
-        });
-      }
-    } else {
-      Index i = 0;
-      for (; i + kIntegerUnit <= size; i += kIntegerUnit) {
-        unrolled<kOutputs>([&](auto o) __attribute__((always_inline)) {
-          const auto* from = reinterpret_cast<const __m256i*>(p.row(o, begin, size) + i / 2);
-          const __m512i codes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from));
-          const __m512i even = _mm512_and_si512(codes, _mm512_set1_epi16(15));
-          const __m512i odd = _mm512_srli_epi16(codes, 4);
-          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-            add(total[r * kOutputs + o], even, x[r] + i);
-            add(total[r * kOutputs + o], odd, x[r] + i + kIntegerUnit / 2);
-          });
-        });
-      }
-      if (i < size) {  // 32 inputs: the even ones and the odd ones in one vector
-        unrolled<kOutputs>([&](auto o) __attribute__((always_inline)) {
-          const auto* from = reinterpret_cast<const __m128i*>(p.row(o, begin, size) + i / 2);
-          const __m256i codes = _mm256_cvtepu8_epi16(_mm_loadu_si128(from));
-          const __m512i both = _mm512_inserti64x4(
-              _mm512_castsi256_si512(_mm256_and_si256(codes, _mm256_set1_epi16(15))),
-              _mm256_srli_epi16(codes, 4), 1);
-          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-            add(total[r * kOutputs + o], both, x[r] + i);
-          });
-        });
+    for (Index k = begin; k < begin + size; k += kInputs, w += 4 * kIntegerOutputs) {
+      const __m512i first = widen_codes(w), second = widen_codes(w + 32);
+      if constexpr (bits == 8) {
+        add(first, second, k);
+      } else {
+        const __m512i mask = _mm512_set1_epi16(15);
+        add(_mm512_and_si512(first, mask), _mm512_and_si512(second, mask), k);
+        add(_mm512_srli_epi16(first, 4), _mm512_srli_epi16(second, 4), k + 4);
       }
     }
-    _mm512_store_si512(sums, sums_of(total));
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int r = 0; r < rows; ++r) {
+      const auto half = [&](__m512i indices) {
+        return _mm512_permutex2var_epi32(total[r][0], indices, total[r][1]);
+      };
+      _mm512_store_si512(sums + r * kIntegerOutputs, _mm512_add_epi32(half(even), half(odd)));
+    }
   }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     const __m512i pairs = _mm512_loadu_si512(p);

@@ -2,72 +2,83 @@
 // is the level avx512's (dispatch.cpp).
 #include <immintrin.h>
 
-#include "kernels/avx512_transpose.h"
+#include <cstring>
+
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
 namespace {
 
-// A row of whole blocks has bytes: for each block 128 times 256 * high + low = x, the high ones
-// first, and of either first the even inputs for weights of 4 bits or the first half for 8 bits.
+// Each block of x has its bytes: those of 256 * high + low = x, first all the high ones, which
+// numbers of 8 bits do not have.
 struct Level : VectorKernels<Level, 16> {
-  using Base = VectorKernels<Level, 16>;
-  static constexpr Index kHalf = kIntegerBlock / 2;
+  // 12 x 2 sums, and 1 or 2 vectors of weights.
+  static constexpr int kIntegerRows8 = 12, kIntegerRows4 = 12;
 
-  static void arrange(const std::int16_t* whole, Index count, bool whole_blocks, int bits,
-                      std::int16_t* to) {
-    if (!whole_blocks) return Base::arrange(whole, count, whole_blocks, bits, to);
-    auto* const high = reinterpret_cast<std::int8_t*>(to);
-    std::int8_t* const low = high + kIntegerBlock;
-    const Index step = bits == 4 ? 2 : 1, second = bits == 4 ? 1 : kHalf;
-    for (Index half = 0; half < 2; ++half) {
-      for (Index i = 0; i < kHalf; ++i) {
-        const std::int16_t x = whole[half * second + i * step];
-        high[half * kHalf + i] = static_cast<std::int8_t>((x + 128) >> 8);
-        low[half * kHalf + i] = static_cast<std::int8_t>(x);
-      }
+  static void arrange(std::int16_t* block, Index count, int bits) {
+    auto* to = reinterpret_cast<std::int8_t*>(block);
+    if (bits == 16) {
+      std::int8_t low[kIntegerBlock];
+      for (Index i = 0; i < count; ++i) low[i] = static_cast<std::int8_t>(block[i]);
+      for (Index i = 0; i < count; ++i) to[i] = static_cast<std::int8_t>((block[i] + 128) >> 8);
+      std::memcpy(to + count, low, static_cast<std::size_t>(count));
+    } else {
+      for (Index i = 0; i < count; ++i) to[i] = static_cast<std::int8_t>(block[i]);
     }
   }
 
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kOutputs = kIntegerSums / rows;
-    if (p.block != kIntegerBlock || p.depth % kIntegerBlock != 0) {
-      return Base::integer_sums<rows, bits>(p, begin, size, sums);
-    }
-    const auto load = [](const void* from) { return _mm512_loadu_si512(from); };
-    __m512i total[kIntegerSums];
-    unrolled<kOutputs>([&](auto o) __attribute__((always_inline)) {
-      const std::uint8_t* const from = p.row(o, begin, size);
-      __m512i first, second;  // unsigned
-      if constexpr (bits == 8) {
-        const __m512i sign = _mm512_set1_epi8(-128);
-        first = _mm512_xor_si512(load(from), sign);
-        second = _mm512_xor_si512(load(from + kHalf), sign);
-      } else {
-        const __m512i mask = _mm512_set1_epi8(15);
-        first = _mm512_and_si512(load(from), mask);
-        second = _mm512_and_si512(_mm512_srli_epi16(load(from), 4), mask);
+    p.x_bits == 16 ? sums_of<rows, bits, 2>(p, begin, size, sums)
+                   : sums_of<rows, bits, 1>(p, begin, size, sums);
+  }
+
+  // Several sums of the same outputs, so that an addition need not wait for the last one.
+  template <int rows, int bits, int bytes>
+  static void sums_of(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
+    constexpr int kInputs = 32 / bits, kChains = rows == 1 ? 4 : rows == 2 ? 2 : 1;
+    __m512i total[kChains][rows][bytes];
+    for (auto& chain : total) {
+      for (auto& row : chain) {
+        for (__m512i& sum : row) sum = _mm512_setzero_si512();
       }
-      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        const auto* const x = reinterpret_cast<const std::int8_t*>(p.x[r].values + begin);
-        __m512i high = _mm512_setzero_si512(), low = high;
-        high = _mm512_dpbusd_epi32(high, first, load(x));
-        low = _mm512_dpbusd_epi32(low, first, load(x + 2 * kHalf));
-        high = _mm512_dpbusd_epi32(high, second, load(x + kHalf));
-        low = _mm512_dpbusd_epi32(low, second, load(x + 3 * kHalf));
-        total[r * kOutputs + o] = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+    }
+    const std::uint8_t* w = p.codes(begin);
+    for (Index k = 0; k < size; k += kChains * kInputs) {
+      unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
+        const __m512i codes = _mm512_loadu_si512(w + c * 4 * kIntegerOutputs);
+        const auto add = [&](__m512i four, Index i) __attribute__((always_inline)) {
+          unrolled<rows * bytes>([&](auto j) __attribute__((always_inline)) {
+            constexpr int r = j / bytes, b = j % bytes;
+            std::int32_t x;
+            std::memcpy(&x, bytes_of(p.x[r], begin) + b * size + i, sizeof(x));
+            total[c][r][b] = _mm512_dpbusd_epi32(total[c][r][b], four, _mm512_set1_epi32(x));
+          });
+        };
+        const Index i = k + c * kInputs;
+        if constexpr (bits == 8) {
+          add(codes, i);
+        } else {
+          const __m512i mask = _mm512_set1_epi8(15);
+          add(_mm512_and_si512(codes, mask), i);
+          add(_mm512_and_si512(_mm512_srli_epi16(codes, 4), mask), i + 4);
+        }
       });
-    });
-    __m512i result = sums_of(total);
-    if constexpr (bits == 8) {
-      alignas(64) std::int32_t offsets[kIntegerSums];
-      for (int i = 0; i < kIntegerSums; ++i) {
-        offsets[i] = 128 * p.x[i / kOutputs].sums[begin / kIntegerBlock];
-      }
-      result = _mm512_sub_epi32(result, _mm512_load_si512(offsets));
+      w += kChains * 4 * kIntegerOutputs;
     }
-    _mm512_store_si512(sums, result);
+    for (int r = 0; r < rows; ++r) {
+      __m512i sum = _mm512_setzero_si512();
+      for (const auto& chain : total) {
+        const __m512i low = chain[r][bytes - 1];
+        sum = _mm512_add_epi32(sum, low);
+        if (bytes == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(chain[r][0], 8));
+      }
+      _mm512_store_si512(sums + r * kIntegerOutputs, sum);
+    }
+  }
+
+  static const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
+    return reinterpret_cast<const std::int8_t*>(row.values + begin);
   }
 };
 

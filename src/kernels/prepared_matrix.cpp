@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "core/huge_pages.h"
 #include "instructblip/core/error.h"
@@ -60,18 +63,34 @@ void check_source(const QuantizedMatrix& source, std::size_t i, const QuantizedM
   }
 }
 
-// Copies the codes of output `o` of a source to output `column` of `w`.
-void copy_codes(const QuantizedMatrix& source, Index o, Index column, IntegerWeight& w) {
-  const auto* from =
-      static_cast<const std::uint8_t*>(source.codes.data) + o * source.in_features * w.bits / 8;
-  std::uint8_t* const tile = const_cast<std::uint8_t*>(w.tile(column));
-  for (Index begin = 0; begin < w.depth; begin += w.block) {
-    const Index size = std::min(w.block, w.depth - begin);
-    const Index bytes = std::min(w.block, source.in_features - begin) * w.bits / 8;
-    std::uint8_t* const to =
-        tile + (begin * kIntegerSums + column % kIntegerSums * size) * w.bits / 8;
-    std::copy_n(from, bytes, to);
-    from += bytes;
+// Four inputs of an output as IntegerProduct::w has them.
+std::uint32_t packed_codes(const std::uint8_t* from, int bits) {
+  std::uint32_t codes;
+  std::memcpy(&codes, from, sizeof(codes));
+  if (bits == 8) return codes ^ 0x80808080u;  // plus 128
+  // Every half byte of the lower or upper two bytes in a byte of its own.
+  const auto spread = [](std::uint32_t halves) {
+    halves = (halves | halves << 8) & 0x00ff00ffu;
+    return (halves | halves << 4) & 0x0f0f0f0fu;
+  };
+  return spread(codes & 0xffffu) | spread(codes >> 16) << 4;
+}
+
+// Copies the codes of a tile of outputs; `rows` are those of the outputs, `bytes` long.
+void copy_codes(std::span<const std::uint8_t* const> rows, Index bytes, int bits,
+                std::uint8_t* to) {
+  Index i = 0;
+  const auto copy = [&](const std::uint8_t* from, Index lane) {
+    const std::uint32_t codes = packed_codes(from, bits);
+    std::memcpy(to + (i * kIntegerOutputs + 4 * lane), &codes, sizeof(codes));
+  };
+  for (; i + 4 <= bytes; i += 4) {
+    for (Index lane = 0; lane < std::ssize(rows); ++lane) copy(rows[to_size(lane)] + i, lane);
+  }
+  for (Index lane = 0; i < bytes && lane < std::ssize(rows); ++lane) {
+    std::uint8_t last[4] = {};
+    std::copy_n(rows[to_size(lane)] + i, bytes - i, last);
+    copy(last, lane);
   }
 }
 
@@ -81,14 +100,14 @@ Tensor in_tiles(std::span<const QuantizedMatrix> sources, Index outs,
                 SharedTensor QuantizedMatrix::*member) {
   const Index groups = sources[0].groups();
   Tensor tiles(dtype_of<T>::value,
-               {(outs + kIntegerSums - 1) / kIntegerSums, groups, kIntegerSums});
+               {(outs + kIntegerOutputs - 1) / kIntegerOutputs, groups, kIntegerOutputs});
   Index column = 0;
   for (const QuantizedMatrix& source : sources) {
     const T* from = static_cast<const T*>((source.*member).data);
     for (Index o = 0; o < source.out_features; ++o, ++column) {
-      T* to = tiles.data<T>() + column / kIntegerSums * groups * kIntegerSums;
-      to += column % kIntegerSums;
-      for (Index g = 0; g < groups; ++g) to[g * kIntegerSums] = *from++;
+      T* to = tiles.data<T>() + column / kIntegerOutputs * groups * kIntegerOutputs;
+      to += column % kIntegerOutputs;
+      for (Index g = 0; g < groups; ++g) to[g * kIntegerOutputs] = *from++;
     }
   }
   return tiles;
@@ -102,19 +121,27 @@ IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index out
   w.depth = round_up(first.in_features, 32);
   w.block = first.group_size == 0 ? kIntegerBlock : std::min(group, kIntegerBlock);
   w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
-  const Index tiles = (outs + kIntegerSums - 1) / kIntegerSums;
-  w.codes = tensor_in_huge_pages(DType::UInt8, {tiles, kIntegerSums * w.depth * w.bits / 8});
-  if (w.depth != first.in_features || outs % kIntegerSums != 0) {
-    std::fill_n(w.codes.data<std::uint8_t>(), w.codes.size(), std::uint8_t{0});
-  }
-  Index column = 0;
+  const Index tiles = (outs + kIntegerOutputs - 1) / kIntegerOutputs;
+  const Index tile_bytes = kIntegerOutputs * w.depth * w.bits / 8;
+  w.codes = tensor_in_huge_pages(DType::UInt8, {tiles, tile_bytes});
+  const Index row_bytes = first.in_features * w.bits / 8;
+  std::vector<const std::uint8_t*> rows;
   for (const QuantizedMatrix& source : sources) {
-    parallel_for(source.out_features, kCopiedPerThread / std::max<Index>(1, w.depth) + 1,
-                 [&](Index begin, Index end) {
-                   for (Index o = begin; o < end; ++o) copy_codes(source, o, column + o, w);
-                 });
-    column += source.out_features;
+    const auto* row = static_cast<const std::uint8_t*>(source.codes.data);
+    for (Index o = 0; o < source.out_features; ++o, row += row_bytes) rows.push_back(row);
   }
+  parallel_for(
+      tiles, kCopiedPerThread / std::max<Index>(1, tile_bytes) + 1, [&](Index begin, Index end) {
+        for (Index tile = begin; tile < end; ++tile) {
+          const Index o = tile * kIntegerOutputs;
+          const Index count = std::min(kIntegerOutputs, outs - o);
+          std::uint8_t* const to = w.codes.data<std::uint8_t>() + tile * tile_bytes;
+          if (count < kIntegerOutputs || w.depth != first.in_features) {
+            std::fill_n(to, tile_bytes, std::uint8_t{0});
+          }
+          copy_codes(std::span(rows).subspan(to_size(o), to_size(count)), row_bytes, w.bits, to);
+        }
+      });
   w.scales = in_tiles<float>(sources, outs, &QuantizedMatrix::scales);
   if (first.zero_points.data != nullptr) {
     w.zero_points = in_tiles<std::uint8_t>(sources, outs, &QuantizedMatrix::zero_points);

@@ -16,19 +16,18 @@ struct WeightFormat;
 // A weight of 8 or 4 bits.
 struct IntegerWeight {
   int bits = 8;
+  int activation_bits = 16;
   Index depth = 0;             // inputs, rounded up to 32
-  Index block = 0;             // inputs in a block (kIntegerBlock)
-  Index blocks_per_group = 1;  // of inputs with a scale
-  // In the order in which products read them: codes [tiles of kIntegerSums outputs, blocks,
-  // kIntegerSums, block], and [tiles, groups, kIntegerSums]. zero_points is empty if all are alike.
+  Index block = 0;             // inputs of x with a scale
+  Index blocks_per_group = 1;  // of inputs of the weight with a scale
+  // In the order in which products read them: codes [tiles of kIntegerOutputs outputs,
+  // kIntegerOutputs * depth * bits / 8] (IntegerProduct::w), and [tiles, groups, kIntegerOutputs].
+  // Codes of 8 bits are those of the matrix plus 128. zero_points is empty if all are alike.
   Tensor codes, scales, zero_points;
 
-  const std::uint8_t* tile(Index o) const {
-    return codes.data<std::uint8_t>() + o / kIntegerSums * kIntegerSums * depth * bits / 8;
-  }
-
-  Index first_scale(Index o) const {
-    return o / kIntegerSums * kIntegerSums * scales.dim(1) + o % kIntegerSums;
+  Index groups() const { return scales.dim(1); }
+  const std::uint8_t* tile(Index i) const {
+    return codes.data<std::uint8_t>() + i * kIntegerOutputs * depth * bits / 8;
   }
 };
 

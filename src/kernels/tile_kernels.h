@@ -47,21 +47,6 @@ struct TileProduct {
   std::ptrdiff_t next_rows;
 };
 
-// The product of a block of kIntegerBlock inputs of 16 rows of x and two tiles of outputs of a
-// quantised weight, as an IntegerProduct.
-struct IntegerTileProduct {
-  const std::int8_t* a;  // [2 * kTileSize, kIntegerBlock]
-  // Each half of the inputs as two tiles of B, [16, kTileSize, 4]: 256 times the first plus the
-  // second is x.
-  const std::int8_t* b;
-  const float* a_scales;            // of the outputs
-  const std::uint8_t* zero_points;  // or nullptr
-  const float* b_scales;            // of the rows of x
-  const std::int32_t* b_sums;
-  float* sums;  // [2 * kTileSize, kTileSize], added to
-};
-constexpr std::ptrdiff_t kIntegerTileBytes = 4 * kTileSize * kTileSize * 4;  // of b
-
 struct TileKernels {
   // A thread calls `begin` before its first product and `end` after its last one.
   void (*begin)();
@@ -80,13 +65,6 @@ struct TileKernels {
   // elements behind the last ones.
   void (*split)(const float* x, std::ptrdiff_t count, std::ptrdiff_t step, std::uint16_t* high,
                 std::uint16_t* low);
-  // The block of inputs from `begin` on of `count` rows of x as IntegerTileProduct::b. With codes
-  // of 4 bits, the even inputs are the first half.
-  void (*pack_integers)(const IntegerRow* x, std::ptrdiff_t count, std::ptrdiff_t begin,
-                        std::int8_t* to);
-  // kIntegerBlock codes of 4 bits minus `zero`, the even ones first.
-  void (*unpack_codes)(const std::uint8_t* codes, int zero, std::int8_t* to);
-  void (*multiply_integers)(const IntegerTileProduct& product);
   // to[j, i] = from[i, j], kTileSize x kTileSize.
   void (*transpose)(const float* from, std::ptrdiff_t from_stride, float* to,
                     std::ptrdiff_t to_stride);

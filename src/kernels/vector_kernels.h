@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/integer_kernels.h"
 #include "kernels/kernel_table.h"
 
 namespace instructblip {
@@ -25,9 +26,10 @@ namespace instructblip {
 // `lanes` is the number of partial sums of a dot product. `Level` is the derived struct: functions
 // called as Level::f can be replaced there.
 template <class Level, int lanes>
-struct VectorKernels {
+struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>> {
   using Index = std::ptrdiff_t;
   using Lanes = Eigen::Array<float, lanes, 1>;
+  using Integers = IntegerVectorKernels<Level, Lanes>;
   // The norms add in 16 lanes on every level.
   using WideLanes = Eigen::Array<float, 16, 1>;
   static constexpr Index kLanes = lanes;
@@ -133,146 +135,10 @@ struct VectorKernels {
     for (Index i = 0; i < count; ++i) to[i] = widen(from[i]);
   }
 
-  // Whole numbers.
-
-  // The whole numbers that stand for x.
-  template <class Vector>
-  static Vector rounded(const Vector& x, const Rounding& r) {
-    constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-    return (((x * r.inverse + kWhole) - kWhole) + r.zero).max(r.least).min(r.greatest);
-  }
-
   static float rounding_error(const float* x, Index count, const Rounding& r) {
     return sum_of(x, count, 0.0f, [&r](const WideLanes& v) -> WideLanes {
-      return (v - (rounded(v, r) - r.zero) * r.scale).square();
+      return (v - (Integers::rounded(v, r) - r.zero) * r.scale).square();
     });
-  }
-
-  template <class Integer>
-  static void store_integers(const Lanes& values, Index count, Integer* to) {
-    for (Index lane = 0; lane < count; ++lane) to[lane] = static_cast<Integer>(values[lane]);
-  }
-
-  static void round(const float* x, Index count, const Rounding& r, std::int8_t* to) {
-    Index i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-      store_integers(rounded(load(x + i), r), kLanes, to + i);
-    if (i < count) store_integers(rounded(load_last(x + i, count - i), r), count - i, to + i);
-  }
-
-  // Writes the numbers of a block as an IntegerRow has them. `whole_blocks`: all blocks of the row
-  // have kIntegerBlock inputs.
-  static void arrange(const std::int16_t* whole, Index count, bool /*whole_blocks*/, int bits,
-                      std::int16_t* to) {
-    for (Index unit = 0; unit < count; unit += kIntegerUnit) {
-      const Index width = count - unit < kIntegerUnit ? count - unit : kIntegerUnit;
-      for (Index i = 0; i < width; ++i) {
-        to[unit + (bits == 8 ? i : i / 2 + i % 2 * (width / 2))] = whole[unit + i];
-      }
-    }
-  }
-
-  static void to_integers(const float* x, Index count, Index block, int bits, std::int16_t* values,
-                          float* scales, std::int32_t* sums) {
-    for (Index begin = 0; begin < count; begin += block) {
-      const Index size = count - begin < block ? count - begin : block;
-      const float largest =
-          fold<Lanes>(x + begin, size, 0.0f, Lanes::Zero(), [](const Lanes& a, const Lanes& b) {
-            return Lanes(a.max(b.abs()));
-          }).maxCoeff();
-      const float zero =
-          fold<Lanes>(x + begin, size, 0.0f, Lanes::Zero(), [](const Lanes& a, const Lanes& b) {
-            return Lanes(a + b * 0.0f);
-          }).sum();
-      const bool finite = zero == 0.0f;
-      const float scale = largest / kGreatestInteger;
-      const Rounding rounding{.scale = scale,
-                              .inverse = finite && scale > 0.0f ? 1.0f / scale : 0.0f,
-                              .zero = 0.0f,
-                              .least = -kGreatestInteger,
-                              .greatest = kGreatestInteger};
-      std::int16_t whole[kIntegerBlock] = {};
-      Index i = 0;
-      for (; finite && i + kLanes <= size; i += kLanes) {
-        store_integers(rounded(load(x + begin + i), rounding), kLanes, whole + i);
-      }
-      if (finite && i < size) {
-        store_integers(rounded(load_last(x + begin + i, size - i), rounding), size - i, whole + i);
-      }
-      std::int32_t sum = 0;
-      for (i = 0; i < size; ++i) sum += whole[i];
-      const Index width = (size + 31) / 32 * 32;
-      const bool whole_blocks = (count + 31) / 32 * 32 % kIntegerBlock == 0;
-      Level::arrange(whole, width, block == kIntegerBlock && whole_blocks, bits, values + begin);
-      *scales++ = finite ? scale : std::numeric_limits<float>::quiet_NaN();
-      *sums++ = sum;
-    }
-  }
-
-  // sums[r * outs + o] = the sum of x * w over the inputs [begin, begin + size).
-  template <int rows, int bits>
-  static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kOutputs = kIntegerSums / rows;
-    for (int o = 0; o < kOutputs; ++o) {
-      std::int16_t w[kIntegerBlock];
-      const std::uint8_t* const from = p.row(o, begin, size);
-      if constexpr (bits == 8) {
-        for (Index i = 0; i < size; ++i) w[i] = static_cast<std::int8_t>(from[i]);
-      } else {
-        for (Index unit = 0; unit < size; unit += kIntegerUnit) {
-          const Index half = (size - unit < kIntegerUnit ? size - unit : kIntegerUnit) / 2;
-          for (Index i = 0; i < half; ++i) {
-            w[unit + i] = from[unit / 2 + i] & 15;
-            w[unit + half + i] = from[unit / 2 + i] >> 4;
-          }
-        }
-      }
-      for (int r = 0; r < rows; ++r) {
-        const std::int16_t* const x = p.x[r].values + begin;
-        std::int32_t sum = 0;
-        for (Index i = 0; i < size; ++i) sum += std::int32_t{x[i]} * w[i];
-        sums[r * kOutputs + o] = sum;
-      }
-    }
-  }
-
-  template <int rows, int bits>
-  static void integer_tile(const IntegerProduct& p) {
-    constexpr int kOutputs = kIntegerSums / rows;
-    constexpr std::int32_t kZero = bits == 4 ? 8 : 0;
-    WideLanes total = WideLanes::Zero();
-    for (Index begin = 0, b = 0; begin < p.depth; begin += p.block, ++b) {
-      const Index size = p.depth - begin < p.block ? p.depth - begin : p.block;
-      alignas(64) std::int32_t sums[kIntegerSums];
-      Level::template integer_sums<rows, bits>(p, begin, size, sums);
-      const Index group = b / p.blocks_per_group * kIntegerSums;
-      std::int32_t zeros[kOutputs];
-      for (int o = 0; o < kOutputs; ++o) {
-        zeros[o] = p.zero_points == nullptr ? kZero : p.zero_points[group + o];
-      }
-      WideLanes scale, sum;
-      for (int r = 0; r < rows; ++r) {
-        for (int o = 0; o < kOutputs; ++o) {
-          const int i = r * kOutputs + o;
-          scale[i] = p.x[r].scales[b] * p.scales[group + o];
-          sum[i] = static_cast<float>(sums[i] - zeros[o] * p.x[r].sums[b]);
-        }
-      }
-      total = total + sum * scale;
-    }
-    for (int i = 0; i < kIntegerSums; ++i) p.sums[i] = total[i];
-  }
-
-  template <int bits>
-  static void integer_rows(const IntegerProduct& p) {
-    switch (p.rows) {
-      case 1: return integer_tile<1, bits>(p);
-      case 2: return integer_tile<2, bits>(p);
-      default: return integer_tile<4, bits>(p);
-    }
-  }
-  static void integer_product(const IntegerProduct& p) {
-    p.bits == 8 ? integer_rows<8>(p) : integer_rows<4>(p);
   }
 
   // Products with packed weights. Outputs are in the lanes; a sum is one chain over all k.
@@ -607,10 +473,6 @@ struct VectorKernels {
     for (Index i = 0; i < count; ++i) y[i] = x[i] * scale * weight[i];
   }
 
-  static constexpr IntegerKernels integers() {
-    return {.to_integers = to_integers, .product = integer_product};
-  }
-
   static constexpr KernelTable table(const char* name) {
     return {
         .name = name,
@@ -619,8 +481,8 @@ struct VectorKernels {
         .dots_bf16 = dots<std::uint16_t>,
         .widen_bf16 = widen_bf16,
         .rounding_error = rounding_error,
-        .round = round,
-        .integers = integers(),
+        .round = Integers::round,
+        .integers = Integers::integers(),
         .weighted_sum = weighted_sum,
         .softmax = softmax,
         .layer_norm = layer_norm,

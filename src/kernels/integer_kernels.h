@@ -1,0 +1,157 @@
+// Products of weights of 8 and 4 bits with whole numbers, written once for every level; a level
+// replaces `integer_sums` and, if it reads x in another layout, `arrange`. As in vector_kernels.h,
+// everything is a member of the level's struct.
+#pragma once
+
+#include <Eigen/Core>
+#include <limits>
+
+#include "kernels/kernel_table.h"
+
+namespace instructblip {
+
+template <class Level, class Lanes>
+struct IntegerVectorKernels {
+  using Index = std::ptrdiff_t;
+  using Outputs = Eigen::Array<float, kIntegerOutputs, 1>;
+  using OutputSums = Eigen::Array<std::int32_t, kIntegerOutputs, 1>;
+  static constexpr Index kLanes = Lanes::SizeAtCompileTime;
+  // Rows of x in a product with weights of 8 and of 4 bits: as many as sums fit into the registers.
+  static constexpr int kIntegerRows8 = 4, kIntegerRows4 = 4;
+
+  // The whole numbers that stand for x.
+  template <class Vector>
+  static Vector rounded(const Vector& x, const Rounding& r) {
+    constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    return (((x * r.inverse + kWhole) - kWhole) + r.zero).max(r.least).min(r.greatest);
+  }
+
+  template <class Integer>
+  static void store_integers(const Lanes& values, Index count, Integer* to) {
+    for (Index lane = 0; lane < count; ++lane) to[lane] = static_cast<Integer>(values[lane]);
+  }
+
+  template <class Integer>
+  static void round_all(const float* x, Index count, const Rounding& r, Integer* to) {
+    Index i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      store_integers(rounded(Level::load(x + i), r), kLanes, to + i);
+    }
+    if (i < count)
+      store_integers(rounded(Level::load_last(x + i, count - i), r), count - i, to + i);
+  }
+  static void round(const float* x, Index count, const Rounding& r, std::int8_t* to) {
+    round_all(x, count, r, to);
+  }
+
+  // The largest magnitude, or NaN if an element is not finite.
+  static float largest_magnitude(const float* x, Index count) {
+    const auto fold = [&](const auto& combine) {
+      return Level::template fold<Lanes>(x, count, 0.0f, Lanes::Zero(), combine);
+    };
+    const float zero =
+        fold([](const Lanes& a, const Lanes& b) { return Lanes(a + b * 0.0f); }).sum();
+    if (zero != 0.0f) return std::numeric_limits<float>::quiet_NaN();
+    return fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }).maxCoeff();
+  }
+
+  // Changes the order of a block of an IntegerRow to that which the level reads.
+  static void arrange(std::int16_t* /*block*/, Index /*count*/, int /*bits*/) {}
+
+  static void to_integers(const float* x, Index count, Index block, int bits, std::int16_t* values,
+                          float* scales, std::int32_t* sums) {
+    const float greatest = bits == 8 ? 127.0f : kGreatestInteger;
+    for (Index begin = 0; begin < count; begin += block) {
+      const Index size = std::min(block, count - begin);
+      const float largest = largest_magnitude(x + begin, size), scale = largest / greatest;
+      std::int16_t* const to = values + begin;
+      // All are 0 if x is or has an element that is not finite.
+      round_all(scale > 0.0f ? x + begin : x, scale > 0.0f ? size : 0,
+                {scale, 1.0f / scale, 0.0f, -greatest, greatest}, to);
+      const Index width = (size + 31) / 32 * 32;
+      std::fill(to + (scale > 0.0f ? size : 0), to + width, std::int16_t{0});
+      std::int32_t sum = 0;
+      for (Index i = 0; i < size; ++i) sum += to[i];
+      Level::arrange(to, width, bits);
+      *scales++ = scale;
+      *sums++ = sum;
+    }
+  }
+
+  // Inputs 4 q + j of outputs o, [q, o, j] as numbers of 16 bits. `w`: of 8 bits one vector for 4
+  // inputs, of 4 bits one for 8.
+  template <int bits>
+  static void widen_codes(const std::uint8_t* w, std::int16_t* to) {
+    constexpr Index kVector = 4 * kIntegerOutputs;
+    for (Index i = 0; i < kVector; ++i) {
+      to[i] = bits == 8 ? w[i] : w[i] & 15;
+      if (bits == 4) to[kVector + i] = w[i] >> 4;
+    }
+  }
+
+  // sums[r, o] = the sum of x * code over the inputs [begin, begin + size).
+  template <int rows, int bits>
+  static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
+    constexpr Index kInputs = 32 / bits;  // of a vector of weights
+    std::fill_n(sums, rows * kIntegerOutputs, 0);
+    const std::uint8_t* w = p.codes(begin);
+    for (Index k = 0; k < size; k += kInputs, w += 4 * kIntegerOutputs) {
+      std::int16_t wide[kInputs * kIntegerOutputs];
+      widen_codes<bits>(w, wide);
+      for (int r = 0; r < rows; ++r) {
+        const std::int16_t* const x = p.x[r].values + begin + k;
+        std::int32_t* const to = sums + r * kIntegerOutputs;
+        for (Index q = 0; q < kInputs; q += 4) {
+          for (Index o = 0; o < kIntegerOutputs; ++o) {
+            const std::int16_t* const four = wide + q * kIntegerOutputs + 4 * o;
+            to[o] += x[q] * four[0] + x[q + 1] * four[1] + x[q + 2] * four[2] + x[q + 3] * four[3];
+          }
+        }
+      }
+    }
+  }
+
+  template <int rows, int bits>
+  static void integer_tile(const IntegerProduct& p) {
+    Outputs totals[rows];
+    for (Outputs& total : totals) total.setZero();
+    for (Index begin = 0, b = 0; begin < p.depth; begin += p.block, ++b) {
+      alignas(64) std::int32_t sums[rows][kIntegerOutputs];
+      Level::template integer_sums<rows, bits>(p, begin, std::min(p.block, p.depth - begin),
+                                               sums[0]);
+      const Index group = b / p.blocks_per_group * kIntegerOutputs;
+      const Outputs scales = Eigen::Map<const Outputs>(p.scales + group);
+      OutputSums zeros = OutputSums::Constant(bits == 8 ? 128 : 8);
+      if (p.zero_points != nullptr) {
+        for (int o = 0; o < kIntegerOutputs; ++o) zeros[o] = p.zero_points[group + o];
+      }
+      for (int r = 0; r < rows; ++r) {
+        const OutputSums sum = Eigen::Map<const OutputSums>(sums[r]) - zeros * p.x[r].sums[b];
+        const Outputs scale = p.x[r].scales[b] * scales;
+        totals[r] += sum.template cast<float>() * scale;
+      }
+    }
+    for (int r = 0; r < rows; ++r) Eigen::Map<Outputs>(p.sums + r * p.sums_stride) = totals[r];
+  }
+
+  template <int bits, int most>
+  static void integer_rows(const IntegerProduct& p) {
+    if (p.rows == 1) return integer_tile<1, bits>(p);
+    if (p.rows == 2) return integer_tile<2, bits>(p);
+    if (p.rows <= most / 2) return integer_tile<most / 2, bits>(p);
+    return integer_tile<most, bits>(p);
+  }
+  static void integer_product(const IntegerProduct& p) {
+    p.bits == 8 ? integer_rows<8, Level::kIntegerRows8>(p)
+                : integer_rows<4, Level::kIntegerRows4>(p);
+  }
+
+  static constexpr IntegerKernels integers() {
+    return {.rows8 = Level::kIntegerRows8,
+            .rows4 = Level::kIntegerRows4,
+            .to_integers = to_integers,
+            .product = integer_product};
+  }
+};
+
+}  // namespace instructblip
