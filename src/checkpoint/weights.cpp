@@ -139,7 +139,7 @@ Weights Weights::quantized(std::optional<Quantization> quantization) const {
   return scope;
 }
 Weights Weights::sensitive() const {
-  return quantization_ && quantization_->bits < 8 ? quantized(Quantization{.bits = 8}) : *this;
+  return quantization_ ? quantized(Quantization{.bits = 8}) : *this;
 }
 
 Weights Weights::at_first_prefix(std::initializer_list<std::string_view> prefixes,

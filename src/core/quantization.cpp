@@ -8,19 +8,21 @@ namespace instructblip {
 namespace {
 
 constexpr Quantization kInt8{.bits = 8};
+constexpr Quantization kW8A8{.bits = 8, .activation_bits = 8};
 constexpr Quantization kInt4{.bits = 4, .group_size = 128};
 
 [[noreturn]] void fail(std::string_view name) {
   throw InputError("weights \"" + std::string(name) +
-                   "\": expected none, int8, int4, or parts such as "
+                   "\": expected none, int8, int4, w8a8, or parts such as "
                    "vision=int8,qformer=none,language=int4-g32 (groups of 32, 64, 128, 256, 512 or "
                    "1024 inputs; -zero: with zero points)");
 }
 
-// "none", "int8", "int4", "int4-g32" or "int4-g32-zero".
+// "none", "int8", "w8a8", "int4", "int4-g32" or "int4-g32-zero".
 std::optional<Quantization> scheme_named(std::string_view scheme, std::string_view whole) {
   if (scheme == "none") return std::nullopt;
   if (scheme == "int8") return kInt8;
+  if (scheme == "w8a8") return kW8A8;
   if (!scheme.starts_with("int4")) fail(whole);
   scheme.remove_prefix(4);
   Quantization result = kInt4;
@@ -44,6 +46,7 @@ std::optional<Quantization> scheme_named(std::string_view scheme, std::string_vi
 QuantizationRecipe quantization_recipe(std::string_view name) {
   if (name == "none") return {};
   if (name == "int8") return {.vision_model = kInt8, .language_model = kInt8};
+  if (name == "w8a8") return {.vision_model = kW8A8, .language_model = kInt8};
   if (name == "int4") return {.vision_model = kInt8, .language_model = kInt4};
   QuantizationRecipe recipe;
   std::string_view rest = name;
@@ -69,6 +72,7 @@ QuantizationRecipe quantization_recipe(std::string_view name) {
 
 std::string to_string(const std::optional<Quantization>& quantization) {
   if (!quantization) return "none";
+  if (quantization->activation_bits == 8) return "w8a8";
   std::string name = "int" + std::to_string(quantization->bits);
   if (quantization->group_size != 0) name += "-g" + std::to_string(quantization->group_size);
   if (!quantization->symmetric) name += "-zero";

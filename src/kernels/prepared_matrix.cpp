@@ -47,9 +47,11 @@ void check_source(const QuantizedMatrix& source, std::size_t i, const QuantizedM
          std::string(name_of(dtype)));
   };
   if (source.bits != first.bits || source.group_size != first.group_size ||
-      source.in_features != first.in_features ||
+      source.in_features != first.in_features || source.activation_bits != first.activation_bits ||
       source.zero_points.has_value() != first.zero_points.has_value()) {
-    fail("another number of bits, inputs or inputs per group than the first one");
+    fail(
+        "another number of bits, inputs, inputs per group or bits of activations than the first "
+        "one");
   }
   const Index outs = source.out_features, inputs = source.in_features;
   if (source.bits == 8) {
@@ -119,7 +121,9 @@ IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index out
   IntegerWeight w;
   w.bits = first.bits;
   w.depth = round_up(first.in_features, 32);
-  w.block = first.group_size == 0 ? kIntegerBlock : std::min(group, kIntegerBlock);
+  w.activation_bits = first.activation_bits;
+  const Index most = w.activation_bits == 8 ? std::min(w.depth, kIntegerRowBlock) : kIntegerBlock;
+  w.block = first.group_size == 0 ? most : std::min(group, most);
   w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
   const Index tiles = (outs + kIntegerOutputs - 1) / kIntegerOutputs;
   const Index tile_bytes = kIntegerOutputs * w.depth * w.bits / 8;

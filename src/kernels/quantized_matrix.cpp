@@ -41,6 +41,10 @@ void check(const SharedTensor& source, const Quantization& q) {
   if (q.bits == 8 && (q.group_size != 0 || !q.symmetric)) {
     fail("weights of 8 bits have one scale per output and no zero points");
   }
+  if (q.activation_bits != 16 && (q.activation_bits != 8 || q.bits != 8)) {
+    fail("activations have 16 bits, or 8 if the weights have 8, not " +
+         std::to_string(q.activation_bits));
+  }
   const bool power_of_two = std::has_single_bit(static_cast<std::size_t>(q.group_size));
   if (q.group_size != 0 && (q.group_size < 32 || q.group_size > 1024 || !power_of_two)) {
     fail("the group size is 32, 64, 128, 256, 512, 1024, or 0 for all inputs, not " +
@@ -112,6 +116,7 @@ QuantizedMatrix quantize(const SharedTensor& source, const Quantization& q) {
   m.in_features = source.dim(1);
   m.bits = q.bits;
   m.group_size = q.group_size;
+  m.activation_bits = q.activation_bits;
   const bool has_zeros = !q.symmetric;
   const Index groups = m.groups(), group = q.group_size == 0 ? m.in_features : q.group_size;
   const auto codes = q.bits == 8 ? make(DType::Int8, {m.out_features, m.in_features})

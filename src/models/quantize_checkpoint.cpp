@@ -95,6 +95,14 @@ class CheckpointQuantizer {
 
   void check_folders() const {
     require_folder<CheckpointError>(source_);
+    for (const auto& part : {recipe_.vision_model, recipe_.qformer, recipe_.language_model}) {
+      if (part && part->activation_bits != 16) {
+        throw InputError(
+            "quantize_checkpoint: \"w8a8\" says how activations are multiplied, and a folder holds "
+            "weights alone; write \"int8\", or load the source with LoadOptions::quantization "
+            "(--weights w8a8)");
+      }
+    }
     std::error_code ignored;
     if (fs::exists(target_, ignored)) {
       throw InputError(target_.string() +

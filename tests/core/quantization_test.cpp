@@ -15,6 +15,9 @@ TEST(QuantizationRecipeTest, NamesStandForTheirRecipes) {
             (QuantizationRecipe{.vision_model = int8, .language_model = int8}));
   EXPECT_EQ(quantization_recipe("int4"),
             (QuantizationRecipe{.vision_model = int8, .language_model = int4}));
+  const Quantization w8a8{.bits = 8, .activation_bits = 8};
+  EXPECT_EQ(quantization_recipe("w8a8"),
+            (QuantizationRecipe{.vision_model = w8a8, .language_model = int8}));
   EXPECT_EQ(quantization_recipe("language=int4"), QuantizationRecipe{.language_model = int4});
   const Quantization zero{.bits = 4, .group_size = 32, .symmetric = false};
   EXPECT_EQ(quantization_recipe("vision=none,qformer=int8,language=int4-g32-zero"),
@@ -25,6 +28,7 @@ TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
   EXPECT_EQ(to_string(std::nullopt), "none");
   EXPECT_EQ(to_string(Quantization{.bits = 8}), "int8");
   EXPECT_EQ(to_string(Quantization{.bits = 4}), "int4");
+  EXPECT_EQ(to_string(quantization_recipe("qformer=w8a8").qformer), "w8a8");
   for (const char* name : {"int4-g128", "int4-g32-zero"}) {
     EXPECT_EQ(to_string(quantization_recipe("language=" + std::string(name)).language_model), name);
   }
@@ -33,8 +37,9 @@ TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
 TEST(QuantizationRecipeTest, OtherNamesAreReported) {
   for (const char* name :
        {"", "int3", "int8,int4", "language", "language=", "language=int4-", "language=int4-g",
-        "language=int4-g96", "language=int4-g16", "language=int4-g32zero", "language=int8-g32",
-        "text=int4", "language=int4,", ",language=int4", "language=int4-g99999999999999999999"}) {
+        "language=int4-g96", "language=w4a8", "language=int4-g16", "language=int4-g32zero",
+        "language=int8-g32", "text=int4", "language=int4,", ",language=int4",
+        "language=int4-g99999999999999999999"}) {
     expect_error<InputError>([&] { quantization_recipe(name); },
                              {"\"" + std::string(name) + "\"", "expected none, int8, int4"});
   }

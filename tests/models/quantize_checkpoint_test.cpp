@@ -255,6 +255,8 @@ TEST(QuantizeCheckpointTest, RefusesWhatMakesNoSense) {
     return [=] { quantize_checkpoint(from, to, recipe); };
   };
   expect_error<InputError>(run(demo_model("opt"), target, {}), {"quantises none of the layers"});
+  expect_error<InputError>(run(demo_model("opt"), target, quantization_recipe("w8a8")),
+                           {"a folder holds weights alone; write \"int8\""});
   expect_error<InputError>(run(demo_model("opt"), folder.path(), int8), {"exists already"});
   expect_error<InputError>(run(demo_model("opt"), demo_model("opt") / "int8", int8),
                            {"lies inside the source folder"});

@@ -19,6 +19,11 @@ struct Quantization {
   Index group_size = 0;
   /// Whether 0 is the middle of the range. If not, each group has a zero point. 8 bits: true.
   bool symmetric = true;
+  /// The whole numbers to which activations are rounded before they are multiplied. 16 bits:
+  /// relative to the largest of every 128 inputs (or of a group of fewer), which costs no accuracy.
+  /// 8 bits: relative to the largest of a row; only for weights of 8 bits, and faster only on CPUs
+  /// that multiply bytes (the kernel levels "avx512_vnni" and "amx").
+  int activation_bits = 16;
 
   bool operator==(const Quantization&) const = default;
 };
@@ -32,12 +37,14 @@ struct QuantizationRecipe {
 };
 
 /// The recipe that a name stands for: "int8" (vision and language model in 8 bits), "int4" (the
-/// language model in 4 bits with groups of 128, the vision model in 8), "none", or parts one by
-/// one, "vision=int8,qformer=int8,language=int4-g32". "int4-g32" has groups of 32 inputs, and
-/// "int4-g32-zero" also a zero point for each. Throws InputError for anything else.
+/// language model in 4 bits with groups of 128, the vision model in 8), "w8a8" (as "int8", with
+/// activations of 8 bits in the vision model; those of language models are too uneven for it),
+/// "none", or parts one by one, "vision=w8a8,qformer=int8,language=int4-g32". "int4-g32" has groups
+/// of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws InputError for anything
+/// else.
 INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
 
-/// "int8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), or "none".
+/// "int8", "w8a8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), or "none".
 INSTRUCTBLIP_EXPORT std::string to_string(const std::optional<Quantization>& quantization);
 
 }  // namespace instructblip

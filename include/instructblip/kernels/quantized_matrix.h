@@ -12,7 +12,8 @@ namespace instructblip {
 struct QuantizedMatrix {
   Index out_features = 0, in_features = 0;
   int bits = 8;
-  Index group_size = 0;  // as in Quantization
+  Index group_size = 0;      // as in Quantization
+  int activation_bits = 16;  // as in Quantization
   /// 8 bits: Int8 [out_features, in_features], the zero point is 0. 4 bits: UInt8 [out_features,
   /// in_features / 2], the low half of a byte first.
   SharedTensor codes;
