@@ -87,22 +87,19 @@ class IntegerProducts {
 
   // A tile of outputs from o on, of rows [r, r_end).
   void multiply(Index r, Index r_end, Index o, MutableMatrixView sums) const {
-    const Index tile = o / kIntegerOutputs, groups = weight_.groups();
+    const Index tile = o / kIntegerOutputs;
     IntegerProduct p{.x = nullptr,
                      .rows = 0,
-                     .w = weight_.tile(tile),
+                     .w = weight_.codes(tile),
                      .bits = weight_.bits,
                      .x_bits = weight_.activation_bits,
                      .depth = weight_.depth,
                      .block = weight_.block,
-                     .scales = weight_.scales.data<float>() + tile * groups * kIntegerOutputs,
-                     .zero_points = nullptr,
+                     .scales = weight_.scales(tile),
+                     .zero_points = weight_.zero_points(tile),
                      .blocks_per_group = weight_.blocks_per_group,
                      .sums = nullptr,
                      .sums_stride = sums.stride};
-    if (!weight_.zero_points.empty()) {
-      p.zero_points = weight_.zero_points.data<std::uint8_t>() + tile * groups * kIntegerOutputs;
-    }
     for (Index i = r; i < r_end; i += tile_rows()) {
       p.x = x_.row(i);
       p.rows = std::min(tile_rows(), r_end - i);

@@ -32,8 +32,16 @@ void check_source(const SharedTensor& source, std::size_t i, Index in_features) 
   }
 }
 
+bool is_aligned(const SharedTensor& source, std::size_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(source.data) % bytes == 0;
+}
+
 std::size_t bytes_of(const TensorView& tensor) {
   return tensor.data == nullptr ? 0 : to_size(tensor.size()) * size_of(tensor.dtype);
+}
+
+std::size_t bytes_of(const PreparedTiles& tiles) {
+  return bytes_of(tiles.codes) + bytes_of(tiles.scales) + bytes_of(tiles.zero_points);
 }
 
 void check_source(const QuantizedMatrix& source, std::size_t i, const QuantizedMatrix& first) {
@@ -96,10 +104,16 @@ void copy_codes(std::span<const std::uint8_t* const> rows, Index bytes, int bits
   }
 }
 
-// The [out, groups] tensors of the sources as IntegerWeight has them.
+SharedTensor shared(Tensor tensor) {
+  auto kept = std::make_shared<const Tensor>(std::move(tensor));
+  const TensorView view = kept->view();
+  return SharedTensor(view, std::move(kept));
+}
+
+// The [out, groups] tensors of the sources as PreparedTiles has them.
 template <class T>
-Tensor in_tiles(std::span<const QuantizedMatrix> sources, Index outs,
-                SharedTensor QuantizedMatrix::*member) {
+SharedTensor in_tiles(std::span<const QuantizedMatrix> sources, Index outs,
+                      SharedTensor QuantizedMatrix::*member) {
   const Index groups = sources[0].groups();
   Tensor tiles(dtype_of<T>::value,
                {(outs + kIntegerOutputs - 1) / kIntegerOutputs, groups, kIntegerOutputs});
@@ -112,22 +126,37 @@ Tensor in_tiles(std::span<const QuantizedMatrix> sources, Index outs,
       for (Index g = 0; g < groups; ++g) to[g * kIntegerOutputs] = *from++;
     }
   }
-  return tiles;
+  return shared(std::move(tiles));
+}
+
+// A weight without tensors.
+IntegerWeight integer_weight(const Quantization& q, Index in_features) {
+  const Index group = q.group_size == 0 ? in_features : q.group_size;
+  IntegerWeight w;
+  w.bits = q.bits;
+  w.depth = round_up(in_features, 32);
+  w.activation_bits = q.activation_bits;
+  const Index most = w.activation_bits == 8 ? std::min(w.depth, kIntegerRowBlock) : kIntegerBlock;
+  w.block = q.group_size == 0 ? most : std::min(group, most);
+  w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
+  return w;
+}
+
+// The shape of the codes of `outs` outputs.
+Shape shape_of_codes(const IntegerWeight& w, Index outs) {
+  return {(outs + kIntegerOutputs - 1) / kIntegerOutputs, kIntegerOutputs * w.depth * w.bits / 8};
 }
 
 IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index outs) {
   const QuantizedMatrix& first = sources[0];
-  const Index group = first.group_size == 0 ? first.in_features : first.group_size;
-  IntegerWeight w;
-  w.bits = first.bits;
-  w.depth = round_up(first.in_features, 32);
-  w.activation_bits = first.activation_bits;
-  const Index most = w.activation_bits == 8 ? std::min(w.depth, kIntegerRowBlock) : kIntegerBlock;
-  w.block = first.group_size == 0 ? most : std::min(group, most);
-  w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
-  const Index tiles = (outs + kIntegerOutputs - 1) / kIntegerOutputs;
-  const Index tile_bytes = kIntegerOutputs * w.depth * w.bits / 8;
-  w.codes = tensor_in_huge_pages(DType::UInt8, {tiles, tile_bytes});
+  IntegerWeight w = integer_weight({.bits = first.bits,
+                                    .group_size = first.group_size,
+                                    .activation_bits = first.activation_bits},
+                                   first.in_features);
+  const Shape shape = shape_of_codes(w, outs);
+  const Index tiles = shape[0], tile_bytes = shape[1];
+  Tensor codes = tensor_in_huge_pages(DType::UInt8, shape);
+  std::uint8_t* const bytes = codes.data<std::uint8_t>();
   const Index row_bytes = first.in_features * w.bits / 8;
   std::vector<const std::uint8_t*> rows;
   for (const QuantizedMatrix& source : sources) {
@@ -139,22 +168,34 @@ IntegerWeight integer_weight(std::span<const QuantizedMatrix> sources, Index out
         for (Index tile = begin; tile < end; ++tile) {
           const Index o = tile * kIntegerOutputs;
           const Index count = std::min(kIntegerOutputs, outs - o);
-          std::uint8_t* const to = w.codes.data<std::uint8_t>() + tile * tile_bytes;
+          std::uint8_t* const to = bytes + tile * tile_bytes;
           if (count < kIntegerOutputs || w.depth != first.in_features) {
             std::fill_n(to, tile_bytes, std::uint8_t{0});
           }
           copy_codes(std::span(rows).subspan(to_size(o), to_size(count)), row_bytes, w.bits, to);
         }
       });
-  w.scales = in_tiles<float>(sources, outs, &QuantizedMatrix::scales);
+  w.tiles.codes = shared(std::move(codes));
+  w.tiles.scales = in_tiles<float>(sources, outs, &QuantizedMatrix::scales);
   if (first.zero_points.data != nullptr) {
-    w.zero_points = in_tiles<std::uint8_t>(sources, outs, &QuantizedMatrix::zero_points);
+    w.tiles.zero_points = in_tiles<std::uint8_t>(sources, outs, &QuantizedMatrix::zero_points);
   }
   return w;
 }
 
-bool is_aligned(const SharedTensor& source, std::size_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(source.data) % bytes == 0;
+void check_tiles(const char* name, const SharedTensor& tensor, DType dtype, const Shape& shape) {
+  const auto fail = [&](const std::string& what) {
+    throw InputError(std::string("PreparedMatrix: the ") + name + " of tiles " + what);
+  };
+  if (tensor.dtype != dtype || tensor.shape != shape || !tensor.is_contiguous()) {
+    fail("have shape " + to_string(tensor.shape) + " and type " +
+         std::string(name_of(tensor.dtype)) + ", expected " + to_string(shape) + " and " +
+         std::string(name_of(dtype)));
+  }
+  if (tensor.data == nullptr && tensor.size() > 0) fail("have no data");
+  if (!is_aligned(tensor, PreparedTiles::kAlignment)) {
+    fail("do not lie at a multiple of " + std::to_string(PreparedTiles::kAlignment) + " bytes");
+  }
 }
 
 // Rows of an odd number of bfloat16 inputs are not rows of pairs, unless panels fill them up.
@@ -259,13 +300,42 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const QuantizedMatrix> sources)
     impl->out_features += sources[i].out_features;
   }
   auto integers = std::make_shared<IntegerWeight>(integer_weight(sources, impl->out_features));
-  for (const Tensor* tensor : {&integers->codes, &integers->scales, &integers->zero_points}) {
-    impl->owned_bytes += bytes_of(*tensor);
-  }
-  impl->bytes = impl->owned_bytes;
+  impl->bytes = bytes_of(integers->tiles);
+  impl->owned_bytes = impl->bytes;
   impl->integers = std::move(integers);
   matrix.impl_ = std::move(impl);
   return matrix;
+}
+
+PreparedMatrix PreparedMatrix::from_tiles(PreparedTiles tiles, Index out_features,
+                                          Index in_features, const PreparePolicy& policy) {
+  if (!policy.quantization) throw InputError("PreparedMatrix: tiles need a quantization");
+  const Quantization& q = *policy.quantization;
+  auto integers = std::make_shared<IntegerWeight>(integer_weight(q, in_features));
+  const Shape codes = shape_of_codes(*integers, out_features);
+  const Index groups = q.group_size == 0 ? 1 : (in_features + q.group_size - 1) / q.group_size;
+  const Shape scales = {codes[0], groups, kIntegerOutputs};
+  check_tiles("codes", tiles.codes, DType::UInt8, codes);
+  check_tiles("scales", tiles.scales, DType::Float32, scales);
+  if (q.symmetric) {
+    tiles.zero_points = {};
+  } else {
+    check_tiles("zero points", tiles.zero_points, DType::UInt8, scales);
+  }
+  auto impl = std::make_shared<Impl>();
+  impl->out_features = out_features;
+  impl->in_features = in_features;
+  impl->bytes = bytes_of(tiles);
+  integers->tiles = std::move(tiles);
+  impl->integers = std::move(integers);
+  PreparedMatrix matrix;
+  matrix.impl_ = std::move(impl);
+  return matrix;
+}
+
+std::optional<PreparedTiles> PreparedMatrix::tiles() const {
+  if (!impl_ || impl_->integers == nullptr) return std::nullopt;
+  return impl_->integers->tiles;
 }
 
 Index PreparedMatrix::out_features() const { return impl_ ? impl_->out_features : 0; }

@@ -20,14 +20,23 @@ struct IntegerWeight {
   Index depth = 0;             // inputs, rounded up to 32
   Index block = 0;             // inputs of x with a scale
   Index blocks_per_group = 1;  // of inputs of the weight with a scale
-  // In the order in which products read them: codes [tiles of kIntegerOutputs outputs,
-  // kIntegerOutputs * depth * bits / 8] (IntegerProduct::w), and [tiles, groups, kIntegerOutputs].
-  // Codes of 8 bits are those of the matrix plus 128. zero_points is empty if all are alike.
-  Tensor codes, scales, zero_points;
+  // Of the tensors: codes [tiles of kIntegerOutputs outputs, kIntegerOutputs * depth * bits / 8]
+  // (IntegerProduct::w), and [tiles, groups, kIntegerOutputs]. Codes of 8 bits are those of the
+  // matrix plus 128.
+  PreparedTiles tiles;
 
-  Index groups() const { return scales.dim(1); }
-  const std::uint8_t* tile(Index i) const {
-    return codes.data<std::uint8_t>() + i * kIntegerOutputs * depth * bits / 8;
+  // Of tile i.
+  const std::uint8_t* codes(Index i) const {
+    return static_cast<const std::uint8_t*>(tiles.codes.data) +
+           i * kIntegerOutputs * depth * bits / 8;
+  }
+  const float* scales(Index i) const {
+    return static_cast<const float*>(tiles.scales.data) + i * tiles.scales.dim(1) * kIntegerOutputs;
+  }
+  // Or nullptr, if all are alike.
+  const std::uint8_t* zero_points(Index i) const {
+    const auto* const zeros = static_cast<const std::uint8_t*>(tiles.zero_points.data);
+    return zeros == nullptr ? nullptr : zeros + i * tiles.scales.dim(1) * kIntegerOutputs;
   }
 };
 

@@ -38,6 +38,22 @@ struct PreparePolicy {
   std::optional<Quantization> quantization = {};
 };
 
+/// The tensors of a quantised weight in the order in which products read them, to be kept in a
+/// file. `tiles` is the number of outputs divided by that of a tile, rounded up.
+struct PreparedTiles {
+  /// Another one if the same weight gives other tensors.
+  static constexpr int kVersion = 1;
+  /// The alignment of each tensor's memory in bytes that `from_tiles` requires.
+  static constexpr std::size_t kAlignment = 16;
+
+  /// UInt8 [tiles, bytes of a tile].
+  SharedTensor codes;
+  /// Float32 [tiles, groups of inputs, outputs of a tile].
+  SharedTensor scales;
+  /// UInt8, with the shape of the scales; without data if all zero points are alike.
+  SharedTensor zero_points;
+};
+
 /// A weight [out_features, in_features], either mapped as stored or converted. Its form is private
 /// to `matmul` and `embedding_rows`. Immutable and cheap to copy: copies share the weight.
 class INSTRUCTBLIP_EXPORT PreparedMatrix {
@@ -58,6 +74,13 @@ class INSTRUCTBLIP_EXPORT PreparedMatrix {
   /// which products read them. Throws InputError if the sources differ or their tensors do not have
   /// the types and shapes that QuantizedMatrix documents.
   static PreparedMatrix prepare(std::span<const QuantizedMatrix> sources);
+
+  /// A matrix from the tiles of an equal one that was quantised with this policy. Throws InputError
+  /// if they do not have the types, shapes and alignment of such tiles.
+  static PreparedMatrix from_tiles(PreparedTiles tiles, Index out_features, Index in_features,
+                                   const PreparePolicy& policy);
+  /// The tiles of a quantised weight, which share its memory; nothing for others.
+  std::optional<PreparedTiles> tiles() const;
 
   bool empty() const { return impl_ == nullptr; }
   Index out_features() const;
