@@ -3,14 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <mutex>
-#include <set>
-#include <system_error>
 
 #include "checkpoint/mapped_file.h"
 #include "core/json_reader.h"
@@ -318,80 +314,6 @@ std::string_view safetensors_name_of(DType dtype) {
   return std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
                       [&](const StoredType& type) { return type.dtype == dtype; })
       ->name;
-}
-
-namespace {
-
-using NamedTensors = std::vector<std::pair<std::string, TensorView>>;
-
-std::string make_header(const NamedTensors& tensors, const std::vector<std::size_t>& order,
-                        const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::set<std::string_view> seen;
-  std::size_t offset = 0;
-  for (const std::size_t i : order) {
-    const auto& [name, view] = tensors[i];
-    if (name == "__metadata__" || !seen.insert(name).second) {
-      throw InputError("save_safetensors: the tensor name \"" + name + "\" is " +
-                       (name == "__metadata__" ? "reserved" : "given twice"));
-    }
-    const std::size_t end = offset + to_size(element_count(view.shape)) * size_of(view.dtype);
-    header[name] = {{"dtype", safetensors_name_of(view.dtype)},
-                    {"shape", view.shape},
-                    {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  try {
-    std::string text = header.dump();
-    text.resize((text.size() + 7) / 8 * 8, ' ');
-    return text;
-  } catch (const Json::exception&) {
-    throw InputError("save_safetensors: a name or the metadata is not UTF-8");
-  }
-}
-
-void write_elements(std::ofstream& stream, const TensorView& view) {
-  const auto bytes = to_size(element_count(view.shape)) * size_of(view.dtype);
-  if (bytes == 0) return;
-  if (view.is_contiguous()) {
-    stream.write(static_cast<const char*>(view.data), static_cast<std::streamsize>(bytes));
-  } else {
-    const Tensor copy = Tensor::copy_of(view);
-    stream.write(static_cast<const char*>(copy.raw()), static_cast<std::streamsize>(bytes));
-  }
-}
-
-}  // namespace
-
-void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                      const std::map<std::string, std::string>& metadata) {
-  std::vector<std::size_t> order(tensors.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return size_of(tensors[a].second.dtype) > size_of(tensors[b].second.dtype);
-  });
-  const std::string header = make_header(tensors, order, metadata);
-  // Written next to the target, then renamed: this process may have the target mapped.
-  std::filesystem::path unfinished = path;
-  unfinished += ".unfinished";
-  std::error_code code;
-  {
-    errno = 0;
-    std::ofstream stream(unfinished, std::ios::binary | std::ios::trunc);
-    const auto length = static_cast<std::uint64_t>(header.size());
-    stream.write(reinterpret_cast<const char*>(&length), kLengthBytes);
-    stream.write(header.data(), static_cast<std::streamsize>(header.size()));
-    for (const std::size_t i : order) write_elements(stream, tensors[i].second);
-    stream.close();
-    if (!stream) code = std::error_code(errno != 0 ? errno : EIO, std::generic_category());
-  }
-  if (!code) std::filesystem::rename(unfinished, path, code);
-  if (code) {
-    std::error_code ignored;
-    std::filesystem::remove(unfinished, ignored);
-    throw CheckpointError(path.string() + ": cannot be written: " + code.message());
-  }
 }
 
 }  // namespace instructblip

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/disk_space.h"
 #include "core/json_reader.h"
 #include "core/text_file.h"
 #include "instructblip/checkpoint/checkpoint.h"
@@ -41,10 +42,6 @@ std::size_t quantized_bytes(const Shape& shape, const Quantization& quantization
 
 std::string module_of(const std::string& name) {
   return name.substr(0, name.size() - kWeight.size());
-}
-
-std::string in_megabytes(std::size_t bytes) {
-  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
 }
 
 bool is_weight_file(const fs::path& file) {
@@ -211,12 +208,7 @@ class CheckpointQuantizer {
     for (std::size_t i = 0; i < shards_.size(); ++i) {
       if (!is_written(i)) needed += shards_[i].bytes;
     }
-    const fs::space_info space = fs::space(partial_, code);
-    if (!code && space.available < needed) {
-      throw CheckpointError(partial_.string() + ": " + in_megabytes(needed) +
-                            " are needed, but the disk has only " + in_megabytes(space.available) +
-                            " left");
-    }
+    require_space<CheckpointError>(partial_, needed, partial_.string());
   }
 
   fs::path shard_path(std::size_t i) const {
