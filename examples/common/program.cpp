@@ -151,6 +151,14 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
                    "quantise while loading: none, int8, int4 (the vision model in 8 bits), or "
                    "parts, vision=int8,language=int4-g32; a folder that is quantised needs none")
       ->group(kGroup);
+  app.add_option("--cache", flags.cache,
+                 "where the weights that --weights quantises are kept: the next start maps them")
+      ->type_name("FOLDER")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag_callback(
+         "--no-cache", [&flags] { flags.cache.clear(); }, "quantise anew, and keep nothing")
+      ->group(kGroup);
   app.add_option("--activations", flags.activations,
                  "type of the activations that bfloat16 weights are multiplied with, where the CPU "
                  "multiplies bfloat16; bfloat16 is faster and rounds as PyTorch does")
@@ -219,6 +227,37 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
   return code;
 }
 
+namespace {
+
+// The file of quantised weights, and when it was written, if it exists.
+struct KeptWeights {
+  std::filesystem::path file;
+  std::optional<std::filesystem::file_time_type> time = {};
+
+  KeptWeights(const std::filesystem::path& folder, const LoadOptions& options)
+      : file(quantization_cache_file(folder, options)) {
+    std::error_code code;
+    const auto written = std::filesystem::last_write_time(file, code);
+    if (!code) time = written;
+  }
+};
+
+// Says where quantised weights were written, or with --timings read.
+void report_kept(const KeptWeights& before, const KeptWeights& now, const ModelFlags& flags) {
+  if (!now.time) return;
+  const bool is_new = now.time != before.time;
+  std::error_code ignored;
+  const auto bytes = static_cast<double>(std::filesystem::file_size(now.file, ignored));
+  const std::string text = scaled(bytes, "B") + " of quantised weights ";
+  if (flags.timings) {
+    print_timing("cache", text + (is_new ? "written to " : "from ") + now.file.string());
+  } else if (is_new && !flags.quiet) {
+    std::cerr << "kept " << text << "for the next start in " << now.file.string() << '\n';
+  }
+}
+
+}  // namespace
+
 InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config) {
   try {
     config.validate_ids(InstructBlipConfig::from_pretrained(flags.model).text_config->vocab_size);
@@ -232,20 +271,27 @@ InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config)
   options.dtype = flags.dtype == "float32" ? DType::Float32 : DType::BFloat16;
   options.activations = flags.activations == "float32" ? DType::Float32 : DType::BFloat16;
   options.quantization = quantization_recipe(flags.weights);
+  options.quantization_cache = flags.cache;
   options.adapter = flags.adapter;
   options.memory_map = flags.memory_map;
   options.prefetch = flags.prefetch;
   options.progress = [&](const Progress& progress) {
     bytes = progress.total;
+    if (progress.stage.starts_with("writing ")) {
+      status.clear();  // the next line stays for some seconds
+      return status.show(progress.stage);
+    }
     status.show("loading " + bar(progress.fraction()) + " of " +
                 scaled(static_cast<double>(bytes), "B") + ", " + in_whole_seconds(watch.seconds()));
   };
+  const KeptWeights kept(flags.model, options);
   InstructBlip loaded = load(flags.model, options, flags.tokenizer_options());
   status.clear();
   if (flags.timings) {
     print_timing("loading",
                  in_seconds(watch.seconds()) + " for " + scaled(static_cast<double>(bytes), "B"));
   }
+  report_kept(kept, KeptWeights(flags.model, options), flags);
   return loaded;
 }
 

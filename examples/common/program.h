@@ -25,6 +25,7 @@ struct ModelFlags {
   std::string dtype = "bfloat16";
   std::string activations = "float32";
   std::string weights = "none";
+  std::filesystem::path cache = instructblip::default_cache_folder();
   std::string tokenizer = "auto";
   int threads = 0;
   bool quiet = false;
@@ -35,9 +36,8 @@ struct ModelFlags {
   instructblip::TokenizerOptions tokenizer_options() const;
 };
 
-/// Adds --model, --threads, --adapter, --dtype, --weights, --tokenizer, --no-mmap, --no-prefetch,
-/// --timings,
-/// --quiet and --version.
+/// Adds --model, --threads, --adapter, --dtype, --weights, --cache, --no-cache, --activations,
+/// --tokenizer, --no-mmap, --no-prefetch, --timings, --quiet and --version.
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 
 /// Adds --weights, a recipe of quantization_recipe.
@@ -75,7 +75,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
 int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
                 const std::function<void()>& body);
 
-/// Loads the folder. Shows size, progress and time on stderr if that is a terminal. `config`: the
+/// Loads the folder. Shows size, progress and time on stderr if that is a terminal, and says there
+/// that quantised weights were written to --cache, unless --quiet is given. `config`: the
 /// options of the answers; ids outside the model's vocabulary are an invalid flag, which is found
 /// before the weights are read.
 instructblip::InstructBlip load_model(const ModelFlags& flags,

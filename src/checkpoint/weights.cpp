@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "checkpoint/mapped_file.h"
+#include "checkpoint/tensor_cache.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 
@@ -53,6 +54,7 @@ struct Weights::Context {
   QuantizationRecipe recipe;
   std::optional<ProgressReporter> progress;
   bool prefetch = false;
+  std::shared_ptr<TensorCache> cache;
   std::mutex mutex;
   std::set<std::string, std::less<>> asked;
   std::vector<std::string> ignored;  // scopes
@@ -90,6 +92,16 @@ struct Weights::Context {
         joined(collapse_names(faults)));
   }
 
+  // Whether this is the first request for the tensor.
+  bool ask(const std::string& name) {
+    const std::lock_guard lock(mutex);
+    return asked.insert(name).second;
+  }
+
+  void count(const std::string& name, std::size_t bytes) {
+    if (progress) progress->advance(name, static_cast<Index>(bytes));
+  }
+
   bool is_unexpected(const std::string& name) const {
     if (asked.contains(name)) return false;
     const auto fits = [&](std::string_view pattern) { return matches(pattern, name); };
@@ -107,6 +119,7 @@ Weights::Weights(std::shared_ptr<const Checkpoint> checkpoint, WeightsOptions op
   context_->activations = options.activations;
   context_->recipe = options.quantization;
   context_->prefetch = options.prefetch;
+  context_->cache = std::move(options.cache);
   if (options.progress) {
     const auto total = static_cast<Index>(context_->checkpoint->bytes());
     context_->progress.emplace(std::move(options.progress), total);
@@ -162,6 +175,7 @@ DType Weights::activations() const { return context_->activations; }
 const QuantizationRecipe& Weights::recipe() const { return context_->recipe; }
 const std::string& Weights::where() const { return context_->checkpoint->where(); }
 const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
+TensorCache* Weights::cache() const { return context_->cache.get(); }
 
 SharedTensor Weights::get(const Shape& expected) const {
   if (!exists()) {
@@ -190,11 +204,7 @@ std::optional<SharedTensor> Weights::find(const Shape& expected) const {
 
 std::optional<SharedTensor> Weights::find(const Shape& expected, std::initializer_list<DType> types,
                                           const std::string& wanted) const {
-  bool is_new = false;
-  {
-    const std::lock_guard lock(context_->mutex);
-    is_new = context_->asked.insert(name_).second;
-  }
+  const bool is_new = context_->ask(name_);
   const auto entry = context_->checkpoint->tensors().find(name_);
   if (entry == context_->checkpoint->tensors().end()) return std::nullopt;
   if (entry->second.shape != expected) {
@@ -206,15 +216,22 @@ std::optional<SharedTensor> Weights::find(const Shape& expected, std::initialize
   try {
     std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
     if (is_new && context_->prefetch) instructblip::prefetch(tensor->data, entry->second.bytes);
-    if (is_new && context_->progress) {
-      context_->progress->advance(name_, static_cast<Index>(entry->second.bytes));
-    }
+    if (is_new) context_->count(name_, entry->second.bytes);
     if (std::find(types.begin(), types.end(), tensor->dtype) != types.end()) return tensor;
     fault("stored as " + entry->second.dtype + ", expected " + wanted);
   } catch (const CheckpointError& error) {
     context_->note(error.what());
   }
   return without_data(expected);
+}
+
+void Weights::skip(const Shape& expected) const {
+  const CheckpointTensor* const tensor = stored();
+  if (tensor == nullptr || tensor->shape != expected) {
+    get(expected);  // notes the fault
+  } else if (context_->ask(name_)) {
+    context_->count(name_, tensor->bytes);
+  }
 }
 
 void Weights::fault(const std::string& what) const { context_->note(name_ + ": " + what); }
@@ -262,6 +279,10 @@ void Weights::finish() const {
     log_warning(
         where() + ": " + std::to_string(unexpected.size()) +
         " tensors are not part of the model and stay unused:" + joined(collapse_names(unexpected)));
+  }
+  if (context_->cache && context_->cache->has_changed()) {
+    context_->count("writing " + context_->cache->file().string(), 0);
+    context_->cache->save();
   }
 }
 

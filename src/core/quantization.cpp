@@ -79,4 +79,16 @@ std::string to_string(const std::optional<Quantization>& quantization) {
   return name;
 }
 
+std::string to_string(const QuantizationRecipe& recipe) {
+  std::string name;
+  const auto add = [&](const char* part, const std::optional<Quantization>& quantization) {
+    if (quantization)
+      name += (name.empty() ? "" : ",") + std::string(part) + to_string(quantization);
+  };
+  add("vision=", recipe.vision_model);
+  add("qformer=", recipe.qformer);
+  add("language=", recipe.language_model);
+  return name.empty() ? "none" : name;
+}
+
 }  // namespace instructblip

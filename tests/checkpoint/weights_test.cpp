@@ -70,6 +70,29 @@ TEST(WeightsTest, FinishNamesEveryFaultAtOnce) {
   EXPECT_NE(error.find("tensors in memory"), std::string::npos) << error;
 }
 
+TEST(WeightsTest, ASkippedTensorIsCheckedAndCounted) {
+  std::map<std::string, Tensor> tensors;
+  for (const char* name : {"a", "b", "c"}) tensors.emplace(name, Tensor(DType::Float32, {2, 3}));
+  std::vector<std::string> stages;
+  Progress last;
+  const Weights weights(Checkpoint::from_tensors(std::move(tensors)),
+                        {.progress = [&](const Progress& progress) {
+                          stages.push_back(progress.stage);
+                          last = progress;
+                        }});
+  weights["a"].skip({2, 3});
+  weights["a"].skip({2, 3});
+  EXPECT_EQ(stages, std::vector<std::string>{"a"});
+  EXPECT_EQ(last.done, 24);
+  EXPECT_EQ(last.total, 72);
+  EXPECT_TRUE(weights.report().faults.empty());
+  EXPECT_EQ(weights.report().unexpected, (std::vector<std::string>{"b", "c"}));
+  weights["b"].skip({3, 2});
+  weights["absent"].skip({1});
+  EXPECT_EQ(weights.report().faults, (std::vector<std::string>{"b: found [2, 3], expected [3, 2]",
+                                                               "absent: missing, expected [1]"}));
+}
+
 TEST(WeightsTest, LayersWithTheSameFaultShareALine) {
   const Weights weights = some_weights({"extra.0.x", "extra.1.x"});
   for (const Index i : {0, 1, 2, 5}) weights["layers"][i]["weight"].get({4});

@@ -34,6 +34,14 @@ TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
   }
 }
 
+TEST(QuantizationRecipeTest, ARecipeHasANameOfItsParts) {
+  EXPECT_EQ(to_string(QuantizationRecipe{}), "none");
+  EXPECT_EQ(to_string(quantization_recipe("int4")), "vision=int8,language=int4-g128");
+  for (const char* name : {"qformer=int8", "vision=int8,qformer=int4-g64-zero,language=int4-g32"}) {
+    EXPECT_EQ(to_string(quantization_recipe(name)), name);
+  }
+}
+
 TEST(QuantizationRecipeTest, OtherNamesAreReported) {
   for (const char* name :
        {"", "int3", "int8,int4", "language", "language=", "language=int4-", "language=int4-g",

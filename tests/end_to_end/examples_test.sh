@@ -8,6 +8,7 @@ picture=examples/assets/scene.png
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 faults=0
+export INSTRUCTBLIP_CACHE="$scratch/cache"
 
 fault() { # fault WHAT FOUND
   echo "$1: $2"
@@ -139,6 +140,30 @@ if [ -r /proc/self/maps ]; then
   maps 'model\.safetensors' | grep -q . || fault "chat" "the weights are not mapped"
   found=$(maps 'model\.safetensors' --no-mmap)
   [ -z "$found" ] && grep -q "  red" "$scratch/out" || fault "chat --no-mmap" "$found $(cat "$scratch/out")"
+fi
+
+# Quantised weights are kept for the next start.
+kept_weights() { # kept_weights WHAT TEXT-ON-STDERR FLAGS...
+  what=$1 err=$2
+  shift 2
+  expect "$what" 0 "  it says tea" "$err" \
+    vqa --model $model --image $picture --weights int8 "$@" "what does the sign say?"
+}
+kept_weights "no kept weights" "" --no-cache
+[ ! -e "$INSTRUCTBLIP_CACHE" ] && [ ! -s "$scratch/err" ] || fault "--no-cache" "$(cat "$scratch/err")"
+kept_weights "weights that are kept" \
+  " MB of quantised weights for the next start in $INSTRUCTBLIP_CACHE/instructblip-demo-vision=int8,language=int8-"
+kept_weights "kept weights" ""
+[ ! -s "$scratch/err" ] || fault "kept weights" "$(cat "$scratch/err")"
+kept_weights "timings of kept weights" "MB of quantised weights from $INSTRUCTBLIP_CACHE/" --timings
+kept_weights "weights that are kept elsewhere" "MB of quantised weights written to $scratch/other/" \
+  --timings --cache "$scratch/other"
+kept_weights "weights that cannot be kept" "$picture/" --cache $picture
+holds "$scratch/err" "is not kept for the next start" || fault "an impossible --cache" "$(cat "$scratch/err")"
+kept_weights "weights that cannot be kept, quietly" "" --cache $picture --quiet
+[ ! -s "$scratch/err" ] || fault "an impossible --cache with --quiet" "$(cat "$scratch/err")"
+if [ -r /proc/self/maps ]; then
+  maps 'language=int8' --weights int8 | grep -q . || fault "chat" "kept weights are not mapped"
 fi
 
 # Pictures from a pipe, and several for one question.

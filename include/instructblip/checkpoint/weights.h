@@ -25,6 +25,8 @@
 
 namespace instructblip {
 
+class TensorCache;
+
 /// How well a checkpoint matches the model that was built from it.
 struct WeightsReport {
   /// One line per fault: "NAME: missing, expected [2, 3]".
@@ -45,6 +47,8 @@ struct WeightsOptions {
   ProgressCallback progress = {};
   /// Read a tensor's pages from the disk when it is requested, not on first use.
   bool prefetch = false;
+  /// Quantised matrices of earlier loads (LoadOptions::quantization_cache), or nullptr.
+  std::shared_ptr<TensorCache> cache = {};
 };
 
 /// A scope inside a checkpoint, cheap to copy. All copies share one list of faults and one of
@@ -98,6 +102,9 @@ class INSTRUCTBLIP_EXPORT Weights {
   std::optional<SharedTensor> find(const Shape& expected) const;
   /// Like `get`, but of one of `types`, which may be whole numbers.
   SharedTensor get(const Shape& expected, std::initializer_list<DType> types) const;
+  /// Checks the tensor of this name as `get` does, but reads none of it: its matrix is known
+  /// already.
+  void skip(const Shape& expected) const;
   /// What the headers say of the tensor of this name; nullptr if there is none.
   const CheckpointTensor* stored() const;
   /// Records "NAME: what" for `finish`, NAME being that of this scope.
@@ -112,11 +119,14 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// How each matrix is quantised, by name, of those that the layers built so far have read.
   std::map<std::string, Quantization> quantized_matrices() const;
 
+  /// WeightsOptions::cache.
+  TensorCache* cache() const;
+
   /// The faults and leftovers that `finish` would report.
   WeightsReport report() const;
   /// To be called after construction. Throws one CheckpointError that lists all faults with
   /// expected and found shapes. Logs one warning that lists the tensors in this scope that were not
-  /// requested.
+  /// requested. Then writes the cache, if it has changed.
   void finish() const;
 
  private:

@@ -46,5 +46,7 @@ INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name
 
 /// "int8", "w8a8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), or "none".
 INSTRUCTBLIP_EXPORT std::string to_string(const std::optional<Quantization>& quantization);
+/// The parts that are quantised, "vision=int8,language=int4-g128", or "none".
+INSTRUCTBLIP_EXPORT std::string to_string(const QuantizationRecipe& recipe);
 
 }  // namespace instructblip

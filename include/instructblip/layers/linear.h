@@ -77,14 +77,26 @@ inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool
   std::vector<SharedTensor> sources;
   std::vector<QuantizedMatrix> quantized;
   std::vector<float> biases;
+  Index out_features = 0;
   for (const Part& part : parts) {
     name_ += (name_.empty() ? "" : " + ") + part.weights.name();
-    if (auto matrix = compressed_matrix(part.weights, part.out_features, in_features)) {
+    out_features += part.out_features;
+  }
+  if (parts.size() > 0) {
+    weight_ = kept_matrix(parts.begin()->weights, name_, out_features, in_features);
+  }
+  const bool is_kept = !weight_.empty();
+  for (const Part& part : parts) {
+    if (is_kept) {
+      part.weights["weight"].skip({part.out_features, in_features});
+    } else if (auto matrix = compressed_matrix(part.weights, part.out_features, in_features)) {
       quantized.push_back(*std::move(matrix));
     } else {
       sources.push_back(part.weights["weight"].get({part.out_features, in_features}));
-      const std::optional<Quantization>& own = part.weights.quantization();
-      if (own && can_quantize(in_features, *own)) part.weights["weight"].note_quantized(*own);
+    }
+    const std::optional<Quantization>& own = part.weights.quantization();
+    if (quantized.empty() && own && can_quantize(in_features, *own)) {
+      part.weights["weight"].note_quantized(*own);
     }
     if (!bias) continue;
     const Tensor values = float_copy(part.weights["bias"].get({part.out_features}));
@@ -94,8 +106,9 @@ inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool
     if (are_quantized_alike(quantized, parts.size(), parts.begin()->weights, name_)) {
       weight_ = PreparedMatrix::prepare(quantized);
     }
-  } else if (parts.size() > 0) {
+  } else if (!sources.empty()) {
     weight_ = PreparedMatrix::prepare(sources, prepare_policy(parts.begin()->weights));
+    keep_matrix(parts.begin()->weights, name_, weight_);
   }
   if (bias) {
     const auto count = static_cast<Index>(biases.size());

@@ -26,7 +26,8 @@ struct LoadOptions {
   /// Tensors stored in another type are converted while loading, one at a time. Unset: BFloat16 if
   /// most of the checkpoint is stored as that, else Float32.
   std::optional<DType> dtype = {};
-  /// Called once per tensor as it is read; counts bytes.
+  /// Called once per tensor as it is read; counts bytes. Also called with the stage "writing FILE"
+  /// before `quantization_cache` writes a file.
   ProgressCallback progress = {};
   /// Only for `load`: check the folder and log its inconsistencies as warnings
   /// (tasks/folder_check.h).
@@ -51,7 +52,25 @@ struct LoadOptions {
   /// are quantised in the folder (layers/compressed_tensors.h) are used as they are; to ask for
   /// more is a ConfigError.
   QuantizationRecipe quantization = {};
+  /// Folder in which the matrices that `quantization` makes are kept, one file for a checkpoint and
+  /// its recipe (quantization_cache_file), such as default_cache_folder(); empty: nowhere. The
+  /// first load writes the file, and later ones map it, or read it without `memory_map`, instead of
+  /// quantising. They give the same bits. A file that is damaged is written anew, with a warning,
+  /// and so is one of weights that have changed since (by their files' sizes, times, headers and
+  /// samples). If it cannot be written, a warning says why, and loading goes on. Several processes
+  /// may use the folder at once.
+  std::filesystem::path quantization_cache = {};
 };
+
+/// The folder for files that can be made again: $INSTRUCTBLIP_CACHE, else
+/// $XDG_CACHE_HOME/instructblip, else $HOME/.cache/instructblip. Empty, which stands for none, if
+/// INSTRUCTBLIP_CACHE is set to nothing or no variable is set.
+INSTRUCTBLIP_EXPORT std::filesystem::path default_cache_folder();
+
+/// The file in which `options.quantization_cache` keeps the quantised matrices of the checkpoint at
+/// `path`; empty if nothing is kept. It may be deleted at any time.
+INSTRUCTBLIP_EXPORT std::filesystem::path quantization_cache_file(const std::filesystem::path& path,
+                                                                  const LoadOptions& options);
 
 /// The type that `options` select for this checkpoint. Throws InputError if options.dtype is
 /// neither Float32 nor BFloat16.
@@ -91,15 +110,22 @@ INSTRUCTBLIP_EXPORT void check_quantization(const std::filesystem::path& path,
 INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
     const std::filesystem::path& path, const LoadOptions& options);
 
+/// The matrices of `options.quantization_cache`, or nullptr. Throws CheckpointError if a file of
+/// the checkpoint cannot be read.
+INSTRUCTBLIP_EXPORT std::shared_ptr<TensorCache> open_cache(const Checkpoint& checkpoint,
+                                                            const LoadOptions& options);
+
 /// The weights of a checkpoint, loaded as `options` say.
 inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint,
                           const LoadOptions& options) {
   const DType dtype = resolve_dtype(options, *checkpoint);
+  auto cache = open_cache(*checkpoint, options);
   return Weights(std::move(checkpoint), {.dtype = dtype,
                                          .activations = resolve_activations(options),
                                          .quantization = options.quantization,
                                          .progress = options.progress,
-                                         .prefetch = options.prefetch});
+                                         .prefetch = options.prefetch,
+                                         .cache = std::move(cache)});
 }
 
 /// The weights of the checkpoint at `path`. Throws like open_checkpoint.
