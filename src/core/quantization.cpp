@@ -73,7 +73,8 @@ QuantizationRecipe quantization_recipe(std::string_view name) {
 std::string to_string(const std::optional<Quantization>& quantization) {
   if (!quantization) return "none";
   if (quantization->activation_bits == 8) return "w8a8";
-  std::string name = "int" + std::to_string(quantization->bits);
+  std::string name = quantization->codebook.empty() ? "int" + std::to_string(quantization->bits)
+                                                    : std::string(quantization->codebook);
   if (quantization->group_size != 0) name += "-g" + std::to_string(quantization->group_size);
   if (!quantization->symmetric) name += "-zero";
   return name;

@@ -121,6 +121,20 @@ struct IntegerKernels {
   std::ptrdiff_t rows(int bits) const { return bits == 8 ? rows8 : rows4; }
 };
 
+// Codes of 4 bits, each of which stands for one of 16 values, in units of 64 inputs with a scale.
+constexpr std::ptrdiff_t kCodeUnit = 64;
+// The byte of input i in its unit, of 32 bytes; the low half has the inputs 0 to 31. A group of 4
+// bytes from the beginning and one from the middle are 8 inputs in a row.
+constexpr std::ptrdiff_t code_byte(std::ptrdiff_t i) {
+  return i % 8 / 4 * 16 + i % 32 / 8 * 4 + i % 4;
+}
+
+// The codes of an output from the beginning of a unit on.
+struct CodeRow {
+  const std::uint8_t* codes;
+  const float* scales;
+};
+
 struct KernelTable {
   const char* name;
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
@@ -135,6 +149,12 @@ struct KernelTable {
   void (*dots_bf16)(const float* const* x, std::ptrdiff_t rows, const std::uint16_t* const* w,
                     std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
+  // As `dots`, with weights of 16 values; k is a multiple of kCodeUnit. The bits are those of
+  // widening the weights first.
+  void (*dots_codes)(const float* const* x, std::ptrdiff_t rows, const CodeRow* w,
+                     std::ptrdiff_t outs, const float* codebook, std::ptrdiff_t k, float* out,
+                     std::ptrdiff_t out_stride);
+  void (*widen_codes)(const CodeRow& w, const float* codebook, std::ptrdiff_t units, float* to);
 
   // The sum of the squared errors of rounding `count` elements, and the rounded numbers. The same
   // on every level.

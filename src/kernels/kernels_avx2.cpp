@@ -85,6 +85,43 @@ struct Level : VectorKernels<Level, 8> {
       });
     }
   }
+  // The bytes of the 16 values: first those of the lowest weight.
+  struct Book {
+    __m256i planes[4];
+  };
+  static Book book_of(const float* values) {
+    alignas(16) std::uint8_t planes[4][16];
+    for (int i = 0; i < 16; ++i) {
+      const auto bits = std::bit_cast<std::uint32_t>(values[i]);
+      for (int p = 0; p < 4; ++p) planes[p][i] = static_cast<std::uint8_t>(bits >> (8 * p));
+    }
+    Book book;
+    for (int p = 0; p < 4; ++p) {
+      book.planes[p] =
+          _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(planes[p])));
+    }
+    return book;
+  }
+  // Each byte of the values is looked up by itself; the bytes are then brought together.
+  template <int half>
+  static void look_up(const Book& book, const std::uint8_t* codes, float scale,
+                      Lanes (&values)[4]) {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m256i code =
+        _mm256_and_si256(half == 0 ? both : _mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+    __m256i bytes[4];
+    for (int p = 0; p < 4; ++p) bytes[p] = _mm256_shuffle_epi8(book.planes[p], code);
+    const __m256i low[2] = {_mm256_unpacklo_epi8(bytes[0], bytes[1]),
+                            _mm256_unpackhi_epi8(bytes[0], bytes[1])};
+    const __m256i high[2] = {_mm256_unpacklo_epi8(bytes[2], bytes[3]),
+                             _mm256_unpackhi_epi8(bytes[2], bytes[3])};
+    for (int i = 0; i < 4; ++i) {
+      const __m256i bits = i % 2 == 0 ? _mm256_unpacklo_epi16(low[i / 2], high[i / 2])
+                                      : _mm256_unpackhi_epi16(low[i / 2], high[i / 2]);
+      _mm256_store_ps(values[i].data(),
+                      _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(scale)));
+    }
+  }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     Lanes values;

@@ -76,6 +76,22 @@ struct Level : VectorKernels<Level, 16> {
       _mm512_store_si512(sums + r * kIntegerOutputs, _mm512_add_epi32(half(even), half(odd)));
     }
   }
+  using Book = __m512;
+  static Book book_of(const float* values) { return _mm512_loadu_ps(values); }
+  template <int half>
+  static void look_up(const Book& book, const std::uint8_t* codes, float scale,
+                      Lanes (&values)[2]) {
+    const auto* const from = reinterpret_cast<const __m128i*>(codes);
+    const __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1);
+    for (int i = 0; i < 2; ++i) {
+      const __m128i bytes =
+          i == 0 ? _mm_unpacklo_epi32(first, second) : _mm_unpackhi_epi32(first, second);
+      // The permutation reads the lowest 4 bits of an element.
+      const __m512i code = _mm512_srli_epi32(_mm512_cvtepu8_epi32(bytes), 4 * half);
+      _mm512_store_ps(values[i].data(),
+                      _mm512_mul_ps(_mm512_permutexvar_ps(code, book), _mm512_set1_ps(scale)));
+    }
+  }
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     const __m512i pairs = _mm512_loadu_si512(p);
     Lanes values;

@@ -56,16 +56,20 @@ void check_source(const QuantizedMatrix& source, std::size_t i, const QuantizedM
   };
   if (source.bits != first.bits || source.group_size != first.group_size ||
       source.in_features != first.in_features || source.activation_bits != first.activation_bits ||
-      source.zero_points.has_value() != first.zero_points.has_value()) {
+      source.zero_points.has_value() != first.zero_points.has_value() ||
+      source.codebook != first.codebook) {
     fail(
-        "another number of bits, inputs, inputs per group or bits of activations than the first "
-        "one");
+        "another number of bits, inputs, inputs per group or bits of activations, or other values "
+        "than the first one");
+  }
+  if (source.codebook && (source.bits != 4 || source.zero_points.has_value())) {
+    fail("a codebook, which belongs to 4 bits without zero points");
   }
   const Index outs = source.out_features, inputs = source.in_features;
   if (source.bits == 8) {
     check("codes", source.codes, DType::Int8, {outs, inputs});
   } else {
-    check("codes", source.codes, DType::UInt8, {outs, inputs / 2});
+    check("codes", source.codes, DType::UInt8, {outs, (inputs + 1) / 2});
   }
   check("scales", source.scales, DType::Float32, {outs, source.groups()});
   if (source.zero_points.has_value()) {
@@ -298,6 +302,15 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const QuantizedMatrix> sources)
   for (std::size_t i = 0; i < sources.size(); ++i) {
     check_source(sources[i], i, first);
     impl->out_features += sources[i].out_features;
+  }
+  if (first.codebook) {
+    impl->format = &kCodebookFormat;
+    auto codebook = std::make_shared<CodebookWeight>(codebook_weight(sources, impl->out_features));
+    impl->owned_bytes = bytes_of(codebook->codes) + bytes_of(codebook->scales);
+    impl->bytes = impl->owned_bytes;
+    impl->codebook = std::move(codebook);
+    matrix.impl_ = std::move(impl);
+    return matrix;
   }
   auto integers = std::make_shared<IntegerWeight>(integer_weight(sources, impl->out_features));
   impl->bytes = bytes_of(integers->tiles);

@@ -40,6 +40,16 @@ struct IntegerWeight {
   }
 };
 
+// A weight of 4 bits whose codes stand for 16 values.
+struct CodebookWeight {
+  Codebook codebook;
+  // Inputs with a scale: kCodeUnit, or a divisor of it.
+  Index step = kCodeUnit;
+  // [out, units of kCodeUnit inputs, kCodeUnit / 2], each in the order of code_byte; float32 [out,
+  // inputs / step, rounded up].
+  Tensor codes, scales;
+};
+
 struct PreparedMatrix::Impl {
   // Rows [begin, end), contiguous and aligned to their elements.
   struct Part {
@@ -61,6 +71,8 @@ struct PreparedMatrix::Impl {
   std::shared_ptr<const Tensor> panels;
   // Instead of parts and a format, if the weight is quantised.
   std::shared_ptr<const IntegerWeight> integers;
+  // Instead of parts, if the weight has the format kCodebookFormat.
+  std::shared_ptr<const CodebookWeight> codebook;
   // The same weight as a float32 matrix whose elements are pairs of inputs (PairKernels), if it is
   // to be multiplied with bfloat16 activations.
   std::shared_ptr<const Impl> pairs;

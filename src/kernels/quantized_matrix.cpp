@@ -45,6 +45,10 @@ void check(const SharedTensor& source, const Quantization& q) {
     fail("activations have 16 bits, or 8 if the weights have 8, not " +
          std::to_string(q.activation_bits));
   }
+  if (!q.codebook.empty()) {
+    fail("weights are rounded to whole numbers, not to the values of \"" + std::string(q.codebook) +
+         "\"");
+  }
   const bool power_of_two = std::has_single_bit(static_cast<std::size_t>(q.group_size));
   if (q.group_size != 0 && (q.group_size < 32 || q.group_size > 1024 || !power_of_two)) {
     fail("the group size is 32, 64, 128, 256, 512, 1024, or 0 for all inputs, not " +
@@ -171,18 +175,21 @@ Tensor dequantize(const QuantizedMatrix& m) {
   const Index group = m.group_size == 0 ? m.in_features : m.group_size;
   const auto* const scales = static_cast<const float*>(m.scales.data);
   const auto* const zero_points = static_cast<const std::uint8_t*>(m.zero_points.data);
-  const auto code = [&](Index element) -> int {
-    if (m.bits == 8) return static_cast<const std::int8_t*>(m.codes.data)[element];
-    return static_cast<const std::uint8_t*>(m.codes.data)[element / 2] >> (element % 2 * 4) & 15;
+  const auto value = [&](Index o, Index i, Index g) -> float {
+    if (m.bits == 8) {
+      return static_cast<const std::int8_t*>(m.codes.data)[o * m.in_features + i];
+    }
+    const Index byte = o * ((m.in_features + 1) / 2) + i / 2;
+    const int code = static_cast<const std::uint8_t*>(m.codes.data)[byte] >> (i % 2 * 4) & 15;
+    if (m.codebook) return m.codebook->values[to_size(code)];
+    return static_cast<float>(code - (zero_points != nullptr ? zero_points[g] : 8));
   };
   parallel_for(m.out_features, kQuantizedPerThread / std::max<Index>(1, m.in_features) + 1,
                [&](Index begin, Index end) {
                  for (Index o = begin; o < end; ++o) {
                    for (Index i = 0; i < m.in_features; ++i) {
-                     const Index g = o * m.groups() + i / group, element = o * m.in_features + i;
-                     const int zero = zero_points != nullptr ? zero_points[g] : m.bits == 8 ? 0 : 8;
-                     values.data<float>()[element] =
-                         scales[g] * static_cast<float>(code(element) - zero);
+                     const Index g = o * m.groups() + i / group;
+                     values.data<float>()[o * m.in_features + i] = scales[g] * value(o, i, g);
                    }
                  }
                });

@@ -135,6 +135,75 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     for (Index i = 0; i < count; ++i) to[i] = widen(from[i]);
   }
 
+  // Codes of 16 values.
+
+  // The 16 values in the form in which a level looks them up.
+  using Book = const float*;
+  static Book book_of(const float* values) { return values; }
+
+  // The weights of the inputs 32 * half to 32 * half + 31 of a unit.
+  template <int half>
+  static void look_up(const Book& book, const std::uint8_t* codes, float scale,
+                      Lanes (&values)[kCodeUnit / 2 / lanes]) {
+    for (Index i = 0; i < kCodeUnit / 2; ++i) {
+      values[i / kLanes][i % kLanes] = book[codes[code_byte(i)] >> (4 * half) & 15] * scale;
+    }
+  }
+
+  template <int rows, int outs, class LevelBook>
+  static void dots_codes_tile(const float* const* x, const CodeRow* w, const LevelBook& book,
+                              Index k, float* out, Index out_stride) {
+    constexpr int kHalf = kCodeUnit / 2;
+    Lanes sums[rows][outs];
+    for (auto& row : sums) {
+      for (Lanes& sum : row) sum.setZero();
+    }
+    for (Index i = 0; i < k; i += kCodeUnit) {
+      unrolled<2 * outs>([&](auto step) __attribute__((always_inline)) {
+        constexpr int o = step / 2, half = step % 2;
+        Lanes weight[kHalf / kLanes];
+        Level::template look_up<half>(book, w[o].codes + i / 2, w[o].scales[i / kCodeUnit], weight);
+        unrolled<kHalf / kLanes * rows>([&](auto place) __attribute__((always_inline)) {
+          constexpr int v = place / rows, r = place % rows;
+          sums[r][o] = Level::multiply_add(load(x[r] + i + half * kHalf + v * kLanes), weight[v],
+                                           sums[r][o]);
+        });
+      });
+    }
+    for (int r = 0; r < rows; ++r) {
+      for (int o = 0; o < outs; ++o) out[r * out_stride + o] += sums[r][o].sum();
+    }
+  }
+
+  static void dots_codes(const float* const* x, Index rows, const CodeRow* w, Index outs,
+                         const float* values, Index k, float* out, Index out_stride) {
+    const auto book = Level::book_of(values);
+    with_rows(rows, [&](auto tile) {
+      constexpr int kOutputs = tile == 1 ? 4 : 1;
+      Index o = 0;
+      for (; o + kOutputs <= outs; o += kOutputs) {
+        dots_codes_tile<tile, kOutputs>(x, w + o, book, k, out + o, out_stride);
+      }
+      for (; o < outs; ++o) {
+        dots_codes_tile<tile, 1>(x, w + o, book, k, out + o, out_stride);
+      }
+    });
+  }
+
+  static void widen_codes(const CodeRow& w, const float* values, Index units, float* to) {
+    const auto book = Level::book_of(values);
+    for (Index unit = 0; unit < units; ++unit) {
+      unrolled<2>([&](auto half) __attribute__((always_inline)) {
+        Lanes weight[kCodeUnit / 2 / lanes];
+        Level::template look_up<half>(book, w.codes + unit * kCodeUnit / 2, w.scales[unit], weight);
+        for (const Lanes& part : weight) {
+          store(part, to);
+          to += kLanes;
+        }
+      });
+    }
+  }
+
   static float rounding_error(const float* x, Index count, const Rounding& r) {
     return sum_of(x, count, 0.0f, [&r](const WideLanes& v) -> WideLanes {
       return (v - (Integers::rounded(v, r) - r.zero) * r.scale).square();
@@ -480,6 +549,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .dots = dots<float>,
         .dots_bf16 = dots<std::uint16_t>,
         .widen_bf16 = widen_bf16,
+        .dots_codes = dots_codes,
+        .widen_codes = widen_codes,
         .rounding_error = rounding_error,
         .round = Integers::round,
         .integers = Integers::integers(),

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "kernels/kernel_table.h"
 #include "kernels/prepared_matrix_impl.h"
@@ -37,6 +38,10 @@ constexpr Index kMaxDirectOutputs = 6;
 
 extern const WeightFormat kFloat32Format;
 extern const WeightFormat kBFloat16Format;
+extern const WeightFormat kCodebookFormat;  // without `convert`
+
+// Matrices with the same codebook, stacked along the output.
+CodebookWeight codebook_weight(std::span<const QuantizedMatrix> sources, Index outs);
 
 // Elements [begin, begin + count) of a floating-point tensor, in float32.
 void widen_elements(const SharedTensor& source, Index begin, Index count, float* to);

@@ -24,6 +24,9 @@ struct Quantization {
   /// 8 bits: relative to the largest of a row; only for weights of 8 bits, and faster only on CPUs
   /// that multiply bytes (the kernel levels "avx512_vnni" and "amx").
   int activation_bits = 16;
+  /// The name of the 16 values that codes of 4 bits stand for, "nf4" or "fp4"; empty: they are
+  /// whole numbers. Only for weights that are stored so; the text must outlive the struct.
+  std::string_view codebook = {};
 
   bool operator==(const Quantization&) const = default;
 };
@@ -44,7 +47,8 @@ struct QuantizationRecipe {
 /// else.
 INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
 
-/// "int8", "w8a8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), or "none".
+/// "int8", "w8a8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), "nf4-g64", or
+/// "none".
 INSTRUCTBLIP_EXPORT std::string to_string(const std::optional<Quantization>& quantization);
 /// The parts that are quantised, "vision=int8,language=int4-g128", or "none".
 INSTRUCTBLIP_EXPORT std::string to_string(const QuantizationRecipe& recipe);

@@ -1,5 +1,10 @@
-// Weights of 8 and 4 bits: whole numbers, with a scale for each output or for each group of inputs.
+// Weights of 8 and 4 bits: whole numbers, or codes of 16 values, with a scale for each output or
+// for each group of inputs.
 #pragma once
+
+#include <array>
+#include <optional>
+#include <string_view>
 
 #include "instructblip/core/export.h"
 #include "instructblip/core/quantization.h"
@@ -7,20 +12,30 @@
 
 namespace instructblip {
 
+/// The values that codes of 4 bits stand for.
+struct Codebook {
+  std::string_view name;  // as in Quantization
+  std::array<float, 16> values = {};
+
+  bool operator==(const Codebook&) const = default;
+};
+
 /// A matrix [out_features, in_features] of 8 or 4 bits. The value of an element is
-/// scale * (code - zero point).
+/// scale * (code - zero point), or scale * codebook[code], rounded to float32.
 struct QuantizedMatrix {
   Index out_features = 0, in_features = 0;
   int bits = 8;
-  Index group_size = 0;      // as in Quantization
+  Index group_size = 0;      // as in Quantization; with a codebook, any number
   int activation_bits = 16;  // as in Quantization
   /// 8 bits: Int8 [out_features, in_features], the zero point is 0. 4 bits: UInt8 [out_features,
-  /// in_features / 2], the low half of a byte first.
+  /// in_features / 2 (rounded up)], the low half of a byte first.
   SharedTensor codes;
   /// Float32 [out_features, groups].
   SharedTensor scales;
   /// UInt8 [out_features, groups]; without data, the zero points of 4 bits are 8.
   SharedTensor zero_points;
+  /// 4 bits without zero points.
+  std::optional<Codebook> codebook = {};
 
   Index groups() const { return group_size == 0 ? 1 : (in_features + group_size - 1) / group_size; }
 };
