@@ -1,12 +1,10 @@
 #include "instructblip/layers/compressed_tensors.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
-#include "instructblip/layers/float_copy.h"
+#include "layers/form_reader.h"
 
 namespace instructblip {
 namespace {
@@ -39,51 +37,25 @@ std::string foreign_kind(const Weights& weights) {
   return "stored as " + type + ", expected " + (packed != nullptr ? "I32" : "I8") + advice;
 }
 
-// Reads the tensors of one layer and checks them against each other.
-class CompressedReader {
+class CompressedReader : FormReader {
  public:
-  CompressedReader(const Weights& weights, Index outs, Index ins)
-      : weights_(weights), is_packed_(weights["weight_packed"].exists()) {
-    matrix_.out_features = outs;
-    matrix_.in_features = ins;
-  }
+  CompressedReader(const QuantizedForm& form, const Weights& weights, Index outs, Index ins)
+      : FormReader(form, weights, outs, ins), is_packed_(weights["weight_packed"].exists()) {}
 
   QuantizedMatrix read() {
-    const std::string foreign = foreign_kind(weights_);
-    if (!foreign.empty()) {
-      fail(foreign);
-      return matrix_;
-    }
-    read_bits();
-    if (!failed_) read_scales();
-    if (!failed_) read_zero_points();
-    if (!failed_) read_codes();
-    if (!failed_) {
-      const bool has_zeros = matrix_.bits == 4 && weights_["weight_zero_point"].exists();
-      weights_["weight"].note_quantized(
-          {.bits = matrix_.bits, .group_size = matrix_.group_size, .symmetric = !has_zeros});
-    }
-    if (failed_ || !complete_) matrix_.codes = {};
-    return matrix_;
+    using Self = CompressedReader;
+    return run<Self>(*this, {&Self::check_kind, &Self::read_bits, &Self::read_scales,
+                             &Self::read_zero_points, &Self::read_codes, &Self::note_kind});
   }
 
  private:
-  Index outs() const { return matrix_.out_features; }
-  Index ins() const { return matrix_.in_features; }
-
-  void fail(const std::string& what) {
-    weights_[is_packed_ ? "weight_packed" : "weight"].fault(what);
-    failed_ = true;
-    // They would otherwise be listed as unknown besides.
-    for (const char* name : {"weight", "weight_packed", "weight_scale", "weight_zero_point",
-                             "weight_shape", "weight_g_idx", "weight_global_scale"}) {
-      weights_[name].ignore();
-    }
+  void check_kind() {
+    const std::string foreign = foreign_kind(weights_);
+    if (!foreign.empty()) fail(foreign);
   }
 
-  SharedTensor needed(SharedTensor tensor) {
-    complete_ &= tensor.data != nullptr;
-    return tensor;
+  void note_kind() {
+    note_whole_numbers(matrix_.bits == 4 && weights_["weight_zero_point"].exists());
   }
 
   void read_bits() {
@@ -102,10 +74,7 @@ class CompressedReader {
           (bits == 0 ? "" : "; weights of " + std::to_string(bits) + " bits are not supported"));
     }
     matrix_.bits = bits;
-    if (bits == 4 && ins() % 32 != 0) {
-      fail("weights of 4 bits need a multiple of 32 inputs, and the layer has " +
-           std::to_string(ins()));
-    }
+    if (bits == 4) check_inputs_of_4_bits();
   }
 
   void read_scales() {
@@ -115,25 +84,11 @@ class CompressedReader {
       const Shape& shape = stored->shape;
       if (shape.size() == 2 && shape[0] == outs() && shape[1] > 0) groups = shape[1];
     }
-    if (groups > 1) {
-      const Index size = ins() / groups;
-      const bool fits = ins() % groups == 0 && size >= 32 && size <= 1024 &&
-                        std::has_single_bit(static_cast<std::size_t>(size));
-      if (matrix_.bits == 8 || !fits) {
-        return fail(std::to_string(groups) + " groups of " +
-                    (ins() % groups == 0 ? std::to_string(size)
-                                         : std::to_string(ins()) + " / " + std::to_string(groups)) +
-                    " inputs (weight_scale), expected " +
-                    (matrix_.bits == 8 ? "one scale per output, as the weights have 8 bits"
-                                       : "groups of 32, 64, 128, 256, 512 or 1024 inputs, or one "
-                                         "scale per output"));
-      }
-      matrix_.group_size = size;
-    }
+    set_groups(groups, form_.scales);
+    if (failed_) return;
     const SharedTensor scales = needed(scope.get({outs(), groups}));
     if (scales.data == nullptr) return;
-    auto values = std::make_shared<const Tensor>(float_copy(scales));
-    matrix_.scales = SharedTensor(values->view(), values);
+    matrix_.scales = shared(float_copy(scales));
   }
 
   // [out, groups], each in the middle of the range if it is 0.
@@ -175,8 +130,7 @@ class CompressedReader {
       }
       return;
     }
-    auto shared = std::make_shared<const Tensor>(std::move(values));
-    matrix_.zero_points = SharedTensor(shared->view(), shared);
+    matrix_.zero_points = shared(std::move(values));
   }
 
   void read_codes() {
@@ -213,18 +167,8 @@ class CompressedReader {
     matrix_.codes = SharedTensor(codes->view(), codes);
   }
 
-  Weights weights_;
   bool is_packed_;
-  bool failed_ = false;   // a fault was recorded, and the other tensors mean nothing
-  bool complete_ = true;  // no tensor lacks data
-  QuantizedMatrix matrix_;
 };
-
-std::string described(const QuantizedMatrix& matrix) {
-  return to_string(Quantization{.bits = matrix.bits,
-                                .group_size = matrix.group_size,
-                                .symmetric = !matrix.zero_points.has_value()});
-}
 
 Tensor packed_zero_points(const QuantizedMatrix& matrix) {
   const Index groups = matrix.groups();
@@ -240,40 +184,35 @@ Tensor packed_zero_points(const QuantizedMatrix& matrix) {
   return packed;
 }
 
-}  // namespace
+bool is_packed(const Weights& layer) { return layer["weight_packed"].exists(); }
 
-bool is_compressed(const Weights& weights) {
-  if (weights["weight_packed"].exists()) return true;
-  const CheckpointTensor* const weight = weights["weight"].stored();
+bool is_plain(const Weights& layer) {
+  const CheckpointTensor* const weight = layer["weight"].stored();
   return weight != nullptr && (weight->dtype == "I8" || weight->dtype.starts_with("F8"));
 }
 
-std::optional<QuantizedMatrix> compressed_matrix(const Weights& weights, Index out_features,
-                                                 Index in_features) {
-  if (!is_compressed(weights)) return std::nullopt;
-  return CompressedReader(weights, out_features, in_features).read();
+template <const QuantizedForm& form>
+QuantizedMatrix read(const Weights& layer, Index out_features, Index in_features) {
+  return CompressedReader(form, layer, out_features, in_features).read();
 }
 
-bool are_quantized_alike(std::span<const QuantizedMatrix> matrices, std::size_t count,
-                         const Weights& first, const std::string& names) {
-  const auto has_no_data = [](const QuantizedMatrix& matrix) {
-    return matrix.codes.data == nullptr || matrix.scales.data == nullptr;
-  };
-  if (matrices.size() == count && std::any_of(matrices.begin(), matrices.end(), has_no_data)) {
-    return false;  // noted, or a checkpoint without data
-  }
-  std::string found = described(matrices[0]);
-  bool alike = true;
-  for (const QuantizedMatrix& matrix : matrices.subspan(1)) {
-    alike &= described(matrix) == described(matrices[0]);
-    found += ", " + described(matrix);
-  }
-  if (matrices.size() == count && alike) return true;
-  if (matrices.size() < count) found += ", and some not at all";
-  first.fault("the layers " + names +
-              " are multiplied together and must be quantised alike; found " + found);
-  return false;
-}
+constexpr std::string_view kOthers[] = {"weight", "weight_shape", "weight_zero_point",
+                                        "weight_g_idx", "weight_global_scale"};
+
+}  // namespace
+
+const QuantizedForm kPackedCompressedTensors{.method = "compressed-tensors",
+                                             .codes = "weight_packed",
+                                             .scales = "weight_scale",
+                                             .others = kOthers,
+                                             .is_stored = is_packed,
+                                             .read = read<kPackedCompressedTensors>};
+const QuantizedForm kPlainCompressedTensors{.method = "compressed-tensors",
+                                            .codes = "weight",
+                                            .scales = "weight_scale",
+                                            .others = std::span(kOthers).subspan(1),
+                                            .is_stored = is_plain,
+                                            .read = read<kPlainCompressedTensors>};
 
 std::vector<std::pair<std::string, Tensor>> to_compressed_tensors(const QuantizedMatrix& matrix) {
   const Index outs = matrix.out_features, ins = matrix.in_features;

@@ -75,8 +75,10 @@ fs::path quantization_cache_file(const fs::path& path, const LoadOptions& option
 
 namespace detail {
 
-void check_quantization(const fs::path& path, const LoadOptions& options) {
-  refuse_second_quantization(path, quantization_of_folder(path), options.quantization);
+std::string stored_quantization(const std::filesystem::path& path, const LoadOptions& options) {
+  std::string stored = quantization_of_folder(path);
+  refuse_second_quantization(path, stored, options.quantization);
+  return stored;
 }
 
 std::shared_ptr<const Checkpoint> open_checkpoint(const fs::path& path,

@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::string_view kAdvice =
     "load the checkpoint that this one was made from (LoadOptions::quantization, or --weights "
-    "int8 or int4, quantises it while loading), or one in compressed-tensors with weights of 8 or "
-    "4 bits";
+    "int8 or int4, quantises it while loading), or one of compressed-tensors, bitsandbytes, GPTQ "
+    "or AWQ with weights of 8 or 4 bits";
 
 constexpr std::array<const char*, 2> kKeys = {"quantization_config", "compression_config"};
 constexpr std::array<std::string_view, 4> kFormats = {"pack-quantized", "int-quantized",
@@ -71,16 +71,7 @@ void warn_of_activations(const JsonValue& settings, const JsonValue& groups) {
               "that also round activations");
 }
 
-std::string read_settings(const JsonValue& settings) {
-  settings.require_object();
-  const auto method = settings.get_or<std::string>("quant_method", "");
-  if (method != "compressed-tensors") {
-    const bool is_bitsandbytes = settings.has("load_in_4bit") || settings.has("load_in_8bit");
-    refuse(settings, "the weights are quantised by " +
-                         (!method.empty()   ? "\"" + method + "\""
-                          : is_bitsandbytes ? std::string("\"bitsandbytes\"")
-                                            : std::string("an unnamed method (no quant_method)")));
-  }
+std::string read_compressed_tensors(const JsonValue& settings) {
   const auto format = settings.get_or<std::string>("format", "");
   check_format(settings, format);
   const auto status = settings.get_or<std::string>("quantization_status", "compressed");
@@ -101,7 +92,93 @@ std::string read_settings(const JsonValue& settings) {
     for (const auto& group : groups->items()) check_group(group.value, format);
     warn_of_activations(settings, *groups);
   }
-  return method + " " + format;
+  return "compressed-tensors " + format;
+}
+
+// How the layers are stored is read from the tensors themselves.
+std::string read_bitsandbytes(const JsonValue& settings) {
+  if (settings.get_or("load_in_8bit", false)) return "bitsandbytes int8";
+  if (!settings.get_or("load_in_4bit", false)) {
+    settings.fail("neither load_in_8bit nor load_in_4bit is true, expected one of them");
+  }
+  const auto type = settings.get_or<std::string>("bnb_4bit_quant_type", "fp4");
+  if (type != "nf4" && type != "fp4") {
+    refuse(settings, "the weights are of the type \"" + type + "\" of bitsandbytes");
+  }
+  return "bitsandbytes " + type;
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+// What GPTQ and AWQ have in common; `name` is for messages.
+void check_groups_of_4_bits(const JsonValue& settings, const std::string& name) {
+  const auto bits = settings.require<std::int64_t>("bits");
+  if (bits != 4)
+    refuse(settings, "the weights have " + std::to_string(bits) + " bits (" + name + ")");
+  const auto size = settings.get_or<std::int64_t>("group_size", 128);
+  constexpr std::int64_t kSizes[] = {-1, 32, 64, 128, 256, 512, 1024};
+  if (std::find(std::begin(kSizes), std::end(kSizes), size) == std::end(kSizes)) {
+    refuse(settings, "the weights have groups of " + std::to_string(size) + " inputs (" + name +
+                         "; 32, 64, 128, 256, 512, 1024 and -1, all of them, are read)");
+  }
+}
+
+// The order of the inputs (desc_act) is read from the tensors: it may be the usual one.
+std::string read_gptq(const JsonValue& settings) {
+  check_groups_of_4_bits(settings, "GPTQ");
+  const auto older = settings.get_or<std::string>("format", "gptq");
+  const std::string format = lower(settings.get_or<std::string>("checkpoint_format", older));
+  if (format != "gptq" && format != "gptq_v2") {
+    refuse(settings, "the weights are in the format \"" + format + "\" of GPTQ");
+  }
+  if (settings.get_or("is_marlin_format", false)) {
+    refuse(settings, "the weights are in the format \"marlin\" of GPTQ");
+  }
+  return format;
+}
+
+std::string read_awq(const JsonValue& settings) {
+  check_groups_of_4_bits(settings, "AWQ");
+  const auto newer = settings.get_or<std::string>("format", "gemm");
+  const std::string version = lower(settings.get_or<std::string>("version", newer));
+  if (version != "gemm") {
+    refuse(settings, "the weights are in the version \"" + version + "\" of AWQ");
+  }
+  if (settings.get_or<std::string>("backend", "") == "llm-awq") {
+    refuse(settings, "the weights are in the form of llm-awq");
+  }
+  if (!settings.get_or("zero_point", true)) {
+    refuse(settings, "the weights have no zero points (AWQ)");
+  }
+  return "awq gemm";
+}
+
+// A method that is read: `quant_method`, and a function that checks its settings and says which
+// variant they are. The tensors are read in layers/.
+struct Method {
+  std::string_view name;
+  std::string (*read)(const JsonValue& settings);
+};
+constexpr Method kMethods[] = {{"compressed-tensors", read_compressed_tensors},
+                               {"bitsandbytes", read_bitsandbytes},
+                               {"gptq", read_gptq},
+                               {"awq", read_awq}};
+
+std::string read_settings(const JsonValue& settings) {
+  settings.require_object();
+  const bool is_bitsandbytes = settings.has("load_in_4bit") || settings.has("load_in_8bit");
+  const auto name =
+      settings.get_or<std::string>("quant_method", is_bitsandbytes ? "bitsandbytes" : "");
+  for (const Method& method : kMethods) {
+    if (name == method.name) return method.read(settings);
+  }
+  refuse(settings, "the weights are quantised by " +
+                       (name.empty() ? "an unnamed method (no quant_method)" : "\"" + name + "\""));
 }
 
 // An expression for a module's name and those of the same module in other layers:

@@ -11,9 +11,10 @@
 
 namespace instructblip::detail {
 
-/// The `quant_method` and format of the folder's weights, "compressed-tensors pack-quantized";
-/// empty if they are not quantised. Throws ConfigError, naming the method or the setting and what
-/// to do, for a kind that layers/compressed_tensors.h does not read. Logs a warning if the settings
+/// The `quant_method` and variant of the folder's weights: "compressed-tensors pack-quantized",
+/// "bitsandbytes nf4", "gptq_v2", "awq gemm"; empty if they are not quantised. Throws ConfigError,
+/// naming the method or the setting and what to do, for a kind that is not read
+/// (layers/quantized_form.h). Logs a warning if the settings
 /// also quantise activations or the cache of keys and values, which this library does not. `path`
 /// may be anything that Checkpoint::open takes; only a folder has settings.
 std::string quantization_of_folder(const std::filesystem::path& path);

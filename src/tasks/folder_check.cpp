@@ -14,6 +14,7 @@
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
 #include "instructblip/image_processing/image_processing_blip.h"
+#include "instructblip/layers/quantized_form.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "models/quantization_config.h"
@@ -151,10 +152,11 @@ class FolderChecker {
     }
     if (!report_.config) return;
     report_.quantization = detail::quantization_of(config(), folder());
-    const Weights weights(Checkpoint::without_data(checkpoint));
+    const Weights weights(Checkpoint::without_data(checkpoint),
+                          {.stored_quantization = report_.quantization});
     const InstructBlipForConditionalGeneration model(weights, config());
     for (const auto& [name, quantization] : weights.quantized_matrices()) {
-      name_quantized(name, quantization, *checkpoint, dtype);
+      name_quantized(name, quantization, weights, dtype);
     }
     const WeightsReport found = weights.report();
     for (const std::string& fault : collapse_names(found.faults)) {
@@ -188,29 +190,29 @@ class FolderChecker {
 
   // Counts the tensors of one quantised matrix as such, with the parameters that they stand for.
   void name_quantized(const std::string& name, const Quantization& quantization,
-                      const Checkpoint& checkpoint, DType dtype) {
-    const std::string scope = name.substr(0, name.rfind('.') + 1);
+                      const Weights& weights, DType dtype) {
+    const Weights layer = weights[name.substr(0, name.rfind('.'))];
+    const QuantizedForm* const form = quantized_form(layer);
+    if (form == nullptr) return;
     FolderPart& part = part_of(name);
     StoredSize stored, quantized;
-    for (const char* kind :
-         {"weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape"}) {
-      const auto found = checkpoint.tensors().find(scope + kind);
-      if (found == checkpoint.tensors().end()) continue;
-      const CheckpointTensor& tensor = found->second;
-      const StoredSize size{element_count(tensor.shape), tensor.bytes, memory_bytes(tensor, dtype)};
-      part.by_type[tensor.dtype] -= size;
-      if (part.by_type[tensor.dtype].parameters == 0) part.by_type.erase(tensor.dtype);
+    const auto move = [&](std::string_view kind) -> StoredSize {
+      const CheckpointTensor* const tensor = layer[kind].stored();
+      if (tensor == nullptr) return {};
+      const StoredSize size{element_count(tensor->shape), tensor->bytes,
+                            memory_bytes(*tensor, dtype)};
+      part.by_type[tensor->dtype] -= size;
+      if (part.by_type[tensor->dtype].parameters == 0) part.by_type.erase(tensor->dtype);
       stored += size;
-      quantized.bytes += tensor.bytes;
-      if (kind == std::string_view("weight_scale")) {
-        // The scales are float32 in memory, and zero points are bytes.
-        quantized.memory_bytes +=
-            to_size(size.parameters) * (sizeof(float) + (quantization.symmetric ? 0 : 1));
-      } else if (kind == std::string_view("weight") || kind == std::string_view("weight_packed")) {
-        quantized.parameters = static_cast<Index>(tensor.bytes) * 8 / quantization.bits;
-        quantized.memory_bytes += tensor.bytes;
-      }
-    }
+      quantized.bytes += size.bytes;
+      return size;
+    };
+    const StoredSize codes = move(form->codes);
+    quantized.parameters = static_cast<Index>(codes.bytes) * 8 / quantization.bits;
+    // The scales are float32 in memory, and zero points are bytes.
+    quantized.memory_bytes = codes.bytes + to_size(move(form->scales).parameters) *
+                                               (sizeof(float) + (quantization.symmetric ? 0 : 1));
+    for (const std::string_view other : form->others) move(other);
     part.by_type[to_string(quantization)] += quantized;
     for (StoredSize* total : {&part.total, &report_.total}) {
       *total -= stored;

@@ -21,13 +21,13 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   };
   InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, keeping);
   const InstructBlipConfig own_config = InstructBlipConfig::from_pretrained(folder);
-  detail::refuse_second_quantization(folder, detail::quantization_of(own_config, folder),
-                                     options.quantization);
+  const std::string stored = detail::quantization_of(own_config, folder);
+  detail::refuse_second_quantization(folder, stored, options.quantization);
   InstructBlipConfig config = own_config;
   config.text_config->eos_token_id =
       detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
   const auto checkpoint = detail::open_checkpoint(folder, options);
-  const Weights weights = detail::weights_of(checkpoint, options);
+  const Weights weights = detail::weights_of(checkpoint, options, stored);
   InstructBlipForConditionalGeneration model(weights, config);
   weights.finish();
   if (options.check_folder) {

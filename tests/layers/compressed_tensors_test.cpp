@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "instructblip/layers/linear.h"
+#include "instructblip/layers/quantized_form.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
@@ -94,7 +95,7 @@ TEST(CompressedTensorsTest, WhatIsPackedIsReadAsItWas) {
     Tensors tensors = stored(matrix);
     EXPECT_EQ(tensors.at("layer.weight_scale").dtype(), DType::BFloat16);
     const Weights weights = Weights::from_tensors(std::move(tensors));
-    const auto read = compressed_matrix(weights["layer"], outs, ins);
+    const auto read = quantized_matrix(weights["layer"], outs, ins);
     weights.finish();
     ASSERT_TRUE(read);
     EXPECT_EQ(read->bits, matrix.bits);
@@ -112,7 +113,7 @@ TEST(CompressedTensorsTest, TheFirstInputHasTheLowBits) {
   tensors["w.weight_scale"] = Tensor(std::vector<float>{2.0f, 0.5f}, {2, 1});
   tensors["w.weight_zero_point"] = Tensor(std::vector<std::int32_t>{0x98}, {1, 1});
   const Weights weights = Weights::from_tensors(std::move(tensors));
-  const Tensor values = dequantize(*compressed_matrix(weights["w"], 2, 32));
+  const Tensor values = dequantize(*quantized_matrix(weights["w"], 2, 32));
   weights.finish();
   for (Index k = 0; k < 32; ++k) {
     EXPECT_EQ(values.at<float>({0, k}), 2.0f * static_cast<float>(k % 8 - 8));
@@ -274,11 +275,11 @@ void expect_refused(const std::string& from, const std::string& to,
 
 TEST(CompressedTensorsTest, OtherKindsAreRefusedByNameBeforeTensorsAreRead) {
   const std::string method = R"("quant_method": "compressed-tensors")";
-  for (const char* name : {"bitsandbytes", "gptq", "awq"}) {
+  for (const char* name : {"hqq", "fp8", "aqlm"}) {
     expect_refused(method, R"("quant_method": ")" + std::string(name) + "\"",
                    {"config.json", name, "not supported", "--weights int8"});
   }
-  expect_refused(method, R"("load_in_4bit": true)", {"bitsandbytes"});
+  expect_refused(method, R"("bits": 4)", {"no quant_method"});
   expect_refused(R"("type": "int")", R"("type": "float")", {"\"float\" with 8 bits"});
   expect_refused(R"("num_bits": 4)", R"("num_bits": 3)", {"3 bits"});
   expect_refused(R"("format": "pack-quantized")", R"("format": "float-quantized")",

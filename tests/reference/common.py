@@ -13,6 +13,7 @@ from safetensors import torch as safetensors
 VERSIONS = {
     "torch": "2.13.0", "transformers": "5.24.0", "tokenizers": "0.23.3", "pillow": "13.0.0",
     "peft": "0.21.2", "compressed-tensors": "0.20.1",
+    "bitsandbytes": "0.50.2", "accelerate": "1.15.0",
 }
 
 

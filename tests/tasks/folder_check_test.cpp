@@ -531,6 +531,36 @@ TEST_F(FolderCheckTest, QuantisedMatricesAreCountedWithTheParametersThatTheyStan
   EXPECT_FALSE(part("vision_model").by_type.contains("I8"));
 }
 
+TEST_F(FolderCheckTest, FoldersOfOtherProgramsAreDescribed) {
+  struct Case {
+    const char *name, *quantization, *type;
+    double bits;  // of a parameter in memory: its code, and its share of a scale and a zero point
+  };
+  for (const Case& expected : {Case{"int8", "bitsandbytes int8", "int8", 8.5},
+                               Case{"nf4", "bitsandbytes nf4", "nf4-g64", 4 + 32.0 / 64},
+                               Case{"gptq", "gptq", "int4-g128", 4 + 32.0 / 128},
+                               Case{"awq", "awq gemm", "int4-g64-zero", 4 + 40.0 / 64}}) {
+    SCOPED_TRACE(expected.name);
+    const FolderReport report =
+        check_folder(testing::fixtures_folder() / "foreign" / expected.name);
+    EXPECT_EQ(report.quantization, expected.quantization);
+    const auto part = std::find_if(report.parts.begin(), report.parts.end(),
+                                   [](const FolderPart& p) { return p.name == "language_model"; });
+    ASSERT_NE(part, report.parts.end());
+    ASSERT_TRUE(part->by_type.contains(expected.type));
+    const StoredSize size = part->by_type.at(expected.type);
+    const double bits =
+        8.0 * static_cast<double>(size.memory_bytes) / static_cast<double>(size.parameters);
+    EXPECT_NEAR(bits, expected.bits, 0.5);
+    for (const char* leftover : {"I8", "I32", "U8"}) {
+      EXPECT_FALSE(part->by_type.contains(leftover)) << leftover;
+    }
+    for (const FolderFinding& finding : report.findings) {
+      EXPECT_EQ(finding.file.find("safetensors"), std::string::npos) << to_string(finding);
+    }
+  }
+}
+
 TEST(LoadTest, RefusesToQuantiseAFolderTwice) {
   const testing::TemporaryFolder folder;
   const fs::path target = folder.path() / "quantised";

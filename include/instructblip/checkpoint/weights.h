@@ -43,6 +43,9 @@ struct WeightsOptions {
   DType activations = DType::Float32;
   /// Which matrices are quantised while they are read.
   QuantizationRecipe quantization = {};
+  /// How the settings of the folder say that its matrices are quantised, by the method's name and
+  /// its variant ("gptq_v2", "bitsandbytes nf4"); empty: not, or unknown.
+  std::string stored_quantization = {};
   /// Called for each tensor read; counts bytes, in total those of the checkpoint.
   ProgressCallback progress = {};
   /// Read a tensor's pages from the disk when it is requested, not on first use.
@@ -89,6 +92,8 @@ class INSTRUCTBLIP_EXPORT Weights {
   bool is_packed() const { return packed_; }
   const std::optional<Quantization>& quantization() const { return quantization_; }
   const QuantizationRecipe& recipe() const;
+  /// As in WeightsOptions.
+  const std::string& stored_quantization() const;
   /// The name of the checkpoint for messages.
   const std::string& where() const;
   const Checkpoint& checkpoint() const;

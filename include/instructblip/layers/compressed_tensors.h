@@ -10,38 +10,15 @@
 //                      outputs, or int8 [out, groups]
 #pragma once
 
-#include <cstddef>
-#include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "instructblip/checkpoint/weights.h"
 #include "instructblip/core/export.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/kernels/quantized_matrix.h"
 
 namespace instructblip {
-
-/// Whether the weight of this scope is stored in fewer bits than a floating-point type that layers
-/// read.
-INSTRUCTBLIP_EXPORT bool is_compressed(const Weights& weights);
-
-/// The weight [out_features, in_features] of this scope, or nothing if it is not compressed. Bits
-/// and groups are those that the types and shapes of the tensors say. A tensor that is missing, or
-/// does not fit the others, and a kind of quantisation that QuantizedMatrix cannot hold, are
-/// recorded in `weights` and reported by `finish`; the result then has codes without data. Thread-
-/// safe.
-INSTRUCTBLIP_EXPORT std::optional<QuantizedMatrix> compressed_matrix(const Weights& weights,
-                                                                     Index out_features,
-                                                                     Index in_features);
-
-/// Whether the `count` parts of one product are all among `matrices`, with data, and can be
-/// stacked. If they have data but differ, records it as a fault of `first`; `names` is all of them.
-INSTRUCTBLIP_EXPORT bool are_quantized_alike(std::span<const QuantizedMatrix> matrices,
-                                             std::size_t count, const Weights& first,
-                                             const std::string& names);
 
 /// The tensors that store `matrix`, by their names below the layer's scope: 8 bits "int-quantized",
 /// 4 bits "pack-quantized". The scales are bfloat16, if that is exact, else float32.

@@ -12,9 +12,9 @@
 #include "instructblip/core/error.h"
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/kernels/prepared_matrix.h"
-#include "instructblip/layers/compressed_tensors.h"
 #include "instructblip/layers/float_copy.h"
 #include "instructblip/layers/prepare.h"
+#include "instructblip/layers/quantized_form.h"
 
 namespace instructblip {
 
@@ -33,7 +33,7 @@ class Linear {
   /// Reads `weight` [out_features, in_features] of this scope and, if `bias` is set, `bias`
   /// [out_features]. A missing or misshapen tensor is recorded in `weights` and reported by
   /// `finish`; without its weight the layer is empty. The weight may be quantised in the scope
-  /// already (compressed_tensors.h).
+  /// already (quantized_form.h).
   Linear(const Weights& weights, Index in_features, Index out_features, bool bias = true)
       : Linear({{weights, out_features}}, in_features, bias) {}
 
@@ -89,7 +89,7 @@ inline Linear::Linear(std::initializer_list<Part> parts, Index in_features, bool
   for (const Part& part : parts) {
     if (is_kept) {
       part.weights["weight"].skip({part.out_features, in_features});
-    } else if (auto matrix = compressed_matrix(part.weights, part.out_features, in_features)) {
+    } else if (auto matrix = quantized_matrix(part.weights, part.out_features, in_features)) {
       quantized.push_back(*std::move(matrix));
     } else {
       sources.push_back(part.weights["weight"].get({part.out_features, in_features}));

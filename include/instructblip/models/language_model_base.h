@@ -81,7 +81,7 @@ inline void check_headless(LogitsFor logits) {
 /// with the same elements. A tensor that differs is used as it is, as in the reference.
 inline bool is_tied(const Weights& copy, const Weights& source, const Shape& shape) {
   if (copy.name() == source.name()) return true;
-  if (is_compressed(copy)) return false;
+  if (quantized_form(copy) != nullptr) return false;
   const std::optional<SharedTensor> found = copy["weight"].find(shape);
   if (!found || found->data == nullptr) return !copy["weight"].exists();
   const std::optional<SharedTensor> original = source["weight"].find(shape);

@@ -49,7 +49,7 @@ struct LoadOptions {
   /// the multiplications (PreparePolicy::activations). Any other is an InputError.
   DType activations = DType::Float32;
   /// Which parts are quantised while loading, tensor by tensor (quantization_recipe). Weights that
-  /// are quantised in the folder (layers/compressed_tensors.h) are used as they are; to ask for
+  /// are quantised in the folder (layers/quantized_form.h) are used as they are; to ask for
   /// more is a ConfigError.
   QuantizationRecipe quantization = {};
   /// Folder in which the matrices that `quantization` makes are kept, one file for a checkpoint and
@@ -100,10 +100,11 @@ namespace detail {
 /// A tensor of InstructBLIP that none of its parts has.
 inline constexpr std::string_view kQueryTokens = "query_tokens";
 
-/// Throws ConfigError if the settings of the folder at `path` say that its weights are quantised in
-/// a way that cannot be read, or if they are quantised and `options` ask for it once more.
-INSTRUCTBLIP_EXPORT void check_quantization(const std::filesystem::path& path,
-                                            const LoadOptions& options);
+/// How the settings of the folder at `path` say that its weights are quantised
+/// (WeightsOptions::stored_quantization). Throws ConfigError if that is a way that cannot be read,
+/// or if they are quantised and `options` ask for it once more.
+INSTRUCTBLIP_EXPORT std::string stored_quantization(const std::filesystem::path& path,
+                                                    const LoadOptions& options);
 
 /// The checkpoint at `path`, with the bare model's names and the adapter merged. Throws
 /// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter.
@@ -115,22 +116,24 @@ INSTRUCTBLIP_EXPORT std::shared_ptr<const Checkpoint> open_checkpoint(
 INSTRUCTBLIP_EXPORT std::shared_ptr<TensorCache> open_cache(const Checkpoint& checkpoint,
                                                             const LoadOptions& options);
 
-/// The weights of a checkpoint, loaded as `options` say.
-inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint,
-                          const LoadOptions& options) {
+/// The weights of a checkpoint, loaded as `options` say; `stored`: its stored_quantization.
+inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
+                          std::string stored) {
   const DType dtype = resolve_dtype(options, *checkpoint);
   auto cache = open_cache(*checkpoint, options);
   return Weights(std::move(checkpoint), {.dtype = dtype,
                                          .activations = resolve_activations(options),
                                          .quantization = options.quantization,
+                                         .stored_quantization = std::move(stored),
                                          .progress = options.progress,
                                          .prefetch = options.prefetch,
                                          .cache = std::move(cache)});
 }
 
-/// The weights of the checkpoint at `path`. Throws like open_checkpoint.
+/// The weights of the checkpoint at `path`. Throws like stored_quantization and open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  return weights_of(open_checkpoint(path, options), options);
+  std::string stored = stored_quantization(path, options);
+  return weights_of(open_checkpoint(path, options), options, std::move(stored));
 }
 
 /// Loads a model from the folder at `path`. Its tensors have the first of `prefixes` under which
@@ -139,7 +142,6 @@ template <class Model>
 Model load_model(const std::filesystem::path& path, const LoadOptions& options,
                  std::initializer_list<std::string_view> prefixes, std::string_view probe) {
   const auto config = Model::Config::from_pretrained(path);
-  check_quantization(path, options);
   const Weights weights = open_weights(path, options).at_first_prefix(prefixes, probe);
   Model model(weights, config);
   weights.finish();

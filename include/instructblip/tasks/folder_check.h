@@ -60,7 +60,9 @@ struct FolderReport {
   std::optional<InstructBlipConfig> config;
   /// The safetensors files with the weights.
   std::vector<std::filesystem::path> weight_files;
-  /// "compressed-tensors pack-quantized"; empty if the weights are not quantised.
+  /// How the weights are quantised: "compressed-tensors pack-quantized", "bitsandbytes nf4",
+  /// "gptq",
+  /// ...; empty: not.
   std::string quantization;
   std::vector<FolderPart> parts;
   StoredSize total;
