@@ -192,12 +192,27 @@ class PeftAdapter::Reader {
   // The name of the weight that a module's LoRA changes.
   std::string weight_of(const std::string& module) const { return prefix_ + module + ".weight"; }
 
+  // The codes of the module below `prefix` if it is quantised in the base model, by the names that
+  // programs give them.
+  const CheckpointTensor* quantized(const std::string& prefix, const std::string& module) const {
+    for (const char* name : {".weight", ".weight_packed", ".qweight"}) {
+      const auto found = base_.find(prefix + module + name);
+      if (found == base_.end()) continue;
+      const auto type = dtype_from_safetensors(found->second.dtype);
+      if (type && !is_floating_point(*type)) return &found->second;
+    }
+    return nullptr;
+  }
+
   // What the base model lacks if all names begin with `prefix`.
   std::vector<std::string> missing_below(const std::string& prefix) const {
     std::vector<std::string> missing;
     for (const auto& [module, part] : parts_) {
       const std::string weight = module + ".weight";
-      if (!base_.contains(prefix + weight) && !whole_.contains(weight)) missing.push_back(module);
+      if (!base_.contains(prefix + weight) && !whole_.contains(weight) &&
+          quantized(prefix, module) == nullptr) {
+        missing.push_back(module);
+      }
     }
     for (const auto& [name, stored] : whole_) {
       if (!base_.contains(prefix + name) && !may_be_tied(name)) missing.push_back(name);
@@ -318,6 +333,12 @@ class PeftAdapter::Reader {
 
   void change(const std::string& module, const Part& part) {
     const std::string weight = weight_of(module);
+    if (const CheckpointTensor* const codes = quantized(prefix_, module)) {
+      fail(prefix_ + module + ": the base model's weight is quantised (stored as " + codes->dtype +
+           "), and an adapter can only be merged into floating-point numbers; merge it into the "
+           "checkpoint that " +
+           base_where_ + " was made from, or leave it out");
+    }
     AdapterChange& change = changes_[weight];
     const Shape& shape = shape_of(weight);
     if (const auto rows = part.find(Kind::Rows); rows != part.end()) {

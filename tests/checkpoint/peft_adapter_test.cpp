@@ -259,6 +259,17 @@ TEST_F(PeftAdapterTest, TensorsThatDoNotFitAreErrors) {
   refused({"holds no tensors"});
 }
 
+TEST_F(PeftAdapterTest, AQuantisedBaseIsAnError) {
+  base_.insert_or_assign("lm.layers.0.q.weight", Tensor(DType::Int8, {2, 3}));
+  expect_refused<CheckpointError>({"lm.layers.0.q", "quantised (stored as I8)", "was made from"});
+  for (const char* name : {"weight_packed", "qweight"}) {
+    base_.erase("lm.layers.0.q.weight");
+    base_.erase("lm.layers.0.q.weight_packed");
+    base_.insert_or_assign("lm.layers.0.q." + std::string(name), Tensor(DType::Int32, {2, 3}));
+    expect_refused<CheckpointError>({"lm.layers.0.q", "quantised (stored as I32)"});
+  }
+}
+
 TEST_F(PeftAdapterTest, TrainedRowsNeedATable) {
   base_.emplace("lm.patches.weight", filled({2, 3, 2, 2}, 1));
   for (const char* module : {"norm", "patches"}) {
