@@ -121,11 +121,23 @@ def best_time(run, times: int = 5) -> float:
 
 
 def openvino(arguments) -> dict[str, float]:
+    """`peer_weights`: "int8 weights", or "int8", which also rounds the activations with scales from random pictures."""
     import openvino as ov
 
     tower, pixels = vision_model(arguments)
+    model = ov.convert_model(tower, example_input=pixels)
+    del tower
+    if arguments.peer_weights:
+        import nncf
+        import numpy as np
+
+        if arguments.peer_weights == "int8 weights":
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        else:
+            pictures = nncf.Dataset([np.random.default_rng(i).standard_normal(pixels.shape, np.float32) for i in range(4)])
+            model = nncf.quantize(model, pictures, subset_size=4, model_type=nncf.ModelType.TRANSFORMER)
     precision = {"float32": "f32", "bfloat16": "bf16"}[arguments.dtype]
-    compiled = ov.Core().compile_model(ov.convert_model(tower, example_input=pixels), "CPU", {
+    compiled = ov.Core().compile_model(model, "CPU", {
         "INFERENCE_NUM_THREADS": arguments.threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"})
     request = compiled.create_infer_request()
     return {"picture": best_time(lambda: request.infer([pixels.numpy()]))}
@@ -202,8 +214,9 @@ PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnx
          "ctranslate2": ctranslate2}
 # On CPUs, these multiply in float32 and in integers only.
 WITHOUT_BFLOAT16 = ("onnxruntime", "ctranslate2")
-# What comes nearest to a value of --weights.
-QUANTISED = {"int8": {"llama_cpp": "Q8_0", "ctranslate2": "int8_float32"}, "int4": {"llama_cpp": "Q4_0"}}
+# What comes nearest to a value of --weights. OpenVINO's need the package nncf.
+QUANTISED = {"int8": {"llama_cpp": ["Q8_0"], "ctranslate2": ["int8_float32"], "openvino": ["int8 weights", "int8"]},
+             "int4": {"llama_cpp": ["Q4_0"]}}
 
 
 def in_another_process(peer: str, *flags: str) -> dict[str, float]:
@@ -252,7 +265,7 @@ def main() -> None:
         if peer not in WITHOUT_BFLOAT16 or arguments.dtype == "float32":
             rows[peer] = lambda peer=peer: in_another_process(peer)
         for weights in arguments.weights:
-            if scheme := QUANTISED[weights].get(peer):
+            for scheme in QUANTISED[weights].get(peer, ()):
                 rows[f"{peer}, {scheme}"] = lambda peer=peer, scheme=scheme: in_another_process(
                     peer, "--peer-weights", scheme)
 

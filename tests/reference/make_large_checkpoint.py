@@ -4,6 +4,7 @@ answering take at that size can be measured without the real checkpoint.
 
     make_large_checkpoint.py --to FOLDER    16 GB of bfloat16 in shards, laid out as on the hub
     make_large_checkpoint.py --to FOLDER --language-layers 8    what fits into less memory
+    make_large_checkpoint.py --to FOLDER --language-layers 4 --vision-layers 4    a quick look
     make_large_checkpoint.py --check        a narrow one in a temporary folder: the reference loads
                                             it whole and generates
     make_large_checkpoint.py --check --inspect PROGRAM    the example program finds it usable too
@@ -124,10 +125,11 @@ def write_processor(config, folder):
     return processor
 
 
-def make_config(narrow, language_layers):
+def make_config(narrow, layers):
     sizes = NARROW if narrow else {"vision": {}, "qformer": {}, "text": {}}
-    if language_layers is not None:
-        sizes["text"] = sizes["text"] | dict(num_hidden_layers=language_layers)
+    for part, count in layers.items():
+        if count is not None:
+            sizes[part] = sizes[part] | dict(num_hidden_layers=count)
     config = InstructBlipConfig(
         vision_config=InstructBlipVisionConfig(**sizes["vision"]).to_dict(),
         qformer_config=InstructBlipQFormerConfig(
@@ -212,9 +214,9 @@ def write_weights(config, folder, limit):
     )
 
 
-def make(folder, narrow=False, language_layers=None):
+def make(folder, narrow=False, **layers):
     folder.mkdir(parents=True, exist_ok=True)
-    config = make_config(narrow, language_layers)
+    config = make_config(narrow, layers)
     processor = write_processor(config, folder)
     image_token = processor.tokenizer.convert_tokens_to_ids("<image>")
     assert image_token == config.image_token_index, image_token
@@ -263,13 +265,16 @@ def main():
         "--language-layers", type=int, metavar="N",
         help="of the language model (default: Vicuna-7B's 32)",
     )  # fmt: skip
+    parser.add_argument(
+        "--vision-layers", type=int, metavar="N", help="of the vision tower (default: ViT-g's 39)"
+    )
     parser.add_argument("--inspect", metavar="PROGRAM", help="the example program, for --check")
     arguments = parser.parse_args()
     check_versions()
     if arguments.check:
         check(arguments.inspect)
     else:
-        make(arguments.to, language_layers=arguments.language_layers)
+        make(arguments.to, text=arguments.language_layers, vision=arguments.vision_layers)
     return 0
 
 
