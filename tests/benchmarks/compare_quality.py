@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -28,7 +29,6 @@ import torch
 from gguf import GGMLQuantizationType
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from transformers.utils.logging import disable_progress_bar
 
 SCHEMES = ("int8", "int4-g128", "int4-g32", "int4-g32-zero")
 ROUNDINGS = ("Q8_0", "Q4_0", "Q4_1")
@@ -125,23 +125,28 @@ def perplexities(program: Path, folder: Path, model, ids: torch.Tensor) -> dict[
     file = folder / "ids.safetensors"
     save_file({"input_ids": ids.numpy()}, file)
     model.save_pretrained(folder / "model")
-    found = {"transformers, float32": reference_perplexity(model, ids)}
+    found = {}
+
+    def note(name: str, value: float) -> None:
+        found[name] = value
+        print(f"{name}: {value:.4f}", file=sys.stderr, flush=True)
+
+    note("transformers, float32", reference_perplexity(model, ids))
     for dtype in ("float32", "bfloat16"):
-        found[dtype] = run(program, "perplexity", folder / "model", file, "none", dtype)
+        note(dtype, run(program, "perplexity", folder / "model", file, "none", dtype))
     for scheme in SCHEMES:
-        found[scheme] = run(program, "perplexity", folder / "model", file, f"language={scheme}")
+        note(scheme, run(program, "perplexity", folder / "model", file, f"language={scheme}"))
     for kind in ROUNDINGS:
         with_rounded_layers(model, kind).save_pretrained(folder / "model")
-        found[kind] = run(program, "perplexity", folder / "model", file, "none")
+        note(kind, run(program, "perplexity", folder / "model", file, "none"))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, default=Path("build/tests/benchmarks/instructblip_quality"))
-    parser.add_argument("--rows", type=int, default=16, help=f"of {LENGTH} tokens")
+    parser.add_argument("--rows", type=int, default=8, help=f"of {LENGTH} tokens")
     arguments = parser.parse_args()
-    disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         print_layer_errors(arguments.program, Path(folder))
         model, tokenizer = smollm2()
