@@ -5,6 +5,7 @@
 //       the error of `inputs` times the transposed `weight`, relative to `expected`, all float32
 // WEIGHTS names a scheme as in --weights (language=...), DTYPE is float32 (default) or bfloat16.
 #include <cmath>
+#include <iomanip>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -62,6 +63,7 @@ double layer_error(const std::string& path, const std::string& weights) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  std::cout << std::setprecision(9);
   try {
     if (arguments.size() >= 4 && arguments.size() <= 5 && arguments[0] == "perplexity") {
       const bool is_bfloat16 = arguments.size() == 5 && arguments[4] == "bfloat16";
