@@ -48,17 +48,6 @@ void qformer_fields(Config& config, Visitor& visit) {
   visit("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
 }
 
-template <class Config, class Visitor>
-void instructblip_fields(Config& config, Visitor& visit) {
-  visit.part("vision_config", config.vision_config);
-  visit.part("qformer_config", config.qformer_config);
-  visit.part("text_config", config.text_config);
-  visit("num_query_tokens", config.num_query_tokens);
-  visit("image_token_index", config.image_token_index);
-  visit("initializer_factor", config.initializer_factor);
-  visit("initializer_range", config.initializer_range);
-}
-
 // A height and width in pixels: one number or a pair of equal numbers.
 void read_side(detail::ConfigReader& reader, const char* key, Index& value) {
   const auto found = reader.find(key);
@@ -123,36 +112,7 @@ InstructBlipConfig InstructBlipConfig::from_vision_qformer_text_configs(
 }
 
 void InstructBlipConfig::read(detail::ConfigReader& reader) {
-  const JsonValue& json = reader.json();
-  const std::string type = json.get_or<std::string>("model_type", std::string(model_type()));
-  if (type != model_type() && !json.has("vision_config") && !json.has("qformer_config")) {
-    json.fail("\"model_type\" is \"" + type + "\", and there is neither \"vision_config\" nor " +
-              "\"qformer_config\": this is not an InstructBLIP checkpoint");
-  }
-  instructblip_fields(*this, reader);
-  reader("image_token_id", image_token_index);
-  reader.find("use_decoder_only_language_model");
-  qformer_config.encoder_hidden_size = vision_config.hidden_size;
-}
-
-void InstructBlipConfig::write(detail::ConfigWriter& writer) const {
-  instructblip_fields(*this, writer);
-  writer("use_decoder_only_language_model", use_decoder_only_language_model());
-}
-
-void InstructBlipConfig::check(const std::string& where) const {
-  const auto section = [&](const char* key) { return where + ", " + key; };
-  detail::check_part(section("vision_config"), vision_config);
-  detail::check_part(section("qformer_config"), qformer_config);
-  detail::check_part(section("text_config"), *text_config);
-  detail::check_range(where, "num_query_tokens", num_query_tokens, 1, 1 << 16);
-  if (qformer_config.encoder_hidden_size != vision_config.hidden_size) {
-    throw ConfigError(where +
-                      ": qformer_config's \"encoder_hidden_size\" must be vision_config's "
-                      "\"hidden_size\", " +
-                      std::to_string(vision_config.hidden_size) + "; found " +
-                      std::to_string(qformer_config.encoder_hidden_size));
-  }
+  read_all(reader, vision_config, qformer_config);
 }
 
 }  // namespace instructblip

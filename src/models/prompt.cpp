@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t kVirtualImageToken = std::numeric_limits<std::int64_t>::min();
 
 // Checks text and features. Returns the text's batch and length.
-Shape check_prompt(const InstructBlipInputs& inputs, const Tensor& features, Index width) {
+Shape check_prompt(const ImageTextToTextInputs& inputs, const Tensor& features, Index width) {
   const bool embedded = inputs.inputs_embeds.has_value();
   const TensorView& text = embedded ? inputs.inputs_embeds : inputs.input_ids;
   if (!text.has_value() || text.rank() != (embedded ? 3 : 2)) {
@@ -129,9 +129,9 @@ Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view
   return ones;
 }
 
-ModernInputs::ModernInputs(const InstructBlipInputs& given, const Tensor& features,
-                           const InstructBlipConfig& config, const LanguageModel& model)
-    : InstructBlipInputs(given) {
+ModernInputs::ModernInputs(const ImageTextToTextInputs& given, const Tensor& features,
+                           const ImageTextToTextConfig& config, const LanguageModel& model)
+    : ImageTextToTextInputs(given) {
   const Shape shape = check_prompt(given, features, model.traits().embedding_size);
   mask_ = mask_or_ones(given.attention_mask, shape, "attention_mask");
   attention_mask = mask_;
@@ -203,7 +203,7 @@ EmbeddedBatch embed_prompt(const ModernInputs& inputs, const Tensor& features,
   return prompt;
 }
 
-Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits& traits,
+Tensor bare_prompts(const ImageTextToTextConfig& config, const LanguageModelTraits& traits,
                     Index images) {
   if (!traits.bos_token_id) {
     throw InputError(
@@ -222,7 +222,7 @@ GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns) 
   return config;
 }
 
-void warn_if_legacy(const InstructBlipConfig& config) {
+void warn_if_legacy(const ImageTextToTextConfig& config) {
   if (config.image_token_index) return;
   log_warning(
       "config.json has no image_token_index, so image features are put before the "

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <string_view>
 
-#include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/configuration/image_text_to_text_config.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/generation/generation_config.h"
 #include "instructblip/generation/language_model.h"
-#include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/image_text_to_text_model.h"
 
 namespace instructblip::detail {
 
@@ -19,13 +19,13 @@ Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view
 /// The checked arguments of a call, in the form for checkpoints with an image token. A legacy
 /// checkpoint has no image token and puts the features before the text. Here its ids, embeddings,
 /// mask and labels get virtual placeholders in front, so that later code has only one case.
-class ModernInputs : public InstructBlipInputs {
+class ModernInputs : public ImageTextToTextInputs {
  public:
   /// features: the image features, float32 [images, num_query_tokens, embedding_size]. `given` must
   /// outlive this object. Throws InputError, naming the argument, if text and features do not
   /// match.
-  ModernInputs(const InstructBlipInputs& given, const Tensor& features,
-               const InstructBlipConfig& config, const LanguageModel& model);
+  ModernInputs(const ImageTextToTextInputs& given, const Tensor& features,
+               const ImageTextToTextConfig& config, const LanguageModel& model);
 
   Index batch() const { return attention_mask.dim(0); }
   Index length() const { return attention_mask.dim(1); }
@@ -54,7 +54,7 @@ EmbeddedBatch embed_prompt(const ModernInputs& inputs, const Tensor& features,
 
 /// Prompts without text for `images` images: the placeholders and the language model's BOS. Throws
 /// InputError if the language model has no BOS.
-Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits& traits,
+Tensor bare_prompts(const ImageTextToTextConfig& config, const LanguageModelTraits& traits,
                     Index images);
 
 /// Converts max_length and min_length to those that transformers 4.49 passes to a decoder-only
@@ -62,6 +62,6 @@ Tensor bare_prompts(const InstructBlipConfig& config, const LanguageModelTraits&
 GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns);
 
 /// For a legacy checkpoint: logs which lines to add to its files.
-void warn_if_legacy(const InstructBlipConfig& config);
+void warn_if_legacy(const ImageTextToTextConfig& config);
 
 }  // namespace instructblip::detail

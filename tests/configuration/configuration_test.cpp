@@ -1,3 +1,4 @@
+#include "instructblip/configuration/configuration_blip_2.h"
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/configuration/configuration_opt.h"
@@ -54,6 +55,41 @@ TEST(ConfigurationTest, LlamaReadsAndWritesAsTheReference) {
 }
 TEST(ConfigurationTest, InstructBlipReadsAndWritesAsTheReference) {
   expect_as_reference<InstructBlipConfig>("instructblip");
+}
+TEST(ConfigurationTest, Blip2AndItsPartsReadAndWriteAsTheReference) {
+  expect_as_reference<Blip2VisionConfig>("blip_2_vision");
+  expect_as_reference<Blip2QFormerConfig>("blip_2_qformer");
+  expect_as_reference<Blip2Config>("blip_2");
+}
+
+TEST(ConfigurationTest, TheOldSpellingOfUseQFormerTextInputIsRead) {
+  const auto reads = [](const char* json) {
+    return Blip2QFormerConfig::from_json(json).use_qformer_text_input;
+  };
+  EXPECT_TRUE(reads(R"({"qformer_text_input": true})"));
+  EXPECT_FALSE(reads(R"({"qformer_text_input": true, "use_qformer_text_input": false})"));
+  expect_error<Blip2QFormerConfig>(R"({"qformer_text_input": 1})", "qformer_text_input");
+  expect_error<Blip2Config>(R"({"image_text_hidden_size": 0})", "image_text_hidden_size");
+}
+
+TEST(ConfigurationTest, AFoldersModelTypeSelectsTheClass) {
+  const TemporaryFolder folder;
+  const auto load = [&](const char* json) {
+    folder.write("config.json", json);
+    return load_image_text_to_text_config(folder.path());
+  };
+  EXPECT_EQ(load(R"({"model_type": "blip-2", "num_query_tokens": 3})")->num_query_tokens, 3);
+  EXPECT_EQ(load(R"({"model_type": "blip-2"})")->clone()->model_type(), "blip-2");
+  EXPECT_EQ(load(R"({"model_type": "instructblip"})")->model_type(), "instructblip");
+  EXPECT_EQ(load("{}")->model_type(), "instructblip");
+  try {
+    load(R"({"model_type": "llava", "vision_config": {}})");
+    FAIL();
+  } catch (const ConfigError& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("\"llava\", expected \"instructblip\" or \"blip-2\""), std::string::npos)
+        << message;
+  }
 }
 
 TEST(ConfigurationTest, ImageTokenIdAndIndexAreOneAttribute) {

@@ -1,4 +1,5 @@
 #include "fuzz/fuzzing.h"
+#include "instructblip/configuration/configuration_blip_2.h"
 #include "instructblip/configuration/configuration_instructblip.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/configuration/configuration_opt.h"
@@ -8,6 +9,7 @@ using namespace instructblip;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text = fuzzing::as_text(data, size);
+  fuzzing::read_config<Blip2Config>(text);
   fuzzing::read_config<InstructBlipConfig>(text);
   fuzzing::read_config<InstructBlipVisionConfig>(text);
   fuzzing::read_config<InstructBlipQFormerConfig>(text);

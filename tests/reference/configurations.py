@@ -3,6 +3,9 @@
 import json
 
 from transformers import (
+    Blip2Config,
+    Blip2QFormerConfig,
+    Blip2VisionConfig,
     InstructBlipConfig,
     InstructBlipQFormerConfig,
     InstructBlipVisionConfig,
@@ -117,6 +120,21 @@ CASES = {
          "qformer_config": {"encoder_hidden_size": 5}, "image_token_id": 7},
         {"text_config": None, "qformer_config": None, "image_token_index": 6, "image_token_id": 8},
         {"image_token_id": None, "image_token_index": 6},
+    ]),
+    "blip_2_vision": (Blip2VisionConfig, [{}, {"hidden_size": 48, "image_size": 364}]),
+    "blip_2_qformer": (Blip2QFormerConfig, [
+        {},
+        {"use_qformer_text_input": True, "vocab_size": 30523, "hidden_dropout_prob": 0.25},
+    ]),
+    "blip_2": (Blip2Config, [
+        {},
+        {"architectures": ["Blip2ForConditionalGeneration"], "image_token_index": 50265,
+         "text_config": {"eos_token_id": 50118, "model_type": "opt", "vocab_size": 50304},
+         "qformer_config": {"encoder_hidden_size": 5, "model_type": "blip_2_qformer"},
+         "use_decoder_only_language_model": True, "torch_dtype": "float16"},
+        {"text_config": {"model_type": "t5"}, "image_text_hidden_size": 8, "num_query_tokens": 4,
+         "vision_config": {"hidden_size": 32}, "qformer_config": {"use_qformer_text_input": True}},
+        {"text_config": {"model_type": "llama"}, "image_token_id": 7},
     ]),
 }
 

@@ -107,15 +107,17 @@ def write_checkpoint(model, folder):
             path.unlink()
 
 
-def with_own_head(folder):
+def with_own_head(folder, model_class=InstructBlipForConditionalGeneration):
     """Whether a T5 is tied is decided by the file alone: one with an lm_head is not."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
-    shape = tensors["language_model.shared.weight"].shape
-    tensors["language_model.lm_head.weight"] = torch.randn(shape) * 1.4 / shape[1] ** 0.5
+    shared = tensors["language_model.shared.weight"]
+    head = torch.randn(shared.shape) * 1.4 / shared.shape[1] ** 0.5
+    tensors["language_model.lm_head.weight"] = head.to(shared.dtype)
     save_file(tensors, path, metadata={"format": "pt"})
-    model = InstructBlipForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
-    return model.eval()
+    return model_class.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
 
 
 def states(prefix, output):

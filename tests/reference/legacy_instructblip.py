@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes fixtures/instructblip_legacy.safetensors: what transformers 4.49.0 computes with the tiny
-checkpoints when their config.json names no image token. It needs an environment of its own (torch
+"""Writes fixtures/instructblip_legacy.safetensors and blip_2_legacy.safetensors: what transformers
+4.49.0 computes with the tiny checkpoints when their config.json names no image token. It needs an environment of its own (torch
 2.13.0, transformers 4.49.0), so make_fixtures.py does not call it."""
 
 import json
@@ -11,33 +11,38 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import InstructBlipForConditionalGeneration
+from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
 
 from common import nudged, quiet, save, seed
 
 FOLDER = Path(__file__).resolve().parent / "fixtures"
-QUERIES = 4
 BEAMS = dict(num_beams=3, length_penalty=0.7, repetition_penalty=1.3)
 # An id that the first rows generate, and the shortest min_length that keeps it off for one more.
 END = {"opt": (42, 17), "llama": (2, 23), "t5_relu": (6, 2)}
 
 
-def load(source):
+BLIP_2 = ("opt", "t5", "llama")
+
+
+def load(source, model_class=InstructBlipForConditionalGeneration):
     with tempfile.TemporaryDirectory() as folder:
         config = json.loads((source / "config.json").read_text())
         del config["image_token_index"]
+        if config["text_config"].get("scale_decoder_outputs") is False:  # as 4.49 spells it
+            config["text_config"]["tie_word_embeddings"] = False
         (Path(folder) / "config.json").write_text(json.dumps(config))
         shutil.copy(source / "model.safetensors", folder)
-        return InstructBlipForConditionalGeneration.from_pretrained(folder).eval()
+        return model_class.from_pretrained(folder).float().eval()
 
 
-def inputs(source):
+def inputs(source, queries):
     """Those of the checkpoint's own fixture, without the placeholders."""
     expected = load_file(source / "expected.safetensors")
     names = ("pixel_values", "qformer_input_ids", "qformer_attention_mask")
-    arguments = {name: expected[f"forward.left.{name}"] for name in names}
+    arguments = {name: expected[f"forward.left.{name}"] for name in names
+                 if f"forward.left.{name}" in expected}
     for name in ("input_ids", "attention_mask"):
-        arguments[name] = expected[f"forward.left.{name}"][:, QUERIES:].clone()
+        arguments[name] = expected[f"forward.left.{name}"][:, queries:].clone()
     if source.name.startswith("t5"):  # 4.49's generate loses the mask of its cross-attention
         arguments["attention_mask"][:] = 1
     return arguments
@@ -67,12 +72,28 @@ def calls(kind):
     }
 
 
+def blip_2_calls(model, arguments):
+    """The third new id of the first row ends it, unless a minimal length delays this."""
+    prompt = arguments["input_ids"].shape[1] if model.config.use_decoder_only_language_model else 1
+    end = model.generate(**arguments, max_new_tokens=6)[0, prompt + 2].item()
+    return end, {
+        "greedy": dict(max_new_tokens=6),
+        "beams": dict(max_new_tokens=6, num_beams=5),
+        "max_length": dict(max_length=24),
+        "ends": dict(max_length=30, eos_token_id=end),
+        "min_length": dict(max_length=30, min_length=2 * prompt + 5, eos_token_id=end),
+        "min_new_tokens": dict(max_new_tokens=10, min_new_tokens=5, eos_token_id=end),
+    }
+
+
 @torch.no_grad()
-def run(kind, store):
+def run(family, kind, store):
     seed(500)
-    source = FOLDER / "instructblip" / kind
-    model = load(source)
-    arguments = inputs(source)
+    source = FOLDER / family / kind
+    blip_2 = family == "blip_2"
+    model = load(source, Blip2ForConditionalGeneration if blip_2
+                 else InstructBlipForConditionalGeneration)
+    arguments = inputs(source, model.config.num_query_tokens)
     store |= {f"{kind}.{name}": value for name, value in arguments.items()}
     labels = labels_of(model, arguments)
     output = model(**arguments, labels=labels)
@@ -82,29 +103,35 @@ def run(kind, store):
         store[f"{kind}.logits"] = model(**arguments).logits
     other = nudged(model)
 
-    def generate(name, asked, **options):
-        found = model.generate(**asked, **options, return_dict_in_generate=True,
+    def generate(name, given, **options):
+        found = model.generate(**given, **options, return_dict_in_generate=True,
                                output_scores=True)
-        again = other.generate(**asked, **options)
+        again = other.generate(**given, **options)
         assert torch.equal(again, found.sequences), f"{kind}: {name} hangs on rounding"
         store[f"{kind}.{name}"] = found.sequences
         if "num_beams" in options:
             store[f"{kind}.{name}.scores"] = found.sequences_scores
 
-    for name, options in calls(kind).items():
+    if blip_2:
+        store[f"{kind}.end"], asked = blip_2_calls(model, arguments)
+    else:
+        asked = calls(kind)
+    for name, options in asked.items():
         generate(name, arguments, **options)
     if model.config.use_decoder_only_language_model:
-        pictures = {name: arguments[name] for name in list(arguments)[:3]}
+        pictures = {name: value for name, value in arguments.items()
+                    if name not in ("input_ids", "attention_mask")}
         generate("without_text", pictures, max_length=10)
 
 
 def main():
     assert transformers.__version__ == "4.49.0", transformers.__version__
     quiet()
-    store = {}
-    for kind in END:
-        run(kind, store)
-    save(FOLDER, "instructblip_legacy", store)
+    for family, kinds in (("instructblip", END), ("blip_2", BLIP_2)):
+        store = {}
+        for kind in kinds:
+            run(family, kind, store)
+        save(FOLDER, f"{family}_legacy", store)
 
 
 if __name__ == "__main__":

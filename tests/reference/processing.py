@@ -48,26 +48,33 @@ def make_folder(tokenization, name, target, padding_side=None):
         path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": padding_side}))
 
 
-def processor(folder):
-    from transformers import InstructBlipProcessor
-
-    values = {}
+def run_cases(processor, cases, key, values):
+    values[f"{key}.image_token"] = processor.tokenizer.convert_tokens_to_ids("<image>")
     pictures = [picture(0), picture(1)]
+    for case in cases:
+        for images in (None, pictures):
+            batch = processor(images=images, text=TEXTS, return_tensors="pt", **CASES[case])
+            for part, tensor in batch.items():
+                if part == "pixel_values":
+                    values["pixel_values"] = tensor
+                else:
+                    dtype = torch.int32 if part.endswith("ids") else torch.uint8
+                    kind = "text" if images is None else "images"
+                    values[f"{key}.{case}.{kind}.{part}"] = tensor.to(dtype)
+
+
+def processor(folder):
+    from transformers import Blip2Processor, InstructBlipProcessor
+
+    values, blip_2 = {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         for name, side in (("llama_legacy_hub", None), ("llama", None), ("opt", None), ("t5", None), ("opt", "left")):
             target = Path(temporary) / f"{name}_{side}"
             make_folder(Path(folder) / "tokenization", name, target, side)
-            processor = InstructBlipProcessor.from_pretrained(target)
             key = name if side is None else f"{name}_{side}"
-            values[f"{key}.image_token"] = processor.tokenizer.convert_tokens_to_ids("<image>")
-            for case, arguments in CASES.items():
-                for images in (None, pictures):
-                    batch = processor(images=images, text=TEXTS, return_tensors="pt", **arguments)
-                    for part, tensor in batch.items():
-                        if part == "pixel_values":
-                            values["pixel_values"] = tensor
-                        else:
-                            dtype = torch.int32 if part.endswith("ids") else torch.uint8
-                            kind = "text" if images is None else "images"
-                            values[f"{key}.{case}.{kind}.{part}"] = tensor.to(dtype)
+            run_cases(InstructBlipProcessor.from_pretrained(target), CASES, key, values)
+            if name in ("opt", "t5"):
+                run_cases(Blip2Processor.from_pretrained(target), CASES, key, blip_2)
     common.save(Path(folder) / "processing", "processor", values)
+    blip_2 = {name: value for name, value in blip_2.items() if name != "pixel_values"}
+    common.save(Path(folder) / "processing", "processor_blip_2", blip_2)

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "instructblip/configuration/configuration_opt.h"
+#include "instructblip/configuration/image_text_to_text_config.h"
 #include "instructblip/configuration/pretrained_config.h"
 #include "instructblip/configuration/text_config.h"
 
@@ -70,29 +71,22 @@ class INSTRUCTBLIP_EXPORT InstructBlipQFormerConfig : public ConfigOf<InstructBl
   double attention_probs_dropout_prob = 0.1;
   double initializer_range = 0.02;
 
- private:
+ protected:
   void read(detail::ConfigReader& reader) override;
   void write(detail::ConfigWriter& writer) const override;
+
+ private:
   void check(const std::string& where) const override;
 };
 
 /// The whole model. Defaults: those of transformers.
-class INSTRUCTBLIP_EXPORT InstructBlipConfig : public ConfigOf<InstructBlipConfig> {
+class INSTRUCTBLIP_EXPORT InstructBlipConfig
+    : public ConfigOf<InstructBlipConfig, ImageTextToTextConfig> {
  public:
   static constexpr std::string_view kModelType = "instructblip";
 
   InstructBlipVisionConfig vision_config;
   InstructBlipQFormerConfig qformer_config;
-  /// Read as OPT if a file names no model_type.
-  TextConfigHolder text_config{OPTConfig()};
-  /// Query tokens of the Q-Former: the number of prompt positions per image.
-  Index num_query_tokens = 32;
-  /// The id of the placeholders that image features replace. `image_token_id` in a file is the same
-  /// attribute and takes precedence. Unset in checkpoints from before transformers 4.46.
-  std::optional<std::int64_t> image_token_index;
-  // Not used by this library; kept for saving.
-  double initializer_factor = 1.0;
-  double initializer_range = 0.02;
 
   /// Combines the three parts; the Q-Former's encoder_hidden_size is set to the vision tower's
   /// width. Throws ConfigError if a part is invalid.
@@ -100,13 +94,14 @@ class INSTRUCTBLIP_EXPORT InstructBlipConfig : public ConfigOf<InstructBlipConfi
       const InstructBlipVisionConfig& vision_config,
       const InstructBlipQFormerConfig& qformer_config, const TextConfigHolder& text_config);
 
-  /// Depends only on the type of the language model; the key in a file is ignored.
-  bool use_decoder_only_language_model() const { return text_config->is_decoder_only(); }
+  const InstructBlipVisionConfig& vision() const override { return vision_config; }
+  const InstructBlipQFormerConfig& qformer() const override { return qformer_config; }
+  std::unique_ptr<ImageTextToTextConfig> clone() const override {
+    return std::make_unique<InstructBlipConfig>(*this);
+  }
 
  private:
   void read(detail::ConfigReader& reader) override;
-  void write(detail::ConfigWriter& writer) const override;
-  void check(const std::string& where) const override;
 };
 
 }  // namespace instructblip

@@ -4,69 +4,23 @@
 // models/instructblip/modeling_instructblip.py; the original code is LAVIS'
 // blip2_vicuna_instruct.py and blip2_t5_instruct.py.
 //
-//   pixel_values [B*k,3,H,W] -> vision_model -> [B*k,1+p,Hv]
-//     -> qformer(query_tokens, instruction) -> [B*k,n,Hq] -> language_projection -> [B*k,n,Ht]
-//     -> in place of the image placeholders of input_ids [B,k*n+t] -> language_model
-//
-// This header declares the facade. Each part has its own header (modeling_instructblip_vision.h,
-// modeling_instructblip_qformer.h, modeling_llama.h, ...), which a program that only calls the
-// facade need not include.
+// This header declares the facade; image_text_to_text_model.h has most of it. Each part has its own
+// header (modeling_instructblip_vision.h, modeling_instructblip_qformer.h, modeling_llama.h, ...),
+// which a program that only calls the facade need not include.
 #pragma once
 
-#include <concepts>
 #include <filesystem>
 #include <memory>
 
-#include "instructblip/checkpoint/weights.h"
 #include "instructblip/configuration/configuration_instructblip.h"
-#include "instructblip/core/batch_feature.h"
-#include "instructblip/core/export.h"
-#include "instructblip/core/tensor.h"
-#include "instructblip/generation/generate.h"
-#include "instructblip/generation/language_model.h"
-#include "instructblip/layers/padded_batch.h"
-#include "instructblip/models/loading.h"
-#include "instructblip/models/modeling_outputs.h"
-#include "instructblip/models/vision_features.h"
+#include "instructblip/models/image_text_to_text_model.h"
 
 namespace instructblip {
 
 class InstructBlipVisionModel;
 class InstructBlipQFormerModel;
 
-/// The arguments of `forward`, with the reference's names: views of the caller's tensors; an empty
-/// view means "not given". There are B samples of k images each; exactly one of pixel_values,
-/// mm_encoder_outputs and vision_features must be given.
-struct INSTRUCTBLIP_EXPORT InstructBlipInputs {
-  TensorView pixel_values{};            // floating-point [B * k, 3, height, width]
-  TensorView qformer_input_ids{};       // int64 [B * k, Q-Former text]
-  TensorView qformer_attention_mask{};  // [B * k, Q-Former text]; default: all 1
-  TensorView input_ids{};  // int64 [B, length], each row with k * num_query_tokens placeholders
-  TensorView attention_mask{};          // [B, length]; default: all 1
-  TensorView decoder_input_ids{};       // int64 [B, decoder length]; encoder-decoder only
-  TensorView decoder_attention_mask{};  // [B, decoder length]; default: all 1
-  /// float32 [B, length, embedding size], used instead of embedding input_ids. Without input_ids,
-  /// the image goes to the positions that equal the placeholder's embedding.
-  TensorView inputs_embeds{};
-  /// int64 [B, length] (encoder-decoder: [B, decoder length]); -100 is ignored. For a legacy
-  /// decoder-only checkpoint, labels may have fewer columns; they then belong to the last columns,
-  /// and logits are returned for those only.
-  TensorView labels{};
-  bool interpolate_pos_encoding = false;
-  /// These two apply to the language model. InstructBlipModel also returns the states of the vision
-  /// tower and the Q-Former, as in the reference; with the other model, get_image_features returns
-  /// them.
-  bool output_hidden_states = false;
-  bool output_attentions = false;
-  /// Used instead of pixel_values: the reference's mm_encoder_outputs["image"].
-  const BaseModelOutputWithVisionQformerOutputs* mm_encoder_outputs = nullptr;
-  /// Used instead of pixel_values: the result of `encode_image`, with one image for all rows of
-  /// qformer_input_ids or one per row. The reference has no such argument.
-  const VisionFeatures* vision_features = nullptr;
-
-  /// Views of a processor's output, which must outlive them.
-  static InstructBlipInputs from(const BatchFeature& features);
-};
+using InstructBlipInputs = ImageTextToTextInputs;
 
 /// Vision tower, Q-Former and bare language model. Immutable; copies share the weights; safe to
 /// call from several threads.
@@ -96,14 +50,14 @@ class INSTRUCTBLIP_EXPORT InstructBlipModel {
 
  private:
   friend class InstructBlipForConditionalGeneration;
-  struct Parts;
+  explicit InstructBlipModel(std::shared_ptr<const detail::ImageTextToTextParts> parts);
 
-  std::shared_ptr<const Parts> parts_;
+  std::shared_ptr<const detail::ImageTextToTextParts> parts_;
 };
 
 /// The whole model, which generates answers. Immutable; copies share the weights; safe to call from
 /// several threads.
-class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
+class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration : public ImageTextToTextModel {
  public:
   using Config = InstructBlipConfig;
 
@@ -115,11 +69,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
   static InstructBlipForConditionalGeneration from_pretrained(const std::filesystem::path& path,
                                                               const LoadOptions& options = {});
 
-  /// Like the reference's forward. Throws InputError, naming the argument, if shapes do not match,
-  /// if a row has too many or too few image placeholders (where the reference silently shifts or
-  /// drops features), or if logits are not finite.
-  InstructBlipForConditionalGenerationModelOutput forward(const InstructBlipInputs& inputs) const;
-
+  using ImageTextToTextModel::get_image_features;
   /// Runs the vision tower, the Q-Former and the projection on floating-point pixel_values [images,
   /// 3, height, width] and int64 qformer_input_ids [images, length]. Throws InputError, naming the
   /// argument, if shapes do not match.
@@ -133,41 +83,8 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration {
       const VisionFeatures& features, const TensorView& qformer_input_ids,
       const TensorView& qformer_attention_mask = {}, const ForwardCapture& capture = {}) const;
 
-  /// Runs the vision tower alone: pixel_values as above -> [images, 1 + patches, vision
-  /// hidden_size]. Throws InputError if the shape is wrong.
-  VisionFeatures encode_image(const TensorView& pixel_values,
-                              bool interpolate_pos_encoding = false) const;
-
-  /// The prompts as the language model reads them: embedded, without padding, with image features
-  /// in place of the placeholders. Throws InputError like `forward`.
-  EmbeddedBatch embed_prompt(const InstructBlipInputs& inputs) const;
-
-  /// Answers each prompt. Without input_ids, a prompt consists of the placeholders and the language
-  /// model's BOS. See GenerationConfig for lengths and defaults. A legacy decoder-only checkpoint
-  /// returns `sequences` without placeholders, and counts lengths like transformers 4.49: for a
-  /// prompt of t ids, min_length is reduced by t and max_length by t + 1. Throws InputError like
-  /// `forward` and `instructblip::generate`.
-  GenerateOutput generate(const InstructBlipInputs& inputs, const GenerationConfig& config = {},
-                          const GenerateCallbacks& callbacks = {}) const;
-  /// The same with a processor's output. (A template, so that `generate({.pixel_values = ...})`
-  /// selects the overload above.)
-  template <std::same_as<BatchFeature> Features>
-  GenerateOutput generate(const Features& inputs, const GenerationConfig& config = {},
-                          const GenerateCallbacks& callbacks = {}) const {
-    return generate(InstructBlipInputs::from(inputs), config, callbacks);
-  }
-  /// The same with the result of `encode_image`: one image for all Q-Former rows of `text`, or one
-  /// per row. text.pixel_values is not read.
-  GenerateOutput generate(const BatchFeature& text, const GenerationConfig& config,
-                          const VisionFeatures& features,
-                          const GenerateCallbacks& callbacks = {}) const;
-
-  const InstructBlipConfig& config() const { return model_.config(); }
-  const InstructBlipModel& model() const { return model_; }
-  const LanguageModel& language_model() const { return model_.language_model(); }
-
- private:
-  InstructBlipModel model_;
+  const InstructBlipConfig& config() const;
+  InstructBlipModel model() const;
 };
 
 }  // namespace instructblip

@@ -85,22 +85,16 @@ struct QFormerBatch {
   Tensor image_valid;                        // uint8 [images, p]
   std::vector<Index> image_of;               // the image of each sample
 
-  /// `inputs` must have passed check_qformer_inputs. Throws InputError if a mask or position_ids is
-  /// invalid.
-  explicit QFormerBatch(const InstructBlipQFormerInputs& inputs) {
-    const TensorView &ids = inputs.input_ids, &images = inputs.encoder_hidden_states;
-    const bool has_text = ids.has_value(), has_queries = inputs.query_embeds.has_value();
-    const Index query_length = has_queries ? inputs.query_embeds.dim(1) : 0;
-    const Index length = query_length + (has_text ? ids.dim(1) : 0);
-    const Index batch =
-        has_text ? ids.dim(0) : (std::max)(inputs.query_embeds.dim(0), images.dim(0));
-    set_rows(detail::qformer_mask(inputs.attention_mask, batch, length, "attention_mask"),
-             query_length);
-    if (has_text && inputs.position_ids.has_value()) text.use_positions(inputs.position_ids);
-    if (!has_queries) return;
+  /// The arguments must have been checked, but for the masks, which may not be given: `mask` of
+  /// queries and text [batch, length], `image_mask` [images, p]. images: [batch or 1, p, width],
+  /// not read without queries. Throws InputError if a mask is invalid.
+  QFormerBatch(Index batch, Index length, Index query_length, const TensorView& mask,
+               const TensorView& images, const TensorView& image_mask) {
+    set_rows(detail::qformer_mask(mask, batch, length, "attention_mask"), query_length);
+    if (query_length == 0) return;
     image = PaddedBatch(images.dim(0), images.dim(1));
-    image_valid = detail::qformer_mask(inputs.encoder_attention_mask, image.batch, image.length,
-                                       "encoder_attention_mask");
+    image_valid =
+        detail::qformer_mask(image_mask, image.batch, image.length, "encoder_attention_mask");
     for (Index b = 0; b < batch; ++b) image_of.push_back(image.batch == 1 ? 0 : b);
   }
 
@@ -256,13 +250,16 @@ class InstructBlipQFormerIntermediate {
 /// text.
 class InstructBlipQFormerLayer {
  public:
+  /// with_text: whether there is a feed-forward block for text.
   InstructBlipQFormerLayer(const Weights& weights, const InstructBlipQFormerConfig& config,
-                           Index layer_idx)
+                           Index layer_idx, bool with_text)
       : attention_(weights["attention"], config),
-        intermediate_(weights["intermediate"], config),
-        output_(weights["output"], config.intermediate_size, config),
         intermediate_query_(weights["intermediate_query"], config),
         output_query_(weights["output_query"], config.intermediate_size, config) {
+    if (with_text) {
+      intermediate_.emplace(weights["intermediate"], config);
+      output_.emplace(weights["output"], config.intermediate_size, config);
+    }
     if (layer_idx % config.cross_attention_frequency == 0) {
       crossattention_.emplace(weights["crossattention"], config, true);
     }
@@ -289,15 +286,17 @@ class InstructBlipQFormerLayer {
   }
 
  private:
-  void feed_forward_chunk(MutableMatrixView text) const { output_(intermediate_(text), text); }
+  void feed_forward_chunk(MutableMatrixView text) const {
+    (*output_)((*intermediate_)(text), text);
+  }
   void feed_forward_chunk_query(MutableMatrixView queries) const {
     output_query_(intermediate_query_(queries), queries);
   }
 
   InstructBlipQFormerAttention attention_;
   std::optional<InstructBlipQFormerAttention> crossattention_;
-  InstructBlipQFormerIntermediate intermediate_;
-  InstructBlipQFormerOutput output_;
+  std::optional<InstructBlipQFormerIntermediate> intermediate_;
+  std::optional<InstructBlipQFormerOutput> output_;
   InstructBlipQFormerIntermediate intermediate_query_;
   InstructBlipQFormerOutput output_query_;
 };
@@ -305,23 +304,51 @@ class InstructBlipQFormerLayer {
 /// The layers, applied one after the other.
 class InstructBlipQFormerEncoder {
  public:
-  InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config) {
+  InstructBlipQFormerEncoder(const Weights& weights, const InstructBlipQFormerConfig& config,
+                             bool with_text = true) {
     for (Index i = 0; i < config.num_hidden_layers; ++i) {
-      layer_.emplace_back(weights["layer"][i], config, i);
+      layer_.emplace_back(weights["layer"][i], config, i, with_text);
     }
   }
 
-  /// hidden_states [rows, hidden_size], in place.
-  void operator()(Matrix& hidden_states, MatrixView encoder_hidden_states,
-                  const QFormerBatch& batch, StateRecorder& states) const {
+  /// The embeddings hidden_states [rows, hidden_size] and the images, read only if there are
+  /// queries -> the Q-Former's output. Throws InputError if a tensor cannot be read.
+  BaseModelOutputWithPoolingAndCrossAttentions operator()(Matrix hidden_states,
+                                                          const TensorView& images,
+                                                          const QFormerBatch& batch,
+                                                          const ForwardCapture& capture) const {
+    Matrix encoder_hidden_states;
+    if (!batch.query_rows.empty()) encoder_hidden_states = batch.image.gather(images);
+    StateRecorder states;
+    states.capture = capture;
     states.add_hidden_states(hidden_states);
     for (const InstructBlipQFormerLayer& layer_module : layer_) {
       layer_module(hidden_states, encoder_hidden_states, batch, states);
       states.add_hidden_states(hidden_states);
     }
+
+    BaseModelOutputWithPoolingAndCrossAttentions output;
+    output.last_hidden_state = batch.all.scatter(hidden_states);
+    output.pooler_output = first_positions(output.last_hidden_state);
+    output.hidden_states = batch.all.scatter(states.hidden_states);
+    output.attentions = batch.all.scatter_attentions(states.attentions, batch.all);
+    output.cross_attentions = batch.queries.scatter_attentions(
+        states.cross_attentions, PaddedBatch(batch.queries.batch, batch.image.length));
+    return output;
   }
 
  private:
+  /// [batch, length, hidden_size] -> the first position of each sample, [batch, hidden_size].
+  static Tensor first_positions(const Tensor& last_hidden_state) {
+    std::vector<Index> rows;
+    for (Index b = 0; b < last_hidden_state.dim(0); ++b) {
+      rows.push_back(b * last_hidden_state.dim(1));
+    }
+    Tensor first(DType::Float32, {last_hidden_state.dim(0), last_hidden_state.dim(2)});
+    gather_rows(as_rows(last_hidden_state), rows, as_rows(first));
+    return first;
+  }
+
   std::vector<InstructBlipQFormerLayer> layer_;
 };
 
@@ -452,38 +479,19 @@ class InstructBlipQFormerModel {
   BaseModelOutputWithPoolingAndCrossAttentions forward(
       const InstructBlipQFormerInputs& inputs) const {
     detail::check_qformer_inputs(inputs, config_);
-    const QFormerBatch batch(inputs);
-    Matrix encoder_hidden_states;
-    if (inputs.query_embeds.has_value()) {
-      encoder_hidden_states = batch.image.gather(inputs.encoder_hidden_states);
-    }
-    Matrix hidden_states = embeddings_(inputs.input_ids, inputs.query_embeds, batch);
-    StateRecorder states;
-    states.capture = {inputs.output_hidden_states, inputs.output_attentions};
-    encoder_(hidden_states, encoder_hidden_states, batch, states);
-
-    BaseModelOutputWithPoolingAndCrossAttentions output;
-    output.last_hidden_state = batch.all.scatter(hidden_states);
-    output.pooler_output = first_positions(output.last_hidden_state);
-    output.hidden_states = batch.all.scatter(states.hidden_states);
-    output.attentions = batch.all.scatter_attentions(states.attentions, batch.all);
-    output.cross_attentions = batch.queries.scatter_attentions(
-        states.cross_attentions, PaddedBatch(batch.queries.batch, batch.image.length));
-    return output;
+    const TensorView &ids = inputs.input_ids, &images = inputs.encoder_hidden_states;
+    const bool has_text = ids.has_value(), has_queries = inputs.query_embeds.has_value();
+    const Index query_length = has_queries ? inputs.query_embeds.dim(1) : 0;
+    const Index batch_size =
+        has_text ? ids.dim(0) : (std::max)(inputs.query_embeds.dim(0), images.dim(0));
+    QFormerBatch batch(batch_size, query_length + (has_text ? ids.dim(1) : 0), query_length,
+                       inputs.attention_mask, images, inputs.encoder_attention_mask);
+    if (has_text && inputs.position_ids.has_value()) batch.text.use_positions(inputs.position_ids);
+    return encoder_(embeddings_(ids, inputs.query_embeds, batch), images, batch,
+                    {inputs.output_hidden_states, inputs.output_attentions});
   }
 
  private:
-  /// [batch, length, hidden_size] -> the first position of each sample, [batch, hidden_size].
-  static Tensor first_positions(const Tensor& last_hidden_state) {
-    std::vector<Index> rows;
-    for (Index b = 0; b < last_hidden_state.dim(0); ++b) {
-      rows.push_back(b * last_hidden_state.dim(1));
-    }
-    Tensor first(DType::Float32, {last_hidden_state.dim(0), last_hidden_state.dim(2)});
-    gather_rows(as_rows(last_hidden_state), rows, as_rows(first));
-    return first;
-  }
-
   InstructBlipQFormerConfig config_;
   InstructBlipQFormerEmbeddings embeddings_;
   InstructBlipQFormerEncoder encoder_;

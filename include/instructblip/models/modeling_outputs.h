@@ -1,7 +1,7 @@
 // The results of the models' `forward`, with the reference's field names and padded shapes. Mirrors
 // transformers' modeling_outputs.py and the output classes of
-// models/instructblip/modeling_instructblip.py. All tensors are float32. Masked positions hold
-// zeros. Lists that were not requested are empty.
+// models/instructblip/modeling_instructblip.py and models/blip_2/modeling_blip_2.py. All tensors
+// are float32. Masked positions hold zeros. Lists that were not requested are empty.
 #pragma once
 
 #include <optional>
@@ -43,12 +43,14 @@ struct BaseModelOutputWithVisionQformerOutputs {
 };
 
 /// The result of the whole model's `forward`.
-struct InstructBlipForConditionalGenerationModelOutput {
+struct ImageTextToTextModelOutput {
   std::optional<float> loss;  // if labels were given
   Tensor logits;              // [B, length, vocab_size]; encoder-decoder: the decoder's length
   BaseModelOutputWithPooling vision_outputs;
   BaseModelOutputWithPoolingAndCrossAttentions qformer_outputs;
   LanguageModelOutputs language_model_outputs;
 };
+using InstructBlipForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
+using Blip2ForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
 
 }  // namespace instructblip

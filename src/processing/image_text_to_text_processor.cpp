@@ -1,10 +1,14 @@
-#include "instructblip/processing/processing_instructblip.h"
+#include "instructblip/processing/image_text_to_text_processor.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/json_reader.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
+#include "instructblip/processing/processing_blip_2.h"
+#include "instructblip/processing/processing_instructblip.h"
 
 namespace instructblip {
 namespace {
@@ -99,17 +103,15 @@ std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Inde
 
 }  // namespace
 
-InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
-                                             std::unique_ptr<Tokenizer> tokenizer,
-                                             std::unique_ptr<Tokenizer> qformer_tokenizer,
-                                             std::optional<Index> num_query_tokens)
+ImageTextToTextProcessor::ImageTextToTextProcessor(BlipImageProcessor image_processor,
+                                                   std::unique_ptr<Tokenizer> tokenizer,
+                                                   std::unique_ptr<Tokenizer> qformer_tokenizer,
+                                                   std::optional<Index> num_query_tokens)
     : image_processor_(std::move(image_processor)),
       tokenizer_(std::move(tokenizer)),
       qformer_tokenizer_(std::move(qformer_tokenizer)),
       num_query_tokens_(num_query_tokens) {
-  if (!tokenizer_ || !qformer_tokenizer_) {
-    throw InputError("InstructBlipProcessor: tokenizer and qformer_tokenizer must not be null");
-  }
+  if (!tokenizer_) throw InputError("the processor's tokenizer must not be null");
   require_count("num_query_tokens", num_query_tokens_.value_or(0));
   if (const auto named = tokenizer_->special_token("image_token")) {
     image_token_ = *named;
@@ -120,18 +122,20 @@ InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
   image_token_id_ = tokenizer_->token_to_id(image_token_).value();
 }
 
-InstructBlipProcessor::InstructBlipProcessor(const InstructBlipProcessor& other)
+ImageTextToTextProcessor::ImageTextToTextProcessor(const ImageTextToTextProcessor& other)
     : image_processor_(other.image_processor_),
       tokenizer_(other.tokenizer_->clone()),
-      qformer_tokenizer_(other.qformer_tokenizer_->clone()),
+      qformer_tokenizer_(other.qformer_tokenizer_ ? other.qformer_tokenizer_->clone() : nullptr),
       num_query_tokens_(other.num_query_tokens_),
       configured_padding_side_(other.configured_padding_side_),
       image_token_(other.image_token_),
       image_token_id_(other.image_token_id_) {}
 
-InstructBlipProcessor::InstructBlipProcessor(InstructBlipProcessor&& other) noexcept = default;
+ImageTextToTextProcessor::ImageTextToTextProcessor(ImageTextToTextProcessor&& other) noexcept =
+    default;
 
-InstructBlipProcessor& InstructBlipProcessor::operator=(InstructBlipProcessor other) noexcept {
+ImageTextToTextProcessor& ImageTextToTextProcessor::operator=(
+    ImageTextToTextProcessor other) noexcept {
   image_processor_ = std::move(other.image_processor_);
   tokenizer_ = std::move(other.tokenizer_);
   qformer_tokenizer_ = std::move(other.qformer_tokenizer_);
@@ -142,38 +146,113 @@ InstructBlipProcessor& InstructBlipProcessor::operator=(InstructBlipProcessor ot
   return *this;
 }
 
-InstructBlipProcessor::~InstructBlipProcessor() = default;
+ImageTextToTextProcessor::~ImageTextToTextProcessor() = default;
+
+namespace {
+
+std::unique_ptr<Tokenizer> load_qformer_tokenizer(const std::filesystem::path& folder,
+                                                  const Tokenizer& tokenizer) {
+  if (std::filesystem::is_directory(folder / "qformer_tokenizer")) {
+    return AutoTokenizer::from_pretrained(folder / "qformer_tokenizer");
+  }
+  log_warning(folder.string() +
+              " has no folder qformer_tokenizer; the Q-Former's text is tokenized with "
+              "the language model's tokenizer. Copy the checkpoint's qformer_tokenizer there.");
+  return tokenizer.clone();
+}
+
+struct ProcessorClass {
+  std::string_view model_type, processor_class;
+  ImageTextToTextProcessor (*load)(const std::filesystem::path& folder,
+                                   const TokenizerOptions& options);
+};
+
+template <class Processor>
+constexpr ProcessorClass processor_class(std::string_view model_type, std::string_view name) {
+  return {model_type, name,
+          [](const std::filesystem::path& folder, const TokenizerOptions& options)
+              -> ImageTextToTextProcessor { return Processor::from_pretrained(folder, options); }};
+}
+
+// One line per model. The first is the default.
+constexpr ProcessorClass kProcessorClasses[] = {
+    processor_class<InstructBlipProcessor>("instructblip", "InstructBlipProcessor"),
+    processor_class<Blip2Processor>("blip-2", "Blip2Processor"),
+};
+
+// The value of `key` in a file of the folder; "" if there is none.
+std::string find_name(const std::filesystem::path& path, const char* key) {
+  const Json json = read_if_present(path);
+  return JsonReader<ConfigError>(json, path.string()).get_or<std::string>(key, "");
+}
+
+}  // namespace
+
+ImageTextToTextProcessor ImageTextToTextProcessor::from_pretrained(
+    const std::filesystem::path& folder, const TokenizerOptions& options) {
+  require_folder<ConfigError>(folder);
+  const std::string model_type = find_name(folder / "config.json", "model_type");
+  const std::string name = find_name(folder / "processor_config.json", "processor_class");
+  const auto* const found = std::find_if(
+      std::begin(kProcessorClasses), std::end(kProcessorClasses), [&](const ProcessorClass& known) {
+        return model_type.empty() ? known.processor_class == name : known.model_type == model_type;
+      });
+  return (found == std::end(kProcessorClasses) ? kProcessorClasses : found)->load(folder, options);
+}
+
+void ImageTextToTextProcessor::use_padding_side(const std::filesystem::path& folder,
+                                                const TokenizerOptions& options) {
+  configured_padding_side_ =
+      options.padding_side ? options.padding_side : choose_padding_side(folder, *tokenizer_);
+}
+
+InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
+                                             std::unique_ptr<Tokenizer> tokenizer,
+                                             std::unique_ptr<Tokenizer> qformer_tokenizer,
+                                             std::optional<Index> num_query_tokens)
+    : ImageTextToTextProcessor(std::move(image_processor), std::move(tokenizer),
+                               std::move(qformer_tokenizer), num_query_tokens) {
+  if (find_qformer_tokenizer() == nullptr) {
+    throw InputError("InstructBlipProcessor: qformer_tokenizer must not be null");
+  }
+}
 
 InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder,
                                                              const TokenizerOptions& options) {
   require_folder<ConfigError>(folder);
   BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder);
   std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder, options);
-  std::unique_ptr<Tokenizer> qformer_tokenizer;
-  if (std::filesystem::is_directory(folder / "qformer_tokenizer")) {
-    qformer_tokenizer = AutoTokenizer::from_pretrained(folder / "qformer_tokenizer");
-  } else {
-    log_warning(folder.string() +
-                " has no folder qformer_tokenizer; the Q-Former's text is tokenized with "
-                "the language model's tokenizer. Copy the checkpoint's qformer_tokenizer there.");
-    qformer_tokenizer = tokenizer->clone();
-  }
+  auto qformer_tokenizer = load_qformer_tokenizer(folder, *tokenizer);
   InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
                                   std::move(qformer_tokenizer), find_num_query_tokens(folder));
-  processor.configured_padding_side_ = options.padding_side
-                                           ? options.padding_side
-                                           : choose_padding_side(folder, processor.tokenizer());
+  processor.use_padding_side(folder, options);
   return processor;
 }
 
-void InstructBlipProcessor::save_pretrained(const std::filesystem::path& folder) const {
+Blip2Processor::Blip2Processor(BlipImageProcessor image_processor,
+                               std::unique_ptr<Tokenizer> tokenizer,
+                               std::optional<Index> num_query_tokens)
+    : ImageTextToTextProcessor(std::move(image_processor), std::move(tokenizer), nullptr,
+                               num_query_tokens) {}
+
+Blip2Processor Blip2Processor::from_pretrained(const std::filesystem::path& folder,
+                                               const TokenizerOptions& options) {
+  require_folder<ConfigError>(folder);
+  Blip2Processor processor(BlipImageProcessor::from_pretrained(folder),
+                           AutoTokenizer::from_pretrained(folder, options),
+                           find_num_query_tokens(folder));
+  processor.use_padding_side(folder, options);
+  return processor;
+}
+
+void ImageTextToTextProcessor::save_pretrained(const std::filesystem::path& folder) const {
   tokenizer_->save_pretrained(folder);
-  qformer_tokenizer_->save_pretrained(folder / "qformer_tokenizer");
+  if (qformer_tokenizer_) qformer_tokenizer_->save_pretrained(folder / "qformer_tokenizer");
   using Ordered = nlohmann::ordered_json;
   Ordered json;
   json["image_processor"] = Ordered::parse(image_processor_.to_json());
   json["num_query_tokens"] = num_query_tokens_ ? Ordered(*num_query_tokens_) : Ordered();
-  json["processor_class"] = "InstructBlipProcessor";
+  json["processor_class"] = qformer_tokenizer_ ? "InstructBlipProcessor" : "Blip2Processor";
   write_text_file(folder / "processor_config.json", json.dump(2) + "\n");
 }
 
@@ -186,8 +265,8 @@ std::string counted(std::size_t count, const std::string& what) {
 
 }  // namespace
 
-Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t texts,
-                                             const ProcessingKwargs& kwargs) const {
+Index ImageTextToTextProcessor::images_per_text(std::size_t images, std::size_t texts,
+                                                const ProcessingKwargs& kwargs) const {
   require_count("num_images", kwargs.num_images.value_or(0));
   if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
   const auto per_text = static_cast<Index>(images / texts);
@@ -208,9 +287,9 @@ Index InstructBlipProcessor::images_per_text(std::size_t images, std::size_t tex
   return per_text;
 }
 
-void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, Index images_per_text,
-                                        const ProcessingKwargs& kwargs,
-                                        BatchFeature& features) const {
+void ImageTextToTextProcessor::encode_text(const std::vector<std::string>& text,
+                                           Index images_per_text, const ProcessingKwargs& kwargs,
+                                           BatchFeature& features) const {
   EncodeOptions options{.add_special_tokens = kwargs.add_special_tokens,
                         .padding = kwargs.padding,
                         .truncation = kwargs.truncation,
@@ -220,12 +299,14 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
   // As step 5 of _merge_kwargs in the reference, which applies it to the Q-Former's text, too.
   if (!options.padding_side) options.padding_side = configured_padding_side_;
 
-  EncodeOptions qformer_options = options;
-  qformer_options.padding_side = kwargs.qformer_padding_side;
-  const BatchEncoding qformer = (*qformer_tokenizer_)(
-      images_per_text > 1 ? repeat_each(text, images_per_text) : text, qformer_options);
-  features.qformer_input_ids = to_tensor(qformer.input_ids);
-  features.qformer_attention_mask = to_tensor(qformer.attention_mask);
+  if (qformer_tokenizer_) {
+    EncodeOptions qformer_options = options;
+    qformer_options.padding_side = kwargs.qformer_padding_side;
+    const BatchEncoding qformer = (*qformer_tokenizer_)(
+        images_per_text > 1 ? repeat_each(text, images_per_text) : text, qformer_options);
+    features.qformer_input_ids = to_tensor(qformer.input_ids);
+    features.qformer_attention_mask = to_tensor(qformer.attention_mask);
+  }
 
   const Index placeholders = num_query_tokens_.value_or(0) * std::max<Index>(1, images_per_text);
   if (options.max_length) {
@@ -245,9 +326,9 @@ void InstructBlipProcessor::encode_text(const std::vector<std::string>& text, In
   features.attention_mask = prepend_columns(features.attention_mask, placeholders, 1);
 }
 
-BatchFeature InstructBlipProcessor::process(std::span<const Image> images,
-                                            const std::vector<std::string>& text,
-                                            const ProcessingKwargs& kwargs) const {
+BatchFeature ImageTextToTextProcessor::process(std::span<const Image> images,
+                                               const std::vector<std::string>& text,
+                                               const ProcessingKwargs& kwargs) const {
   if (images.empty() && text.empty()) {
     throw InputError("no image and no text given: pass the processor images, texts or both");
   }
@@ -260,13 +341,13 @@ BatchFeature InstructBlipProcessor::process(std::span<const Image> images,
   return features;
 }
 
-std::string InstructBlipProcessor::decode(std::span<const std::int64_t> ids,
-                                          const DecodeOptions& options) const {
+std::string ImageTextToTextProcessor::decode(std::span<const std::int64_t> ids,
+                                             const DecodeOptions& options) const {
   return tokenizer_->decode(ids, options);
 }
 
-std::string InstructBlipProcessor::decode(const TensorView& ids,
-                                          const DecodeOptions& options) const {
+std::string ImageTextToTextProcessor::decode(const TensorView& ids,
+                                             const DecodeOptions& options) const {
   if (ids.rank() != 1 || ids.dtype != DType::Int64) {
     throw InputError("decode takes an int64 tensor [length], found " +
                      std::string(name_of(ids.dtype)) + " " + to_string(ids.shape) +
@@ -275,13 +356,13 @@ std::string InstructBlipProcessor::decode(const TensorView& ids,
   return tokenizer_->decode(Tensor::copy_of(ids).span<std::int64_t>(), options);
 }
 
-std::vector<std::string> InstructBlipProcessor::batch_decode(
+std::vector<std::string> ImageTextToTextProcessor::batch_decode(
     const std::vector<std::vector<std::int64_t>>& sequences, const DecodeOptions& options) const {
   return tokenizer_->batch_decode(sequences, options);
 }
 
-std::vector<std::string> InstructBlipProcessor::batch_decode(const TensorView& sequences,
-                                                             const DecodeOptions& options) const {
+std::vector<std::string> ImageTextToTextProcessor::batch_decode(
+    const TensorView& sequences, const DecodeOptions& options) const {
   return tokenizer_->batch_decode(sequences, options);
 }
 
