@@ -2,6 +2,7 @@
 //   caption --model FOLDER a.jpg b.png folder "more/*.jpg"
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "answers.h"
 #include "pictures.h"
@@ -16,13 +17,17 @@ using Paths = std::vector<std::filesystem::path>;
 struct Flags {
   examples::ModelFlags model;
   std::vector<std::string> names;
-  // One of the paper's templates, instruction_templates("caption"), which the demo model
-  // understands as well.
-  std::string prompt = "A short image description:";
+  std::optional<std::string> prompt;
   std::size_t batch_size = 4;
   std::filesystem::path output;
   bool recursive = false, json = false, resume = false;
 };
+
+// One of the paper's templates, instruction_templates("caption"), which the demo model understands
+// as well. BLIP-2 describes pictures without an instruction.
+std::string default_prompt(const InstructBlip& loaded) {
+  return loaded.model.config().qformer_reads_text() ? "A short image description:" : "";
+}
 
 // The pictures that can be read, with their names.
 struct Batch {
@@ -91,11 +96,12 @@ class Captioner {
     status_.clear();
     const bool timings = flags_.model.timings;
     const VisionFeatures features = examples::encode(loaded, batch.images, timings);
-    const examples::Answers answers = examples::ask(loaded, features, 1, flags_.prompt, config_);
+    const std::string prompt = flags_.prompt.value_or(default_prompt(loaded));
+    const examples::Answers answers = examples::ask(loaded, features, 1, prompt, config_);
     const std::size_t each = answers.texts.size() / batch.paths.size();
     for (std::size_t i = 0; i < answers.texts.size(); ++i) {
       const auto& path = batch.paths[i / each];
-      print(flags_.json ? examples::json_line({path}, flags_.prompt, answers, i, timings)
+      print(flags_.json ? examples::json_line({path}, prompt, answers, i, timings)
                         : path.string() + ": " + answers.texts[i]);
     }
     if (timings) examples::print_timings(answers);
@@ -130,13 +136,12 @@ int main(int argc, char** argv) {
                      std::string(examples::kPictureHelp))
       ->required()
       ->type_name("FILE");
-  app.add_option(
-         "-p,--prompt", flags.prompt,
-         "instruction. The model is sensitive to its wording: Salesforce's checkpoints were "
-         "evaluated with \"A short image caption.\", the demo model was trained with "
-         "\"describe the image\"")
-      ->check(examples::check_text)
-      ->capture_default_str();
+  app.add_option("-p,--prompt", flags.prompt,
+                 "instruction; default: \"A short image description:\", for BLIP-2 none. The model "
+                 "is sensitive to its wording: Salesforce's checkpoints were "
+                 "evaluated with \"A short image caption.\", the demo model was trained with "
+                 "\"describe the image\"")
+      ->check(examples::check_text);
   examples::add_generation_flags(app, config);
   app.add_flag("-r,--recursive", flags.recursive, "also look into the folders of a folder");
   app.add_option("-b,--batch-size", flags.batch_size,

@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
   std::string part;
   examples::add_model_flags(app, flags);
   app.add_option("-i,--image", image_path, examples::kPictureHelp)->required()->type_name("FILE");
-  app.add_option("-p,--instruction,--prompt", instruction, "instruction for the Q-Former")
+  app.add_option("-p,--instruction,--prompt", instruction,
+                 "instruction for the Q-Former; BLIP-2's reads none")
       ->check(examples::check_text)
       ->capture_default_str();
   app.add_option("--part", part, "write only this part; required for .npy")

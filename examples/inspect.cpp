@@ -27,11 +27,12 @@ void print_row(const std::string& part, const std::string& type, const StoredSiz
               examples::scaled(static_cast<double>(size.memory_bytes), "B").c_str());
 }
 
-void print_config(const InstructBlipConfig& config) {
-  const InstructBlipVisionConfig& vision = config.vision_config;
-  const InstructBlipQFormerConfig& qformer = config.qformer_config;
+void print_config(const ImageTextToTextConfig& config) {
+  const InstructBlipVisionConfig& vision = config.vision();
+  const InstructBlipQFormerConfig& qformer = config.qformer();
   const TextConfig& text = *config.text_config;
-  std::cout << "vision tower     " << vision.num_hidden_layers << " layers of "
+  std::cout << "model            " << config.model_type() << "\n"
+            << "vision tower     " << vision.num_hidden_layers << " layers of "
             << vision.hidden_size << ", pictures of " << vision.image_size << " pixels, patches of "
             << vision.patch_size << "\n"
             << "Q-Former         " << qformer.num_hidden_layers << " layers of "

@@ -260,7 +260,7 @@ void report_kept(const KeptWeights& before, const KeptWeights& now, const ModelF
 
 InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config) {
   try {
-    config.validate_ids(InstructBlipConfig::from_pretrained(flags.model).text_config->vocab_size);
+    config.validate_ids(load_image_text_to_text_config(flags.model)->text_config->vocab_size);
   } catch (const InputError& error) {
     throw CLI::ValidationError(with_flag_names(error.what()));
   }

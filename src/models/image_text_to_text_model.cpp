@@ -209,9 +209,23 @@ ImageTextToTextModelOutput ImageTextToTextModel::forward(
 }
 
 BaseModelOutputWithVisionQformerOutputs ImageTextToTextModel::get_image_features(
-    const ImageTextToTextInputs& inputs, const ForwardCapture& capture) const {
-  require_one_source(inputs);
-  return parts_->image_features(inputs, capture);
+    const TensorView& pixel_values, const TensorView& qformer_input_ids,
+    const TensorView& qformer_attention_mask, bool interpolate_pos_encoding,
+    const ForwardCapture& capture) const {
+  return parts_->image_features({.pixel_values = pixel_values,
+                                 .qformer_input_ids = qformer_input_ids,
+                                 .qformer_attention_mask = qformer_attention_mask,
+                                 .interpolate_pos_encoding = interpolate_pos_encoding},
+                                capture);
+}
+
+BaseModelOutputWithVisionQformerOutputs ImageTextToTextModel::get_image_features(
+    const VisionFeatures& features, const TensorView& qformer_input_ids,
+    const TensorView& qformer_attention_mask, const ForwardCapture& capture) const {
+  return parts_->image_features({.qformer_input_ids = qformer_input_ids,
+                                 .qformer_attention_mask = qformer_attention_mask,
+                                 .vision_features = &features},
+                                capture);
 }
 
 VisionFeatures ImageTextToTextModel::encode_image(const TensorView& pixel_values,

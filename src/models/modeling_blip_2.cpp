@@ -124,11 +124,6 @@ BaseModelOutputWithVisionQformerOutputs Blip2ForConditionalGeneration::get_image
       capture);
 }
 
-BaseModelOutputWithVisionQformerOutputs Blip2ForConditionalGeneration::get_image_features(
-    const VisionFeatures& features, const ForwardCapture& capture) const {
-  return parts_->image_features({.vision_features = &features}, capture);
-}
-
 const Blip2Config& Blip2ForConditionalGeneration::config() const {
   return blip_2(parts_).own_config;
 }

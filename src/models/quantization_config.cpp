@@ -232,7 +232,8 @@ std::string quantization_of_folder(const std::filesystem::path& path) {
   return quantization_in(json, file);
 }
 
-std::string quantization_of(const InstructBlipConfig& config, const std::filesystem::path& folder) {
+std::string quantization_of(const ImageTextToTextConfig& config,
+                            const std::filesystem::path& folder) {
   Json json = Json::object(), text = Json::object();
   for (const char* key : kKeys) {
     const auto add = [key](const PretrainedConfig& part, Json& to) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/configuration/image_text_to_text_config.h"
 #include "instructblip/core/quantization.h"
 
 namespace instructblip::detail {
@@ -19,7 +19,8 @@ namespace instructblip::detail {
 /// may be anything that Checkpoint::open takes; only a folder has settings.
 std::string quantization_of_folder(const std::filesystem::path& path);
 /// The same for a configuration that was read from the folder already.
-std::string quantization_of(const InstructBlipConfig& config, const std::filesystem::path& folder);
+std::string quantization_of(const ImageTextToTextConfig& config,
+                            const std::filesystem::path& folder);
 
 /// Throws ConfigError if `recipe` asks to quantise the weights of such a folder once more.
 void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,

@@ -20,8 +20,8 @@
 #include "instructblip/core/error.h"
 #include "instructblip/kernels/quantized_matrix.h"
 #include "instructblip/layers/compressed_tensors.h"
+#include "instructblip/models/image_text_to_text_model.h"
 #include "instructblip/models/loading.h"
-#include "instructblip/models/modeling_instructblip.h"
 #include "models/quantization_config.h"
 
 namespace instructblip {
@@ -121,9 +121,9 @@ class CheckpointQuantizer {
 
   // The layers themselves say what they would quantise.
   void plan() {
-    const auto config = InstructBlipConfig::from_pretrained(source_);
+    const auto config = load_image_text_to_text_config(source_);
     const Weights weights(Checkpoint::without_data(checkpoint_), {.quantization = recipe_});
-    const InstructBlipForConditionalGeneration model(weights, config);
+    const ImageTextToTextModel model(weights, *config);
     weights.finish();
     matrices_ = weights.quantized_matrices();
     if (matrices_.empty()) {

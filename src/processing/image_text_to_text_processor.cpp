@@ -189,10 +189,12 @@ std::string find_name(const std::filesystem::path& path, const char* key) {
 }  // namespace
 
 ImageTextToTextProcessor ImageTextToTextProcessor::from_pretrained(
-    const std::filesystem::path& folder, const TokenizerOptions& options) {
+    const std::filesystem::path& folder, const TokenizerOptions& options, std::string model_type) {
   require_folder<ConfigError>(folder);
-  const std::string model_type = find_name(folder / "config.json", "model_type");
-  const std::string name = find_name(folder / "processor_config.json", "processor_class");
+  if (model_type.empty()) model_type = find_name(folder / "config.json", "model_type");
+  const std::string name = model_type.empty()
+                               ? find_name(folder / "processor_config.json", "processor_class")
+                               : std::string();
   const auto* const found = std::find_if(
       std::begin(kProcessorClasses), std::end(kProcessorClasses), [&](const ProcessorClass& known) {
         return model_type.empty() ? known.processor_class == name : known.model_type == model_type;

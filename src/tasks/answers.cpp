@@ -133,7 +133,7 @@ void check_texts(const std::vector<Image>& images, std::size_t prompts) {
 // Pads on the right whatever the folder says, as LAVIS does for the Q-Former and T5, because
 // padding before a text would shift its positions there. A decoder-only model does not count
 // padding.
-BatchFeature encode_prompts(const InstructBlipProcessor& processor,
+BatchFeature encode_prompts(const ImageTextToTextProcessor& processor,
                             const std::vector<Image>& images,
                             const std::vector<std::string>& prompts) {
   check_texts(images, prompts.size());
@@ -164,8 +164,8 @@ std::string stripped(const std::string& text) {
 
 }  // namespace detail
 
-CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipInputs& inputs,
+CandidateRanks rank_candidates(const ImageTextToTextModel& model,
+                               const ImageTextToTextInputs& inputs,
                                const std::vector<std::vector<std::int64_t>>& candidates,
                                const RankOptions& options) {
   const LanguageModel& language_model = model.language_model();
@@ -196,8 +196,8 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
   return result;
 }
 
-CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipProcessor& processor,
+CandidateRanks rank_candidates(const ImageTextToTextModel& model,
+                               const ImageTextToTextProcessor& processor,
                                const std::vector<Image>& images,
                                const std::vector<std::string>& prompts,
                                const std::vector<std::string>& candidates,
@@ -212,18 +212,17 @@ CandidateRanks rank_candidates(const InstructBlipForConditionalGeneration& model
     for (auto& candidate : ids) candidate.push_back(*eos);
     own.score_eos = false;
   }
-  return rank_candidates(model, InstructBlipInputs::from(features), ids, own);
+  return rank_candidates(model, ImageTextToTextInputs::from(features), ids, own);
 }
 
-Tensor predict_class(const InstructBlipForConditionalGeneration& model,
-                     const InstructBlipProcessor& processor, const std::vector<Image>& images,
-                     const std::vector<std::string>& prompts,
+Tensor predict_class(const ImageTextToTextModel& model, const ImageTextToTextProcessor& processor,
+                     const std::vector<Image>& images, const std::vector<std::string>& prompts,
                      const std::vector<std::string>& candidates, const RankOptions& options) {
   return rank_candidates(model, processor, images, prompts, candidates, options).ranks;
 }
 
 std::vector<std::vector<std::int64_t>> predict_class(
-    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const ImageTextToTextModel& model, const ImageTextToTextProcessor& processor,
     const std::vector<Image>& images, const std::vector<std::string>& prompts,
     const std::vector<std::vector<std::string>>& candidates, const RankOptions& options) {
   detail::check_texts(images, prompts.size());
@@ -253,8 +252,8 @@ PredictAnswersOptions PredictAnswersOptions::from(const TaskPreset& task) {
           .repetition_penalty = task.repetition_penalty};
 }
 
-GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model,
-                               const InstructBlipInputs& inputs,
+GenerateOutput predict_answers(const ImageTextToTextModel& model,
+                               const ImageTextToTextInputs& inputs,
                                const PredictAnswersOptions& options, const TokenIds& eos_token_id) {
   const LanguageModel& language_model = model.language_model();
   const bool encoder_decoder = language_model.traits().is_encoder_decoder;
@@ -280,8 +279,8 @@ GenerateOutput predict_answers(const InstructBlipForConditionalGeneration& model
                   config, callbacks);
 }
 
-std::vector<std::string> predict_answers(const InstructBlipForConditionalGeneration& model,
-                                         const InstructBlipProcessor& processor,
+std::vector<std::string> predict_answers(const ImageTextToTextModel& model,
+                                         const ImageTextToTextProcessor& processor,
                                          const std::vector<Image>& images,
                                          const std::vector<PromptParts>& questions,
                                          const PredictAnswersOptions& options) {
@@ -290,8 +289,8 @@ std::vector<std::string> predict_answers(const InstructBlipForConditionalGenerat
     prompts.push_back(build_prompt(options.prompt, question));
   }
   const BatchFeature features = detail::encode_prompts(processor, images, prompts);
-  const GenerateOutput output = predict_answers(model, InstructBlipInputs::from(features), options,
-                                                detail::eos_of(processor.tokenizer()));
+  const GenerateOutput output = predict_answers(model, ImageTextToTextInputs::from(features),
+                                                options, detail::eos_of(processor.tokenizer()));
   std::vector<std::string> answers =
       processor.batch_decode(output.new_tokens(), {.skip_special_tokens = true});
   if (!model.language_model().traits().is_encoder_decoder) {

@@ -15,7 +15,7 @@
 #include "instructblip/core/log.h"
 #include "instructblip/image_processing/image_processing_blip.h"
 #include "instructblip/layers/quantized_form.h"
-#include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/image_text_to_text_model.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "models/quantization_config.h"
 #include "tasks/end_of_text.h"
@@ -79,10 +79,12 @@ class FolderChecker {
     attempt("preprocessor_config.json", [&] { check_pictures(); });
     attempt(kProcessor, [&] { check_query_tokens(); });
     attempt("tokenizer", [&] { tokenizer_ = load_tokenizer(); });
-    if (has("qformer_tokenizer")) {
-      attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
-    } else {
-      note_missing_qformer_tokenizer();
+    if (!report_.config || config().qformer_reads_text()) {
+      if (has("qformer_tokenizer")) {
+        attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
+      } else {
+        note_missing_qformer_tokenizer();
+      }
     }
     if (report_.config && tokenizer_) check_tokenizer();
     if (report_.config) check_own_ids();
@@ -92,7 +94,7 @@ class FolderChecker {
 
  private:
   const fs::path& folder() const { return report_.folder; }
-  const InstructBlipConfig& config() const { return *report_.config; }
+  const ImageTextToTextConfig& config() const { return *report_.config; }
   const TextConfig& text() const { return *config().text_config; }
   bool has(const char* name) const {
     std::error_code ignored;
@@ -154,7 +156,7 @@ class FolderChecker {
     report_.quantization = detail::quantization_of(config(), folder());
     const Weights weights(Checkpoint::without_data(checkpoint),
                           {.stored_quantization = report_.quantization});
-    const InstructBlipForConditionalGeneration model(weights, config());
+    const ImageTextToTextModel model(weights, config());
     for (const auto& [name, quantization] : weights.quantized_matrices()) {
       name_quantized(name, quantization, weights, dtype);
     }
@@ -223,7 +225,7 @@ class FolderChecker {
   void check_pictures() {
     const BlipImageProcessor processor = BlipImageProcessor::from_pretrained(folder());
     if (!report_.config || !processor.do_resize || !processor.size) return;
-    const Index expected = config().vision_config.image_size;
+    const Index expected = config().vision().image_size;
     const auto& size =
         processor.do_center_crop && processor.crop_size ? *processor.crop_size : *processor.size;
     if (size.height.value_or(expected) == expected && size.width.value_or(expected) == expected) {
@@ -249,9 +251,10 @@ class FolderChecker {
       warn(kProcessor,
            "has no num_query_tokens, the number of placeholders per image (a checkpoint from "
            "before transformers 4.46)",
-           has(kProcessor) ? line("num_query_tokens", expected)
-                           : "{" + line("num_query_tokens", expected) +
-                                 ", \"processor_class\": \"InstructBlipProcessor\"}");
+           has(kProcessor)
+               ? line("num_query_tokens", expected)
+               : "{" + line("num_query_tokens", expected) + ", \"processor_class\": \"" +
+                     (config().qformer_reads_text() ? "InstructBlip" : "Blip2") + "Processor\"}");
     } else if (*found != expected) {
       fail(kProcessor,
            "num_query_tokens is " + std::to_string(*found) + ", but config.json has " +
@@ -270,11 +273,11 @@ class FolderChecker {
 
   void check_qformer_tokenizer() {
     const std::unique_ptr<Tokenizer> tokenizer = source_.qformer_tokenizer();
-    if (!report_.config || tokenizer->size() <= config().qformer_config.vocab_size) return;
+    if (!report_.config || tokenizer->size() <= config().qformer().vocab_size) return;
     fail("qformer_tokenizer",
          "has " + std::to_string(tokenizer->size()) +
              " tokens, but the Q-Former's embedding table has only " +
-             std::to_string(config().qformer_config.vocab_size) + " rows",
+             std::to_string(config().qformer().vocab_size) + " rows",
          "download the qformer_tokenizer/ of this checkpoint");
   }
 
@@ -282,7 +285,7 @@ class FolderChecker {
   // Q-Former's embedding table.
   void note_missing_qformer_tokenizer() {
     const bool fits =
-        !report_.config || !tokenizer_ || tokenizer_->size() <= config().qformer_config.vocab_size;
+        !report_.config || !tokenizer_ || tokenizer_->size() <= config().qformer().vocab_size;
     report_.findings.push_back(
         {fits ? Severity::Warning : Severity::Error, "qformer_tokenizer",
          "is missing; the Q-Former would get the ids of the language model's tokenizer",
@@ -430,7 +433,7 @@ FolderReport detail::check_opened_folder(const fs::path& folder, const FolderSou
 
 FolderReport check_folder(const fs::path& folder, const std::optional<fs::path>& adapter) {
   return detail::check_opened_folder(
-      folder, {.config = [&] { return InstructBlipConfig::from_pretrained(folder); },
+      folder, {.config = [&] { return load_image_text_to_text_config(folder); },
                .checkpoint = [&] { return detail::open_checkpoint(folder, {.adapter = adapter}); },
                .tokenizer = [&] { return AutoTokenizer::from_pretrained(folder); },
                .qformer_tokenizer =

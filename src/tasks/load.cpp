@@ -1,5 +1,6 @@
 #include "instructblip/tasks/load.h"
 
+#include <string>
 #include <utility>
 
 #include "instructblip/core/log.h"
@@ -19,23 +20,24 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
     own_tokenizer = loaded->clone();
     return loaded;
   };
-  InstructBlipProcessor processor = InstructBlipProcessor::from_pretrained(folder, keeping);
-  const InstructBlipConfig own_config = InstructBlipConfig::from_pretrained(folder);
-  const std::string stored = detail::quantization_of(own_config, folder);
+  const auto own_config = load_image_text_to_text_config(folder);
+  auto processor = ImageTextToTextProcessor::from_pretrained(folder, keeping,
+                                                             std::string(own_config->model_type()));
+  const std::string stored = detail::quantization_of(*own_config, folder);
   detail::refuse_second_quantization(folder, stored, options.quantization);
-  InstructBlipConfig config = own_config;
-  config.text_config->eos_token_id =
-      detail::end_of_text(*config.text_config, processor.tokenizer().eos_token_id());
+  const auto config = own_config->clone();
+  config->text_config->eos_token_id =
+      detail::end_of_text(*config->text_config, processor.tokenizer().eos_token_id());
   const auto checkpoint = detail::open_checkpoint(folder, options);
   const Weights weights = detail::weights_of(checkpoint, options, stored);
-  InstructBlipForConditionalGeneration model(weights, config);
+  ImageTextToTextModel model(weights, *config);
   weights.finish();
   if (options.check_folder) {
     const FolderReport report = detail::check_opened_folder(
-        folder, {.config = [&] { return own_config; },
+        folder, {.config = [&] { return own_config->clone(); },
                  .checkpoint = [&] { return checkpoint; },
                  .tokenizer = [&] { return std::move(own_tokenizer); },
-                 .qformer_tokenizer = [&] { return processor.qformer_tokenizer().clone(); }});
+                 .qformer_tokenizer = [&] { return processor.find_qformer_tokenizer()->clone(); }});
     for (const FolderFinding& finding : report.findings) {
       if (!finding.settled_by_load) log_warning((folder / to_string(finding)).string());
     }

@@ -13,11 +13,11 @@ namespace instructblip::detail {
 
 /// Where the check takes a folder's parts from; an Error that a function throws is a finding.
 struct FolderSource {
-  std::function<InstructBlipConfig()> config;
+  std::function<std::unique_ptr<ImageTextToTextConfig>()> config;
   std::function<std::shared_ptr<const Checkpoint>()> checkpoint;
   /// As in the folder: without the image token that the processor may add.
   std::function<std::unique_ptr<Tokenizer>()> tokenizer;
-  /// Not called if there is no folder qformer_tokenizer.
+  /// Not called if there is no folder qformer_tokenizer or the Q-Former reads no text.
   std::function<std::unique_ptr<Tokenizer>()> qformer_tokenizer;
 };
 

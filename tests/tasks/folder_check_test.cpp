@@ -9,11 +9,14 @@
 
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/checkpoint/safetensors.h"
+#include "instructblip/configuration/configuration_blip_2.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
 #include "instructblip/models/quantize_checkpoint.h"
+#include "instructblip/tasks/answers.h"
 #include "instructblip/tasks/load.h"
 #include "instructblip/tokenization/tokenizer.h"
+#include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
 #include "support/log_capture.h"
@@ -59,14 +62,18 @@ class FolderCheckTest : public ::testing::Test {
     folder_.write("processor_config.json", R"({"num_query_tokens":4})");
     folder_.write("preprocessor_config.json", R"({"size":{"height":16,"width":16}})");
     config_ = InstructBlipConfig::from_pretrained(fixtures / "instructblip/llama");
-    config_.text_config->vocab_size = 622;
-    config_.text_config->bos_token_id = 2;
-    config_.text_config->eos_token_id = {2};
-    config_.text_config->pad_token_id = 620;
     config_.qformer_config.vocab_size = 375;
-    config_.image_token_index = 621;
-    config_.save_pretrained(path());
+    use_tokenizers_ids(config_);
     write_weights(Checkpoint::open(fixtures / "instructblip/llama"));
+  }
+
+  void use_tokenizers_ids(ImageTextToTextConfig& config) {
+    config.text_config->vocab_size = 622;
+    config.text_config->bos_token_id = 2;
+    config.text_config->eos_token_id = {2};
+    config.text_config->pad_token_id = 620;
+    config.image_token_index = 621;
+    config.save_pretrained(path());
   }
 
   const fs::path& path() const { return folder_.path(); }
@@ -570,6 +577,75 @@ TEST(LoadTest, RefusesToQuantiseAFolderTwice) {
   EXPECT_NO_THROW(load(target));
   testing::expect_error<ConfigError>([&] { load(target, {.quantization = recipe}); },
                                      {"quantised already", "--weights"});
+}
+
+// The same with a model of BLIP-2, which has no qformer_tokenizer.
+class Blip2FolderTest : public FolderCheckTest {
+ protected:
+  void SetUp() override {
+    FolderCheckTest::SetUp();
+    fs::remove_all(path() / "qformer_tokenizer");
+    const fs::path fixture = testing::fixtures_folder() / "blip_2/llama";
+    blip_2_ = Blip2Config::from_pretrained(fixture);
+    use_tokenizers_ids(blip_2_);
+    folder_.write("processor_config.json", R"({"num_query_tokens":3})");
+    write_weights(Checkpoint::open(fixture));
+  }
+
+  Blip2Config blip_2_;
+};
+
+TEST_F(Blip2FolderTest, AConsistentFolderHasNoFindings) {
+  const FolderReport report = check_folder(path());
+  for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
+  ASSERT_NE(report.config, nullptr);
+  EXPECT_EQ(report.config->model_type(), "blip-2");
+}
+
+TEST_F(Blip2FolderTest, MissingPlaceholdersAreFoundWithTheProcessorsName) {
+  fs::remove(path() / "processor_config.json");
+  EXPECT_NE(finding().remedy.find("\"processor_class\": \"Blip2Processor\""), std::string::npos);
+}
+
+TEST_F(Blip2FolderTest, LoadChoosesTheClassesByTheModelType) {
+  const testing::LogCapture log;
+  const auto [processor, model] = load(path());
+  EXPECT_TRUE(log.messages().empty()) << log.messages().front();
+  EXPECT_EQ(model.config().model_type(), "blip-2");
+  EXPECT_EQ(processor.find_qformer_tokenizer(), nullptr);
+  const std::vector<std::uint8_t> pixels(16 * 16 * 3, 128);
+  const Image image = Image::from_pixels(pixels.data(), 16, 16, PixelFormat::RGB);
+  const GenerationConfig options{.max_new_tokens = 4, .min_new_tokens = 4};
+  const auto answer = model.generate(processor(image, "What is this?"), options);
+  EXPECT_EQ(answer.new_tokens().at(0).size(), 4u);
+  EXPECT_EQ(model.generate(processor(image), options).new_tokens().at(0).size(), 4u);
+  // An empty text is no text.
+  testing::expect_equal(model.generate(processor(image, ""), options).sequences,
+                        model.generate(processor(image), options).sequences);
+
+  const CandidateRanks ranks =
+      rank_candidates(model, processor, {image}, {"What is this?"}, {"a cat", "a dog"});
+  EXPECT_EQ(ranks.ranks.shape(), (Shape{1, 2}));
+}
+
+TEST_F(Blip2FolderTest, LoadReadsTheConfigurationOnce) {
+  const Openings config(path() / "config.json");
+  load(path());
+  EXPECT_EQ(config.count(), 1);
+}
+
+TEST_F(Blip2FolderTest, AFolderOfAnotherFamilyIsRefusedByName) {
+  folder_.write("config.json", R"({"model_type": "llava", "vision_config": {}})");
+  testing::expect_error<ConfigError>(
+      [&] { load(path()); }, {"config.json", "\"llava\", expected \"instructblip\" or \"blip-2\""});
+  EXPECT_FALSE(check_folder(path()).is_usable());
+}
+
+TEST_F(Blip2FolderTest, QuantizesTheCheckpoint) {
+  const testing::TemporaryFolder target;
+  quantize_checkpoint(path(), target.path() / "int8", quantization_recipe("int8"));
+  const auto [processor, model] = load(target.path() / "int8");
+  EXPECT_EQ(model.config().model_type(), "blip-2");
 }
 
 }  // namespace

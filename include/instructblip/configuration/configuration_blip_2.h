@@ -43,6 +43,7 @@ class INSTRUCTBLIP_EXPORT Blip2Config : public ConfigOf<Blip2Config, ImageTextTo
 
   const InstructBlipVisionConfig& vision() const override { return vision_config; }
   const InstructBlipQFormerConfig& qformer() const override { return qformer_config; }
+  bool qformer_reads_text() const override { return false; }
   std::unique_ptr<ImageTextToTextConfig> clone() const override {
     return std::make_unique<Blip2Config>(*this);
   }

@@ -96,6 +96,7 @@ class INSTRUCTBLIP_EXPORT InstructBlipConfig
 
   const InstructBlipVisionConfig& vision() const override { return vision_config; }
   const InstructBlipQFormerConfig& qformer() const override { return qformer_config; }
+  bool qformer_reads_text() const override { return true; }
   std::unique_ptr<ImageTextToTextConfig> clone() const override {
     return std::make_unique<InstructBlipConfig>(*this);
   }

@@ -37,6 +37,8 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextConfig : public PretrainedConfig {
   /// `vision_config` and `qformer_config` of the derived class.
   virtual const InstructBlipVisionConfig& vision() const = 0;
   virtual const InstructBlipQFormerConfig& qformer() const = 0;
+  /// Whether the Q-Former reads a text with each image, for which there is a tokenizer of its own.
+  virtual bool qformer_reads_text() const = 0;
   virtual std::unique_ptr<ImageTextToTextConfig> clone() const = 0;
 
   /// Depends only on the type of the language model; the key in a file is ignored.

@@ -85,10 +85,18 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextModel {
   /// drops features), or if logits are not finite.
   ImageTextToTextModelOutput forward(const ImageTextToTextInputs& inputs) const;
 
-  /// Runs the vision tower, the Q-Former and the projection on the image and the Q-Former's text of
-  /// `inputs`. Throws InputError, naming the argument, if shapes do not match.
+  /// Runs the vision tower, the Q-Former and the projection on floating-point pixel_values [images,
+  /// 3, height, width] and, of InstructBLIP, int64 qformer_input_ids [images, length]. Throws
+  /// InputError, naming the argument, if shapes do not match.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
-      const ImageTextToTextInputs& inputs, const ForwardCapture& capture = {}) const;
+      const TensorView& pixel_values, const TensorView& qformer_input_ids = {},
+      const TensorView& qformer_attention_mask = {}, bool interpolate_pos_encoding = false,
+      const ForwardCapture& capture = {}) const;
+  /// The same with the result of `encode_image`: one image for all rows of qformer_input_ids, or
+  /// one per row.
+  BaseModelOutputWithVisionQformerOutputs get_image_features(
+      const VisionFeatures& features, const TensorView& qformer_input_ids = {},
+      const TensorView& qformer_attention_mask = {}, const ForwardCapture& capture = {}) const;
 
   /// Runs the vision tower alone: floating-point pixel_values [images, 3, height, width] ->
   /// [images, 1 + patches, vision hidden_size]. Throws InputError if the shape is wrong.

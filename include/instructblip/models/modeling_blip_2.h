@@ -82,14 +82,10 @@ class INSTRUCTBLIP_EXPORT Blip2ForConditionalGeneration : public ImageTextToText
                                                        const LoadOptions& options = {});
 
   using ImageTextToTextModel::get_image_features;
-  /// Runs the vision tower, the Q-Former and the projection on floating-point pixel_values [images,
-  /// 3, height, width]. Throws InputError if the shape is wrong.
+  /// The same with the reference's order of arguments, which has no text for the Q-Former.
   BaseModelOutputWithVisionQformerOutputs get_image_features(
-      const TensorView& pixel_values, bool interpolate_pos_encoding = false,
+      const TensorView& pixel_values, bool interpolate_pos_encoding,
       const ForwardCapture& capture = {}) const;
-  /// The same with the result of `encode_image`.
-  BaseModelOutputWithVisionQformerOutputs get_image_features(
-      const VisionFeatures& features, const ForwardCapture& capture = {}) const;
 
   const Blip2Config& config() const;
   Blip2Model model() const;

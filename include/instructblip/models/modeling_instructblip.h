@@ -69,20 +69,6 @@ class INSTRUCTBLIP_EXPORT InstructBlipForConditionalGeneration : public ImageTex
   static InstructBlipForConditionalGeneration from_pretrained(const std::filesystem::path& path,
                                                               const LoadOptions& options = {});
 
-  using ImageTextToTextModel::get_image_features;
-  /// Runs the vision tower, the Q-Former and the projection on floating-point pixel_values [images,
-  /// 3, height, width] and int64 qformer_input_ids [images, length]. Throws InputError, naming the
-  /// argument, if shapes do not match.
-  BaseModelOutputWithVisionQformerOutputs get_image_features(
-      const TensorView& pixel_values, const TensorView& qformer_input_ids,
-      const TensorView& qformer_attention_mask = {}, bool interpolate_pos_encoding = false,
-      const ForwardCapture& capture = {}) const;
-  /// The same with the result of `encode_image`: one image for all rows of qformer_input_ids, or
-  /// one per row.
-  BaseModelOutputWithVisionQformerOutputs get_image_features(
-      const VisionFeatures& features, const TensorView& qformer_input_ids,
-      const TensorView& qformer_attention_mask = {}, const ForwardCapture& capture = {}) const;
-
   const InstructBlipConfig& config() const;
   InstructBlipModel model() const;
 };

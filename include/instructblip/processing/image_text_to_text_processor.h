@@ -58,11 +58,12 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
   ImageTextToTextProcessor& operator=(ImageTextToTextProcessor other) noexcept;
   ~ImageTextToTextProcessor();
 
-  /// Reads a checkpoint folder of any of the classes: that of config.json's model_type or, without
-  /// it, of processor_config.json's processor_class, else an InstructBlipProcessor. Throws
-  /// ConfigError or TokenizerError that names the file.
+  /// Reads a checkpoint folder of any of the classes: that of `model_type` (default: config.json's)
+  /// or, without it, of processor_config.json's processor_class, else an InstructBlipProcessor.
+  /// Throws ConfigError or TokenizerError that names the file.
   static ImageTextToTextProcessor from_pretrained(const std::filesystem::path& folder,
-                                                  const TokenizerOptions& options = {});
+                                                  const TokenizerOptions& options = {},
+                                                  std::string model_type = {});
 
   /// Writes processor_config.json, tokenizer.json, tokenizer_config.json and, of InstructBLIP,
   /// qformer_tokenizer/, as the reference does; creates the folder if necessary. Throws ConfigError

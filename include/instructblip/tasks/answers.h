@@ -43,7 +43,7 @@ struct CandidateRanks {
 /// candidate, if there are no candidates, if a candidate is empty and its end is not scored, or if
 /// an id is outside the vocabulary.
 INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
-    const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
+    const ImageTextToTextModel& model, const ImageTextToTextInputs& inputs,
     const std::vector<std::vector<std::int64_t>>& candidates, const RankOptions& options = {});
 
 /// The same for texts, each with the same number of images. Candidates are appended to the prompt
@@ -51,15 +51,17 @@ INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
 /// tokenizer treats leading spaces: LLaMA and T5 add one, OPT does not. Texts are padded on the
 /// right, as in LAVIS. LAVIS also cuts the Q-Former's text to its last 128 ids; here the caller
 /// must do that, and a text that is too long for the Q-Former is an InputError.
-INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(
-    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
-    const std::vector<Image>& images, const std::vector<std::string>& prompts,
-    const std::vector<std::string>& candidates, const RankOptions& options = {});
+INSTRUCTBLIP_EXPORT CandidateRanks rank_candidates(const ImageTextToTextModel& model,
+                                                   const ImageTextToTextProcessor& processor,
+                                                   const std::vector<Image>& images,
+                                                   const std::vector<std::string>& prompts,
+                                                   const std::vector<std::string>& candidates,
+                                                   const RankOptions& options = {});
 
 /// LAVIS' predict_class: the indices of the candidates of each sample, the most likely first, int64
 /// [B, candidates]. Throws InputError like rank_candidates.
-INSTRUCTBLIP_EXPORT Tensor predict_class(const InstructBlipForConditionalGeneration& model,
-                                         const InstructBlipProcessor& processor,
+INSTRUCTBLIP_EXPORT Tensor predict_class(const ImageTextToTextModel& model,
+                                         const ImageTextToTextProcessor& processor,
                                          const std::vector<Image>& images,
                                          const std::vector<std::string>& prompts,
                                          const std::vector<std::string>& candidates,
@@ -67,7 +69,7 @@ INSTRUCTBLIP_EXPORT Tensor predict_class(const InstructBlipForConditionalGenerat
 /// The same with separate candidates for each prompt. Also throws InputError if the number of lists
 /// differs from the number of prompts.
 INSTRUCTBLIP_EXPORT std::vector<std::vector<std::int64_t>> predict_class(
-    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const ImageTextToTextModel& model, const ImageTextToTextProcessor& processor,
     const std::vector<Image>& images, const std::vector<std::string>& prompts,
     const std::vector<std::vector<std::string>>& candidates, const RankOptions& options = {});
 
@@ -95,16 +97,17 @@ struct INSTRUCTBLIP_EXPORT PredictAnswersOptions {
 /// applies to the answer only, because the language model receives embeddings and no prompt ids. An
 /// answer ends at `eos_token_id` or, if that is empty, at text_config's. Throws InputError like the
 /// model's `generate`.
-INSTRUCTBLIP_EXPORT GenerateOutput
-predict_answers(const InstructBlipForConditionalGeneration& model, const InstructBlipInputs& inputs,
-                const PredictAnswersOptions& options = {}, const TokenIds& eos_token_id = {});
+INSTRUCTBLIP_EXPORT GenerateOutput predict_answers(const ImageTextToTextModel& model,
+                                                   const ImageTextToTextInputs& inputs,
+                                                   const PredictAnswersOptions& options = {},
+                                                   const TokenIds& eos_token_id = {});
 
 /// A short answer to each question, each with the same number of images. Answers end at the
 /// tokenizer's EOS (the hub's Vicuna checkpoints have a different one in text_config). White space
 /// is stripped from the answers of a decoder-only model. LAVIS' `apply_lemmatizer`, which reduces
 /// nouns and verbs to their lemmas with spaCy, is left to the caller.
 INSTRUCTBLIP_EXPORT std::vector<std::string> predict_answers(
-    const InstructBlipForConditionalGeneration& model, const InstructBlipProcessor& processor,
+    const ImageTextToTextModel& model, const ImageTextToTextProcessor& processor,
     const std::vector<Image>& images, const std::vector<PromptParts>& questions,
     const PredictAnswersOptions& options = {});
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,8 +57,8 @@ struct FolderPart {
 /// The result of check_folder.
 struct FolderReport {
   std::filesystem::path folder;
-  /// Absent if config.json cannot be read.
-  std::optional<InstructBlipConfig> config;
+  /// Null if config.json cannot be read.
+  std::shared_ptr<const ImageTextToTextConfig> config;
   /// The safetensors files with the weights.
   std::vector<std::filesystem::path> weight_files;
   /// How the weights are quantised: "compressed-tensors pack-quantized", "bitsandbytes nf4",

@@ -10,17 +10,19 @@
 
 namespace instructblip {
 
-/// A checkpoint folder's processor and model.
+/// A checkpoint folder's processor and model, of InstructBLIP or BLIP-2.
 struct InstructBlip {
-  InstructBlipProcessor processor;
-  InstructBlipForConditionalGeneration model;
+  ImageTextToTextProcessor processor;
+  ImageTextToTextModel model;
 };
 
-/// Loads the processor and the model from a checkpoint folder. Checks the folder once with
+/// Loads the processor and the model from a checkpoint folder, of the classes that belong to the
+/// model_type in its config.json. Checks the folder once with
 /// `check_folder` and logs its findings as warnings. Answers end at the tokenizer's end of text as
 /// well as at text_config's, which differ in the hub's Vicuna checkpoints. The `from_pretrained`
 /// functions of the parts do neither, like those of the reference. `tokenizer` is for the language
-/// model's tokenizer. Throws ConfigError, TokenizerError or CheckpointError, naming the file.
+/// model's tokenizer. Throws ConfigError, TokenizerError or CheckpointError, naming the file; a
+/// folder of another family is refused by its name.
 INSTRUCTBLIP_EXPORT InstructBlip load(const std::filesystem::path& folder,
                                       const LoadOptions& options = {},
                                       const TokenizerOptions& tokenizer = {});
