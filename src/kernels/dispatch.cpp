@@ -16,7 +16,7 @@ namespace instructblip {
 
 // Each is defined in the level's file, kernels_<level>.cpp.
 const TileKernels& amx_tiles();
-const IntegerKernels& amx_integers();
+void amx_integer_product(const IntegerProduct& product);
 const KernelTable& avx512_kernels();
 const PairKernels& avx512_bf16_pairs();
 const IntegerKernels& avx512_vnni_integers();
@@ -68,7 +68,8 @@ const KernelTable& avx512_bf16_kernels() {
 const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
     KernelTable amx = avx512_with("amx", &amx_tiles(), nullptr);
-    amx.integers = amx_integers();
+    amx.integers.rows8 = amx.integers.rows4 = kMostIntegerRows;
+    amx.integers.product = amx_integer_product;
     return amx;
   }();
   return table;

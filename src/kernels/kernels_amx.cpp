@@ -335,8 +335,19 @@ void integer_tile_product(const IntegerProduct& p) {
   }
 }
 
+constexpr TileKernels kTiles{.begin = begin,
+                             .end = end,
+                             .multiply = multiply,
+                             .pack = pack,
+                             .split = split,
+                             .transpose = transpose};
+
+}  // namespace
+
+const TileKernels& amx_tiles() { return kTiles; }
+
 // Few rows, or blocks that do not fill tiles, are multiplied in vectors.
-void integer_product(const IntegerProduct& p) {
+void amx_integer_product(const IntegerProduct& p) {
   constexpr Index kFewestTileRows = 4;
   if (p.rows >= kFewestTileRows && p.block % 64 == 0 && p.depth % 64 == 0) {
     return integer_tile_product(p);
@@ -350,25 +361,6 @@ void integer_product(const IntegerProduct& p) {
     part.sums += r * p.sums_stride;
     vectors.product(part);
   }
-}
-
-constexpr TileKernels kTiles{.begin = begin,
-                             .end = end,
-                             .multiply = multiply,
-                             .pack = pack,
-                             .split = split,
-                             .transpose = transpose};
-
-}  // namespace
-
-const TileKernels& amx_tiles() { return kTiles; }
-
-const IntegerKernels& amx_integers() {
-  static const IntegerKernels kernels{.rows8 = 2 * kTileSize,
-                                      .rows4 = 2 * kTileSize,
-                                      .to_integers = avx512_vnni_integers().to_integers,
-                                      .product = integer_product};
-  return kernels;
 }
 
 }  // namespace instructblip
