@@ -28,7 +28,7 @@ namespace instructblip {
 namespace {
 
 constexpr Index kBytesPerThread = 1 << 18;
-constexpr std::string_view kKinds[] = {"nf4", "fp4"};
+constexpr std::string_view kQuantTypes[] = {"nf4", "fp4"};
 
 Index blocks_of(Index count, Index size) { return count / size + (count % size != 0 ? 1 : 0); }
 
@@ -78,7 +78,7 @@ class Reader4Bits : FormReader {
 
  private:
   void find_state() {
-    for (const std::string_view kind : kKinds) {
+    for (const std::string_view kind : kQuantTypes) {
       const Weights state = state_of(kind);
       if (!state.exists()) continue;
       if (!kind_.empty()) return fail("has quant_state of both nf4 and fp4");
