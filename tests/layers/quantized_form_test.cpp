@@ -1,8 +1,6 @@
 // Folders that other programs quantised (tests/reference/foreign_folders.py), and what is refused.
 #include "instructblip/layers/quantized_form.h"
 
-#include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -10,10 +8,10 @@
 
 #include "instructblip/layers/linear.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "layers/quantized_folder.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
 #include "support/fixtures.h"
-#include "support/log_capture.h"
 #include "support/temporary_folder.h"
 
 namespace instructblip {
@@ -28,33 +26,7 @@ std::filesystem::path foreign_folder(const std::string& name) {
 class ForeignFolderTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ForeignFolderTest, GivesTheLogitsOfItsValues) {
-  const testing::LogCapture log;
-  const auto model = InstructBlipForConditionalGeneration::from_pretrained(
-      foreign_folder(GetParam()), {.dtype = DType::Float32});
-  const testing::Fixture fixture(std::string("foreign/") + GetParam() + "/expected");
-  const Tensor pixels = fixture["pixel_values"], ids = fixture["input_ids"],
-               mask = fixture["attention_mask"], questions = fixture["qformer_input_ids"],
-               question_mask = fixture["qformer_attention_mask"];
-  const bool is_t5 = fixture.has("decoder_input_ids");
-  const Tensor decoder_ids = is_t5 ? fixture["decoder_input_ids"] : Tensor();
-  InstructBlipInputs inputs{.pixel_values = pixels,
-                            .qformer_input_ids = questions,
-                            .qformer_attention_mask = question_mask,
-                            .input_ids = ids,
-                            .attention_mask = mask};
-  if (is_t5) inputs.decoder_input_ids = decoder_ids;
-  const Tensor logits = model.forward(inputs).logits;
-  const Tensor expected = fixture["logits"];
-  ASSERT_EQ(logits.shape(), expected.shape());
-  float largest = 0, difference = 0;
-  for (Index i = 0; i < logits.size(); ++i) {
-    const float value = expected.data<float>()[i];
-    largest = std::max(largest, std::abs(value));
-    difference = std::max(difference, std::abs(logits.data<float>()[i] - value));
-  }
-  RecordProperty("difference", std::to_string(difference / largest));
-  EXPECT_LT(difference, 1e-4f * largest);
-  EXPECT_TRUE(log.messages().empty()) << log.messages()[0];
+  testing::expect_logits_of_quantized_folder(std::string("foreign/") + GetParam(), 1e-4f);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, ForeignFolderTest,
