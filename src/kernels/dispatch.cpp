@@ -68,7 +68,7 @@ const KernelTable& avx512_bf16_kernels() {
 const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
     KernelTable amx = avx512_with("amx", &amx_tiles(), nullptr);
-    amx.integers.rows8 = amx.integers.rows4 = kMostIntegerRows;
+    amx.integers.rows = kMostIntegerRows;
     amx.integers.product = amx_integer_product;
     return amx;
   }();

@@ -16,8 +16,8 @@ struct IntegerVectorKernels {
   using Outputs = Eigen::Array<float, kIntegerOutputs, 1>;
   using OutputSums = Eigen::Array<std::int32_t, kIntegerOutputs, 1>;
   static constexpr Index kLanes = Lanes::SizeAtCompileTime;
-  // Rows of x in a product with weights of 8 and of 4 bits: as many as sums fit into the registers.
-  static constexpr int kIntegerRows8 = 4, kIntegerRows4 = 4;
+  // Rows of x in a product: as many as sums fit into the registers.
+  static constexpr int kIntegerRows = 4;
 
   // The whole numbers that stand for x.
   template <class Vector>
@@ -66,10 +66,9 @@ struct IntegerVectorKernels {
       const float largest = largest_magnitude(x + begin, size), scale = largest / greatest;
       std::int16_t* const to = values + begin;
       // All are 0 if x is or has an element that is not finite.
-      round_all(scale > 0.0f ? x + begin : x, scale > 0.0f ? size : 0,
-                {scale, 1.0f / scale, 0.0f, -greatest, greatest}, to);
-      const Index width = (size + 31) / 32 * 32;
-      std::fill(to + (scale > 0.0f ? size : 0), to + width, std::int16_t{0});
+      const Index whole = scale > 0.0f ? size : 0, width = (size + 31) / 32 * 32;
+      round_all(x + begin, whole, {scale, 1.0f / scale, 0.0f, -greatest, greatest}, to);
+      std::fill(to + whole, to + width, std::int16_t{0});
       std::int32_t sum = 0;
       for (Index i = 0; i < size; ++i) sum += to[i];
       Level::arrange(to, width, bits);
@@ -128,7 +127,7 @@ struct IntegerVectorKernels {
       for (int r = 0; r < rows; ++r) {
         OutputSums sum = Eigen::Map<const OutputSums>(sums[r]);
         if (p.zero_points == nullptr) {
-          sum -= (bits == 8 ? 128 : 8) * p.x[r].sums[b];
+          sum -= p.middle() * p.x[r].sums[b];
         } else {
           sum -= zeros * p.x[r].sums[b];
         }
@@ -147,15 +146,11 @@ struct IntegerVectorKernels {
     return integer_tile<most, bits>(p);
   }
   static void integer_product(const IntegerProduct& p) {
-    p.bits == 8 ? integer_rows<8, Level::kIntegerRows8>(p)
-                : integer_rows<4, Level::kIntegerRows4>(p);
+    p.bits == 8 ? integer_rows<8, Level::kIntegerRows>(p) : integer_rows<4, Level::kIntegerRows>(p);
   }
 
   static constexpr IntegerKernels integers() {
-    return {.rows8 = Level::kIntegerRows8,
-            .rows4 = Level::kIntegerRows4,
-            .to_integers = to_integers,
-            .product = integer_product};
+    return {.rows = Level::kIntegerRows, .to_integers = to_integers, .product = integer_product};
   }
 };
 

@@ -64,11 +64,12 @@ struct IntegerProduct {
   std::ptrdiff_t block;  // a multiple of 32
   // [groups, kIntegerOutputs]
   const float* scales;
-  const std::uint8_t* zero_points;  // or nullptr: those of the bits, 128 or 8
+  const std::uint8_t* zero_points;  // or nullptr: all are middle()
   std::ptrdiff_t blocks_per_group;
   float* sums;
   std::ptrdiff_t sums_stride;
 
+  int middle() const { return 1 << (bits - 1); }
   const std::uint8_t* codes(std::ptrdiff_t begin) const {
     return w + begin * kIntegerOutputs * bits / 8;
   }
@@ -110,15 +111,12 @@ struct PairKernels {
 
 // How a level multiplies quantised weights.
 struct IntegerKernels {
-  // Rows of x in one product with weights of 8 and of 4 bits.
-  std::ptrdiff_t rows8, rows4;
+  std::ptrdiff_t rows;  // of x in one product
   // x as an IntegerRow, of numbers of `bits` bits: values [count rounded up to 32], and a scale and
   // a sum per block.
   void (*to_integers)(const float* x, std::ptrdiff_t count, std::ptrdiff_t block, int bits,
                       std::int16_t* values, float* scales, std::int32_t* sums);
   void (*product)(const IntegerProduct& product);
-
-  std::ptrdiff_t rows(int bits) const { return bits == 8 ? rows8 : rows4; }
 };
 
 // Codes of 4 bits, each of which stands for one of 16 values, in units of 64 inputs with a scale.

@@ -318,7 +318,7 @@ void integer_tile_product(const IntegerProduct& p) {
     const Index group = b / p.blocks_per_group * kIntegerOutputs;
     const __m512 scales = _mm512_loadu_ps(p.scales + group);
     const __m512i zeros = p.zero_points == nullptr
-                              ? _mm512_set1_epi32(p.bits == 8 ? 128 : 8)
+                              ? _mm512_set1_epi32(p.middle())
                               : _mm512_cvtepu8_epi32(_mm_loadu_si128(
                                     reinterpret_cast<const __m128i*>(p.zero_points + group)));
     for (Index r = 0; r < p.rows; ++r) {
@@ -353,7 +353,7 @@ void amx_integer_product(const IntegerProduct& p) {
     return integer_tile_product(p);
   }
   const IntegerKernels& vectors = avx512_vnni_integers();
-  const Index step = vectors.rows(p.bits);
+  const Index step = vectors.rows;
   for (Index r = 0; r < p.rows; r += step) {
     IntegerProduct part = p;
     part.x += r;

@@ -10,7 +10,7 @@ namespace {
 
 struct Level : VectorKernels<Level, 8> {
   // 6 x 2 sums.
-  static constexpr int kIntegerRows8 = 6, kIntegerRows4 = 6;
+  static constexpr int kIntegerRows = 6;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;

@@ -15,7 +15,7 @@ struct Level : VectorKernels<Level, 16> {
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
   // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.
-  static constexpr int kIntegerRows8 = 12, kIntegerRows4 = 12;
+  static constexpr int kIntegerRows = 12;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;

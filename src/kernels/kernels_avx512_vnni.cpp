@@ -13,7 +13,7 @@ namespace {
 // numbers of 8 bits do not have.
 struct Level : VectorKernels<Level, 16> {
   // 12 x 2 sums, and 1 or 2 vectors of weights.
-  static constexpr int kIntegerRows8 = 12, kIntegerRows4 = 12;
+  static constexpr int kIntegerRows = 12;
 
   static void arrange(std::int16_t* block, Index count, int bits) {
     auto* to = reinterpret_cast<std::int8_t*>(block);

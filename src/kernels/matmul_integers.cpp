@@ -76,7 +76,7 @@ class IntegerProducts {
   }
 
  private:
-  Index tile_rows() const { return product_.table.integers.rows(weight_.bits); }
+  Index tile_rows() const { return product_.table.integers.rows; }
 
   // Equal parts of all rows, in whole tiles.
   Index rows_per_pass() const {

@@ -140,7 +140,7 @@ IntegerWeight integer_weight(const Quantization& q, Index in_features) {
   w.bits = q.bits;
   w.depth = round_up(in_features, 32);
   w.activation_bits = q.activation_bits;
-  const Index most = w.activation_bits == 8 ? std::min(w.depth, kIntegerRowBlock) : kIntegerBlock;
+  const Index most = w.activation_bits == 8 ? kIntegerRowBlock : kIntegerBlock;
   w.block = q.group_size == 0 ? most : std::min(group, most);
   w.blocks_per_group = std::max<Index>(1, (group + w.block - 1) / w.block);
   return w;
@@ -306,16 +306,14 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const QuantizedMatrix> sources)
   if (first.codebook) {
     impl->format = &kCodebookFormat;
     auto codebook = std::make_shared<CodebookWeight>(codebook_weight(sources, impl->out_features));
-    impl->owned_bytes = bytes_of(codebook->codes) + bytes_of(codebook->scales);
-    impl->bytes = impl->owned_bytes;
+    impl->bytes = bytes_of(codebook->codes) + bytes_of(codebook->scales);
     impl->codebook = std::move(codebook);
-    matrix.impl_ = std::move(impl);
-    return matrix;
+  } else {
+    auto integers = std::make_shared<IntegerWeight>(integer_weight(sources, impl->out_features));
+    impl->bytes = bytes_of(integers->tiles);
+    impl->integers = std::move(integers);
   }
-  auto integers = std::make_shared<IntegerWeight>(integer_weight(sources, impl->out_features));
-  impl->bytes = bytes_of(integers->tiles);
   impl->owned_bytes = impl->bytes;
-  impl->integers = std::move(integers);
   matrix.impl_ = std::move(impl);
   return matrix;
 }

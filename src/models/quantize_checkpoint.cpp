@@ -66,6 +66,7 @@ class CheckpointQuantizer {
   }
 
   QuantizeReport run() {
+    check_recipe();
     check_folders();
     checkpoint_ = detail::open_checkpoint(source_, {.adapter = options_.adapter});
     plan();
@@ -90,8 +91,7 @@ class CheckpointQuantizer {
     Index source_bytes = 0;
   };
 
-  void check_folders() const {
-    require_folder<CheckpointError>(source_);
+  void check_recipe() const {
     for (const auto& part : {recipe_.vision_model, recipe_.qformer, recipe_.language_model}) {
       if (part && part->activation_bits != 16) {
         throw InputError(
@@ -100,6 +100,10 @@ class CheckpointQuantizer {
             "(--weights w8a8)");
       }
     }
+  }
+
+  void check_folders() const {
+    require_folder<CheckpointError>(source_);
     std::error_code ignored;
     if (fs::exists(target_, ignored)) {
       throw InputError(target_.string() +
