@@ -120,7 +120,7 @@ struct IntegerVectorKernels {
                                                sums[0]);
       const Index group = b / p.blocks_per_group * kIntegerOutputs;
       const Outputs scales = Eigen::Map<const Outputs>(p.scales + group);
-      OutputSums zeros;
+      OutputSums zeros = OutputSums::Zero();
       if (p.zero_points != nullptr) {
         for (int o = 0; o < kIntegerOutputs; ++o) zeros[o] = p.zero_points[group + o];
       }
