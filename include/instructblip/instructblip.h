@@ -30,6 +30,7 @@
 #include "instructblip/kernels/kernels.h"
 #include "instructblip/models/auto_language_model.h"
 #include "instructblip/models/modeling_blip_2.h"
+#include "instructblip/models/modeling_blip_2_retrieval.h"
 #include "instructblip/models/modeling_instructblip.h"
 #include "instructblip/models/quantize_checkpoint.h"
 #include "instructblip/models/vision_features.h"

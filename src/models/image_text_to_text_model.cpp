@@ -43,16 +43,6 @@ void require_finite(const Tensor& logits) {
                    "): the checkpoint is damaged, or its activations overflow");
 }
 
-// [1, n, width] -> [count, n, width]. The image of all prompts.
-Tensor repeated(const Tensor& features, Index count) {
-  Tensor copies(DType::Float32, {count, features.dim(1), features.dim(2)});
-  for (Index i = 0; i < count; ++i) {
-    std::copy_n(features.data<float>(), features.size(),
-                copies.data<float>() + i * features.size());
-  }
-  return copies;
-}
-
 }  // namespace
 
 ImageTextToTextInputs ImageTextToTextInputs::from(const BatchFeature& features) {
@@ -113,7 +103,7 @@ BaseModelOutputWithVisionQformerOutputs ImageTextToTextParts::image_features(
   const TensorView& text = inputs.input_ids.has_value() ? inputs.input_ids : inputs.inputs_embeds;
   if (inputs.vision_features != nullptr && states.dim(0) == 1 && text.rank() > 0 &&
       text.dim(0) > 1) {
-    outputs.pooler_output = repeated(outputs.pooler_output, text.dim(0));
+    outputs.pooler_output = outputs.pooler_output.repeat_interleave(text.dim(0));
   }
   return outputs;
 }

@@ -137,12 +137,15 @@ inline Weights open_weights(const std::filesystem::path& path, const LoadOptions
 }
 
 /// Loads a model from the folder at `path`. Its tensors have the first of `prefixes` under which
-/// `probe` exists; all of them must be used. Throws ConfigError or CheckpointError.
+/// `probe` exists; all of them must be used, but for those of `others`. Throws ConfigError or
+/// CheckpointError.
 template <class Model>
 Model load_model(const std::filesystem::path& path, const LoadOptions& options,
-                 std::initializer_list<std::string_view> prefixes, std::string_view probe) {
+                 std::initializer_list<std::string_view> prefixes, std::string_view probe,
+                 std::initializer_list<std::string_view> others = {}) {
   const auto config = Model::Config::from_pretrained(path);
   const Weights weights = open_weights(path, options).at_first_prefix(prefixes, probe);
+  for (const std::string_view name : others) weights[name].ignore();
   Model model(weights, config);
   weights.finish();
   return model;

@@ -352,38 +352,28 @@ class InstructBlipQFormerEncoder {
   std::vector<InstructBlipQFormerLayer> layer_;
 };
 
-/// The queries unchanged and the words with position embeddings, with a norm over both.
-class InstructBlipQFormerEmbeddings {
+/// The tables of words and positions, which InstructBLIP's Q-Former and BLIP-2's retrieval models
+/// have.
+class Blip2TextEmbeddings {
  public:
-  InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config)
+  Blip2TextEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config)
       : word_embeddings_(weights["word_embeddings"], config.vocab_size, config.hidden_size),
         position_embeddings_(weights["position_embeddings"], config.max_position_embeddings,
-                             config.hidden_size),
-        layernorm_(weights["layernorm"], config.hidden_size, config.layer_norm_eps) {}
+                             config.hidden_size) {}
 
-  /// Returns [rows, hidden_size]. Throws InputError if an id or a position is outside its table.
-  Matrix operator()(const TensorView& input_ids, const TensorView& query_embeds,
-                    const QFormerBatch& batch) const {
-    Matrix embeddings(batch.all.rows.rows(), word_embeddings_.embedding_dim());
-    if (!batch.query_rows.empty()) {
-      const Matrix given = Matrix::from(Tensor::copy_of(query_embeds).to(DType::Float32));
-      for (Index r = 0; r < batch.queries.rows.rows(); ++r) {
-        const Index row = at(batch.query_rows, r);
-        std::copy_n(given.row(r % given.rows()), given.cols(), embeddings.row(row));
-      }
-    }
-    if (!batch.text_rows.empty()) {
-      const std::vector<std::int64_t> words = batch.text.gather_ids(input_ids);
-      const std::vector<std::int64_t> positions(batch.text.rows.positions.begin(),
-                                                batch.text.rows.positions.end());
-      check_range(words, word_embeddings_, batch.text, "input_ids", "the size of the vocabulary");
-      check_range(positions, position_embeddings_, batch.text, "the position of input_ids",
-                  "max_position_embeddings; shorten the instruction");
-      Matrix text = word_embeddings_(words);
-      add_rows(position_embeddings_(positions), text);
-      scatter_rows(text, batch.text_rows, embeddings);
-    }
-    layernorm_(embeddings, embeddings);
+  Index embedding_dim() const { return word_embeddings_.embedding_dim(); }
+
+  /// The unmasked words of input_ids [batch, t] with their positions, [rows of text, hidden_size].
+  /// Throws InputError if an id or a position is outside its table.
+  Matrix operator()(const TensorView& input_ids, const PaddedBatch& text) const {
+    const std::vector<std::int64_t> words = text.gather_ids(input_ids);
+    const std::vector<std::int64_t> positions(text.rows.positions.begin(),
+                                              text.rows.positions.end());
+    check_range(words, word_embeddings_, text, "input_ids", "the size of the vocabulary");
+    check_range(positions, position_embeddings_, text, "the position of input_ids",
+                "max_position_embeddings; shorten the instruction");
+    Matrix embeddings = word_embeddings_(words);
+    add_rows(position_embeddings_(positions), embeddings);
     return embeddings;
   }
 
@@ -404,6 +394,35 @@ class InstructBlipQFormerEmbeddings {
   }
 
   Embedding word_embeddings_, position_embeddings_;
+};
+
+/// The queries unchanged and the words with position embeddings, with a norm over both.
+class InstructBlipQFormerEmbeddings {
+ public:
+  InstructBlipQFormerEmbeddings(const Weights& weights, const InstructBlipQFormerConfig& config)
+      : text_(weights, config),
+        layernorm_(weights["layernorm"], config.hidden_size, config.layer_norm_eps) {}
+
+  /// Returns [rows, hidden_size]. Throws InputError if an id or a position is outside its table.
+  Matrix operator()(const TensorView& input_ids, const TensorView& query_embeds,
+                    const QFormerBatch& batch) const {
+    Matrix embeddings(batch.all.rows.rows(), text_.embedding_dim());
+    if (!batch.query_rows.empty()) {
+      const Matrix given = Matrix::from(Tensor::copy_of(query_embeds).to(DType::Float32));
+      for (Index r = 0; r < batch.queries.rows.rows(); ++r) {
+        const Index row = at(batch.query_rows, r);
+        std::copy_n(given.row(r % given.rows()), given.cols(), embeddings.row(row));
+      }
+    }
+    if (!batch.text_rows.empty()) {
+      scatter_rows(text_(input_ids, batch.text), batch.text_rows, embeddings);
+    }
+    layernorm_(embeddings, embeddings);
+    return embeddings;
+  }
+
+ private:
+  Blip2TextEmbeddings text_;
   LayerNorm layernorm_;
 };
 

@@ -53,4 +53,33 @@ struct ImageTextToTextModelOutput {
 using InstructBlipForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
 using Blip2ForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
 
+/// The result of Blip2VisionModelWithProjection: the vision tower's output, and the queries in the
+/// space in which images and texts are compared, of length 1.
+struct Blip2VisionModelOutput {
+  Tensor image_embeds;       // [images, num_query_tokens, image_text_hidden_size]
+  Tensor last_hidden_state;  // [images, 1 + p, vision hidden_size]
+  std::vector<Tensor> hidden_states;
+  std::vector<Tensor> attentions;
+};
+
+/// The result of Blip2TextModelWithProjection: the Q-Former's output for the text alone, and all
+/// its positions in that space, of length 1. The first stands for the text.
+struct Blip2TextModelOutput {
+  Tensor text_embeds;        // [texts, t, image_text_hidden_size]
+  Tensor last_hidden_state;  // [texts, t, Q-Former hidden_size]
+  std::vector<Tensor> hidden_states;
+  std::vector<Tensor> attentions;
+};
+
+/// The result of Blip2ForImageTextRetrieval. Contrast: the similarities of all images and texts,
+/// cosines. Matching: for each pair of an image and a text the logits of "no" and "yes".
+struct Blip2ImageTextMatchingModelOutput {
+  Tensor logits_per_image;  // [images, texts]; matching: [pairs, 2]
+  Tensor logits_per_text;   // the same transposed
+  Tensor text_embeds;   // [texts, image_text_hidden_size]; matching: the Q-Former's states of pairs
+  Tensor image_embeds;  // as in Blip2VisionModelOutput; matching: the vision tower's states
+  BaseModelOutputWithPoolingAndCrossAttentions text_model_output;  // matching: of the pairs
+  BaseModelOutputWithPooling vision_model_output;
+};
+
 }  // namespace instructblip
