@@ -74,8 +74,10 @@ if(STB_INCLUDE_DIR)
 else()
   instructblip_fetch(stb https://github.com/nothings/stb.git
                      5736b15f7ea0ffb08dd38af21067c314d6a3aae9)  # stb_image 2.28
-  configure_file("${stb_SOURCE_DIR}/stb_image.h"
-                 "${PROJECT_BINARY_DIR}/third_party/stb/stb_image.h" COPYONLY)
+  foreach(header stb_image.h stb_image_write.h stb_easy_font.h)
+    configure_file("${stb_SOURCE_DIR}/${header}" "${PROJECT_BINARY_DIR}/third_party/stb/${header}"
+                   COPYONLY)
+  endforeach()
   set(instructblip_stb_include "${PROJECT_BINARY_DIR}/third_party")
 endif()
 

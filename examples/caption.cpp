@@ -56,12 +56,8 @@ class Captioner {
     for (std::size_t begin = 0; begin < paths_.size(); begin += flags_.batch_size) {
       const Batch batch = read(begin, std::min(begin + flags_.batch_size, paths_.size()));
       if (!batch.images.empty()) describe(loaded, batch);
-      const auto done = static_cast<double>(std::min(begin + flags_.batch_size, paths_.size()));
-      const double left = static_cast<double>(paths_.size()) - done;
-      status_.show(examples::bar(done / static_cast<double>(paths_.size())) + " of " +
-                   examples::counted(paths_.size(), "picture") + ", " +
-                   examples::per_second(done / watch.seconds(), "pictures") + ", " +
-                   examples::in_whole_seconds(left * watch.seconds() / done) + " left");
+      const std::size_t done = std::min(begin + flags_.batch_size, paths_.size());
+      status_.show(examples::progress_text(done, paths_.size(), "picture", watch.seconds()));
     }
     status_.clear();
     if (unreadable_ > 0) {

@@ -149,6 +149,13 @@ std::string json_line(const std::vector<std::filesystem::path>& files, const std
   return dumped(json);
 }
 
+std::string json_line(const std::filesystem::path& file, const std::string& text, std::size_t rank,
+                      double similarity, std::optional<double> match) {
+  Json json{{"text", text}, {"rank", rank}, {"file", file.string()}, {"similarity", similarity}};
+  if (match) json["match"] = *match;
+  return dumped(json);
+}
+
 std::string json_line(const std::filesystem::path& file, const std::string& error) {
   return dumped({{"file", file.string()}, {"error", error}});
 }

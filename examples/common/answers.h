@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -48,6 +49,9 @@ void print_timings(const Answers& answers);
 /// the prompt and of the answer, for all samples of the call.
 std::string json_line(const std::vector<std::filesystem::path>& files, const std::string& prompt,
                       const Answers& answers, std::size_t i, bool timings);
+/// {"text": ..., "rank": ..., "file": ..., "similarity": ..., "match": ...}, of a picture found.
+std::string json_line(const std::filesystem::path& file, const std::string& text, std::size_t rank,
+                      double similarity, std::optional<double> match);
 /// {"file": ..., "error": ...}
 std::string json_line(const std::filesystem::path& file, const std::string& error);
 /// The files that the lines of such a file describe. Cuts off a line without its end, so that the

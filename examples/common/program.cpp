@@ -256,14 +256,9 @@ void report_kept(const KeptWeights& before, const KeptWeights& now, const ModelF
   }
 }
 
-}  // namespace
-
-InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config) {
-  try {
-    config.validate_ids(load_image_text_to_text_config(flags.model)->text_config->vocab_size);
-  } catch (const InputError& error) {
-    throw CLI::ValidationError(with_flag_names(error.what()));
-  }
+// Calls `load` with the options that the flags stand for, and shows what it does.
+template <class Load>
+auto load_shown(const ModelFlags& flags, const Load& load) {
   StatusLine status(!flags.quiet);
   const Stopwatch watch;
   Index bytes = 0;
@@ -285,7 +280,7 @@ InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config)
                 scaled(static_cast<double>(bytes), "B") + ", " + in_whole_seconds(watch.seconds()));
   };
   const KeptWeights kept(flags.model, options);
-  InstructBlip loaded = load(flags.model, options, flags.tokenizer_options());
+  auto loaded = load(options);
   status.clear();
   if (flags.timings) {
     print_timing("loading",
@@ -293,6 +288,25 @@ InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config)
   }
   report_kept(kept, KeptWeights(flags.model, options), flags);
   return loaded;
+}
+
+}  // namespace
+
+InstructBlip load_model(const ModelFlags& flags, const GenerationConfig& config) {
+  try {
+    config.validate_ids(load_image_text_to_text_config(flags.model)->text_config->vocab_size);
+  } catch (const InputError& error) {
+    throw CLI::ValidationError(with_flag_names(error.what()));
+  }
+  return load_shown(flags, [&](const LoadOptions& options) {
+    return load(flags.model, options, flags.tokenizer_options());
+  });
+}
+
+ImageTextRetrieval load_retrieval_model(const ModelFlags& flags) {
+  return load_shown(flags, [&](const LoadOptions& options) {
+    return load_retrieval(flags.model, options, flags.tokenizer_options());
+  });
 }
 
 }  // namespace examples

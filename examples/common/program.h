@@ -81,5 +81,7 @@ int run_program(CLI::App& app, int argc, char** argv, const ModelFlags& flags,
 /// before the weights are read.
 instructblip::InstructBlip load_model(const ModelFlags& flags,
                                       const instructblip::GenerationConfig& config = {});
+/// The same for a folder that compares images and texts.
+instructblip::ImageTextRetrieval load_retrieval_model(const ModelFlags& flags);
 
 }  // namespace examples

@@ -62,6 +62,14 @@ std::string bar(double fraction) {
          formatted(" %3.0f %%", 100 * fraction);
 }
 
+std::string progress_text(std::size_t done, std::size_t total, const std::string& noun,
+                          double seconds) {
+  const auto part = static_cast<double>(done), whole = static_cast<double>(total);
+  return bar(part / whole) + " of " + counted(total, noun) + ", " +
+         per_second(part / seconds, noun + "s") + ", " +
+         in_whole_seconds((whole - part) * seconds / part) + " left";
+}
+
 void print_timing(const std::string& part, const std::string& text) {
   std::cout.flush();
   std::fprintf(stderr, "%-8s %s\n", part.c_str(), text.c_str());

@@ -31,6 +31,10 @@ std::string counted(std::size_t count, const std::string& noun);
 /// "[#####-----]  50 %".
 std::string bar(double fraction);
 
+/// "[##--------]  20 % of 10 pictures, 0.52 pictures/s, 5 s left", after so many seconds.
+std::string progress_text(std::size_t done, std::size_t total, const std::string& noun,
+                          double seconds);
+
 /// Writes one line on stderr, after what stdout was sent so far: "loading   12.3 ms for 7.5 MB".
 void print_timing(const std::string& part, const std::string& text);
 

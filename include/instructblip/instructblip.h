@@ -39,6 +39,7 @@
 #include "instructblip/tasks/answers.h"
 #include "instructblip/tasks/folder_check.h"
 #include "instructblip/tasks/load.h"
+#include "instructblip/tasks/retrieval.h"
 #include "instructblip/tokenization/tokenization_bert.h"
 #include "instructblip/tokenization/tokenization_gpt2.h"
 #include "instructblip/tokenization/tokenization_llama.h"

@@ -83,6 +83,13 @@ std::unique_ptr<ImageTextToTextConfig> load_image_text_to_text_config(
   const detail::ConfigSource source = detail::open_config(path, "", "");
   const JsonValue json = source.json();
   json.require_object();
+  // BLIP-2's first stage has the model_type of the second.
+  for (const auto& name : json.get_or<std::vector<std::string>>("architectures", {})) {
+    if (!name.ends_with("ForImageTextRetrieval") && !name.ends_with("WithProjection")) continue;
+    json.fail("\"architectures\" names " + name +
+              ", which compares images and texts and writes no "
+              "text: use load_retrieval, or the program retrieve");
+  }
   const auto name =
       json.get_or<std::string>("model_type", std::string(InstructBlipConfig::kModelType));
   std::string known;

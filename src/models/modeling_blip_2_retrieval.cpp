@@ -235,6 +235,12 @@ Blip2ForImageTextRetrieval::Blip2ForImageTextRetrieval(
 
 Blip2ForImageTextRetrieval Blip2ForImageTextRetrieval::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
+  const auto& other = Blip2Config::from_pretrained(path).other;
+  const auto found = other.find("architectures");
+  if (found != other.end() && found->second.find("ForConditionalGeneration") != std::string::npos) {
+    throw ConfigError((path / "config.json").string() + ": \"architectures\" is " + found->second +
+                      ", a model that writes text, expected Blip2ForImageTextRetrieval: use load");
+  }
   return detail::load_model<Blip2ForImageTextRetrieval>(path, options, {""}, "");
 }
 

@@ -271,6 +271,7 @@ Index ImageTextToTextProcessor::images_per_text(std::size_t images, std::size_t 
                                                 const ProcessingKwargs& kwargs) const {
   require_count("num_images", kwargs.num_images.value_or(0));
   if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
+  if (images == 1 && !qformer_tokenizer_) return 1;  // for Blip2ForImageTextRetrieval
   const auto per_text = static_cast<Index>(images / texts);
   if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {
     throw InputError(

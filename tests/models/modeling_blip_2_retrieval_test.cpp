@@ -244,5 +244,14 @@ TEST(Blip2Retrieval, AQFormerThatReadsNoTextIsRejected) {
                             {"use_qformer_text_input"});
 }
 
+TEST(Blip2Retrieval, AFolderOfAnotherClassIsRefusedByItsName) {
+  expect_error<ConfigError>(
+      [] { ImageTextToTextModel::from_pretrained(retrieval_folder("contrast")); },
+      {"config.json", "Blip2ForImageTextRetrieval", "load_retrieval"});
+  expect_error<ConfigError>(
+      [] { Blip2ForImageTextRetrieval::from_pretrained(fixtures_folder() / "blip_2" / "opt"); },
+      {"config.json", "Blip2ForConditionalGeneration", "use load"});
+}
+
 }  // namespace
 }  // namespace instructblip::testing

@@ -241,7 +241,7 @@ TEST(InstructBlipQFormerModel, RejectsArgumentsThatDoNotMatch) {
   expect_input_error([&](auto& in) { in.input_ids = large; },
                      "input_ids[0][0] is 50, expected 0 or more and less than 50");
   expect_input_error([&](auto& in) { in.position_ids = large; },
-                     "less than 16, max_position_embeddings; shorten the instruction");
+                     "less than 16, max_position_embeddings; shorten the text");
   const Tensor three(DType::Int64, {3, 3});
   expect_input_error([&](auto& in) { in.position_ids = three; },
                      "position_ids has the shape [3, 3], expected [3, 6]");

@@ -63,6 +63,17 @@ TEST(Blip2Processor, ImagesWithoutTextGiveOnlyPixels) {
   EXPECT_EQ(batch.pixel_values.shape(), (Shape{1, 3, 14, 14}));
 }
 
+TEST(Blip2Processor, OneImageMayHaveSeveralTexts) {
+  const ProcessorFolder folder("opt");
+  const auto processor = Blip2Processor::from_pretrained(folder.path());
+  const std::vector<std::string> texts{"what is this?", "what is that?"};
+  const ProcessingKwargs kwargs{.padding = PaddingStrategy::Longest};
+  const BatchFeature batch = processor({picture(0)}, texts, kwargs);
+  EXPECT_EQ(batch.pixel_values.dim(0), 1);
+  testing::expect_equal(batch.input_ids,
+                        processor({picture(0), picture(0)}, texts, kwargs).input_ids);
+}
+
 TEST(Blip2Processor, LoadsALegacyFolderWithoutNumQueryTokens) {
   const ProcessorFolder folder("opt");
   folder.folder().write("processor_config.json", "{}");

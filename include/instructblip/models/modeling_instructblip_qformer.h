@@ -371,7 +371,7 @@ class Blip2TextEmbeddings {
                                               text.rows.positions.end());
     check_range(words, word_embeddings_, text, "input_ids", "the size of the vocabulary");
     check_range(positions, position_embeddings_, text, "the position of input_ids",
-                "max_position_embeddings; shorten the instruction");
+                "max_position_embeddings; shorten the text");
     Matrix embeddings = word_embeddings_(words);
     add_rows(position_embeddings_(positions), embeddings);
     return embeddings;

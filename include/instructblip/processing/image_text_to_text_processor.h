@@ -72,10 +72,11 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
 
   /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids`
   /// holds k * num_query_tokens placeholders, then [padding] BOS text [padding]. The k images of a
-  /// sample are adjacent; InstructBLIP's Q-Former text is repeated for each. Throws InputError if
-  /// both are empty, if the number of images is not a multiple of the number of texts (which the
-  /// reference accepts), if `max_length` is less than the number of placeholders, or if rows differ
-  /// in length without padding.
+  /// sample are adjacent; InstructBLIP's Q-Former text is repeated for each. BLIP-2's may take one
+  /// image with several texts, to be compared with each. Throws InputError if both are empty, if
+  /// the number of images is not a multiple of the number of texts (which the reference accepts),
+  /// if `max_length` is less than the number of placeholders, or if rows differ in length without
+  /// padding.
   BatchFeature operator()(const std::vector<Image>& images, const std::vector<std::string>& text,
                           const ProcessingKwargs& kwargs = {}) const {
     return process(images, text, kwargs);
