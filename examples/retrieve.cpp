@@ -112,8 +112,10 @@ examples::SheetSection section(const Flags& flags, const examples::PictureIndex&
   return section;
 }
 
-// Beside the folder.
+// Beside the folder; none for a pattern.
 fs::path default_index(const std::string& folder) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) return {};
   fs::path path = fs::absolute(folder).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   return path.concat(".retrieve.safetensors");

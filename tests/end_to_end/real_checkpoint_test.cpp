@@ -2,7 +2,11 @@
 //   INSTRUCTBLIP_REAL_MODEL         folder of instructblip-vicuna-7b or instructblip-flan-t5-xl
 //   INSTRUCTBLIP_REAL_IMAGE         LAVIS' docs/_static/Confusing-Pictures.jpg
 //   INSTRUCTBLIP_REAL_BEACH_IMAGE   image.jpg of hf-internal-testing/blip-test-image
+//   INSTRUCTBLIP_REAL_BLIP2         folder of blip2-opt-2.7b
+//   INSTRUCTBLIP_REAL_ITM           folder of blip2-itm-vit-g
+//   INSTRUCTBLIP_REAL_CATS_IMAGE    000000039769.jpg of COCO's val2017
 #include <array>
+#include <cmath>
 #include <cstdlib>
 
 #include "end_to_end/demo_files.h"
@@ -37,6 +41,29 @@ GenerateOutput answer_in_any_size(const InstructBlipForConditionalGeneration& mo
   return model.generate(inputs, config);
 }
 
+std::optional<Image> picture(const char* variable) {
+  const char* path = std::getenv(variable);
+  if (path == nullptr) return std::nullopt;
+  return Image::open(std::filesystem::path(path));
+}
+
+/// The softmax of the scores.
+std::vector<double> softmax(const std::vector<double>& scores) {
+  std::vector<double> shares;
+  double sum = 0;
+  for (const double score : scores) sum += std::exp(score);
+  for (const double score : scores) shares.push_back(std::exp(score) / sum);
+  return shares;
+}
+
+/// The similarities of an image and several texts.
+std::vector<double> similarities(const ImageTextRetrieval& retrieval, const Image& image,
+                                 const std::vector<std::string>& texts) {
+  const Tensor found =
+      retrieval.model.similarity(retrieval.embed_images({image}), retrieval.embed_texts(texts));
+  return {found.span<float>().begin(), found.span<float>().end()};
+}
+
 /// Tests that are skipped unless the variables are set.
 class RealCheckpointTest : public ::testing::Test {
  protected:
@@ -47,11 +74,6 @@ class RealCheckpointTest : public ::testing::Test {
     model_.emplace(InstructBlipForConditionalGeneration::from_pretrained(folder));
   }
 
-  static std::optional<Image> picture(const char* variable) {
-    const char* path = std::getenv(variable);
-    if (path == nullptr) return std::nullopt;
-    return Image::open(std::filesystem::path(path));
-  }
   bool is_vicuna() const { return model_->config().use_decoder_only_language_model(); }
   TokenIds end() const { return is_vicuna() ? 2 : 1; }
   std::string text(const GenerateOutput& output) const {
@@ -107,6 +129,32 @@ TEST_F(RealCheckpointTest, AnswersAboutALargerImageEqualThePublishedOnes) {
   const std::string answer = text(answer_in_any_size(
       *model_, read_in_size(*processor_, *image, "What's in the image?", 500), {}));
   EXPECT_EQ(answer.rfind("The image features a woman", 0), 0u) << answer;
+}
+
+// From the documentation of Blip2ForConditionalGeneration.
+TEST(RealCheckpointBlip2, CaptionEqualsThePublishedOne) {
+  const char* folder = std::getenv("INSTRUCTBLIP_REAL_BLIP2");
+  const auto image = picture("INSTRUCTBLIP_REAL_CATS_IMAGE");
+  if (folder == nullptr || !image) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_BLIP2 and _CATS_IMAGE";
+  const InstructBlip loaded = load(folder);
+  const GenerateOutput output = loaded.model.generate(loaded.processor(*image));
+  const std::string caption =
+      loaded.processor.decode(output.new_tokens()[0], {.skip_special_tokens = true});
+  EXPECT_EQ(caption.rfind("two cats laying on a couch", 0), 0u) << caption;
+}
+
+// From the documentation of Blip2ForImageTextRetrieval, whose example takes the softmax of the
+// match twice.
+TEST(RealCheckpointBlip2, ScoresEqualThePublishedOnes) {
+  const char* folder = std::getenv("INSTRUCTBLIP_REAL_ITM");
+  const auto image = picture("INSTRUCTBLIP_REAL_CATS_IMAGE");
+  if (folder == nullptr || !image) GTEST_SKIP() << "set INSTRUCTBLIP_REAL_ITM and _CATS_IMAGE";
+  const ImageTextRetrieval retrieval = load_retrieval(folder);
+  const double match = retrieval.match(*image, {"two cats laying on a pink blanket"})[0];
+  EXPECT_NEAR(softmax({1 - match, match})[1], 0.730, 0.002);
+  const auto shares =
+      softmax(similarities(retrieval, *image, {"a photo of a cat", "a photo of a dog"}));
+  EXPECT_NEAR(shares[0], 0.553, 0.002);
 }
 
 // Runs the checks above on fixtures, for which the answers are known.
