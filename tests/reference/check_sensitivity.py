@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import (
     Blip2ForConditionalGeneration,
+    Blip2ForImageTextRetrieval,
     Blip2QFormerModel,
     Blip2VisionModel,
     InstructBlipForConditionalGeneration,
@@ -26,17 +27,24 @@ WITHOUT_EFFECT = (".key.bias", ".k_proj.bias")
 VISIBLE = 1e-3
 
 
-def whole_outputs(output):
+def whole_outputs(model, given):
+    output = model(**given)
     return [output.logits, output.vision_outputs.pooler_output,
             output.qformer_outputs.last_hidden_state]
 
 
-def vision_outputs(output):
+def vision_outputs(model, given):
+    output = model(**given)
     return [output.last_hidden_state, output.pooler_output]
 
 
-def qformer_outputs(output):
-    return [output.last_hidden_state]
+def qformer_outputs(model, given):
+    return [model(**given).last_hidden_state]
+
+
+def retrieval_outputs(model, given):
+    return [model(**given, use_image_text_matching_head=matching).logits_per_image
+            for matching in (False, True)]
 
 
 def whole(model_class, *qformer_text):
@@ -55,6 +63,10 @@ MODELS = {f"instructblip/{kind}": WHOLE for kind in KINDS} | {
     "blip_2/vision": (Blip2VisionModel, "", ["pixel_values"], vision_outputs),
     "blip_2/qformer": (Blip2QFormerModel, "both.",
                        ["query_embeds", "query_length", "encoder_hidden_states"], qformer_outputs),
+} | {  # of the older spelling in "bfloat16", the reference makes a model without layers for text
+    f"blip_2_retrieval/{kind}": (Blip2ForImageTextRetrieval, "contrast.",
+                                 ["pixel_values", "input_ids", "attention_mask"], retrieval_outputs)
+    for kind in ("contrast", "float16")
 }
 # BLIP-2's Q-Former may have layers for text, which no generating model uses.
 UNUSED = re.compile(r"qformer\.encoder\.layer\.\d+\.(intermediate|output)\.")
@@ -66,7 +78,7 @@ def check(name, model_class, prefix, arguments, outputs):
     model = model_class.from_pretrained(CHECKPOINTS / name, dtype=torch.float32).eval()
     stored = load_file(CHECKPOINTS / name / "expected.safetensors")
     given = {argument: stored[prefix + argument] for argument in arguments}
-    before = outputs(model(**given))
+    before = outputs(model, given)
     tensors = model.state_dict()
     silent, smallest = 0, float("inf")
     for key, tensor in tensors.items():
@@ -74,12 +86,12 @@ def check(name, model_class, prefix, arguments, outputs):
         tensor.zero_()
         change = max(
             ((new - old).abs().max() / old.abs().max()).item()
-            for new, old in zip(outputs(model(**given)), before)
+            for new, old in zip(outputs(model, given), before)
         )
         tensor.copy_(kept)
         if key.endswith(WITHOUT_EFFECT):
             continue
-        if name.startswith("blip_2") and UNUSED.match(key):
+        if name.startswith("blip_2/") and UNUSED.match(key):
             assert change == 0, key
             continue
         smallest = min(smallest, change)
