@@ -52,7 +52,7 @@ struct Weights::Context {
   std::shared_ptr<const Checkpoint> checkpoint;
   DType dtype, activations;
   QuantizationRecipe recipe;
-  std::string stored_quantization;
+  StoredQuantization stored_quantization;
   std::optional<ProgressReporter> progress;
   bool prefetch = false;
   std::shared_ptr<TensorCache> cache;
@@ -175,7 +175,9 @@ const CheckpointTensor* Weights::stored() const {
 DType Weights::dtype() const { return context_->dtype; }
 DType Weights::activations() const { return context_->activations; }
 const QuantizationRecipe& Weights::recipe() const { return context_->recipe; }
-const std::string& Weights::stored_quantization() const { return context_->stored_quantization; }
+const StoredQuantization& Weights::stored_quantization() const {
+  return context_->stored_quantization;
+}
 const std::string& Weights::where() const { return context_->checkpoint->where(); }
 const Checkpoint& Weights::checkpoint() const { return *context_->checkpoint; }
 TensorCache* Weights::cache() const { return context_->cache.get(); }

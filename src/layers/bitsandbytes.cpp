@@ -228,13 +228,13 @@ bool is_type(const Weights& tensor, std::string_view dtype) {
 
 bool is_8_bits(const Weights& layer) {
   return is_type(layer["weight"], "I8") &&
-         (layer["SCB"].exists() || !layer.stored_quantization().empty());
+         (layer["SCB"].exists() || !layer.stored_quantization().method.empty());
 }
 
 bool is_4_bits(const Weights& layer) {
   const Weights weight = layer["weight"];
   return weight["absmax"].exists() || weight["quant_map"].exists() ||
-         (is_type(weight, "U8") && !layer.stored_quantization().empty());
+         (is_type(weight, "U8") && !layer.stored_quantization().method.empty());
 }
 
 constexpr std::string_view kOthers8Bits[] = {"weight_format"};

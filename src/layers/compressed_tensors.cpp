@@ -60,7 +60,7 @@ class CompressedReader : FormReader {
 
   void read_bits() {
     matrix_.bits = 8;
-    if (!is_packed_) return;
+    if (!is_packed_) return read_activation_bits();
     const Shape& shape = weights_["weight_packed"].stored()->shape;
     int bits = 0;
     for (const int candidate : {4, 8, 1, 2, 3, 5, 6, 7}) {
@@ -75,6 +75,12 @@ class CompressedReader : FormReader {
     }
     matrix_.bits = bits;
     if (bits == 4) check_inputs_of_4_bits();
+    read_activation_bits();
+  }
+
+  void read_activation_bits() {
+    const auto& rounds = weights_.stored_quantization().rounds_activations;
+    if (matrix_.bits == 8 && rounds && rounds(weights_.name())) matrix_.activation_bits = 8;
   }
 
   void read_scales() {

@@ -61,7 +61,10 @@ class FormReader {
   // The quantisation that the matrix and its tensors have; `has_zeros`: zero points, also in a
   // checkpoint without data.
   void note_whole_numbers(bool has_zeros) {
-    note({.bits = matrix_.bits, .group_size = matrix_.group_size, .symmetric = !has_zeros});
+    note({.bits = matrix_.bits,
+          .group_size = matrix_.group_size,
+          .symmetric = !has_zeros,
+          .activation_bits = matrix_.activation_bits});
   }
 
   static SharedTensor shared(Tensor tensor) {

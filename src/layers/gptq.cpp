@@ -54,7 +54,7 @@ class GptqReader : GroupedReader {
 
   // A stored 15 stands for 0, as in AutoGPTQ.
   void read_zeros() {
-    const bool as_they_are = weights_.stored_quantization() == "gptq_v2";
+    const bool as_they_are = weights_.stored_quantization().method == "gptq_v2";
     read_zero_points({0, 1, 2, 3, 4, 5, 6, 7}, as_they_are ? 0 : 1);
   }
 

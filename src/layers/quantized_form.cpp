@@ -23,7 +23,7 @@ std::string described(const QuantizedMatrix& matrix) {
 }  // namespace
 
 const QuantizedForm* quantized_form(const Weights& layer) {
-  const std::string& stored = layer.stored_quantization();
+  const std::string& stored = layer.stored_quantization().method;
   for (const QuantizedForm* form : kForms) {
     if ((stored.empty() || stored.starts_with(form->method)) && form->is_stored(layer)) return form;
   }

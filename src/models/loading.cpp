@@ -75,9 +75,10 @@ fs::path quantization_cache_file(const fs::path& path, const LoadOptions& option
 
 namespace detail {
 
-std::string stored_quantization(const std::filesystem::path& path, const LoadOptions& options) {
-  std::string stored = quantization_of_folder(path);
-  refuse_second_quantization(path, stored, options.quantization);
+StoredQuantization stored_quantization(const std::filesystem::path& path,
+                                       const LoadOptions& options) {
+  StoredQuantization stored = quantization_of_folder(path);
+  refuse_second_quantization(path, stored.method, options.quantization);
   return stored;
 }
 

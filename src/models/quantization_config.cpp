@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "checkpoint/module_pattern.h"
 #include "core/json_reader.h"
 #include "instructblip/core/error.h"
 #include "instructblip/core/log.h"
@@ -53,7 +54,18 @@ void check_group(const JsonValue& group, const std::string& method_format) {
   }
 }
 
-// Activations are multiplied as they are, which only makes answers more exact.
+// Whether activations are rounded as "w8a8" does it: each row as it comes, symmetrically, to 8
+// bits. (The reference divides by the largest magnitude / 127.5, this library by that / 127.)
+bool is_w8a8(const JsonValue& group) {
+  const std::optional<JsonValue> inputs = group.get("input_activations");
+  const std::optional<JsonValue> weights = group.get("weights");
+  return inputs && weights && weights->get_or<std::int64_t>("num_bits", 8) == 8 &&
+         inputs->get_or<std::string>("type", "int") == "int" &&
+         inputs->get_or<std::int64_t>("num_bits", 8) == 8 && inputs->get_or("symmetric", true) &&
+         inputs->get_or<std::string>("strategy", "") == "token" && inputs->get_or("dynamic", false);
+}
+
+// Other activations are multiplied as they are, which only makes answers more exact.
 void warn_of_activations(const JsonValue& settings, const JsonValue& groups) {
   std::string kept;
   const auto keep = [&](const char* name) {
@@ -61,17 +73,49 @@ void warn_of_activations(const JsonValue& settings, const JsonValue& groups) {
       kept += (kept.empty() ? "" : " and ") + std::string(name);
   };
   for (const auto& group : groups.items()) {
-    if (is_set(group.value, "input_activations")) keep("input_activations");
+    if (is_set(group.value, "input_activations") && !is_w8a8(group.value)) {
+      keep("input_activations");
+    }
     if (is_set(group.value, "output_activations")) keep("output_activations");
   }
   if (is_set(settings, "kv_cache_scheme")) keep("kv_cache_scheme");
   if (kept.empty()) return;
   log_warning(settings.where() + ": " + kept +
-              ": only weights are quantised here, so answers may differ from those of programs "
-              "that also round activations");
+              ": not rounded here, so answers may differ from those of programs that do");
 }
 
-std::string read_compressed_tensors(const JsonValue& settings) {
+// A module that is named by a target of compressed-tensors: its class, its name, or an expression
+// that matches the beginning of its name (utils/match.py).
+class ModuleTarget {
+ public:
+  ModuleTarget(const std::string& target, const std::string& where) : name_(target) {
+    if (target.starts_with("re:")) pattern_.emplace("(" + target.substr(3) + ").*", where);
+  }
+  bool names(std::string_view module) const {
+    return pattern_ ? pattern_->matches(module) : name_ == "Linear" || name_ == module;
+  }
+
+ private:
+  std::string name_;
+  std::optional<ModulePattern> pattern_;
+};
+
+std::function<bool(std::string_view)> rounded_modules(const JsonValue& groups) {
+  std::vector<ModuleTarget> targets;
+  for (const auto& group : groups.items()) {
+    if (!is_w8a8(group.value)) continue;
+    for (const auto& target : group.value.get_or<std::vector<std::string>>("targets", {})) {
+      targets.emplace_back(target, group.value.where());
+    }
+  }
+  if (targets.empty()) return {};
+  return [targets](std::string_view module) {
+    return std::any_of(targets.begin(), targets.end(),
+                       [&](const ModuleTarget& target) { return target.names(module); });
+  };
+}
+
+StoredQuantization read_compressed_tensors(const JsonValue& settings) {
   const auto format = settings.get_or<std::string>("format", "");
   check_format(settings, format);
   const auto status = settings.get_or<std::string>("quantization_status", "compressed");
@@ -88,16 +132,18 @@ std::string read_compressed_tensors(const JsonValue& settings) {
       refuse(*transform, "activations are transformed before they are multiplied");
     }
   }
+  StoredQuantization stored{.method = "compressed-tensors " + format};
   if (const auto groups = settings.get("config_groups")) {
     for (const auto& group : groups->items()) check_group(group.value, format);
     warn_of_activations(settings, *groups);
+    stored.rounds_activations = rounded_modules(*groups);
   }
-  return "compressed-tensors " + format;
+  return stored;
 }
 
 // How the layers are stored is read from the tensors themselves.
-std::string read_bitsandbytes(const JsonValue& settings) {
-  if (settings.get_or("load_in_8bit", false)) return "bitsandbytes int8";
+StoredQuantization read_bitsandbytes(const JsonValue& settings) {
+  if (settings.get_or("load_in_8bit", false)) return {.method = "bitsandbytes int8"};
   if (!settings.get_or("load_in_4bit", false)) {
     settings.fail("neither load_in_8bit nor load_in_4bit is true, expected one of them");
   }
@@ -105,7 +151,7 @@ std::string read_bitsandbytes(const JsonValue& settings) {
   if (type != "nf4" && type != "fp4") {
     refuse(settings, "the weights are of the type \"" + type + "\" of bitsandbytes");
   }
-  return "bitsandbytes " + type;
+  return {.method = "bitsandbytes " + type};
 }
 
 std::string lower(std::string text) {
@@ -129,7 +175,7 @@ void check_groups_of_4_bits(const JsonValue& settings, const std::string& name) 
 }
 
 // The order of the inputs (desc_act) is read from the tensors: it may be the usual one.
-std::string read_gptq(const JsonValue& settings) {
+StoredQuantization read_gptq(const JsonValue& settings) {
   check_groups_of_4_bits(settings, "GPTQ");
   const auto older = settings.get_or<std::string>("format", "gptq");
   const std::string format = lower(settings.get_or<std::string>("checkpoint_format", older));
@@ -139,10 +185,10 @@ std::string read_gptq(const JsonValue& settings) {
   if (settings.get_or("is_marlin_format", false)) {
     refuse(settings, "the weights are in the format \"marlin\" of GPTQ");
   }
-  return format;
+  return {.method = format};
 }
 
-std::string read_awq(const JsonValue& settings) {
+StoredQuantization read_awq(const JsonValue& settings) {
   check_groups_of_4_bits(settings, "AWQ");
   const auto newer = settings.get_or<std::string>("format", "gemm");
   const std::string version = lower(settings.get_or<std::string>("version", newer));
@@ -155,21 +201,21 @@ std::string read_awq(const JsonValue& settings) {
   if (!settings.get_or("zero_point", true)) {
     refuse(settings, "the weights have no zero points (AWQ)");
   }
-  return "awq gemm";
+  return {.method = "awq gemm"};
 }
 
 // A method that is read: `quant_method`, and a function that checks its settings and says which
 // variant they are. The tensors are read in layers/.
 struct Method {
   std::string_view name;
-  std::string (*read)(const JsonValue& settings);
+  StoredQuantization (*read)(const JsonValue& settings);
 };
 constexpr Method kMethods[] = {{"compressed-tensors", read_compressed_tensors},
                                {"bitsandbytes", read_bitsandbytes},
                                {"gptq", read_gptq},
                                {"awq", read_awq}};
 
-std::string read_settings(const JsonValue& settings) {
+StoredQuantization read_settings(const JsonValue& settings) {
   settings.require_object();
   const bool is_bitsandbytes = settings.has("load_in_4bit") || settings.has("load_in_8bit");
   const auto name =
@@ -211,29 +257,38 @@ Json weights_json(const Quantization& quantization) {
           {"dynamic", false}};
 }
 
-std::string quantization_in(const Json& json, const std::filesystem::path& file) {
+Json input_activations_json(const Quantization& quantization) {
+  if (quantization.activation_bits != 8) return nullptr;
+  return {{"num_bits", 8},
+          {"type", "int"},
+          {"symmetric", true},
+          {"strategy", "token"},
+          {"dynamic", true}};
+}
+
+StoredQuantization quantization_in(const Json& json, const std::filesystem::path& file) {
   const JsonReader<ConfigError> config(json, file.string());
-  if (!config.is_object()) return "";  // the reader of the configuration reports it
+  if (!config.is_object()) return {};  // the reader of the configuration reports it
   for (const char* key : kKeys) {
     if (const auto settings = config.get(key)) return read_settings(*settings);
     const auto text = config.get("text_config");
     if (!text || !text->is_object()) continue;
     if (const auto settings = text->get(key)) return read_settings(*settings);
   }
-  return "";
+  return {};
 }
 
 }  // namespace
 
-std::string quantization_of_folder(const std::filesystem::path& path) {
+StoredQuantization quantization_of_folder(const std::filesystem::path& path) {
   const std::filesystem::path file = path / "config.json";
-  if (!is_file(file)) return "";
+  if (!is_file(file)) return {};
   const Json json = read_json_file<ConfigError>(file);
   return quantization_in(json, file);
 }
 
-std::string quantization_of(const ImageTextToTextConfig& config,
-                            const std::filesystem::path& folder) {
+StoredQuantization quantization_of(const ImageTextToTextConfig& config,
+                                   const std::filesystem::path& folder) {
   Json json = Json::object(), text = Json::object();
   for (const char* key : kKeys) {
     const auto add = [key](const PretrainedConfig& part, Json& to) {
@@ -273,11 +328,12 @@ std::string with_quantization_config(const std::string& config, const std::strin
   Json groups = Json::object();
   std::set<std::string> formats;
   for (const auto& [name, scheme] : schemes) {
-    groups["group_" + std::to_string(groups.size())] = {{"targets", targets.at(name)},
-                                                        {"weights", weights_json(scheme)},
-                                                        {"input_activations", nullptr},
-                                                        {"output_activations", nullptr},
-                                                        {"format", format_of(scheme)}};
+    groups["group_" + std::to_string(groups.size())] = {
+        {"targets", targets.at(name)},
+        {"weights", weights_json(scheme)},
+        {"input_activations", input_activations_json(scheme)},
+        {"output_activations", nullptr},
+        {"format", format_of(scheme)}};
     formats.insert(format_of(scheme));
   }
   Json json = parse_json<ConfigError>(config, where);

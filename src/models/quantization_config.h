@@ -14,13 +14,14 @@ namespace instructblip::detail {
 /// The `quant_method` and variant of the folder's weights: "compressed-tensors pack-quantized",
 /// "bitsandbytes nf4", "gptq_v2", "awq gemm"; empty if they are not quantised. Throws ConfigError,
 /// naming the method or the setting and what to do, for a kind that is not read
-/// (layers/quantized_form.h). Logs a warning if the settings
-/// also quantise activations or the cache of keys and values, which this library does not. `path`
-/// may be anything that Checkpoint::open takes; only a folder has settings.
-std::string quantization_of_folder(const std::filesystem::path& path);
+/// (layers/quantized_form.h). Logs a warning if the settings also quantise the cache of keys and
+/// values, or activations in another way than "w8a8" (each row as it comes, symmetrically), which
+/// this library does not. `path` may be anything that Checkpoint::open takes; only a folder has
+/// settings.
+StoredQuantization quantization_of_folder(const std::filesystem::path& path);
 /// The same for a configuration that was read from the folder already.
-std::string quantization_of(const ImageTextToTextConfig& config,
-                            const std::filesystem::path& folder);
+StoredQuantization quantization_of(const ImageTextToTextConfig& config,
+                                   const std::filesystem::path& folder);
 
 /// Throws ConfigError if `recipe` asks to quantise the weights of such a folder once more.
 void refuse_second_quantization(const std::filesystem::path& path, const std::string& found,

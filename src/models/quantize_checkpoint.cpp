@@ -66,7 +66,6 @@ class CheckpointQuantizer {
   }
 
   QuantizeReport run() {
-    check_recipe();
     check_folders();
     checkpoint_ = detail::open_checkpoint(source_, {.adapter = options_.adapter});
     plan();
@@ -91,17 +90,6 @@ class CheckpointQuantizer {
     Index source_bytes = 0;
   };
 
-  void check_recipe() const {
-    for (const auto& part : {recipe_.vision_model, recipe_.qformer, recipe_.language_model}) {
-      if (part && part->activation_bits != 16) {
-        throw InputError(
-            "quantize_checkpoint: \"w8a8\" says how activations are multiplied, and a folder holds "
-            "weights alone; write \"int8\", or load the source with LoadOptions::quantization "
-            "(--weights w8a8)");
-      }
-    }
-  }
-
   void check_folders() const {
     require_folder<CheckpointError>(source_);
     std::error_code ignored;
@@ -116,7 +104,7 @@ class CheckpointQuantizer {
       throw InputError(target_.string() + ": lies inside the source folder " + source_.string() +
                        "; give a folder beside it");
     }
-    const std::string found = detail::quantization_of_folder(source_);
+    const std::string found = detail::quantization_of_folder(source_).method;
     if (!found.empty()) {
       throw ConfigError(source_.string() + ": the weights are quantised already (" + found +
                         "); give the folder that this one was made from");

@@ -153,9 +153,9 @@ class FolderChecker {
       report_.total += size;
     }
     if (!report_.config) return;
-    report_.quantization = detail::quantization_of(config(), folder());
-    const Weights weights(Checkpoint::without_data(checkpoint),
-                          {.stored_quantization = report_.quantization});
+    const StoredQuantization stored = detail::quantization_of(config(), folder());
+    report_.quantization = stored.method;
+    const Weights weights(Checkpoint::without_data(checkpoint), {.stored_quantization = stored});
     const ImageTextToTextModel model(weights, config());
     for (const auto& [name, quantization] : weights.quantized_matrices()) {
       name_quantized(name, quantization, weights, dtype);

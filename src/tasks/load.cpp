@@ -23,8 +23,8 @@ InstructBlip load(const std::filesystem::path& folder, const LoadOptions& option
   const auto own_config = load_image_text_to_text_config(folder);
   auto processor = ImageTextToTextProcessor::from_pretrained(folder, keeping,
                                                              std::string(own_config->model_type()));
-  const std::string stored = detail::quantization_of(*own_config, folder);
-  detail::refuse_second_quantization(folder, stored, options.quantization);
+  const StoredQuantization stored = detail::quantization_of(*own_config, folder);
+  detail::refuse_second_quantization(folder, stored.method, options.quantization);
   const auto config = own_config->clone();
   config->text_config->eos_token_id =
       detail::end_of_text(*config->text_config, processor.tokenizer().eos_token_id());

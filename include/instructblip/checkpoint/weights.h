@@ -43,9 +43,7 @@ struct WeightsOptions {
   DType activations = DType::Float32;
   /// Which matrices are quantised while they are read.
   QuantizationRecipe quantization = {};
-  /// How the settings of the folder say that its matrices are quantised, by the method's name and
-  /// its variant ("gptq_v2", "bitsandbytes nf4"); empty: not, or unknown.
-  std::string stored_quantization = {};
+  StoredQuantization stored_quantization = {};
   /// Called for each tensor read; counts bytes, in total those of the checkpoint.
   ProgressCallback progress = {};
   /// Read a tensor's pages from the disk when it is requested, not on first use.
@@ -93,7 +91,7 @@ class INSTRUCTBLIP_EXPORT Weights {
   const std::optional<Quantization>& quantization() const { return quantization_; }
   const QuantizationRecipe& recipe() const;
   /// As in WeightsOptions.
-  const std::string& stored_quantization() const;
+  const StoredQuantization& stored_quantization() const;
   /// The name of the checkpoint for messages.
   const std::string& where() const;
   const Checkpoint& checkpoint() const;

@@ -1,6 +1,7 @@
 // How weights are stored in 8 and 4 bits.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,6 +47,15 @@ struct QuantizationRecipe {
 /// of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws InputError for anything
 /// else.
 INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
+
+/// How the settings of a folder say that its matrices are quantised.
+struct StoredQuantization {
+  /// The method's name and its variant ("gptq_v2", "bitsandbytes nf4"); empty: not, or unknown.
+  std::string method = {};
+  /// Whether the activations of a module's matrix of 8 bits are rounded to 8 bits, too; if not set,
+  /// those of none.
+  std::function<bool(std::string_view module)> rounds_activations = {};
+};
 
 /// "int8", "w8a8", "int4-g128", "int4-g32-zero", "int4" (one scale per output), "nf4-g64", or
 /// "none".

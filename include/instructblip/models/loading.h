@@ -103,8 +103,8 @@ inline constexpr std::string_view kQueryTokens = "query_tokens";
 /// How the settings of the folder at `path` say that its weights are quantised
 /// (WeightsOptions::stored_quantization). Throws ConfigError if that is a way that cannot be read,
 /// or if they are quantised and `options` ask for it once more.
-INSTRUCTBLIP_EXPORT std::string stored_quantization(const std::filesystem::path& path,
-                                                    const LoadOptions& options);
+INSTRUCTBLIP_EXPORT StoredQuantization stored_quantization(const std::filesystem::path& path,
+                                                           const LoadOptions& options);
 
 /// The checkpoint at `path`, with the bare model's names and the adapter merged. Throws
 /// CheckpointError or ConfigError like Checkpoint::open, unwrapped and with_adapter.
@@ -118,7 +118,7 @@ INSTRUCTBLIP_EXPORT std::shared_ptr<TensorCache> open_cache(const Checkpoint& ch
 
 /// The weights of a checkpoint, loaded as `options` say; `stored`: its stored_quantization.
 inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
-                          std::string stored) {
+                          StoredQuantization stored) {
   const DType dtype = resolve_dtype(options, *checkpoint);
   auto cache = open_cache(*checkpoint, options);
   return Weights(std::move(checkpoint), {.dtype = dtype,
@@ -132,7 +132,7 @@ inline Weights weights_of(std::shared_ptr<const Checkpoint> checkpoint, const Lo
 
 /// The weights of the checkpoint at `path`. Throws like stored_quantization and open_checkpoint.
 inline Weights open_weights(const std::filesystem::path& path, const LoadOptions& options) {
-  std::string stored = stored_quantization(path, options);
+  StoredQuantization stored = stored_quantization(path, options);
   return weights_of(open_checkpoint(path, options), options, std::move(stored));
 }
 
