@@ -3,6 +3,7 @@
 #include "configuration/config_io.h"
 #include "instructblip/configuration/configuration_blip_2.h"
 #include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/configuration/configuration_instructblipvideo.h"
 
 namespace instructblip {
 namespace {
@@ -11,7 +12,7 @@ template <class Config, class Visitor>
 void whole_model_fields(Config& config, Visitor& visit) {
   visit.part("text_config", config.text_config);
   visit("num_query_tokens", config.num_query_tokens);
-  visit("image_token_index", config.image_token_index);
+  visit((config.modality() + "_token_index").c_str(), config.image_token_index);
   visit("initializer_factor", config.initializer_factor);
   visit("initializer_range", config.initializer_range);
 }
@@ -31,6 +32,7 @@ constexpr WholeModelType whole_model_type() {
 constexpr WholeModelType kWholeModelTypes[] = {
     whole_model_type<InstructBlipConfig>(),
     whole_model_type<Blip2Config>(),
+    whole_model_type<InstructBlipVideoConfig>(),
 };
 
 }  // namespace
@@ -51,7 +53,7 @@ void ImageTextToTextConfig::read_all(detail::ConfigReader& reader, InstructBlipV
   reader.part("vision_config", vision);
   reader.part("qformer_config", qformer);
   whole_model_fields(*this, reader);
-  reader("image_token_id", image_token_index);
+  reader((modality() + "_token_id").c_str(), image_token_index);
   reader.find("use_decoder_only_language_model");
   qformer.encoder_hidden_size = vision.hidden_size;
 }

@@ -22,6 +22,7 @@ struct BlipImageProcessor::Given {
 namespace {
 
 constexpr const char* kClassName = "BlipImageProcessor";
+constexpr const char* kVideoClasses = "InstructBlipVideo";  // ...ImageProcessor, ...VideoProcessor
 
 bool read_bool(const JsonValue& value) { return !value.is_null() && value.as<bool>(); }
 
@@ -133,12 +134,19 @@ BlipImageProcessor BlipImageProcessor::Given::read(const JsonValue& given) {
   assign(given, "image_std", processor.image_std, read_numbers);
   assign(given, "do_pad", processor.do_pad);
   assign(given, "pad_size", processor.pad_size, square_size);
-  const auto type = given.get("image_processor_type");
-  if (type && type->is_string() && !type->as<std::string>().starts_with(kClassName)) {
+  for (const std::string key : {"image_processor_type", "video_processor_type"}) {
+    const auto type = given.get(key.c_str());
+    if (!type || !type->is_string()) continue;
+    const auto name = type->as<std::string>();
+    if (name.starts_with(kClassName) || name.starts_with(kVideoClasses)) continue;
     log_warning(
-        given.where() + ": \"image_processor_type\" is " +
+        given.where() + ": \"" + key + "\" is " +
         type->json().dump(-1, ' ', true, Json::error_handler_t::replace) +
         "; missing keys get the defaults of this class, which may differ from those of that class");
+  }
+  if (given.get_or("do_sample_frames", false)) {
+    log_warning(given.where() +
+                ": \"do_sample_frames\" is true, but frames are used as the caller gives them");
   }
   Json keys = given.json();
   for (const char* dropped : {"processor_class", "feature_extractor_type"}) keys.erase(dropped);
@@ -200,7 +208,8 @@ std::string BlipImageProcessor::to_json() const {
   return object.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
-BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::path& folder) {
+BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::path& folder,
+                                                       const std::string& modality) {
   const auto load = [](const std::filesystem::path& path) {
     const Json json = read_json_file(path);
     return Given::read(JsonReader<ConfigError>(json, path.string()));
@@ -208,15 +217,19 @@ BlipImageProcessor BlipImageProcessor::from_pretrained(const std::filesystem::pa
   if (is_file(folder)) return load(folder);
   const std::filesystem::path newer = folder / "processor_config.json";
   const std::filesystem::path older = folder / "preprocessor_config.json";
+  const std::string section = modality + "_processor";
   if (is_file(newer)) {
     const Json json = read_json_file(newer);
     const JsonReader<ConfigError> reader(json, newer.string());
-    if (reader.find("image_processor") != nullptr) return Given::read(reader.at("image_processor"));
+    if (reader.find(section.c_str()) != nullptr) return Given::read(reader.at(section.c_str()));
   }
+  const std::filesystem::path of_video = folder / "video_preprocessor_config.json";
+  if (modality == "video" && is_file(of_video)) return load(of_video);
   if (is_file(older)) return load(older);
-  throw ConfigError(folder.string() +
-                    ": no image processor; expected preprocessor_config.json, or "
-                    "processor_config.json with an \"image_processor\"");
+  throw ConfigError(folder.string() + ": no " + modality +
+                    " processor; expected preprocessor_config.json, or "
+                    "processor_config.json with \"" +
+                    section + "\"");
 }
 
 void BlipImageProcessor::save_pretrained(const std::filesystem::path& folder) const {

@@ -11,6 +11,7 @@
 #include "instructblip/models/auto_language_model.h"
 #include "instructblip/models/modeling_blip_2.h"
 #include "instructblip/models/modeling_instructblip.h"
+#include "instructblip/models/modeling_instructblipvideo.h"
 #include "models/image_text_to_text_parts.h"
 #include "models/prompt.h"
 
@@ -136,6 +137,14 @@ ImageTextToTextModelOutput ImageTextToTextParts::forward(const ImageTextToTextIn
   return outputs;
 }
 
+ImageTextToTextModelOutput ImageTextToTextParts::forward_without_logits(
+    const ImageTextToTextInputs& inputs) const {
+  ImageTextToTextInputs read = inputs;
+  // Without logits, labels only make an encoder-decoder's decoder ids.
+  if (!language_model->traits().is_encoder_decoder) read.labels = {};
+  return forward(read, {inputs.output_hidden_states, inputs.output_attentions}, LogitsFor::None);
+}
+
 }  // namespace detail
 
 namespace {
@@ -158,6 +167,7 @@ constexpr ImageTextToTextKind image_text_to_text_kind() {
 constexpr ImageTextToTextKind kImageTextToTextKinds[] = {
     image_text_to_text_kind<InstructBlipForConditionalGeneration>(),
     image_text_to_text_kind<Blip2ForConditionalGeneration>(),
+    image_text_to_text_kind<InstructBlipVideoForConditionalGeneration>(),
 };
 
 ImageTextToTextModel make_model(const Weights& weights, const ImageTextToTextConfig& config) {
@@ -229,7 +239,7 @@ VisionFeatures ImageTextToTextModel::encode_image(const TensorView& pixel_values
 
 EmbeddedBatch ImageTextToTextModel::embed_prompt(const ImageTextToTextInputs& inputs) const {
   require_one_source(inputs);
-  const Tensor features = parts_->image_features(inputs).pooler_output;
+  const Tensor features = parts_->image_features(inputs, {}).pooler_output;
   return detail::embed_prompt(detail::ModernInputs(inputs, features, config(), language_model()),
                               features, language_model());
 }
@@ -248,12 +258,12 @@ GenerateOutput ImageTextToTextModel::generate(const ImageTextToTextInputs& given
                                               const GenerationConfig& config,
                                               const GenerateCallbacks& callbacks) const {
   require_one_source(given);
-  const Tensor features = parts_->image_features(given).pooler_output;
+  const Tensor features = parts_->image_features(given, {}).pooler_output;
   ImageTextToTextInputs complete = given;
   complete.labels = {};
   Tensor bare;
   if (!given.input_ids.has_value() && !given.inputs_embeds.has_value()) {
-    bare = detail::bare_prompts(this->config(), language_model().traits(), features.dim(0));
+    bare = detail::bare_prompts(this->config(), language_model().traits(), features);
     complete.input_ids = bare;
   }
   const detail::ModernInputs inputs(complete, features, this->config(), language_model());

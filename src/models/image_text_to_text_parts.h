@@ -26,13 +26,15 @@ struct ImageTextToTextParts {
       const ForwardCapture& capture) const = 0;
 
   /// The vision tower's output, computed or taken from `inputs`.
-  BaseModelOutputWithPooling encode_image(const ImageTextToTextInputs& inputs,
-                                          const ForwardCapture& capture) const;
+  virtual BaseModelOutputWithPooling encode_image(const ImageTextToTextInputs& inputs,
+                                                  const ForwardCapture& capture) const;
   /// vision tower -> Q-Former -> projection.
-  BaseModelOutputWithVisionQformerOutputs image_features(const ImageTextToTextInputs& inputs,
-                                                         const ForwardCapture& capture = {}) const;
+  virtual BaseModelOutputWithVisionQformerOutputs image_features(
+      const ImageTextToTextInputs& inputs, const ForwardCapture& capture) const;
   ImageTextToTextModelOutput forward(const ImageTextToTextInputs& given,
                                      const ForwardCapture& capture, LogitsFor logits) const;
+  /// Captures the states of all parts, if `inputs` ask for states.
+  ImageTextToTextModelOutput forward_without_logits(const ImageTextToTextInputs& inputs) const;
 
   Tensor query_tokens;  // [1, num_query_tokens, qformer hidden_size]
   Linear language_projection;

@@ -77,8 +77,8 @@ std::vector<bool> find_placeholders(const ModernInputs& inputs, const LanguageMo
 
 void check_placeholders(const std::vector<bool>& placeholders, const ModernInputs& inputs,
                         const Tensor& features) {
-  const Index images = features.dim(0) / inputs.batch();
-  const Index expected = images * features.dim(1);
+  const Index expected = features.dim(0) / inputs.batch() * features.dim(1);
+  const Index images = expected / inputs.num_query_tokens();
   for (Index b = 0; b < inputs.batch(); ++b) {
     const auto begin = placeholders.begin() + b * inputs.length();
     const auto found = static_cast<Index>(std::count(begin, begin + inputs.length(), true));
@@ -131,7 +131,7 @@ Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view
 
 ModernInputs::ModernInputs(const ImageTextToTextInputs& given, const Tensor& features,
                            const ImageTextToTextConfig& config, const LanguageModel& model)
-    : ImageTextToTextInputs(given) {
+    : ImageTextToTextInputs(given), num_query_tokens_(config.num_query_tokens) {
   const Shape shape = check_prompt(given, features, model.traits().embedding_size);
   mask_ = mask_or_ones(given.attention_mask, shape, "attention_mask");
   attention_mask = mask_;
@@ -204,14 +204,15 @@ EmbeddedBatch embed_prompt(const ModernInputs& inputs, const Tensor& features,
 }
 
 Tensor bare_prompts(const ImageTextToTextConfig& config, const LanguageModelTraits& traits,
-                    Index images) {
+                    const Tensor& features) {
   if (!traits.bos_token_id) {
     throw InputError(
         "input_ids must be given: the language model has no bos_token_id to start a prompt with");
   }
-  const Tensor bos(std::vector<std::int64_t>(to_size(images), *traits.bos_token_id), {images, 1});
+  const Tensor bos(std::vector<std::int64_t>(to_size(features.dim(0)), *traits.bos_token_id),
+                   {features.dim(0), 1});
   if (!config.image_token_index) return bos;
-  return prepend_columns(bos, config.num_query_tokens, *config.image_token_index);
+  return prepend_columns(bos, features.dim(1), *config.image_token_index);
 }
 
 GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns) {
@@ -224,10 +225,10 @@ GenerationConfig legacy_lengths(GenerationConfig config, Index virtual_columns) 
 
 void warn_if_legacy(const ImageTextToTextConfig& config) {
   if (config.image_token_index) return;
-  log_warning(
-      "config.json has no image_token_index, so image features are put before the "
-      "text. Add \"image_token_index\" to it, and \"num_query_tokens\": " +
-      std::to_string(config.num_query_tokens) + " to processor_config.json");
+  const std::string key = config.modality() + "_token_index";
+  log_warning("config.json has no " + key + ", so image features are put before the text. Add \"" +
+              key + "\" to it, and \"num_query_tokens\": " +
+              std::to_string(config.num_query_tokens) + " to processor_config.json");
 }
 
 }  // namespace instructblip::detail

@@ -21,7 +21,8 @@ Tensor mask_or_ones(const TensorView& mask, const Shape& shape, std::string_view
 /// mask and labels get virtual placeholders in front, so that later code has only one case.
 class ModernInputs : public ImageTextToTextInputs {
  public:
-  /// features: the image features, float32 [images, num_query_tokens, embedding_size]. `given` must
+  /// features: the image features, float32 [images, num_query_tokens, embedding_size], or those of
+  /// a sample's k images together, [batch, k * num_query_tokens, embedding_size]. `given` must
   /// outlive this object. Throws InputError, naming the argument, if text and features do not
   /// match.
   ModernInputs(const ImageTextToTextInputs& given, const Tensor& features,
@@ -30,6 +31,7 @@ class ModernInputs : public ImageTextToTextInputs {
   Index batch() const { return attention_mask.dim(0); }
   Index length() const { return attention_mask.dim(1); }
   std::int64_t image_token_id() const { return image_token_id_; }
+  Index num_query_tokens() const { return num_query_tokens_; }
   /// Number of virtual columns; 0 unless the checkpoint is a legacy one.
   Index virtual_columns() const { return virtual_columns_; }
   /// Logits [batch, length, width] of all columns -> those of the columns with labels: for a legacy
@@ -40,6 +42,7 @@ class ModernInputs : public ImageTextToTextInputs {
   void add_virtual_columns(Index count, bool decoder_only);
 
   std::int64_t image_token_id_ = 0;
+  Index num_query_tokens_ = 0;
   Index virtual_columns_ = 0;
   Index labelled_columns_ = 0;           // if a legacy prompt has labels
   Tensor ids_, embeds_, mask_, labels_;  // the data of views that were changed here
@@ -52,10 +55,10 @@ class ModernInputs : public ImageTextToTextInputs {
 EmbeddedBatch embed_prompt(const ModernInputs& inputs, const Tensor& features,
                            const LanguageModel& model);
 
-/// Prompts without text for `images` images: the placeholders and the language model's BOS. Throws
-/// InputError if the language model has no BOS.
+/// Prompts without text for `features` [prompts, placeholders, embedding_size]: the placeholders
+/// and the language model's BOS. Throws InputError if the language model has no BOS.
 Tensor bare_prompts(const ImageTextToTextConfig& config, const LanguageModelTraits& traits,
-                    Index images);
+                    const Tensor& features);
 
 /// Converts max_length and min_length to those that transformers 4.49 passes to a decoder-only
 /// language model for a legacy prompt with `virtual_columns` in front.

@@ -9,6 +9,7 @@
 #include "instructblip/core/log.h"
 #include "instructblip/processing/processing_blip_2.h"
 #include "instructblip/processing/processing_instructblip.h"
+#include "instructblip/processing/processing_instructblipvideo.h"
 
 namespace instructblip {
 namespace {
@@ -32,14 +33,15 @@ std::optional<Index> read_count(const JsonValue& json) {
   return found ? std::optional<Index>(found->whole_number(0, kMost)) : std::nullopt;
 }
 
-bool has_id(const JsonValue& json, const char* key) {
-  const auto found = json.get(key);
+bool has_id(const JsonValue& json, const std::string& key) {
+  const auto found = json.get(key.c_str());
   if (found) found->whole_number(0);
   return found.has_value();
 }
 
 // The number of processor_config.json, or that of config.json if the model expects placeholders.
-std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) {
+std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder,
+                                           const std::string& modality = "image") {
   const auto processor_path = folder / "processor_config.json", model_path = folder / "config.json";
   const Json processor = read_if_present(processor_path);
   const JsonReader<ConfigError> own(processor, processor_path.string());
@@ -47,14 +49,15 @@ std::optional<Index> find_num_query_tokens(const std::filesystem::path& folder) 
   const Json config = read_if_present(model_path);
   const JsonReader<ConfigError> model(config, model_path.string());
   const auto number = read_count(model);
-  const bool has_image_token =
-      has_id(model, "image_token_index") || has_id(model, "image_token_id");
+  const std::string token = modality + "_token_";
+  const bool has_image_token = has_id(model, token + "index") || has_id(model, token + "id");
   if (!number || !has_image_token) {
     log_warning(
         folder.string() +
         " has no num_query_tokens: no image placeholders are inserted into the text; the "
         "model puts the image features before it. To change this, add \"num_query_tokens\" to "
-        "processor_config.json and \"image_token_index\" to config.json");
+        "processor_config.json and \"" +
+        token + "index\" to config.json");
     return std::nullopt;
   }
   log_warning(processor_path.string() +
@@ -106,17 +109,19 @@ std::vector<std::string> repeat_each(const std::vector<std::string>& texts, Inde
 ImageTextToTextProcessor::ImageTextToTextProcessor(BlipImageProcessor image_processor,
                                                    std::unique_ptr<Tokenizer> tokenizer,
                                                    std::unique_ptr<Tokenizer> qformer_tokenizer,
-                                                   std::optional<Index> num_query_tokens)
+                                                   std::optional<Index> num_query_tokens,
+                                                   std::string modality)
     : image_processor_(std::move(image_processor)),
       tokenizer_(std::move(tokenizer)),
       qformer_tokenizer_(std::move(qformer_tokenizer)),
-      num_query_tokens_(num_query_tokens) {
+      num_query_tokens_(num_query_tokens),
+      modality_(std::move(modality)) {
   if (!tokenizer_) throw InputError("the processor's tokenizer must not be null");
   require_count("num_query_tokens", num_query_tokens_.value_or(0));
-  if (const auto named = tokenizer_->special_token("image_token")) {
+  if (const auto named = tokenizer_->special_token(modality_ + "_token")) {
     image_token_ = *named;
   } else {
-    image_token_ = "<image>";
+    image_token_ = "<" + modality_ + ">";
     tokenizer_->add_tokens({{.content = image_token_, .normalized = false, .special = true}}, true);
   }
   image_token_id_ = tokenizer_->token_to_id(image_token_).value();
@@ -128,6 +133,7 @@ ImageTextToTextProcessor::ImageTextToTextProcessor(const ImageTextToTextProcesso
       qformer_tokenizer_(other.qformer_tokenizer_ ? other.qformer_tokenizer_->clone() : nullptr),
       num_query_tokens_(other.num_query_tokens_),
       configured_padding_side_(other.configured_padding_side_),
+      modality_(other.modality_),
       image_token_(other.image_token_),
       image_token_id_(other.image_token_id_) {}
 
@@ -141,6 +147,7 @@ ImageTextToTextProcessor& ImageTextToTextProcessor::operator=(
   qformer_tokenizer_ = std::move(other.qformer_tokenizer_);
   num_query_tokens_ = other.num_query_tokens_;
   configured_padding_side_ = other.configured_padding_side_;
+  modality_ = std::move(other.modality_);
   image_token_ = std::move(other.image_token_);
   image_token_id_ = other.image_token_id_;
   return *this;
@@ -178,6 +185,7 @@ constexpr ProcessorClass processor_class(std::string_view model_type, std::strin
 constexpr ProcessorClass kProcessorClasses[] = {
     processor_class<InstructBlipProcessor>("instructblip", "InstructBlipProcessor"),
     processor_class<Blip2Processor>("blip-2", "Blip2Processor"),
+    processor_class<InstructBlipVideoProcessor>("instructblipvideo", "InstructBlipVideoProcessor"),
 };
 
 // The value of `key` in a file of the folder; "" if there is none.
@@ -219,14 +227,43 @@ InstructBlipProcessor::InstructBlipProcessor(BlipImageProcessor image_processor,
   }
 }
 
-InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder,
-                                                             const TokenizerOptions& options) {
+InstructBlipVideoProcessor::InstructBlipVideoProcessor(BlipImageProcessor video_processor,
+                                                       std::unique_ptr<Tokenizer> tokenizer,
+                                                       std::unique_ptr<Tokenizer> qformer_tokenizer,
+                                                       std::optional<Index> num_query_tokens)
+    : ImageTextToTextProcessor(std::move(video_processor), std::move(tokenizer),
+                               std::move(qformer_tokenizer), num_query_tokens, "video") {
+  if (find_qformer_tokenizer() == nullptr) {
+    throw InputError("InstructBlipVideoProcessor: qformer_tokenizer must not be null");
+  }
+}
+
+namespace {
+
+// A processor of a class whose Q-Former has a tokenizer.
+template <class Processor>
+Processor load_instructed(const std::filesystem::path& folder, const TokenizerOptions& options,
+                          const std::string& modality) {
   require_folder<ConfigError>(folder);
-  BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder);
+  BlipImageProcessor image_processor = BlipImageProcessor::from_pretrained(folder, modality);
   std::unique_ptr<Tokenizer> tokenizer = AutoTokenizer::from_pretrained(folder, options);
   auto qformer_tokenizer = load_qformer_tokenizer(folder, *tokenizer);
-  InstructBlipProcessor processor(std::move(image_processor), std::move(tokenizer),
-                                  std::move(qformer_tokenizer), find_num_query_tokens(folder));
+  return Processor(std::move(image_processor), std::move(tokenizer), std::move(qformer_tokenizer),
+                   find_num_query_tokens(folder, modality));
+}
+
+}  // namespace
+
+InstructBlipProcessor InstructBlipProcessor::from_pretrained(const std::filesystem::path& folder,
+                                                             const TokenizerOptions& options) {
+  auto processor = load_instructed<InstructBlipProcessor>(folder, options, "image");
+  processor.use_padding_side(folder, options);
+  return processor;
+}
+
+InstructBlipVideoProcessor InstructBlipVideoProcessor::from_pretrained(
+    const std::filesystem::path& folder, const TokenizerOptions& options) {
+  auto processor = load_instructed<InstructBlipVideoProcessor>(folder, options, "video");
   processor.use_padding_side(folder, options);
   return processor;
 }
@@ -252,13 +289,35 @@ void ImageTextToTextProcessor::save_pretrained(const std::filesystem::path& fold
   if (qformer_tokenizer_) qformer_tokenizer_->save_pretrained(folder / "qformer_tokenizer");
   using Ordered = nlohmann::ordered_json;
   Ordered json;
-  json["image_processor"] = Ordered::parse(image_processor_.to_json());
+  Ordered settings = Ordered::parse(image_processor_.to_json());
+  if (modality_ == "video") {
+    settings.erase("image_processor_type");
+    settings["video_processor_type"] = "InstructBlipVideoVideoProcessor";
+  }
+  json[modality_ + "_processor"] = std::move(settings);
   json["num_query_tokens"] = num_query_tokens_ ? Ordered(*num_query_tokens_) : Ordered();
-  json["processor_class"] = qformer_tokenizer_ ? "InstructBlipProcessor" : "Blip2Processor";
+  json["processor_class"] = !qformer_tokenizer_    ? "Blip2Processor"
+                            : modality_ == "video" ? "InstructBlipVideoProcessor"
+                                                   : "InstructBlipProcessor";
   write_text_file(folder / "processor_config.json", json.dump(2) + "\n");
 }
 
 namespace {
+
+// pixel_values of images -> [videos, frames, channels, height, width]. 0 frames: those of one
+// video.
+void group_frames(Tensor& pixel_values, Index frames) {
+  Shape shape = pixel_values.shape();
+  const Index images = shape[0];
+  if (frames == 0) frames = images;
+  if (images % frames != 0) {
+    throw InputError("num_images is " + std::to_string(frames) + ", but there are " +
+                     std::to_string(images) + " frames: each video needs the same number");
+  }
+  shape.insert(shape.begin() + 1, frames);
+  shape[0] = images / frames;
+  pixel_values = pixel_values.reshaped(shape);
+}
 
 // "1 text", "2 texts".
 std::string counted(std::size_t count, const std::string& what) {
@@ -280,7 +339,7 @@ Index ImageTextToTextProcessor::images_per_text(std::size_t images, std::size_t 
         ": every text needs the same number of images. To ask several questions about one image, "
         "encode it once and pass its features to generate");
   }
-  if (per_text > 1 && !kwargs.num_images) {
+  if (per_text > 1 && !kwargs.num_images && modality_ == "image") {
     log_warning(counted(images, "image") + " for " + counted(texts, "text") + ": every " +
                 std::to_string(per_text) +
                 " images are taken as views of one sample, which gets one answer. For an answer "
@@ -305,21 +364,23 @@ void ImageTextToTextProcessor::encode_text(const std::vector<std::string>& text,
   if (qformer_tokenizer_) {
     EncodeOptions qformer_options = options;
     qformer_options.padding_side = kwargs.qformer_padding_side;
-    const BatchEncoding qformer = (*qformer_tokenizer_)(
-        images_per_text > 1 ? repeat_each(text, images_per_text) : text, qformer_options);
+    const bool repeats = images_per_text > 1 && modality_ == "image";
+    const BatchEncoding qformer =
+        (*qformer_tokenizer_)(repeats ? repeat_each(text, images_per_text) : text, qformer_options);
     features.qformer_input_ids = to_tensor(qformer.input_ids);
     features.qformer_attention_mask = to_tensor(qformer.attention_mask);
   }
 
   const Index placeholders = num_query_tokens_.value_or(0) * std::max<Index>(1, images_per_text);
   if (options.max_length) {
-    if (*options.max_length < placeholders) {
+    const Index included = modality_ == "video" ? num_query_tokens_.value_or(0) : placeholders;
+    if (*options.max_length < included) {
       throw InputError(
           "max_length is " + std::to_string(*options.max_length) + ", but the " +
-          std::to_string(placeholders) +
+          std::to_string(included) +
           " image placeholders count, too: raise it to their number plus that of the text's ids");
     }
-    options.max_length = *options.max_length - placeholders;
+    options.max_length = *options.max_length - included;
   }
   const BatchEncoding encoding = (*tokenizer_)(text, options);
   features.input_ids = to_tensor(encoding.input_ids);
@@ -340,6 +401,7 @@ BatchFeature ImageTextToTextProcessor::process(std::span<const Image> images,
   if (!text.empty()) encode_text(text, per_text, kwargs, features);
   if (!images.empty()) {
     features.pixel_values = image_processor_.preprocess(images, kwargs.images_kwargs);
+    if (modality_ == "video") group_frames(features.pixel_values, per_text);
   }
   return features;
 }

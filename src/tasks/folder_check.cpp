@@ -96,6 +96,8 @@ class FolderChecker {
   const fs::path& folder() const { return report_.folder; }
   const ImageTextToTextConfig& config() const { return *report_.config; }
   const TextConfig& text() const { return *config().text_config; }
+  std::string modality() const { return config().modality(); }
+  std::string token_key() const { return modality() + "_token_index"; }
   bool has(const char* name) const {
     std::error_code ignored;
     return is_file(folder() / name) || fs::exists(folder() / name, ignored);
@@ -223,7 +225,8 @@ class FolderChecker {
   }
 
   void check_pictures() {
-    const BlipImageProcessor processor = BlipImageProcessor::from_pretrained(folder());
+    const BlipImageProcessor processor =
+        BlipImageProcessor::from_pretrained(folder(), report_.config ? modality() : "image");
     if (!report_.config || !processor.do_resize || !processor.size) return;
     const Index expected = config().vision().image_size;
     const auto& size =
@@ -254,7 +257,10 @@ class FolderChecker {
            has(kProcessor)
                ? line("num_query_tokens", expected)
                : "{" + line("num_query_tokens", expected) + ", \"processor_class\": \"" +
-                     (config().qformer_reads_text() ? "InstructBlip" : "Blip2") + "Processor\"}");
+                     (!config().qformer_reads_text() ? "Blip2"
+                      : modality() == "video"        ? "InstructBlipVideo"
+                                                     : "InstructBlip") +
+                     "Processor\"}");
     } else if (*found != expected) {
       fail(kProcessor,
            "num_query_tokens is " + std::to_string(*found) + ", but config.json has " +
@@ -293,7 +299,8 @@ class FolderChecker {
   }
 
   void check_tokenizer() {
-    const std::string name = tokenizer_->special_token("image_token").value_or("<image>");
+    const std::string name =
+        tokenizer_->special_token(modality() + "_token").value_or("<" + modality() + ">");
     const std::optional<std::int64_t> known = tokenizer_->token_to_id(name);
     const std::int64_t image = known.value_or(tokenizer_->size());
     check_image_token(name, image);
@@ -323,23 +330,24 @@ class FolderChecker {
     if (!found) {
       if (expected < text().vocab_size) {
         warn(kConfig,
-             "has no image_token_index (a checkpoint from before transformers 4.46)" +
+             "has no " + token_key() + " (a checkpoint from before transformers 4.46)" +
                  (placeholders_ ? ", so the processor's " + std::to_string(*placeholders_) +
                                       " placeholders would be read as text"
                                 : ""),
-             line("image_token_index", expected));
+             line(token_key(), expected));
       } else {
         warn(kConfig,
-             "has no image_token_index, and the embedding table (" +
+             "has no " + token_key() + ", and the embedding table (" +
                  std::to_string(text().vocab_size) + " rows) has no row for \"" + name +
                  "\": image features are put before the text",
              "");
       }
     } else if (*found != expected) {
       fail(kConfig,
-           "image_token_index is " + std::to_string(*found) + ", but the processor uses \"" + name +
-               "\", id " + std::to_string(expected) + ": the image would have no influence",
-           line("image_token_index", expected));
+           token_key() + " is " + std::to_string(*found) + ", but the processor uses \"" + name +
+               "\", id " + std::to_string(expected) + ": the " + modality() +
+               " would have no influence",
+           line(token_key(), expected));
     }
   }
 
@@ -376,9 +384,10 @@ class FolderChecker {
     if (config().image_token_index &&
         (*config().image_token_index < 0 || *config().image_token_index >= text().vocab_size)) {
       fail(kConfig,
-           "image_token_index is " + std::to_string(*config().image_token_index) +
+           token_key() + " is " + std::to_string(*config().image_token_index) +
                ", but the embedding table has only " + std::to_string(text().vocab_size) + " rows",
-           "add a row for the image token to the embedding table, and increase vocab_size");
+           "add a row for the " + modality() +
+               " token to the embedding table, and increase vocab_size");
     }
   }
 

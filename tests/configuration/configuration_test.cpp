@@ -1,5 +1,6 @@
 #include "instructblip/configuration/configuration_blip_2.h"
 #include "instructblip/configuration/configuration_instructblip.h"
+#include "instructblip/configuration/configuration_instructblipvideo.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/configuration/configuration_opt.h"
 #include "instructblip/configuration/configuration_t5.h"
@@ -62,6 +63,13 @@ TEST(ConfigurationTest, Blip2AndItsPartsReadAndWriteAsTheReference) {
   expect_as_reference<Blip2Config>("blip_2");
 }
 
+TEST(ConfigurationTest, InstructBlipVideoAndItsPartsReadAndWriteAsTheReference) {
+  expect_as_reference<InstructBlipVideoVisionConfig>("instructblipvideo_vision");
+  expect_as_reference<InstructBlipVideoQFormerConfig>("instructblipvideo_qformer");
+  expect_as_reference<InstructBlipVideoConfig>("instructblipvideo");
+  EXPECT_EQ(InstructBlipVideoConfig::from_json(R"({"video_token_id": 7})").video_token_index(), 7);
+}
+
 TEST(ConfigurationTest, TheOldSpellingOfUseQFormerTextInputIsRead) {
   const auto reads = [](const char* json) {
     return Blip2QFormerConfig::from_json(json).use_qformer_text_input;
@@ -81,6 +89,8 @@ TEST(ConfigurationTest, AFoldersModelTypeSelectsTheClass) {
   EXPECT_EQ(load(R"({"model_type": "blip-2", "num_query_tokens": 3})")->num_query_tokens, 3);
   EXPECT_EQ(load(R"({"model_type": "blip-2"})")->clone()->model_type(), "blip-2");
   EXPECT_EQ(load(R"({"model_type": "instructblip"})")->model_type(), "instructblip");
+  EXPECT_EQ(load(R"({"model_type": "instructblipvideo"})")->clone()->model_type(),
+            "instructblipvideo");
   EXPECT_EQ(load("{}")->model_type(), "instructblip");
   try {
     load(R"({"model_type": "llava", "vision_config": {}})");

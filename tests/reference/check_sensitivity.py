@@ -15,10 +15,12 @@ from transformers import (
     Blip2VisionModel,
     InstructBlipForConditionalGeneration,
     InstructBlipQFormerModel,
+    InstructBlipVideoForConditionalGeneration,
     InstructBlipVisionModel,
 )
 
 import blip_2
+import instructblipvideo
 from instructblip import KINDS
 
 CHECKPOINTS = Path(__file__).resolve().parent / "fixtures"
@@ -53,12 +55,15 @@ def whole(model_class, *qformer_text):
             whole_outputs)
 
 
-WHOLE = whole(InstructBlipForConditionalGeneration, "qformer_input_ids", "qformer_attention_mask")
+QFORMER_TEXT = ("qformer_input_ids", "qformer_attention_mask")
+WHOLE = whole(InstructBlipForConditionalGeneration, *QFORMER_TEXT)
+VIDEO = whole(InstructBlipVideoForConditionalGeneration, *QFORMER_TEXT)
 MODELS = {f"instructblip/{kind}": WHOLE for kind in KINDS} | {
     "instructblip/vision": (InstructBlipVisionModel, "", ["pixel_values"], vision_outputs),
     "instructblip/qformer": (InstructBlipQFormerModel, "",
                              ["input_ids", "query_embeds", "encoder_hidden_states"],
                              qformer_outputs),
+} | {f"instructblipvideo/{kind}": VIDEO for kind in instructblipvideo.KINDS
 } | {f"blip_2/{kind}": whole(Blip2ForConditionalGeneration) for kind in blip_2.KINDS} | {
     "blip_2/vision": (Blip2VisionModel, "", ["pixel_values"], vision_outputs),
     "blip_2/qformer": (Blip2QFormerModel, "both.",

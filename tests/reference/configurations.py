@@ -8,6 +8,9 @@ from transformers import (
     Blip2VisionConfig,
     InstructBlipConfig,
     InstructBlipQFormerConfig,
+    InstructBlipVideoConfig,
+    InstructBlipVideoQFormerConfig,
+    InstructBlipVideoVisionConfig,
     InstructBlipVisionConfig,
     LlamaConfig,
     OPTConfig,
@@ -135,6 +138,18 @@ CASES = {
         {"text_config": {"model_type": "t5"}, "image_text_hidden_size": 8, "num_query_tokens": 4,
          "vision_config": {"hidden_size": 32}, "qformer_config": {"use_qformer_text_input": True}},
         {"text_config": {"model_type": "llama"}, "image_token_id": 7},
+    ]),
+    "instructblipvideo_vision": (InstructBlipVideoVisionConfig, [{}, {"hidden_size": 48}]),
+    "instructblipvideo_qformer": (InstructBlipVideoQFormerConfig, [{}, {"vocab_size": 30523}]),
+    "instructblipvideo": (InstructBlipVideoConfig, [
+        {},
+        {"architectures": ["InstructBlipVideoForConditionalGeneration"],
+         "video_token_index": 32000, "text_config": {"model_type": "llama", "vocab_size": 32001},
+         "qformer_config": {"encoder_hidden_size": 5, "model_type": "instructblipvideo_qformer"}},
+        {"text_config": {"model_type": "t5"}, "video_token_id": 7, "num_query_tokens": 4,
+         "vision_config": {"hidden_size": 32}},
+        {"video_token_index": 6, "video_token_id": 8, "image_token_index": 9, "image_token_id": 10},
+        {"video_token_id": None, "video_token_index": 6},
     ]),
 }
 

@@ -316,9 +316,9 @@ def video_model(model):
     return video.eval()
 
 
-def base_case(model, store):
+def base_case(model, store, model_class=InstructBlipModel):
     """InstructBlipModel: the same weights without the language model's head."""
-    base = InstructBlipModel(model.config).eval()
+    base = model_class(model.config).eval()
     weights = {
         name.replace("language_model.model.", "language_model."): tensor
         for name, tensor in model.state_dict().items()

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes fixtures/instructblip_legacy.safetensors and blip_2_legacy.safetensors: what transformers
-4.49.0 computes with the tiny checkpoints when their config.json names no image token. It needs an environment of its own (torch
-2.13.0, transformers 4.49.0), so make_fixtures.py does not call it."""
+"""Writes fixtures/*_legacy.safetensors for instructblip, blip_2 and instructblipvideo: what
+transformers 4.49.0 computes with the tiny checkpoints when their config.json names no image token.
+It needs an environment of its own (torch 2.13.0, transformers 4.49.0), so make_fixtures.py does not
+call it."""
 
 import json
 import shutil
@@ -11,7 +12,11 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import Blip2ForConditionalGeneration, InstructBlipForConditionalGeneration
+from transformers import (
+    Blip2ForConditionalGeneration,
+    InstructBlipForConditionalGeneration,
+    InstructBlipVideoForConditionalGeneration,
+)
 
 from common import nudged, quiet, save, seed
 
@@ -21,13 +26,19 @@ BEAMS = dict(num_beams=3, length_penalty=0.7, repetition_penalty=1.3)
 END = {"opt": (42, 17), "llama": (2, 23), "t5_relu": (6, 2)}
 
 
-BLIP_2 = ("opt", "t5", "llama")
+OTHERS = ("opt", "t5", "llama")
+FAMILIES = {
+    "instructblip": (InstructBlipForConditionalGeneration, END),
+    "blip_2": (Blip2ForConditionalGeneration, OTHERS),
+    "instructblipvideo": (InstructBlipVideoForConditionalGeneration, OTHERS),
+}
 
 
-def load(source, model_class=InstructBlipForConditionalGeneration):
+def load(source, model_class):
     with tempfile.TemporaryDirectory() as folder:
         config = json.loads((source / "config.json").read_text())
-        del config["image_token_index"]
+        for key in ("image_token_index", "video_token_index"):
+            config.pop(key, None)
         if config["text_config"].get("scale_decoder_outputs") is False:  # as 4.49 spells it
             config["text_config"]["tie_word_embeddings"] = False
         (Path(folder) / "config.json").write_text(json.dumps(config))
@@ -72,7 +83,7 @@ def calls(kind):
     }
 
 
-def blip_2_calls(model, arguments):
+def other_calls(model, arguments):
     """The third new id of the first row ends it, unless a minimal length delays this."""
     prompt = arguments["input_ids"].shape[1] if model.config.use_decoder_only_language_model else 1
     end = model.generate(**arguments, max_new_tokens=6)[0, prompt + 2].item()
@@ -90,10 +101,9 @@ def blip_2_calls(model, arguments):
 def run(family, kind, store):
     seed(500)
     source = FOLDER / family / kind
-    blip_2 = family == "blip_2"
-    model = load(source, Blip2ForConditionalGeneration if blip_2
-                 else InstructBlipForConditionalGeneration)
-    arguments = inputs(source, model.config.num_query_tokens)
+    model = load(source, FAMILIES[family][0])
+    frames = 4 if family == "instructblipvideo" else 1
+    arguments = inputs(source, model.config.num_query_tokens * frames)
     store |= {f"{kind}.{name}": value for name, value in arguments.items()}
     labels = labels_of(model, arguments)
     output = model(**arguments, labels=labels)
@@ -112,10 +122,10 @@ def run(family, kind, store):
         if "num_beams" in options:
             store[f"{kind}.{name}.scores"] = found.sequences_scores
 
-    if blip_2:
-        store[f"{kind}.end"], asked = blip_2_calls(model, arguments)
-    else:
+    if family == "instructblip":
         asked = calls(kind)
+    else:
+        store[f"{kind}.end"], asked = other_calls(model, arguments)
     for name, options in asked.items():
         generate(name, arguments, **options)
     if model.config.use_decoder_only_language_model:
@@ -127,7 +137,7 @@ def run(family, kind, store):
 def main():
     assert transformers.__version__ == "4.49.0", transformers.__version__
     quiet()
-    for family, kinds in (("instructblip", END), ("blip_2", BLIP_2)):
+    for family, (_, kinds) in FAMILIES.items():
         store = {}
         for kind in kinds:
             run(family, kind, store)

@@ -48,9 +48,36 @@ def make_folder(tokenization, name, target, padding_side=None):
         path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": padding_side}))
 
 
-def run_cases(processor, cases, key, values):
-    values[f"{key}.image_token"] = processor.tokenizer.convert_tokens_to_ids("<image>")
+FRAMES = 4  # the reference's number
+
+
+def video_processor(folder):
+    """InstructBlipVideoProcessor without its video processor, which needs torchvision, and whose
+    resizing differs from Pillow's by a level or two in some pixels. The frames go through Pillow."""
+    from transformers import (AddedToken, AutoTokenizer, BlipImageProcessor,
+                              InstructBlipVideoProcessor)
+
+    images = BlipImageProcessor.from_pretrained(folder)
+
+    def frames_of(videos, return_tensors):
+        frames = [images(video, return_tensors=return_tensors)["pixel_values"] for video in videos]
+        return {"pixel_values": torch.stack(frames)}
+
+    processor = InstructBlipVideoProcessor.__new__(InstructBlipVideoProcessor)
+    processor.tokenizer = AutoTokenizer.from_pretrained(folder)
+    processor.qformer_tokenizer = AutoTokenizer.from_pretrained(folder / "qformer_tokenizer")
+    processor.video_token = AddedToken("<video>", normalized=False, special=True)
+    processor.tokenizer.add_tokens([processor.video_token], special_tokens=True)
+    processor.num_query_tokens, processor.video_processor = TOKENS, frames_of
+    return processor
+
+
+def run_cases(processor, cases, key, values, video=False):
+    token = "<video>" if video else "<image>"
+    values[f"{key}.{token[1:-1]}_token"] = processor.tokenizer.convert_tokens_to_ids(token)
     pictures = [picture(0), picture(1)]
+    if video:
+        pictures = [[picture(b * FRAMES + i) for i in range(FRAMES)] for b in range(2)]
     for case in cases:
         for images in (None, pictures):
             batch = processor(images=images, text=TEXTS, return_tensors="pt", **CASES[case])
@@ -66,7 +93,7 @@ def run_cases(processor, cases, key, values):
 def processor(folder):
     from transformers import Blip2Processor, InstructBlipProcessor
 
-    values, blip_2 = {}, {}
+    values, blip_2, video = {}, {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         for name, side in (("llama_legacy_hub", None), ("llama", None), ("opt", None), ("t5", None), ("opt", "left")):
             target = Path(temporary) / f"{name}_{side}"
@@ -75,6 +102,9 @@ def processor(folder):
             run_cases(InstructBlipProcessor.from_pretrained(target), CASES, key, values)
             if name in ("opt", "t5"):
                 run_cases(Blip2Processor.from_pretrained(target), CASES, key, blip_2)
+            if name in ("opt", "t5") and side is None:
+                run_cases(video_processor(target), CASES, key, video, video=True)
     common.save(Path(folder) / "processing", "processor", values)
     blip_2 = {name: value for name, value in blip_2.items() if name != "pixel_values"}
     common.save(Path(folder) / "processing", "processor_blip_2", blip_2)
+    common.save(Path(folder) / "processing", "processor_instructblipvideo", video)

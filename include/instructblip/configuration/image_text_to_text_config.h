@@ -1,5 +1,5 @@
 // The configuration of a whole model that reads images and text and writes text: what
-// InstructBlipConfig and Blip2Config have in common.
+// InstructBlipConfig, InstructBlipVideoConfig and Blip2Config have in common.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace instructblip {
 class InstructBlipVisionConfig;
 class InstructBlipQFormerConfig;
 
-/// Base of InstructBlipConfig and Blip2Config, which add `vision_config` and `qformer_config`, each
-/// of its own type. Defaults: those of transformers.
+/// Base of the classes named above, which add `vision_config` and `qformer_config`, each of its own
+/// type. Defaults: those of transformers.
 class INSTRUCTBLIP_EXPORT ImageTextToTextConfig : public PretrainedConfig {
  public:
   ~ImageTextToTextConfig() override;
@@ -28,7 +28,8 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextConfig : public PretrainedConfig {
   /// Query tokens of the Q-Former: the number of prompt positions per image.
   Index num_query_tokens = 32;
   /// The id of the placeholders that image features replace. `image_token_id` in a file is the same
-  /// attribute and takes precedence. Unset in checkpoints from before transformers 4.46.
+  /// attribute and takes precedence. Unset in checkpoints from before transformers 4.46. (See
+  /// `modality` for the names in files.)
   std::optional<std::int64_t> image_token_index;
   // Not used by this library; kept for saving.
   double initializer_factor = 1.0;
@@ -39,6 +40,9 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextConfig : public PretrainedConfig {
   virtual const InstructBlipQFormerConfig& qformer() const = 0;
   /// Whether the Q-Former reads a text with each image, for which there is a tokenizer of its own.
   virtual bool qformer_reads_text() const = 0;
+  /// "image" or "video": what the model reads, in the names of its placeholders (`<image>`), their
+  /// id (`image_token_index`, `image_token_id`) and the pictures' settings (`image_processor`).
+  virtual std::string modality() const { return "image"; }
   virtual std::unique_ptr<ImageTextToTextConfig> clone() const = 0;
 
   /// Depends only on the type of the language model; the key in a file is ignored.

@@ -11,7 +11,8 @@ namespace instructblip {
 
 /// A plain set of named tensors, like the class of the same name in transformers. A tensor that was
 /// not produced is empty. There are B samples of k images each (k is 1 unless several images were
-/// given per text).
+/// given per text). Of a video's k frames, pixel_values are [B, k, 3, height, width], and the
+/// Q-Former's text is [B, Q-Former text].
 struct BatchFeature {
   Tensor qformer_input_ids;       // [B * k, Q-Former text] int64
   Tensor qformer_attention_mask;  // [B * k, Q-Former text] int64, 0 where padded

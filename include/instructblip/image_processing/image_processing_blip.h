@@ -77,9 +77,12 @@ class INSTRUCTBLIP_EXPORT BlipImageProcessor {
   std::optional<SizeDict> pad_size = {};
 
   /// Reads `image_processor` in the folder's processor_config.json, otherwise its
-  /// preprocessor_config.json; a path to a file is read as the latter. Throws ConfigError if
-  /// neither exists, or as from_json does.
-  static BlipImageProcessor from_pretrained(const std::filesystem::path& folder);
+  /// preprocessor_config.json; a path to a file is read as the latter. With the modality "video",
+  /// which stands for the reference's InstructBlipVideoVideoProcessor, reads `video_processor`,
+  /// otherwise video_preprocessor_config.json, otherwise preprocessor_config.json; frames are not
+  /// sampled (`do_sample_frames`). Throws ConfigError if none exists, or as from_json does.
+  static BlipImageProcessor from_pretrained(const std::filesystem::path& folder,
+                                            const std::string& modality = "image");
 
   /// Reads the contents of a preprocessor_config.json. Missing keys keep their defaults; unknown
   /// keys are kept for to_json. Throws ConfigError on malformed JSON or an invalid value; the

@@ -1,5 +1,5 @@
 // Models that read images and text and write text: a vision tower, a Q-Former that reads the image,
-// and a language model. What InstructBLIP and BLIP-2 have in common.
+// and a language model. What InstructBLIP, InstructBLIP-Video and BLIP-2 have in common.
 //
 //   pixel_values [B*k,3,H,W] -> vision_model -> [B*k,1+p,Hv]
 //     -> qformer(query_tokens, instruction) -> [B*k,n,Hq] -> language_projection -> [B*k,n,Ht]
@@ -32,9 +32,10 @@ struct ImageTextToTextParts;
 /// view means "not given". There are B samples of k images each; exactly one of pixel_values,
 /// mm_encoder_outputs and vision_features must be given.
 struct INSTRUCTBLIP_EXPORT ImageTextToTextInputs {
-  TensorView pixel_values{};  // floating-point [B * k, 3, height, width]
+  /// Floating-point [B * k, 3, height, width]; of a video's k frames also [B, k, 3, height, width].
+  TensorView pixel_values{};
   /// The Q-Former's text, int64 [B * k, length] and its mask (default: all 1). Required by
-  /// InstructBLIP; BLIP-2 has none.
+  /// InstructBLIP; of InstructBLIP-Video [B, length]; BLIP-2 has none.
   TensorView qformer_input_ids{};
   TensorView qformer_attention_mask{};
   TensorView input_ids{};  // int64 [B, length], each row with k * num_query_tokens placeholders
@@ -64,9 +65,9 @@ struct INSTRUCTBLIP_EXPORT ImageTextToTextInputs {
   static ImageTextToTextInputs from(const BatchFeature& features);
 };
 
-/// A whole model, which generates answers: InstructBlipForConditionalGeneration or
-/// Blip2ForConditionalGeneration, which add nothing to its state. Immutable; copies share the
-/// weights; safe to call from several threads.
+/// A whole model, which generates answers: InstructBlipForConditionalGeneration,
+/// InstructBlipVideoForConditionalGeneration or Blip2ForConditionalGeneration, which add nothing to
+/// its state. Immutable; copies share the weights; safe to call from several threads.
 class INSTRUCTBLIP_EXPORT ImageTextToTextModel {
  public:
   using Config = ImageTextToTextConfig;
@@ -98,8 +99,9 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextModel {
       const VisionFeatures& features, const TensorView& qformer_input_ids = {},
       const TensorView& qformer_attention_mask = {}, const ForwardCapture& capture = {}) const;
 
-  /// Runs the vision tower alone: floating-point pixel_values [images, 3, height, width] ->
-  /// [images, 1 + patches, vision hidden_size]. Throws InputError if the shape is wrong.
+  /// Runs the vision tower alone: floating-point pixel_values [images, 3, height, width], or those
+  /// of videos -> [images, 1 + patches, vision hidden_size]. Throws InputError if the shape is
+  /// wrong.
   VisionFeatures encode_image(const TensorView& pixel_values,
                               bool interpolate_pos_encoding = false) const;
 
@@ -122,7 +124,8 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextModel {
     return generate(ImageTextToTextInputs::from(inputs), config, callbacks);
   }
   /// The same with the result of `encode_image`: one image for all Q-Former rows of `text` (BLIP-2:
-  /// for all its rows), or one per row. text.pixel_values is not read.
+  /// for all its rows), or one per row; of videos, the frames of all rows. text.pixel_values is not
+  /// read.
   GenerateOutput generate(const BatchFeature& text, const GenerationConfig& config,
                           const VisionFeatures& features,
                           const GenerateCallbacks& callbacks = {}) const;

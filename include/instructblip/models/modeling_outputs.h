@@ -36,7 +36,8 @@ struct BaseModelOutputWithPoolingAndCrossAttentions {
 
 /// The result of `get_image_features`, which `forward` accepts instead of pixels.
 struct BaseModelOutputWithVisionQformerOutputs {
-  /// The projected queries, [images, num_query_tokens, text hidden_size].
+  /// The projected queries, [images, num_query_tokens, text hidden_size]; of InstructBLIP-Video,
+  /// [B, frames * num_query_tokens, text hidden_size].
   Tensor pooler_output;
   BaseModelOutputWithPooling vision_outputs;
   BaseModelOutputWithPoolingAndCrossAttentions qformer_outputs;
@@ -51,6 +52,7 @@ struct ImageTextToTextModelOutput {
   LanguageModelOutputs language_model_outputs;
 };
 using InstructBlipForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
+using InstructBlipVideoForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
 using Blip2ForConditionalGenerationModelOutput = ImageTextToTextModelOutput;
 
 /// The result of Blip2VisionModelWithProjection: the vision tower's output, and the queries in the

@@ -1,5 +1,6 @@
-// Images and texts to model inputs, and ids to text: what InstructBlipProcessor and Blip2Processor
-// have in common. "The reference" means transformers 5.24.
+// Images and texts to model inputs, and ids to text: what InstructBlipProcessor,
+// InstructBlipVideoProcessor and Blip2Processor have in common. "The reference" means transformers
+// 5.24.
 #pragma once
 
 #include <concepts>
@@ -22,7 +23,8 @@ namespace instructblip {
 
 /// Options of a call. The text options apply to both tokenizers of InstructBLIP, as in the
 /// reference, but the language model's `max_length` includes the image placeholders: both results
-/// are `max_length` long.
+/// are `max_length` long. Of a video, it includes those of the first frame only, as in the
+/// reference.
 struct ProcessingKwargs {
   bool add_special_tokens = true;
   PaddingStrategy padding = PaddingStrategy::DoNotPad;
@@ -40,7 +42,7 @@ struct ProcessingKwargs {
   // Additions of this library:
   /// Images per text. Set it if `images` is empty because the caller already has the features:
   /// placeholders are inserted without pixels. Unset: the number of images divided by the number of
-  /// texts, with a warning if that is more than 1. At most 65536.
+  /// texts, with a warning if that is more than 1 and they are no frames. At most 65536.
   std::optional<Index> num_images = {};
   /// Padding side of the Q-Former's text (InstructBLIP). On the right, a sample's features do not
   /// depend on the batch; on the left, padding shifts its positions. The reference pads on
@@ -49,8 +51,8 @@ struct ProcessingKwargs {
 };
 
 /// An image processor, the language model's tokenizer and, of InstructBLIP, the Q-Former's: an
-/// InstructBlipProcessor or a Blip2Processor, which add nothing to its state. `operator()` and the
-/// decoding calls are const and may run in several threads at once.
+/// InstructBlipProcessor, an InstructBlipVideoProcessor or a Blip2Processor, which add nothing to
+/// its state. `operator()` and the decoding calls are const and may run in several threads at once.
 class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
  public:
   ImageTextToTextProcessor(const ImageTextToTextProcessor& other);
@@ -72,11 +74,11 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
 
   /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids`
   /// holds k * num_query_tokens placeholders, then [padding] BOS text [padding]. The k images of a
-  /// sample are adjacent; InstructBLIP's Q-Former text is repeated for each. BLIP-2's may take one
-  /// image with several texts, to be compared with each. Throws InputError if both are empty, if
-  /// the number of images is not a multiple of the number of texts (which the reference accepts),
-  /// if `max_length` is less than the number of placeholders, or if rows differ in length without
-  /// padding.
+  /// sample are adjacent; InstructBLIP's Q-Former text is repeated for each (of a video's frames,
+  /// by the model). BLIP-2's may take one image with several texts, to be compared with each. Throws
+  /// InputError if both are empty, if the number of images is not a multiple of the number of texts
+  /// (which the reference accepts), if `max_length` is less than the number of placeholders, or if
+  /// rows differ in length without padding.
   BatchFeature operator()(const std::vector<Image>& images, const std::vector<std::string>& text,
                           const ProcessingKwargs& kwargs = {}) const {
     return process(images, text, kwargs);
@@ -84,8 +86,9 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
 
   /// One image and its text, without copying the pixels: processor(image, "Is it day?").
   template <class Text>
-  requires std::convertible_to<const Text&, std::string_view> BatchFeature
-  operator()(const Image& image, const Text& text, const ProcessingKwargs& kwargs = {}) const {
+    requires std::convertible_to<const Text&, std::string_view>
+  BatchFeature operator()(const Image& image, const Text& text,
+                          const ProcessingKwargs& kwargs = {}) const {
     return process({&image, 1}, {std::string(std::string_view(text))}, kwargs);
   }
   /// One image without text: pixel_values alone.
@@ -105,14 +108,15 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
   /// Null if the Q-Former reads no text (BLIP-2).
   const Tokenizer* find_qformer_tokenizer() const { return qformer_tokenizer_.get(); }
   std::optional<Index> num_query_tokens() const { return num_query_tokens_; }
-  /// The image token ("<image>" unless the tokenizer names another) and its id.
+  /// The image token ("<image>", of a video "<video>", unless the tokenizer names another) and its
+  /// id.
   const std::string& image_token() const { return image_token_; }
   std::int64_t image_token_id() const { return image_token_id_; }
 
  protected:
   ImageTextToTextProcessor(BlipImageProcessor image_processor, std::unique_ptr<Tokenizer> tokenizer,
                            std::unique_ptr<Tokenizer> qformer_tokenizer,
-                           std::optional<Index> num_query_tokens);
+                           std::optional<Index> num_query_tokens, std::string modality = "image");
   /// Pads text on the side that `options` or the folder's files name.
   void use_padding_side(const std::filesystem::path& folder, const TokenizerOptions& options);
 
@@ -128,6 +132,7 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
   std::unique_ptr<Tokenizer> tokenizer_, qformer_tokenizer_;
   std::optional<Index> num_query_tokens_;
   std::optional<Side> configured_padding_side_;  // of TokenizerOptions or the folder
+  std::string modality_;                         // "image" or "video"
   std::string image_token_;
   std::int64_t image_token_id_ = 0;
 };
