@@ -121,7 +121,7 @@ class Captioner {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Describes each picture in one line."};
+  CLI::App app{"Describes each picture in one line. (For all frames of a video in one, see vqa.)"};
   Flags flags;
   // Beam search as in LAVIS' captioning, but without its minimum length of 10, which makes the
   // model invent details.

@@ -17,7 +17,7 @@ using Paths = std::vector<std::filesystem::path>;
 
 constexpr const char* kHelp =
     "Type a question about the picture. Ctrl-C stops an answer.\n"
-    "  /image FILE...  open another picture, or several views of one thing\n"
+    "  /image FILE...  open another picture, several views of one thing, or a video's frames\n"
     "  /clear          forget the dialogue (see --history)\n"
     "  /timings        show or hide the time of each part\n"
     "  /help           show this help\n"
@@ -117,7 +117,8 @@ int main(int argc, char** argv) {
   examples::add_model_flags(app, flags);
   app.add_option(
          "-i,--image", paths,
-         "first picture: JPEG, PNG, WebP, GIF, BMP or PNM. Given several times: views of one thing")
+         "first picture: JPEG, PNG, WebP, GIF, BMP or PNM. Given several times: views of one "
+         "thing, or the frames of one video")
       ->type_name("FILE")
       ->allow_extra_args(false);
   examples::add_generation_flags(app, config);

@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   examples::add_model_flags(app, flags);
   app.add_option("-i,--image", paths,
                  std::string(examples::kPictureHelp) +
-                     ". Given several times: views of one thing, which each question is about")
+                     ". Given several times: views of one thing, or the frames of one video, which "
+                     "each question is about")
       ->required()
       ->type_name("FILE")
       ->allow_extra_args(false);

@@ -176,6 +176,23 @@ expect "standard input that is not a picture" 1 "" "standard input: " \
 : >"$scratch/in"
 expect "several views of one thing" 0 '"files":["examples/assets/scene.png","examples/assets/scene.png"]' "" \
   vqa --model $model -i $picture -i $picture --json "what colour is the ring?"
+cp "$scratch/out" "$scratch/views"
+
+# The same weights as a folder of InstructBLIP-Video: pictures are its frames.
+video=$scratch/video
+cp -r $model "$video"
+sed -i 's/"instructblip/"instructblipvideo/; s/image_token_index/video_token_index/' "$video/config.json"
+sed -i 's/image_processor"/video_processor"/' "$video/processor_config.json"
+sed -i 's/<image>/<video>/' "$video/tokenizer.json"
+expect "a folder of InstructBLIP-Video" 0 "no problems found" "" inspect "$video"
+expect "a frame is described" 0 "a sign that says tea" "" caption --model "$video" $picture
+expect "frames of one video" 0 '"files":["examples/assets/scene.png","examples/assets/scene.png"]' "" \
+  vqa --model "$video" -i $picture -i $picture --json "what colour is the ring?"
+cmp -s "$scratch/out" "$scratch/views" || fault "the frames' answer" "$(cat "$scratch/out")"
+echo "what does the sign say?" >"$scratch/in"
+expect "chat answers about frames" 0 "it says tea" "" \
+  chat --model "$video" -i $picture -i $picture
+: >"$scratch/in"
 
 # Timings stand on lines of their own, whatever stdout is.
 for program in vqa caption; do

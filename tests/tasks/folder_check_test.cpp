@@ -10,6 +10,7 @@
 #include "instructblip/checkpoint/checkpoint.h"
 #include "instructblip/checkpoint/safetensors.h"
 #include "instructblip/configuration/configuration_blip_2.h"
+#include "instructblip/configuration/configuration_instructblipvideo.h"
 #include "instructblip/configuration/configuration_llama.h"
 #include "instructblip/core/error.h"
 #include "instructblip/models/quantize_checkpoint.h"
@@ -646,6 +647,79 @@ TEST_F(Blip2FolderTest, QuantizesTheCheckpoint) {
   quantize_checkpoint(path(), target.path() / "int8", quantization_recipe("int8"));
   const auto [processor, model] = load(target.path() / "int8");
   EXPECT_EQ(model.config().model_type(), "blip-2");
+}
+
+// The same with a model that reads the frames of a video.
+class VideoFolderTest : public FolderCheckTest {
+ protected:
+  void SetUp() override {
+    FolderCheckTest::SetUp();
+    const fs::path fixture = testing::fixtures_folder() / "instructblipvideo/llama";
+    video_ = InstructBlipVideoConfig::from_pretrained(fixture);
+    video_.qformer_config.vocab_size = 375;
+    use_tokenizers_ids(video_);
+    fs::remove(path() / "preprocessor_config.json");
+    folder_.write("video_preprocessor_config.json", R"({"size":{"height":12,"width":12}})");
+    folder_.write("processor_config.json", R"({"num_query_tokens":3})");
+    write_weights(Checkpoint::open(fixture));
+  }
+
+  InstructBlipVideoConfig video_;
+};
+
+TEST_F(VideoFolderTest, AConsistentFolderHasNoFindings) {
+  const FolderReport report = check_folder(path());
+  for (const FolderFinding& found : report.findings) ADD_FAILURE() << to_string(found);
+  ASSERT_NE(report.config, nullptr);
+  EXPECT_EQ(report.config->model_type(), "instructblipvideo");
+}
+
+TEST_F(VideoFolderTest, FindingsNameTheVideosKeysAndFiles) {
+  folder_.write("video_preprocessor_config.json", R"({"size":{"height":16,"width":16}})");
+  EXPECT_NE(finding().problem.find("images of 16 x 16 pixels"), std::string::npos);
+  folder_.write("video_preprocessor_config.json", R"({"size":{"height":12,"width":12}})");
+  video_.image_token_index = 5;
+  video_.save_pretrained(path());
+  const FolderFinding token = finding();
+  EXPECT_EQ(token.problem,
+            "video_token_index is 5, but the processor uses \"<video>\", id 621: the video would "
+            "have no influence");
+  EXPECT_EQ(token.remedy, "\"video_token_index\": 621");
+  use_tokenizers_ids(video_);
+  fs::remove(path() / "processor_config.json");
+  EXPECT_NE(finding().remedy.find("\"processor_class\": \"InstructBlipVideoProcessor\""),
+            std::string::npos);
+}
+
+TEST_F(VideoFolderTest, LoadAnswersAboutFrames) {
+  const testing::LogCapture log;
+  const auto [processor, model] = load(path());
+  EXPECT_EQ(model.config().model_type(), "instructblipvideo");
+  std::vector<Image> frames;
+  for (int i = 0; i < 6; ++i) {
+    const std::vector<std::uint8_t> pixels(16 * 16 * 3, static_cast<std::uint8_t>(40 * i));
+    frames.push_back(Image::from_pixels(pixels.data(), 16, 16, PixelFormat::RGB));
+  }
+  const GenerationConfig options{.max_new_tokens = 4, .min_new_tokens = 4};
+  const BatchFeature inputs = processor(frames, {"What happens?"});
+  const Tensor answer = model.generate(inputs, options).sequences;
+  // As the programs do: the frames are encoded before the question is known.
+  const VisionFeatures features = model.encode_image(processor(frames, {}).pixel_values);
+  const BatchFeature text = processor({}, {"What happens?"}, {.num_images = features.images()});
+  testing::expect_equal(model.generate(text, options, features).sequences, answer);
+
+  const CandidateRanks ranks = rank_candidates(
+      model, processor, frames, {"What happens?", "Who speaks?"}, {"a cat", "a dog"});
+  EXPECT_EQ(ranks.ranks.shape(), (Shape{2, 2}));
+  EXPECT_TRUE(log.messages().empty()) << log.messages().front();
+}
+
+TEST_F(VideoFolderTest, QuantizesTheCheckpoint) {
+  const testing::TemporaryFolder target;
+  quantize_checkpoint(path(), target.path() / "int8", quantization_recipe("int8"));
+  const auto [processor, model] = load(target.path() / "int8");
+  EXPECT_EQ(model.config().model_type(), "instructblipvideo");
+  EXPECT_EQ(processor.image_processor().size->height, 12);
 }
 
 }  // namespace
