@@ -13,8 +13,6 @@ namespace instructblip {
 template <class Level, class Lanes>
 struct IntegerVectorKernels {
   using Index = std::ptrdiff_t;
-  using Outputs = Eigen::Array<float, kIntegerOutputs, 1>;
-  using OutputSums = Eigen::Array<std::int32_t, kIntegerOutputs, 1>;
   static constexpr Index kLanes = Lanes::SizeAtCompileTime;
   // Rows of x in a product: as many as sums fit into the registers.
   static constexpr int kIntegerRows = 4;
@@ -110,32 +108,45 @@ struct IntegerVectorKernels {
     }
   }
 
+  // totals += (sums - zero points * x sum) * (x scale * w scale), for the outputs of a row. Eigen
+  // has no wide vectors of integers, and GCC 12 makes vectors only of loops that it does not
+  // unroll.
+  static void add_block(const IntegerProduct& p, Index row, Index block, Index group,
+                        const std::int32_t* __restrict sums, float* __restrict totals) {
+    const std::int32_t x_sum = p.x[row].sums[block], middle = p.middle() * x_sum;
+    const float x_scale = p.x[row].scales[block];
+    const float* const __restrict scales = p.scales + group * kIntegerOutputs;
+    if (p.zero_points == nullptr) {
+#pragma GCC unroll 1
+      for (Index o = 0; o < kIntegerOutputs; ++o) {
+        totals[o] += static_cast<float>(sums[o] - middle) * (x_scale * scales[o]);
+      }
+    } else {
+      const std::uint8_t* const __restrict zeros = p.zero_points + group * kIntegerOutputs;
+#pragma GCC unroll 1
+      for (Index o = 0; o < kIntegerOutputs; ++o) {
+        totals[o] += static_cast<float>(sums[o] - zeros[o] * x_sum) * (x_scale * scales[o]);
+      }
+    }
+  }
+
   template <int rows, int bits>
   static void integer_tile(const IntegerProduct& p) {
-    Outputs totals[rows];
-    for (Outputs& total : totals) total.setZero();
+    alignas(64) float totals[rows][kIntegerOutputs] = {};
+    Index group = 0, blocks_left = p.blocks_per_group;
     for (Index begin = 0, b = 0; begin < p.depth; begin += p.block, ++b) {
       alignas(64) std::int32_t sums[rows][kIntegerOutputs];
       Level::template integer_sums<rows, bits>(p, begin, std::min(p.block, p.depth - begin),
                                                sums[0]);
-      const Index group = b / p.blocks_per_group * kIntegerOutputs;
-      const Outputs scales = Eigen::Map<const Outputs>(p.scales + group);
-      OutputSums zeros = OutputSums::Zero();
-      if (p.zero_points != nullptr) {
-        for (int o = 0; o < kIntegerOutputs; ++o) zeros[o] = p.zero_points[group + o];
-      }
-      for (int r = 0; r < rows; ++r) {
-        OutputSums sum = Eigen::Map<const OutputSums>(sums[r]);
-        if (p.zero_points == nullptr) {
-          sum -= p.middle() * p.x[r].sums[b];
-        } else {
-          sum -= zeros * p.x[r].sums[b];
-        }
-        const Outputs scale = p.x[r].scales[b] * scales;
-        totals[r] += sum.template cast<float>() * scale;
+      for (int r = 0; r < rows; ++r) add_block(p, r, b, group, sums[r], totals[r]);
+      if (--blocks_left == 0) {
+        ++group;
+        blocks_left = p.blocks_per_group;
       }
     }
-    for (int r = 0; r < rows; ++r) Eigen::Map<Outputs>(p.sums + r * p.sums_stride) = totals[r];
+    for (int r = 0; r < rows; ++r) {
+      std::copy_n(totals[r], kIntegerOutputs, p.sums + r * p.sums_stride);
+    }
   }
 
   template <int bits, int most>

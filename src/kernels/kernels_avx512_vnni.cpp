@@ -14,6 +14,8 @@ namespace {
 struct Level : VectorKernels<Level, 16> {
   // 12 x 2 sums, and 1 or 2 vectors of weights.
   static constexpr int kIntegerRows = 12;
+  // By how many bytes of weights memory is asked for in advance.
+  static constexpr Index kPrefetched = 2048;
 
   static void arrange(std::int16_t* block, Index count, int bits) {
     auto* to = reinterpret_cast<std::int8_t*>(block);
@@ -33,6 +35,16 @@ struct Level : VectorKernels<Level, 16> {
                    : sums_of<rows, bits, 1>(p, begin, size, sums);
   }
 
+  // sum += the products of four inputs, at x. The intrinsic function takes x in a register, and GCC
+  // 12 then has none left for all sums.
+  [[gnu::always_inline]] static void add(__m512i& sum, __m512i codes, const std::int8_t* x) {
+    __m512i result = sum;  // in a register, which an element of an array would not be
+    asm("vpdpbusd %2%{1to16%}, %1, %0"
+        : "+v"(result)
+        : "v"(codes), "m"(*reinterpret_cast<const std::int32_t*>(x)));
+    sum = result;
+  }
+
   // Several sums of the same outputs, so that an addition need not wait for the last one.
   template <int rows, int bits, int bytes>
   static void sums_of(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
@@ -47,21 +59,20 @@ struct Level : VectorKernels<Level, 16> {
     for (Index k = 0; k < size; k += kChains * kInputs) {
       unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
         const __m512i codes = _mm512_loadu_si512(w + c * 4 * kIntegerOutputs);
-        const auto add = [&](__m512i four, Index i) __attribute__((always_inline)) {
+        _mm_prefetch(w + c * 4 * kIntegerOutputs + kPrefetched, _MM_HINT_T0);
+        const auto add_all = [&](__m512i four, Index i) __attribute__((always_inline)) {
           unrolled<rows * bytes>([&](auto j) __attribute__((always_inline)) {
             constexpr int r = j / bytes, b = j % bytes;
-            std::int32_t x;
-            std::memcpy(&x, bytes_of(p.x[r], begin) + b * size + i, sizeof(x));
-            total[c][r][b] = _mm512_dpbusd_epi32(total[c][r][b], four, _mm512_set1_epi32(x));
+            add(total[c][r][b], four, bytes_of(p.x[r], begin) + b * size + i);
           });
         };
         const Index i = k + c * kInputs;
         if constexpr (bits == 8) {
-          add(codes, i);
+          add_all(codes, i);
         } else {
           const __m512i mask = _mm512_set1_epi8(15);
-          add(_mm512_and_si512(codes, mask), i);
-          add(_mm512_and_si512(_mm512_srli_epi16(codes, 4), mask), i + 4);
+          add_all(_mm512_and_si512(codes, mask), i);
+          add_all(_mm512_and_si512(_mm512_srli_epi16(codes, 4), mask), i + 4);
         }
       });
       w += kChains * 4 * kIntegerOutputs;

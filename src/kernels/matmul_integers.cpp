@@ -21,12 +21,19 @@ constexpr Index kPassBytes = 1 << 19;
 // Outputs of a row that are finished together.
 constexpr Index kFinishedOutputs = 8 * kIntegerOutputs;
 
+// A row of `count` numbers of 16 bits fills an odd number of cache lines: rows an even number of
+// them apart would lie in few sets of the first-level cache.
+Index odd_lines(Index count) {
+  constexpr Index kLine = 32;
+  return ((count + kLine - 1) / kLine | 1) * kLine;
+}
+
 // The rows of x as whole numbers.
 class IntegerRows {
  public:
   IntegerRows(const Product& product, const IntegerWeight& weight)
       : blocks_((product.x.cols + weight.block - 1) / weight.block),
-        values_(product.x.rows, weight.depth, DType::BFloat16),  // 16 bits
+        values_(product.x.rows, odd_lines(weight.depth), DType::BFloat16),  // 16 bits
         scales_(product.x.rows, blocks_),
         sums_(product.x.rows, blocks_) {
     const MutableMatrixView values = values_, sums = sums_;

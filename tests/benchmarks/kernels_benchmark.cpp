@@ -14,6 +14,7 @@
 #include "instructblip/core/threads.h"
 #include "instructblip/kernels/dispatch.h"
 #include "instructblip/kernels/kernels.h"
+#include "instructblip/kernels/quantized_matrix.h"
 
 namespace instructblip {
 namespace {
@@ -23,14 +24,13 @@ class Cost {
  public:
   explicit Cost(benchmark::State& state) : state_(state), start_(processor_seconds()) {}
 
-  // `passes`: of products of bfloat16 in tiles; 0 for float32 operations.
-  void report(double operations, double bytes, int passes = 0) {
+  // `peak`: operations per second of a core.
+  void report(double operations, double bytes, double peak = peak_flops()) {
     const double count =
         static_cast<double>(state_.iterations()) / std::max(1e-9, processor_seconds() - start_);
     state_.counters["GFLOP/s"] = operations * count * 1e-9;
     state_.counters["GB/s"] = bytes * count * 1e-9;
-    state_.counters["of_peak"] = passes == 0 ? operations * count / peak_flops()
-                                             : passes * operations * count / peak_tile_flops();
+    state_.counters["of_peak"] = operations * count / peak;
     state_.counters["of_memory"] = bytes * count / peak_bandwidth();
     state_.SetLabel(kernel_level());
   }
@@ -52,27 +52,65 @@ Matrix filled(Index rows, Index cols) {
   return m;
 }
 
-// The types of weights and activations.
-enum Types { kFloat32, kBFloat16, kBFloat16Both };
+// The types of weights and activations. Weights of 8 and 4 bits are multiplied with whole numbers
+// of 16 bits, or of 8 bits where it says "both".
+enum Types { kFloat32, kBFloat16, kBFloat16Both, kInt8, kInt8Both, kInt4 };
+
+PreparePolicy policy_of(Index types, bool packed) {
+  PreparePolicy policy{.dtype = types == kFloat32 ? DType::Float32 : DType::BFloat16,
+                       .activations = types == kBFloat16Both ? DType::BFloat16 : DType::Float32,
+                       .packed = packed};
+  if (types == kInt8) policy.quantization = {.bits = 8};
+  if (types == kInt8Both) policy.quantization = {.bits = 8, .activation_bits = 8};
+  if (types == kInt4) policy.quantization = {.bits = 4, .group_size = 128};
+  return policy;
+}
+
+// Operations per second of the instructions that the level in use has for these types.
+double peak_of(Index types) {
+  const std::string level = kernel_level();
+  const bool bytes = level == "avx512_vnni" || level == "avx512_bf16";
+  switch (types) {
+    case kBFloat16:
+      if (level == "amx") return peak_tile_flops() / 2;
+      break;
+    case kBFloat16Both:
+      if (level == "amx") return peak_tile_flops();
+      if (level == "avx512_bf16") return peak_pair_flops();
+      break;
+    case kInt8:
+    case kInt4:
+      if (bytes) return peak_byte_operations() / 2;
+      break;
+    case kInt8Both:
+      if (bytes) return peak_byte_operations();
+      break;
+    default: break;
+  }
+  return peak_flops();
+}
 
 // Arguments: rows, outputs, inputs, types, packed. As in a model, the weight is not in the caches:
 // the iterations use many copies of it in turn.
 void Matmul(benchmark::State& state) {
   const Index rows = state.range(0), outs = state.range(1), ins = state.range(2);
-  const DType dtype = state.range(3) == kFloat32 ? DType::Float32 : DType::BFloat16;
-  const PreparePolicy policy{
-      .dtype = dtype,
-      .activations = state.range(3) == kBFloat16Both ? DType::BFloat16 : DType::Float32,
-      .packed = state.range(4) != 0};
-  const bool tiles = kernel_level() == "amx" && dtype == DType::BFloat16;
-  const auto bytes = static_cast<std::size_t>(outs * ins) * size_of(dtype);
-  const auto tensor = std::make_shared<Tensor>(filled(outs, ins).to_tensor().to(dtype));
-  std::vector<PreparedMatrix> weights;
-  const std::size_t copies = (std::size_t{128} << 20) / bytes + 1;
-  for (std::size_t i = 0; i < copies; ++i) {
-    const auto copy = std::make_shared<Tensor>(*tensor);
-    weights.push_back(PreparedMatrix::prepare(SharedTensor{copy->view(), copy}, policy));
+  const PreparePolicy policy = policy_of(state.range(3), state.range(4) != 0);
+  const auto tensor = std::make_shared<Tensor>(filled(outs, ins).to_tensor().to(policy.dtype));
+  QuantizedMatrix quantized;
+  if (policy.quantization) {
+    quantized = quantize(SharedTensor{tensor->view(), tensor}, *policy.quantization);
   }
+  std::vector<PreparedMatrix> weights;
+  std::size_t bytes = 0;
+  do {
+    if (policy.quantization) {
+      weights.push_back(PreparedMatrix::prepare(std::span(&quantized, 1)));
+    } else {
+      const auto copy = std::make_shared<Tensor>(*tensor);
+      weights.push_back(PreparedMatrix::prepare(SharedTensor{copy->view(), copy}, policy));
+    }
+    bytes += weights.back().bytes();
+  } while (bytes < std::size_t{128} << 20);
   const Matrix x = filled(rows, ins);
   Matrix y(rows, outs);
   std::size_t next = 0;
@@ -81,18 +119,17 @@ void Matmul(benchmark::State& state) {
     matmul(x, weights[next], y);
     next = (next + 1) % weights.size();
   }
-  cost.report(2.0 * static_cast<double>(rows * outs * ins), static_cast<double>(bytes),
-              !tiles                                 ? 0
-              : policy.activations == DType::Float32 ? 2
-                                                     : 1);
+  cost.report(2.0 * static_cast<double>(rows * outs * ins),
+              static_cast<double>(weights.front().bytes()), peak_of(state.range(3)));
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"rows", "outs", "ins", "types", "packed"})
       ->Unit(benchmark::kMillisecond)
       ->MeasureProcessCPUTime();
-  for (Index types : {kFloat32, kBFloat16, kBFloat16Both}) {
+  for (Index types : {kFloat32, kBFloat16, kBFloat16Both, kInt8, kInt8Both, kInt4}) {
     for (Index packed : {0, 1}) {
+      if (types >= kInt8 && packed == 1) continue;
       for (Index rows : {257, 1028}) {
         b->Args({rows, 4224, 1408, types, packed});  // vision: query, key, value
         b->Args({rows, 1408, 6144, types, packed});  // vision: second layer of the MLP

@@ -1,5 +1,6 @@
 // What one core of this machine can do, measured when it is first asked for: multiplications and
-// additions in registers and in tiles, and reading from memory.
+// additions in registers (of float32, of pairs of bfloat16 and of four bytes) and in tiles, and
+// reading from memory.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -66,6 +67,34 @@ inline double peak_flops() {
 }
 
 #if defined(__x86_64__)
+// Operations per second of an instruction of AVX-512 that adds `products` products to each of 16
+// sums, in independent chains.
+#define INSTRUCTBLIP_PEAK_OPERATIONS(instruction, products)                                    \
+  [] {                                                                                         \
+    constexpr int kSteps = 1 << 20;                                                            \
+    const double seconds = best_seconds([] {                                                   \
+      for (int step = 0; step < kSteps; ++step) {                                              \
+        asm volatile(".irp sum, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n" instruction            \
+                     " %%zmm12, %%zmm12, %%zmm\\sum\n.endr"                                    \
+                     :                                                                         \
+                     :                                                                         \
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
+                       "xmm9", "xmm10", "xmm11");                                              \
+      }                                                                                        \
+    });                                                                                        \
+    return 2.0 * (products)*16 * 12 * kSteps / seconds;                                        \
+  }()
+// Of pairs of bfloat16 numbers, and of four bytes.
+inline double peak_pair_flops() {
+  static const double peak = INSTRUCTBLIP_PEAK_OPERATIONS("vdpbf16ps", 2);
+  return peak;
+}
+inline double peak_byte_operations() {
+  static const double peak = INSTRUCTBLIP_PEAK_OPERATIONS("vpdpbusd", 4);
+  return peak;
+}
+#undef INSTRUCTBLIP_PEAK_OPERATIONS
+
 // Bfloat16 operations per second of one core's tiles.
 [[gnu::target("amx-tile,amx-bf16")]] inline double peak_tile_flops() {
   static const double peak = [] [[gnu::target("amx-tile,amx-bf16")]] {
@@ -93,21 +122,20 @@ inline double peak_flops() {
   return peak;
 }
 #else
+inline double peak_pair_flops() { return 0.0; }
+inline double peak_byte_operations() { return 0.0; }
 inline double peak_tile_flops() { return 0.0; }
 #endif
 
-// Bytes per second that one core reads from an array much larger than the caches, in eight streams,
-// as it reads the rows of a weight.
+// Bytes per second that one core reads from an array much larger than the caches, front to back.
 inline double peak_bandwidth() {
   static const double peak = [] {
-    constexpr std::size_t kStreams = 8, kLength = std::size_t{1} << 24;
-    const std::vector<std::uint64_t> data(kStreams * kLength, 1);
+    constexpr std::size_t kLines = std::size_t{1} << 24, kLine = 8, kSums = 4 * kLine;
+    const std::vector<std::uint64_t> data(kLines * kLine, 1);
     const double seconds = best_seconds([&] {
-      std::uint64_t sums[kStreams] = {};
-      for (std::size_t i = 0; i < kLength; i += 8) {
-        for (std::size_t s = 0; s < kStreams; ++s) {
-          for (std::size_t n = 0; n < 8; ++n) sums[s] += data[s * kLength + i + n];
-        }
+      std::uint64_t sums[kSums] = {};
+      for (std::size_t i = 0; i < data.size(); i += kSums) {
+        for (std::size_t n = 0; n < kSums; ++n) sums[n] += data[i + n];
       }
       benchmark::DoNotOptimize(sums);
     });
