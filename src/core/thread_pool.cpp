@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cfenv>
 #include <charconv>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -32,6 +33,17 @@ namespace {
 
 thread_local bool inside_parallel_for = false;
 
+int available_cpus() {
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
+  // More threads than a container's quota would take turns.
+  if (const auto quota = cpu_quota()) count = std::min(count, *quota);
+#endif
+  return std::max(1, count);
+}
+
 int default_num_threads() {
   if (const char* text = std::getenv("INSTRUCTBLIP_NUM_THREADS")) {
     const std::string_view digits = text;
@@ -43,14 +55,7 @@ int default_num_threads() {
     }
     return count;
   }
-  int count = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
-  // More threads than a container's quota would take turns.
-  if (const auto quota = cpu_quota()) count = std::min(count, *quota);
-#endif
-  return std::max(1, count);
+  return available_cpus();
 }
 
 // Blocks the signals that an application's handlers wait for, so that they arrive at its own
@@ -73,11 +78,29 @@ class BlockedSignals {
   sigset_t before_;
 };
 
+// Waits for a short time without sleeping: waking a thread up may take longer than the next job,
+// of which a token has hundreds.
+template <class Condition>
+void spin_until(const Condition& condition) {
+  constexpr std::chrono::microseconds kLongest{50};
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (condition()) return;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#elif defined(__aarch64__)
+      asm volatile("yield");
+#endif
+    }
+  } while (std::chrono::steady_clock::now() < end);
+}
+
 // Workers wait until the job number changes; worker i always takes range i.
 class ThreadPool {
  public:
   // Makes fewer workers if the system refuses more.
-  explicit ThreadPool(int threads) : asked_(threads) {
+  explicit ThreadPool(int threads) : asked_(threads), spins_(threads <= available_cpus()) {
     workers_.reserve(static_cast<std::size_t>(threads) - 1);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -139,6 +162,7 @@ class ThreadPool {
     }
     start_.notify_all();
     run_part(0);
+    if (spins_) spin_until([this] { return pending_ == 0; });
     {
       std::unique_lock lock(mutex_);
       done_.wait(lock, [this] { return pending_ == 0; });
@@ -183,11 +207,16 @@ class ThreadPool {
       run_part(index);
       lock.lock();
       if (--pending_ == 0) done_.notify_one();
+      if (!spins_) continue;
+      lock.unlock();
+      spin_until([&] { return job_ != seen; });
+      lock.lock();
     }
   }
 
   const int asked_;
-  int failure_ = 0;  // an errno value
+  const bool spins_;  // no other thread of the pool needs the CPU
+  int failure_ = 0;   // an errno value
   std::shared_ptr<ThreadPool> parents_;
   std::vector<pthread_t> workers_;
   std::atomic_flag busy_;
@@ -196,8 +225,10 @@ class ThreadPool {
   const std::function<void(Index, Index)>* body_ = nullptr;
   Index count_ = 0, parts_ = 0;
   std::fenv_t arithmetic_{};
-  int started_ = 0, pending_ = 0;
-  std::uint64_t job_ = 0;
+  int started_ = 0;
+  // Changed under the mutex.
+  std::atomic<int> pending_ = 0;
+  std::atomic<std::uint64_t> job_ = 0;
   bool stop_ = false;
   std::exception_ptr error_;
 };

@@ -4,6 +4,7 @@
 // block are exact, and the blocks are added in ascending order, so the result has the same bits on
 // every level and with any number of rows.
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "instructblip/core/threads.h"
@@ -124,11 +125,16 @@ class IntegerProducts {
 
 void multiply_integers(const Product& product) {
   const IntegerProducts work(product);
-  const Index outs = product.y.cols, tiles = (outs + kIntegerOutputs - 1) / kIntegerOutputs;
+  const Index outs = product.y.cols, parts = (outs + kFinishedOutputs - 1) / kFinishedOutputs;
   const Index grain =
-      kIntegerGrain / std::max<Index>(1, product.x.rows * product.x.cols * kIntegerOutputs) + 1;
-  parallel_for(tiles, grain, [&](Index begin, Index end) {
-    work.compute(begin * kIntegerOutputs, std::min(end * kIntegerOutputs, outs));
+      kIntegerGrain / std::max<Index>(1, product.x.rows * product.x.cols * kFinishedOutputs) + 1;
+  // Threads take one part after the other, so that none waits long for one that was interrupted.
+  std::atomic<Index> next = 0;
+  parallel_for(parts, grain, [&](Index, Index) {
+    for (Index part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) {
+      const Index begin = part * kFinishedOutputs;
+      work.compute(begin, std::min(begin + kFinishedOutputs, outs));
+    }
   });
 }
 
