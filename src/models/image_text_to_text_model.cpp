@@ -171,6 +171,11 @@ constexpr ImageTextToTextKind kImageTextToTextKinds[] = {
 };
 
 ImageTextToTextModel make_model(const Weights& weights, const ImageTextToTextConfig& config) {
+  if (!config.writes_text()) {
+    throw ConfigError("config.json: \"architectures\" is " + config.other.at("architectures") +
+                      ", a model that compares images and texts and writes none: use "
+                      "load_retrieval, or the program retrieve");
+  }
   for (const ImageTextToTextKind& kind : kImageTextToTextKinds) {
     if (kind.model_type == config.model_type()) return kind.make(weights, config);
   }

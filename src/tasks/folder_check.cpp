@@ -16,6 +16,7 @@
 #include "instructblip/image_processing/image_processing_blip.h"
 #include "instructblip/layers/quantized_form.h"
 #include "instructblip/models/image_text_to_text_model.h"
+#include "instructblip/models/modeling_blip_2_retrieval.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "models/quantization_config.h"
 #include "tasks/end_of_text.h"
@@ -79,6 +80,7 @@ class FolderChecker {
     attempt("preprocessor_config.json", [&] { check_pictures(); });
     attempt(kProcessor, [&] { check_query_tokens(); });
     attempt("tokenizer", [&] { tokenizer_ = load_tokenizer(); });
+    if (report_.config && !config().writes_text()) return std::move(report_);
     if (!report_.config || config().qformer_reads_text()) {
       if (has("qformer_tokenizer")) {
         attempt("qformer_tokenizer", [&] { check_qformer_tokenizer(); });
@@ -158,7 +160,11 @@ class FolderChecker {
     const StoredQuantization stored = detail::quantization_of(config(), folder());
     report_.quantization = stored.method;
     const Weights weights(Checkpoint::without_data(checkpoint), {.stored_quantization = stored});
-    const ImageTextToTextModel model(weights, config());
+    if (config().writes_text()) {
+      const ImageTextToTextModel model(weights, config());
+    } else {
+      const Blip2ForImageTextRetrieval model(weights, dynamic_cast<const Blip2Config&>(config()));
+    }
     for (const auto& [name, quantization] : weights.quantized_matrices()) {
       name_quantized(name, quantization, weights, dtype);
     }

@@ -38,6 +38,9 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextConfig : public PretrainedConfig {
   /// `vision_config` and `qformer_config` of the derived class.
   virtual const InstructBlipVisionConfig& vision() const = 0;
   virtual const InstructBlipQFormerConfig& qformer() const = 0;
+  /// Whether the class that a file names under "architectures" writes text. Those of BLIP-2's first
+  /// stage, which have the same model_type, compare images and texts.
+  bool writes_text() const;
   /// Whether the Q-Former reads a text with each image, for which there is a tokenizer of its own.
   virtual bool qformer_reads_text() const = 0;
   /// "image" or "video": what the model reads, in the names of its placeholders (`<image>`), their
