@@ -68,6 +68,9 @@ struct IntegerProduct {
   std::ptrdiff_t blocks_per_group;
   float* sums;
   std::ptrdiff_t sums_stride;
+  // Weights that are brought into the caches: next_step bytes for every 64 bytes of w.
+  const std::uint8_t* next;
+  std::ptrdiff_t next_step;
 
   int middle() const { return 1 << (bits - 1); }
   const std::uint8_t* codes(std::ptrdiff_t begin) const {

@@ -14,8 +14,6 @@ namespace {
 struct Level : VectorKernels<Level, 16> {
   // 12 x 2 sums, and 1 or 2 vectors of weights.
   static constexpr int kIntegerRows = 12;
-  // By how many bytes of weights memory is asked for in advance.
-  static constexpr Index kPrefetched = 2048;
 
   static void arrange(std::int16_t* block, Index count, int bits) {
     auto* to = reinterpret_cast<std::int8_t*>(block);
@@ -56,10 +54,13 @@ struct Level : VectorKernels<Level, 16> {
       }
     }
     const std::uint8_t* w = p.codes(begin);
+    const std::uint8_t* next = p.next + (w - p.w) / (4 * kIntegerOutputs) * p.next_step;
     for (Index k = 0; k < size; k += kChains * kInputs) {
       unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
         const __m512i codes = _mm512_loadu_si512(w + c * 4 * kIntegerOutputs);
-        _mm_prefetch(w + c * 4 * kIntegerOutputs + kPrefetched, _MM_HINT_T0);
+        // A single row has not enough work per byte of 4 bits to wait for the second-level cache.
+        _mm_prefetch(next, rows == 1 && bits == 4 ? _MM_HINT_T0 : _MM_HINT_T1);
+        next += p.next_step;
         const auto add_all = [&](__m512i four, Index i) __attribute__((always_inline)) {
           unrolled<rows * bytes>([&](auto j) __attribute__((always_inline)) {
             constexpr int r = j / bytes, b = j % bytes;

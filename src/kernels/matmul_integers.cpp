@@ -19,6 +19,9 @@ constexpr Index kIntegerGrain = 1 << 18;
 constexpr Index kRoundedPerThread = 1 << 14;
 // Bytes of the rows of x that pass over the weights together: they stay in the second-level cache.
 constexpr Index kPassBytes = 1 << 19;
+// The bytes of weights by which memory is asked for in advance in a product that reads them once,
+// and those of a vector of weights.
+constexpr Index kPrefetchedBytes = 4096, kStep = 4 * kIntegerOutputs;
 // Outputs of a row that are finished together.
 constexpr Index kFinishedOutputs = 8 * kIntegerOutputs;
 
@@ -67,19 +70,16 @@ class IntegerProducts {
   explicit IntegerProducts(const Product& product)
       : product_(product), weight_(*product.weight.integers), x_(product, weight_) {}
 
-  // The outputs [begin, end); `begin` is a multiple of kIntegerOutputs.
-  void compute(Index begin, Index end) const {
+  // Up to kFinishedOutputs outputs from o on; `o` is a multiple of kIntegerOutputs.
+  void compute(Index o, Index outs) const {
     const Index rows = product_.x.rows, step = rows_per_pass();
     Matrix sums(std::min(rows, step) + kMostIntegerRows, kFinishedOutputs);
     for (Index r = 0; r < rows; r += step) {
       const Index r_end = std::min(r + step, rows);
-      for (Index o = begin; o < end; o += kFinishedOutputs) {
-        const Index outs = std::min(kFinishedOutputs, end - o);
-        for (Index i = 0; i < outs; i += kIntegerOutputs) {
-          multiply(r, r_end, o + i, sums.view().middle_cols(i, kIntegerOutputs));
-        }
-        for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
+      for (Index i = 0; i < outs; i += kIntegerOutputs) {
+        multiply(r, r_end, o + i, sums.view().middle_cols(i, kIntegerOutputs));
       }
+      for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
     }
   }
 
@@ -88,7 +88,8 @@ class IntegerProducts {
 
   // Equal parts of all rows, in whole tiles.
   Index rows_per_pass() const {
-    const Index most = std::max(tile_rows(), kPassBytes / (2 * weight_.depth + 1));
+    const Index row_bytes = std::max<Index>(1, weight_.depth * weight_.activation_bits / 8);
+    const Index most = std::max(tile_rows(), kPassBytes / row_bytes);
     const Index passes = (product_.x.rows + most - 1) / most;
     return round_up((product_.x.rows + passes - 1) / passes, tile_rows());
   }
@@ -107,8 +108,17 @@ class IntegerProducts {
                      .zero_points = weight_.zero_points(tile),
                      .blocks_per_group = weight_.blocks_per_group,
                      .sums = nullptr,
-                     .sums_stride = sums.stride};
-    for (Index i = r; i < r_end; i += tile_rows()) {
+                     .sums_stride = sums.stride,
+                     .next = weight_.codes(tile) + kPrefetchedBytes,
+                     .next_step = kStep};
+    // Each of several products with the same weights fetches a part of the next ones.
+    const Index products = (r_end - r + tile_rows() - 1) / tile_rows();
+    const Index part = (weight_.codes(1) - weight_.codes(0)) / products;
+    if (products > 1) {
+      p.next = weight_.codes(tile + 1);
+      p.next_step = (kStep + products - 1) / products;
+    }
+    for (Index i = r; i < r_end; i += tile_rows(), p.next += part) {
       p.x = x_.row(i);
       p.rows = std::min(tile_rows(), r_end - i);
       p.sums = sums.row(i - r);
@@ -132,8 +142,8 @@ void multiply_integers(const Product& product) {
   std::atomic<Index> next = 0;
   parallel_for(parts, grain, [&](Index, Index) {
     for (Index part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) {
-      const Index begin = part * kFinishedOutputs;
-      work.compute(begin, std::min(begin + kFinishedOutputs, outs));
+      const Index o = part * kFinishedOutputs;
+      work.compute(o, std::min(kFinishedOutputs, outs - o));
     }
   });
 }
