@@ -141,6 +141,24 @@ class SlotHeads(nn.Module):
         return total, {"chosen": chosen_right, "by_x": x_right, "by_y": y_right, "silent": silent.detach()}
 
 
+class SharedKeys:
+    """Lets a Q-Former's cross-attention compute keys and values once per picture instead of once per text about it."""
+
+    def __init__(self, qformer: nn.Module):
+        self.first = self.row_of = slice(None)
+        for layer in qformer.encoder.layer:
+            for linear in (layer.crossattention.attention.key, layer.crossattention.attention.value):
+                linear.register_forward_pre_hook(lambda _module, inputs: inputs[0][self.first])
+                linear.register_forward_hook(lambda _module, _inputs, output: output[self.row_of])
+
+    def share(self, pictures: torch.Tensor | None) -> None:
+        """`pictures`: which picture each row is about; None: each row has its own."""
+        self.first = self.row_of = slice(None)
+        if pictures is not None:
+            different, self.row_of = pictures.unique(return_inverse=True)
+            self.first = (pictures[None] == different[:, None]).int().argmax(1)
+
+
 class QuestionStage(nn.Module):
     """The whole model with its training heads. With `pictures` false, oracle features replace the vision tower's output.
 
@@ -159,11 +177,7 @@ class QuestionStage(nn.Module):
             self.heads = DenseHeads(width)
         if not pictures:
             self.oracle = Oracle(width)
-        self.middle = self.first = self.row_of = None
-        for layer in self.net.qformer.encoder.layer:  # keys and values once per picture instead of once per question
-            for linear in (layer.crossattention.attention.key, layer.crossattention.attention.value):
-                linear.register_forward_pre_hook(lambda _module, inputs: inputs[0][self.first])
-                linear.register_forward_hook(lambda _module, _inputs, output: output[self.row_of])
+        self.middle, self.keys = None, SharedKeys(self.net.qformer)
         self.net.qformer.encoder.layer[ORDERED - 1].register_forward_hook(self._keep)
 
     def _keep(self, _module, _inputs, output):
@@ -186,8 +200,7 @@ class QuestionStage(nn.Module):
             told = torch.tensor([[2, 3]], device=told.device).expand(rows, 2)
         queries = net.query_tokens.expand(rows, -1, -1)
         count = queries.shape[1]
-        scenes, self.row_of = group["scene"].unique(return_inverse=True)
-        self.first = (group["scene"][None] == scenes[:, None]).int().argmax(1)
+        self.keys.share(group["scene"])
         output = net.qformer(
             input_ids=told, attention_mask=torch.cat([torch.ones(rows, count, dtype=mask.dtype, device=mask.device), mask], 1),
             query_embeds=queries, encoder_hidden_states=features[group["scene"]],
