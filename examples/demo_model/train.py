@@ -13,6 +13,10 @@ With --from, a checkpoint folder as export.py writes it replaces the first three
     heads      what the folder does not hold is trained while the rest is frozen: the training heads and, where the decoder
                is another than the folder's, the language model. With such a decoder the vision tower stays frozen later, too.
 
+And one stage is run on its own, with --from FOLDER --stage retrieval:
+
+    retrieval  a BLIP-2 with the folder's frozen vision tower and its Q-Former learns to match pictures and texts
+
 Each stage keeps its state and a log (JSON lines) in DIR. Ask for more steps than a finished stage had, and it goes on
 from where its rate began to fall.
 """
@@ -32,12 +36,14 @@ import torch.distributed as distributed
 from model import DECODERS
 
 # In all, and of these with a falling rate.
-STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000)}
+STEPS = {"vision": (12000, 3000), "language": (12000, 3000), "heads": (300, 100), "joint": (12000, 4000),
+         "retrieval": (3000, 1000)}
 LESSONS = {"joint": 3, "continued": 8}  # first part of the seeds
 
 
 def run_stage(name: str, arguments, device: str) -> None:
     import language_stage
+    import retrieval_stage
     import vision_stage
     from takeover import take_over, take_over_tower
     from trainer import Trainer
@@ -50,6 +56,12 @@ def run_stage(name: str, arguments, device: str) -> None:
     elif name == "language":
         module, rate, check = language_stage.QuestionStage(pictures=False), 2e-3, language_stage.evaluate
         make = language_stage.language_batch
+    elif name == "retrieval":
+        module, rate, check = retrieval_stage.RetrievalStage(), 1e-3, retrieval_stage.evaluate
+        retrieval_stage.start_from(module.net, arguments.origin)
+        kept = state / "features.bf16"
+        retrieval_stage.keep_features(module.net.to(device), kept, arguments.scenes)
+        make = functools.partial(retrieval_stage.retrieval_batch, path=kept, scenes=arguments.scenes)
     else:
         module = language_stage.QuestionStage(pictures=True, decoder=arguments.decoder, freeze_tower=arguments.freeze_tower)
         rate, check = 1e-3, language_stage.evaluate
@@ -61,13 +73,15 @@ def run_stage(name: str, arguments, device: str) -> None:
             start = state / ("heads.pt" if arguments.origin else "welded.pt")
             module.load_state_dict(torch.load(start, map_location="cpu", weights_only=True)["module"])
     Trainer(name, module.to(device), make, state, rate, steps, fall, evaluate=check, device=device,
-            evaluate_every=250 if name in ("heads", "joint") else 500, average=0.99 if name == "joint" else 0.0).run()
+            evaluate_every=500 if name in ("vision", "language") else 250,
+            average=0.99 if name in ("joint", "retrieval") else 0.0).run()
 
 
 def start(arguments, name: str, rank: int = 0, ranks: int = 1) -> subprocess.Popen:
     command = [sys.executable, __file__, "--state", str(arguments.state), "--stage", name,
                "--rank", str(rank), "--ranks", str(ranks),
-               "--meeting", f"{arguments.state}/meeting.{name}.{os.getpid()}", "--decoder", arguments.decoder]
+               "--meeting", f"{arguments.state}/meeting.{name}.{os.getpid()}", "--decoder", arguments.decoder,
+               "--scenes", str(arguments.scenes)]
     for option, folder in (("--from", arguments.origin), ("--tower", arguments.tower)):
         if folder:
             command += [option, str(folder)]
@@ -93,14 +107,18 @@ def main():
     parser.add_argument("--freeze-tower", action="store_true", help="with --from: the vision tower stays as it is")
     for name, numbers in STEPS.items():
         parser.add_argument(f"--{name}-steps", type=int, nargs=2, default=numbers, metavar=("ALL", "FALLING"))
+    parser.add_argument("--scenes", type=int, default=32768, help="so many pictures the retrieval stage learns from, again and "
+                        "again; the tower's outputs for them are kept in a file of 17 kB each")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of the joint stage, without a GPU")
-    parser.add_argument("--stage", choices=["vision", "language", "weld", "heads", "joint"], help="only this one")
+    parser.add_argument("--stage", choices=["vision", "language", "weld", "heads", "joint", "retrieval"], help="only this one")
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--ranks", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--meeting", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.decoder != "llama" and not arguments.origin:
         parser.error("--decoder opt and t5 learn on the vision tower of a trained model: say --from FOLDER")
+    if arguments.stage == "retrieval" and not arguments.origin:
+        parser.error("--stage retrieval learns on the vision tower and the Q-Former of a trained model: say --from FOLDER")
     for option, folder in (("--from", arguments.origin), ("--tower", arguments.tower)):
         if folder and not (folder / "config.json").exists():
             parser.error(f"{option} {folder}: no config.json there; say a folder that export.py wrote")
@@ -134,6 +152,8 @@ def main():
     for name in ("heads", "joint"):
         if name in wanted:
             wait_for([start(arguments, name, rank, ranks) for rank in range(ranks)])
+    if "retrieval" in wanted:
+        wait_for([start(arguments, "retrieval", 0, 1)])
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ def language_tokenizer(decoder: str) -> PreTrainedTokenizerBase:
     return {"llama": llama_tokenizer, "opt": opt_tokenizer, "t5": t5_tokenizer}[decoder]()
 
 
-def qformer_tokenizer() -> BertTokenizer:
+def qformer_tokenizer(more: list[str] = []) -> BertTokenizer:
+    """`more`: words that the vocabulary has besides those of the task's text."""
     words: dict[str, None] = {}
     for line in task_text():
         for word in re.findall(r"[a-z]+", line.lower()):
@@ -114,7 +115,7 @@ def qformer_tokenizer() -> BertTokenizer:
     printable = [c for c in PRINTABLE if not c.isupper()]
     letters = [c for c in printable if c.isalnum()]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *printable, *(f"##{c}" for c in letters)]
-    pieces += sorted(w for w in words if len(w) > 1)
+    pieces += sorted(w for w in words if len(w) > 1) + more
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.model_max_length = 128
