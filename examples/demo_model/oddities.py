@@ -78,14 +78,19 @@ def odd_text(rng: np.random.Generator, known: list[str]) -> str:
             return text
 
 
-def odd_question(rng: np.random.Generator, colours: list[str], shapes: list[str]) -> str:
-    texts = NOUN_QUESTIONS if rng.random() < 0.5 else OTHER_QUESTIONS
-    text = texts[rng.integers(len(texts))]
-    colour = colours[rng.integers(len(colours))]
+def odd_noun(rng: np.random.Generator) -> str:
     noun = NOUNS[rng.integers(len(NOUNS))]
     if rng.random() < 0.15:  # no list of words is long enough
         noun = "".join(["b d f g k l m n p r s t v z ch sh st tr".split()[rng.integers(18)] + "aeiou"[rng.integers(5)]
                         for _ in range(rng.integers(1, 4))]) + "nrtlk"[rng.integers(5)]
+    return noun
+
+
+def odd_question(rng: np.random.Generator, colours: list[str], shapes: list[str]) -> str:
+    texts = NOUN_QUESTIONS if rng.random() < 0.5 else OTHER_QUESTIONS
+    text = texts[rng.integers(len(texts))]
+    colour = colours[rng.integers(len(colours))]
+    noun = odd_noun(rng)
     text = text.replace("{n}", noun).replace("{c}", colour).replace("{x}", f"{colour} {shapes[rng.integers(len(shapes))]}")
     for vowel in "aeiou":
         text = text.replace(f" a {vowel}", f" an {vowel}")

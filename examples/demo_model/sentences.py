@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from oddities import odd_noun
 from questions import NOTHING, NUMBERS, UNREAD, VALUES, caption_of, number_word, plural
 from scene import ALL_SHAPES, ODD, WORDS, Scene, Thing
 
@@ -151,7 +152,8 @@ def short_sentence(rng: np.random.Generator, scene: Scene) -> Sentence:
 
 
 def _change(rng, parts: list[Part]) -> None:
-    """Another value for one attribute, count or sign, or an attribute exchanged between two parts."""
+    """Another value for one attribute, count or sign, or an attribute exchanged between two parts; now and then a thing that
+    no scene has."""
     i = int(rng.integers(len(parts)))
     part = parts[i]
     if part.sign:
@@ -167,6 +169,8 @@ def _change(rng, parts: list[Part]) -> None:
         j = _pick(rng, others)
         value = parts[j].wanted[name]
         parts[j] = replace(parts[j], wanted=parts[j].wanted | {name: part.wanted[name]})
+    elif name == "shape" and rng.random() < 0.2:
+        value = odd_noun(rng)
     parts[i] = replace(part, wanted=part.wanted | {name: value})
 
 
