@@ -185,7 +185,7 @@ class RetrievalStage(nn.Module):
         matching = functional.cross_entropy(matched, truth)
         found = (matched.argmax(1) == truth).float().mean()
         figures = {"to_text": to_text, "to_image": to_image, "matching": matching, "matched": found, "heat": self.heat.exp()}
-        return to_text + to_image + matching, {name: value.detach() for name, value in figures.items()}
+        return (to_text + to_image) / 2 + matching, {name: value.detach() for name, value in figures.items()}
 
 
 @functools.lru_cache(maxsize=1)
