@@ -1,4 +1,4 @@
-"""How well a retrieval folder finds pictures and texts of scenes that no training has seen, through plain `processor` and model.
+"""How well a retrieval folder matches pictures and texts that no training has seen, through plain `processor` and model.
 
     python examples/demo_model/evaluate_retrieval.py --model examples/assets/blip2-demo-itm --scenes 500
 
