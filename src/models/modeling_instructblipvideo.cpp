@@ -1,5 +1,6 @@
 #include "instructblip/models/modeling_instructblipvideo.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "instructblip/models/modeling_instructblipvideo_parts.h"
@@ -8,15 +9,11 @@
 namespace instructblip {
 namespace {
 
-// [B, frames, 3, height, width] -> [B * frames, 3, height, width]; another shape is left as it is.
-// `copy` holds the pixels of a view that is not contiguous.
-TensorView flattened(const TensorView& pixel_values, Tensor& copy) {
-  if (pixel_values.rank() != 5) return pixel_values;
+// [B, frames, 3, height, width] -> [B * frames, 3, height, width].
+Tensor frames_of(const TensorView& pixel_values) {
   Shape shape(pixel_values.shape.begin() + 1, pixel_values.shape.end());
   shape[0] *= pixel_values.dim(0);
-  if (pixel_values.is_contiguous()) return {pixel_values.data, pixel_values.dtype, shape};
-  copy = Tensor::copy_of(pixel_values).reshaped(shape);
-  return copy;
+  return Tensor::copy_of(pixel_values).reshaped(shape);
 }
 
 // InstructBLIP's, with several images and one text per sample.
@@ -27,9 +24,10 @@ struct InstructBlipVideoParts final
 
   BaseModelOutputWithPooling encode_image(const ImageTextToTextInputs& given,
                                           const ForwardCapture& capture) const override {
-    Tensor pixels;
+    if (given.pixel_values.rank() != 5) return InstructedPartsOf::encode_image(given, capture);
+    const Tensor frames = frames_of(given.pixel_values);
     InstructBlipVideoInputs inputs = given;
-    inputs.pixel_values = flattened(given.pixel_values, pixels);
+    inputs.pixel_values = frames;
     return InstructedPartsOf::encode_image(inputs, capture);
   }
 
@@ -38,10 +36,9 @@ struct InstructBlipVideoParts final
     if (given.mm_encoder_outputs != nullptr) return *given.mm_encoder_outputs;
     check_qformer_text(given);
     const Index samples = given.qformer_input_ids.dim(0), images = count_images(given);
-    if (samples == 0 || images % samples != 0) {  // the error names both
-      return InstructedPartsOf::image_features(given, capture);
-    }
-    const Index frames = images / samples;
+    // 1 if they do not match; qformer_outputs reports it.
+    const Index frames =
+        samples > 0 && images % samples == 0 ? std::max<Index>(1, images / samples) : 1;
     InstructBlipVideoInputs inputs = given;
     const Tensor ids = Tensor::copy_of(given.qformer_input_ids).repeat_interleave(frames);
     inputs.qformer_input_ids = ids;

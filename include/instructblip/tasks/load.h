@@ -10,7 +10,7 @@
 
 namespace instructblip {
 
-/// A checkpoint folder's processor and model, of InstructBLIP or BLIP-2.
+/// A checkpoint folder's processor and model, of InstructBLIP, InstructBLIP-Video or BLIP-2.
 struct InstructBlip {
   ImageTextToTextProcessor processor;
   ImageTextToTextModel model;
