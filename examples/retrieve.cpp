@@ -1,6 +1,7 @@
 // Finds the pictures that fit a sentence:
 //   retrieve --model FOLDER pictures "a red bus in front of a church"
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
 #include <map>
@@ -78,8 +79,10 @@ void rerank(const ImageTextRetrieval& retrieval, const examples::PictureIndex& i
   }
   for (std::vector<Hit>& found : hits) {
     const auto end = found.begin() + static_cast<Index>(std::min(flags.rerank, found.size()));
+    // As LAVIS' retrieval evaluation, which adds the similarity, too.
+    const auto score = [](const Hit& hit) { return std::log(*hit.match) + hit.similarity; };
     std::stable_sort(found.begin(), end,
-                     [](const Hit& a, const Hit& b) { return a.match > b.match; });
+                     [&](const Hit& a, const Hit& b) { return score(a) > score(b); });
   }
 }
 

@@ -70,6 +70,38 @@ bytes=$(wc -c <"$scratch/queries.npy")
 expect "features of all parts" 0 "projected [1, 10, 128]" "" \
   features --model $model --image $picture --output "$scratch/all.safetensors"
 
+# The pictures that fit a sentence. Their embeddings are kept, and computed for new pictures only.
+matcher=examples/assets/blip2-demo-itm
+mkdir "$scratch/pictures"
+cp tests/end_to_end/fixtures/demo/scene_00[0-9].png "$scratch/pictures"
+sentence="a small striped white circle"
+expect "retrieve finds a picture" 0 "scene_001.png" "for 10 new pictures" \
+  retrieve --model $matcher "$scratch/pictures" "$sentence" --top 1 --timings
+[ -f "$scratch/pictures.retrieve.safetensors" ] || fault "retrieve" "the embeddings are not kept"
+cp tests/end_to_end/fixtures/demo/scene_010.png "$scratch/pictures"
+touch "$scratch/pictures/scene_003.png"
+expect "retrieve embeds new and changed pictures" 0 "scene_001.png" "for 2 new pictures" \
+  retrieve --model $matcher "$scratch/pictures/" "$sentence" --top 1 --timings
+rm "$scratch/pictures/scene_010.png"
+expect "retrieve forgets pictures" 0 '"rank":1,"file":"'"$scratch/pictures/scene_001.png" \
+  "for 0 new pictures" retrieve --model $matcher "$scratch/pictures" "$sentence" --json --timings
+[ "$(grep -c '"match":' "$scratch/out")" -eq 10 ] || fault "retrieve --json" "$(cat "$scratch/out")"
+expect "retrieve writes a contact sheet" 0 "    -" "" retrieve --model $matcher --rerank 2 --top 3 \
+  --montage "$scratch/sheet.png" "$scratch/pictures/*.png" "$sentence" "ring"
+expect "the contact sheet is a picture" 0 "vision [1, 65, 128]" "" features --model $model \
+  --image "$scratch/sheet.png" --part vision --output "$scratch/sheet.npy"
+echo "no index" >"$scratch/pictures.retrieve.safetensors"
+expect "retrieve makes a broken index anew" 0 "scene_001.png" "the index of pictures is made anew" \
+  retrieve --model $matcher "$scratch/pictures" "$sentence"
+cp README.md "$scratch/pictures/readme.png"
+expect "retrieve goes on after a file that is not a picture" 1 "scene_001.png" "1 of 11 pictures" \
+  retrieve --model $matcher "$scratch/pictures" "$sentence"
+expect "a folder that writes text does not compare" 1 "" "a model that writes text" \
+  retrieve --model $model "$scratch/pictures" "$sentence"
+expect "inspect knows a folder that compares" 0 "no problems found" "" inspect $matcher
+expect "a folder that compares writes no text" 1 "" "load_retrieval" \
+  vqa --model $matcher --image $picture "what?"
+
 expect "max-length counts the prompt" 0 "" "" \
   vqa --model $model --image $picture --max-length 20 "describe the image"
 [ "$(tail -n 1 "$scratch/out")" = "  a small striped yellow circle, a" ] ||
@@ -284,7 +316,7 @@ set -- $(sed -n 's/^prompt .* \([0-9]*\) tokens read$/\1/p' "$scratch/err")
   fault "chat with its dialogue read" "$*"
 : >"$scratch/in"
 
-for program in vqa caption chat features inspect quantize; do
+for program in vqa caption chat features inspect quantize retrieve; do
   expect "$program --help" 0 "Usage" "" $program --help
   expect "$program with a wrong flag" 2 "" "--help" $program --no-such-flag
 done
