@@ -17,7 +17,7 @@ struct Blip2Parts final : detail::PartsOf<Blip2Config, Blip2VisionModel, Blip2QF
   using PartsOf::PartsOf;
 
   void check_qformer_text(const ImageTextToTextInputs& inputs) const override {
-    if (!inputs.qformer_input_ids.has_value()) return;
+    if (inputs.qformer_input_ids.size() == 0) return;  // a processor's field that is not filled
     throw InputError(
         "qformer_input_ids are given, but BLIP-2's Q-Former reads no text: leave them out, or make "
         "the inputs with Blip2Processor");

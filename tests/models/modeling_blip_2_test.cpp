@@ -66,6 +66,9 @@ TEST_P(Blip2Test, GetImageFeaturesReturnsTheProjectedQueriesAndAllStates) {
   expect_close(output.vision_outputs.pooler_output,
                fixture["features.vision_outputs.pooler_output"]);
   expect_features(model().get_image_features(model().encode_image(pixels)));
+  const BatchFeature no_text;
+  expect_features(model().get_image_features(
+      model().encode_image(pixels), no_text.qformer_input_ids, no_text.qformer_attention_mask));
 }
 
 TEST_P(Blip2Test, TheModelsPartsEqualTheReference) {
