@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evaluate import LONGEST, interval, named, unseen
 
-SCHEMES = ["none", "int8", "int4", "vision=int8,language=int4-g32", "vision=int8,language=int4-g32-zero"]
+SCHEMES = ["none", "int8", "w8a8", "int4", "vision=int8,language=int4-g32", "vision=int8,language=int4-g32-zero"]
 
 
 def answers(arguments, pictures: list[Path], made, weights: str) -> list[str]:
