@@ -148,6 +148,11 @@ Weights Weights::packed() const {
   scope.packed_ = true;
   return scope;
 }
+Weights Weights::by_rows() const {
+  Weights scope = *this;
+  scope.by_rows_ = true;
+  return scope;
+}
 Weights Weights::quantized(std::optional<Quantization> quantization) const {
   Weights scope = *this;
   scope.quantization_ = quantization;
@@ -220,7 +225,9 @@ std::optional<SharedTensor> Weights::find(const Shape& expected, std::initialize
   }
   try {
     std::optional<SharedTensor> tensor = context_->checkpoint->find(name_);
-    if (is_new && context_->prefetch) instructblip::prefetch(tensor->data, entry->second.bytes);
+    if (is_new && context_->prefetch && !by_rows_) {
+      instructblip::prefetch(tensor->data, entry->second.bytes);
+    }
     if (is_new) context_->count(name_, entry->second.bytes);
     if (std::find(types.begin(), types.end(), tensor->dtype) != types.end()) return tensor;
     fault("stored as " + entry->second.dtype + ", expected " + wanted);
@@ -228,6 +235,12 @@ std::optional<SharedTensor> Weights::find(const Shape& expected, std::initialize
     context_->note(error.what());
   }
   return without_data(expected);
+}
+
+void Weights::read_ahead() const {
+  if (!context_->prefetch || !exists()) return;
+  const auto tensor = context_->checkpoint->find(name_);
+  instructblip::prefetch(tensor->data, stored()->bytes);
 }
 
 void Weights::skip(const Shape& expected) const {

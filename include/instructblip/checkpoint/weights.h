@@ -74,6 +74,10 @@ class INSTRUCTBLIP_EXPORT Weights {
   /// tower: its layers pack them (PreparePolicy).
   Weights packed() const;
 
+  /// This scope for a table of which only single rows are used: it is not read from the disk ahead
+  /// (WeightsOptions::prefetch), unless `read_ahead` asks for it.
+  Weights by_rows() const;
+
   /// This scope with another quantisation of its matrices; at first they have none. A part of a
   /// model takes its own from `recipe`.
   Weights quantized(std::optional<Quantization> quantization) const;
@@ -105,6 +109,9 @@ class INSTRUCTBLIP_EXPORT Weights {
   std::optional<SharedTensor> find(const Shape& expected) const;
   /// Like `get`, but of one of `types`, which may be whole numbers.
   SharedTensor get(const Shape& expected, std::initializer_list<DType> types) const;
+  /// Reads the tensor of this name from the disk now, if WeightsOptions::prefetch says so: a table
+  /// that is used as a whole after all.
+  void read_ahead() const;
   /// Checks the tensor of this name as `get` does, but reads none of it: its matrix is known
   /// already.
   void skip(const Shape& expected) const;
@@ -141,6 +148,7 @@ class INSTRUCTBLIP_EXPORT Weights {
   std::shared_ptr<Context> context_;
   std::string name_;
   bool packed_ = false;
+  bool by_rows_ = false;
   std::optional<Quantization> quantization_;
 };
 

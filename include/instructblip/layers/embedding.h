@@ -19,8 +19,9 @@ class Embedding {
   /// Reads `weight` [num_embeddings, embedding_dim] of this scope. A missing or misshapen tensor is
   /// recorded in `weights` and reported by `finish`.
   Embedding(const Weights& weights, Index num_embeddings, Index embedding_dim)
-      : table_(PreparedMatrix::prepare(weights["weight"].get({num_embeddings, embedding_dim}),
-                                       prepare_policy(weights))) {}
+      : table_(PreparedMatrix::prepare(
+            weights["weight"].by_rows().get({num_embeddings, embedding_dim}),
+            prepare_policy(weights))) {}
 
   Index num_embeddings() const { return table_.out_features(); }
   Index embedding_dim() const { return table_.in_features(); }

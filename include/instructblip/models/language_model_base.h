@@ -212,6 +212,7 @@ class LanguageModelWithHead : public LanguageModel {
     const Weights embedding = Model::embedding_scope(Model::scope(weights));
     const bool tie = Model::kTiedUnlessStored || config.tie_word_embeddings;
     if (tie && detail::is_tied(head, embedding, {traits_.vocab_size, traits_.embedding_size})) {
+      embedding["weight"].read_ahead();
       lm_head_ = Linear(model_.get_input_embeddings().weight(), head.name());
       return;
     }
