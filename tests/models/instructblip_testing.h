@@ -22,15 +22,18 @@ inline std::filesystem::path checkpoint_folder(std::string_view kind) {
   return fixtures_folder() / "instructblip" / kind;
 }
 
-/// The model of a fixture. Each is loaded once.
-inline const InstructBlipForConditionalGeneration& model_of(const std::string& kind) {
-  static std::map<std::string, InstructBlipForConditionalGeneration> models;
-  const auto found = models.find(kind);
+/// The model in a folder of fixtures, in float32. Each is loaded once.
+template <class Model>
+const Model& loaded_once(const std::filesystem::path& folder) {
+  static std::map<std::filesystem::path, Model> models;
+  const auto found = models.find(folder);
   if (found != models.end()) return found->second;
-  return models
-      .emplace(kind, InstructBlipForConditionalGeneration::from_pretrained(
-                         checkpoint_folder(kind), {.dtype = DType::Float32}))
+  return models.emplace(folder, Model::from_pretrained(folder, {.dtype = DType::Float32}))
       .first->second;
+}
+
+inline const InstructBlipForConditionalGeneration& model_of(const std::string& kind) {
+  return loaded_once<InstructBlipForConditionalGeneration>(checkpoint_folder(kind));
 }
 
 /// A test with the name of a checkpoint's folder as parameter ("opt", "t5", ...).
@@ -106,6 +109,18 @@ inline Tensor without_padding(Tensor values, const TensorView& mask) {
     }
   }
   return values;
+}
+
+/// Compares the states of all layers with the fixture's NAME.0, NAME.1, ..., where `mask` keeps
+/// them. There must be as many, at least one.
+inline void expect_list(const Fixture& fixture, const std::vector<Tensor>& found,
+                        const std::string& name, const TensorView& mask = {}) {
+  SCOPED_TRACE(name);
+  EXPECT_FALSE(found.empty());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    expect_close(found[i], without_padding(fixture[name + "." + std::to_string(i)], mask));
+  }
+  EXPECT_FALSE(fixture.has(name + "." + std::to_string(found.size())));
 }
 
 /// Row b of a batch, as a view.

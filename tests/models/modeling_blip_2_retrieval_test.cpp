@@ -28,15 +28,8 @@ struct RetrievalCase : FixtureCase<Inputs> {
 class Blip2RetrievalTest : public ::testing::TestWithParam<const char*> {
  protected:
   const Blip2ForImageTextRetrieval& model() const {
-    static std::map<std::string, Blip2ForImageTextRetrieval> models;
-    const auto found = models.find(GetParam());
-    if (found != models.end()) return found->second;
     const LogCapture log;
-    const auto& loaded =
-        models
-            .emplace(GetParam(), Blip2ForImageTextRetrieval::from_pretrained(
-                                     retrieval_folder(GetParam()), {.dtype = DType::Float32}))
-            .first->second;
+    const auto& loaded = loaded_once<Blip2ForImageTextRetrieval>(retrieval_folder(GetParam()));
     EXPECT_TRUE(log.messages().empty()) << log.messages().front();
     return loaded;
   }
@@ -46,16 +39,6 @@ class Blip2RetrievalTest : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Kinds, Blip2RetrievalTest,
                          ::testing::Values("contrast", "bfloat16", "float16"),
                          [](const auto& info) { return std::string(info.param); });
-
-void expect_list(const Fixture& fixture, const std::vector<Tensor>& found, const std::string& name,
-                 const TensorView& mask = {}) {
-  SCOPED_TRACE(name);
-  EXPECT_FALSE(found.empty());
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    expect_close(found[i], without_padding(fixture[name + "." + std::to_string(i)], mask));
-  }
-  EXPECT_FALSE(fixture.has(name + "." + std::to_string(found.size())));
-}
 
 TEST_P(Blip2RetrievalTest, ContrastEqualsTheReference) {
   for (const std::string name : {"contrast", "one_image"}) {

@@ -17,13 +17,7 @@ std::filesystem::path blip_2_folder(std::string_view kind) {
 class Blip2Test : public ::testing::TestWithParam<const char*> {
  protected:
   const Blip2ForConditionalGeneration& model() const {
-    static std::map<std::string, Blip2ForConditionalGeneration> models;
-    const auto found = models.find(GetParam());
-    if (found != models.end()) return found->second;
-    return models
-        .emplace(GetParam(), Blip2ForConditionalGeneration::from_pretrained(
-                                 blip_2_folder(GetParam()), {.dtype = DType::Float32}))
-        .first->second;
+    return loaded_once<Blip2ForConditionalGeneration>(blip_2_folder(GetParam()));
   }
   Fixture expected() const { return Fixture(std::string("blip_2/") + GetParam() + "/expected"); }
   bool decoder_only() const { return model().config().use_decoder_only_language_model(); }
@@ -87,25 +81,17 @@ TEST_P(Blip2Test, TheModelsPartsEqualTheReference) {
   EXPECT_TRUE(log.messages().empty()) << log.messages().front();
   const auto output = base.forward(call.inputs);
   expect_close(output.logits, without_padding(fixture["base.logits"], mask_of(call)));
-  const auto expect_list = [&](const std::vector<Tensor>& found, const std::string& name,
-                               const TensorView& mask) {
-    SCOPED_TRACE(name);
-    EXPECT_FALSE(found.empty());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      expect_close(found[i], without_padding(fixture[name + "." + std::to_string(i)], mask));
-    }
-    EXPECT_FALSE(fixture.has(name + "." + std::to_string(found.size())));
-  };
-  expect_list(output.vision_outputs.hidden_states, "base.vision_outputs.hidden_states", {});
-  expect_list(output.vision_outputs.attentions, "base.vision_outputs.attentions", {});
-  expect_list(output.qformer_outputs.hidden_states, "base.qformer_outputs.hidden_states", {});
-  expect_list(output.qformer_outputs.cross_attentions, "base.qformer_outputs.cross_attentions", {});
+  expect_list(fixture, output.vision_outputs.hidden_states, "base.vision_outputs.hidden_states");
+  expect_list(fixture, output.vision_outputs.attentions, "base.vision_outputs.attentions");
+  expect_list(fixture, output.qformer_outputs.hidden_states, "base.qformer_outputs.hidden_states");
+  expect_list(fixture, output.qformer_outputs.cross_attentions,
+              "base.qformer_outputs.cross_attentions");
 
   const Tensor ids = fixture["text.input_ids"], mask = fixture["text.attention_mask"];
   const auto text = base.get_text_features(ids, mask, {.hidden_states = true, .attentions = true});
   expect_close(text.last_hidden_state, without_padding(fixture["text.last_hidden_state"], mask));
-  expect_list(text.hidden_states, "text.hidden_states", mask);
-  expect_list(text.attentions, "text.attentions", mask);
+  expect_list(fixture, text.hidden_states, "text.hidden_states", mask);
+  expect_list(fixture, text.attentions, "text.attentions", mask);
   expect_close(base.get_image_features(call.inputs.pixel_values).last_hidden_state,
                fixture["features.last_hidden_state"]);
   expect_close(base.get_qformer_features(call.inputs.pixel_values),

@@ -259,22 +259,14 @@ TEST_P(InstructBlipForward, TheBareModelReturnsTheStatesOfAllPartsOnRequest) {
   }
   call.inputs.output_hidden_states = call.inputs.output_attentions = true;
   const auto output = model().model().forward(call.inputs);
-  const auto expect_list = [&](const std::vector<Tensor>& found, const std::string& name,
-                               const TensorView& mask) {
-    SCOPED_TRACE(name);
-    const std::string prefix = "base." + name + ".";
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      expect_close(found[i], without_padding(fixture[prefix + std::to_string(i)], mask));
-    }
-    EXPECT_TRUE(fixture.has(prefix + "0"));
-    EXPECT_FALSE(fixture.has(prefix + std::to_string(found.size())));
-  };
   const Tensor mask = prepend_columns(call.tensors.at("qformer_attention_mask"),
                                       model().config().num_query_tokens, 1);
-  expect_list(output.vision_outputs.hidden_states, "vision_outputs.hidden_states", {});
-  expect_list(output.vision_outputs.attentions, "vision_outputs.attentions", {});
-  expect_list(output.qformer_outputs.hidden_states, "qformer_outputs.hidden_states", mask);
-  expect_list(output.qformer_outputs.cross_attentions, "qformer_outputs.cross_attentions", {});
+  expect_list(fixture, output.vision_outputs.hidden_states, "base.vision_outputs.hidden_states");
+  expect_list(fixture, output.vision_outputs.attentions, "base.vision_outputs.attentions");
+  expect_list(fixture, output.qformer_outputs.hidden_states, "base.qformer_outputs.hidden_states",
+              mask);
+  expect_list(fixture, output.qformer_outputs.cross_attentions,
+              "base.qformer_outputs.cross_attentions");
   EXPECT_EQ(static_cast<Index>(output.qformer_outputs.attentions.size()),
             model().config().qformer_config.num_hidden_layers);
   EXPECT_TRUE(model().forward(call.inputs).vision_outputs.hidden_states.empty());

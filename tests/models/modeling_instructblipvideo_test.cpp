@@ -16,13 +16,7 @@ std::filesystem::path video_folder(std::string_view kind) {
 class InstructBlipVideoTest : public ::testing::TestWithParam<const char*> {
  protected:
   const InstructBlipVideoForConditionalGeneration& model() const {
-    static std::map<std::string, InstructBlipVideoForConditionalGeneration> models;
-    const auto found = models.find(GetParam());
-    if (found != models.end()) return found->second;
-    return models
-        .emplace(GetParam(), InstructBlipVideoForConditionalGeneration::from_pretrained(
-                                 video_folder(GetParam()), {.dtype = DType::Float32}))
-        .first->second;
+    return loaded_once<InstructBlipVideoForConditionalGeneration>(video_folder(GetParam()));
   }
   Fixture expected() const {
     return Fixture(std::string("instructblipvideo/") + GetParam() + "/expected");
@@ -121,19 +115,12 @@ TEST_P(InstructBlipVideoTest, TheModelsPartsEqualTheReference) {
   const auto output = base.forward(call.inputs);
   expect_close(output.language_model_outputs.last_hidden_state,
                without_padding(fixture["base.last_hidden_state"], mask_of(call)));
-  const auto expect_list = [&](const std::vector<Tensor>& found, const std::string& name,
-                               const TensorView& mask) {
-    SCOPED_TRACE(name);
-    EXPECT_FALSE(found.empty());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      expect_close(found[i], without_padding(fixture[name + "." + std::to_string(i)], mask));
-    }
-    EXPECT_FALSE(fixture.has(name + "." + std::to_string(found.size())));
-  };
   const Tensor mask = qformer_mask(call, 4);
-  expect_list(output.vision_outputs.hidden_states, "base.vision_outputs.hidden_states", {});
-  expect_list(output.qformer_outputs.hidden_states, "base.qformer_outputs.hidden_states", mask);
-  expect_list(output.qformer_outputs.cross_attentions, "base.qformer_outputs.cross_attentions", {});
+  expect_list(fixture, output.vision_outputs.hidden_states, "base.vision_outputs.hidden_states");
+  expect_list(fixture, output.qformer_outputs.hidden_states, "base.qformer_outputs.hidden_states",
+              mask);
+  expect_list(fixture, output.qformer_outputs.cross_attentions,
+              "base.qformer_outputs.cross_attentions");
   EXPECT_EQ(base.vision_model().config().model_type(), "instructblipvideo_vision_model");
   EXPECT_EQ(base.qformer().config().model_type(), "instructblipvideo_qformer");
   EXPECT_TRUE(output.logits.empty());
@@ -307,8 +294,11 @@ TEST(InstructBlipVideo, ShapesThatDoNotMatchAreRejected) {
   expect_fault([&](auto& in) { in.pixel_values = three_frames; },
                "16 image placeholders (id 99), expected 12 for 3 image(s)");
   expect_fault([&](auto& in) { in.qformer_input_ids = Tensor(); }, "no text given");
-  expect_fault([&](auto& in) { in.qformer_attention_mask = Tensor(DType::Int64, {3, 2}); },
-               "qformer_attention_mask");
+  expect_fault(
+      [&](auto& in) {
+        in.qformer_attention_mask = Tensor(DType::Int64, {3, 2});
+      },
+      "qformer_attention_mask");
 }
 
 }  // namespace

@@ -70,7 +70,8 @@ TEST_P(QuantizedFolderTest, GivesTheBitsThatQuantisingWhileLoadingGives) {
 INSTANTIATE_TEST_SUITE_P(
     Recipes, QuantizedFolderTest,
     ::testing::Combine(::testing::Values("llama", "opt", "t5"),
-                       ::testing::Values("int8", "w8a8", "int4", "qformer=int8", "vision=int4-g32-zero",
+                       ::testing::Values("int8", "w8a8", "int4", "qformer=int8",
+                                         "vision=int4-g32-zero",
                                          "qformer=int4-g32-zero,language=int4-g32")),
     [](const auto& info) {
       std::string name = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
