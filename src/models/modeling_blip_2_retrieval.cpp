@@ -21,6 +21,17 @@ std::shared_ptr<const Blip2QFormerModel> qformer_of(const Weights& weights,
   return std::make_shared<const Blip2QFormerModel>(weights["qformer"], config.qformer_config);
 }
 
+// Throws ConfigError if the configuration is invalid, or that of a model which writes text.
+const Blip2Config& checked(const Blip2Config& config) {
+  const auto found = config.other.find("architectures");
+  if (found != config.other.end() &&
+      found->second.find("ForConditionalGeneration") != std::string::npos) {
+    throw ConfigError("config.json: \"architectures\" is " + found->second +
+                      ", a model that writes text, expected Blip2ForImageTextRetrieval: use load");
+  }
+  return validated(config);
+}
+
 Tensor query_tokens_of(const Weights& weights, const Blip2Config& config) {
   return float_copy(weights[detail::kQueryTokens].get(
       {1, config.num_query_tokens, config.qformer_config.hidden_size}));
@@ -223,7 +234,7 @@ Blip2TextModelOutput Blip2TextModelWithProjection::forward(const TensorView& inp
 
 Blip2ForImageTextRetrieval::Blip2ForImageTextRetrieval(const Weights& weights,
                                                        const Blip2Config& config)
-    : Blip2ForImageTextRetrieval(weights, validated(config), qformer_of(weights, config)) {}
+    : Blip2ForImageTextRetrieval(weights, checked(config), qformer_of(weights, config)) {}
 
 Blip2ForImageTextRetrieval::Blip2ForImageTextRetrieval(
     const Weights& weights, const Blip2Config& config,
@@ -235,12 +246,6 @@ Blip2ForImageTextRetrieval::Blip2ForImageTextRetrieval(
 
 Blip2ForImageTextRetrieval Blip2ForImageTextRetrieval::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
-  const auto& other = Blip2Config::from_pretrained(path).other;
-  const auto found = other.find("architectures");
-  if (found != other.end() && found->second.find("ForConditionalGeneration") != std::string::npos) {
-    throw ConfigError((path / "config.json").string() + ": \"architectures\" is " + found->second +
-                      ", a model that writes text, expected Blip2ForImageTextRetrieval: use load");
-  }
   return detail::load_model<Blip2ForImageTextRetrieval>(path, options, {""}, "");
 }
 

@@ -330,9 +330,9 @@ Index ImageTextToTextProcessor::images_per_text(std::size_t images, std::size_t 
                                                 const ProcessingKwargs& kwargs) const {
   require_count("num_images", kwargs.num_images.value_or(0));
   if (texts == 0 || images == 0) return kwargs.num_images.value_or(0);
-  if (images == 1 && !qformer_tokenizer_) return 1;  // for Blip2ForImageTextRetrieval
-  const auto per_text = static_cast<Index>(images / texts);
-  if (images % texts != 0 || (kwargs.num_images && *kwargs.num_images != per_text)) {
+  const bool compares = images == 1 && !qformer_tokenizer_;  // as Blip2ForImageTextRetrieval does
+  const auto per_text = compares ? Index{1} : static_cast<Index>(images / texts);
+  if ((images % texts != 0 && !compares) || (kwargs.num_images && *kwargs.num_images != per_text)) {
     throw InputError(
         counted(images, "image") + " for " + counted(texts, "text") +
         (kwargs.num_images ? " and num_images = " + std::to_string(*kwargs.num_images) : "") +

@@ -72,6 +72,8 @@ TEST(Blip2Processor, OneImageMayHaveSeveralTexts) {
   EXPECT_EQ(batch.pixel_values.dim(0), 1);
   testing::expect_equal(batch.input_ids,
                         processor({picture(0), picture(0)}, texts, kwargs).input_ids);
+  testing::expect_error<InputError>([&] { processor({picture(0)}, texts, {.num_images = 2}); },
+                                    {"1 image for 2 texts"});
 }
 
 TEST(Blip2Processor, LoadsALegacyFolderWithoutNumQueryTokens) {

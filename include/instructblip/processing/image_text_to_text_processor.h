@@ -75,9 +75,9 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
   /// images [B * k] and text [B] -> BatchFeature; either may be empty. Each row of `input_ids`
   /// holds k * num_query_tokens placeholders, then [padding] BOS text [padding]. The k images of a
   /// sample are adjacent; InstructBLIP's Q-Former text is repeated for each (of a video's frames,
-  /// by the model). BLIP-2's may take one image with several texts, to be compared with each. Throws
-  /// InputError if both are empty, if the number of images is not a multiple of the number of texts
-  /// (which the reference accepts), if `max_length` is less than the number of placeholders, or if
+  /// by the model). BLIP-2's may take one image with several texts, to be compared with each.
+  /// Throws InputError if both are empty, if the number of images is not a multiple of the number
+  /// of texts (which the reference accepts), if `max_length` is less than the number of placeholders, or if
   /// rows differ in length without padding.
   BatchFeature operator()(const std::vector<Image>& images, const std::vector<std::string>& text,
                           const ProcessingKwargs& kwargs = {}) const {
@@ -86,9 +86,8 @@ class INSTRUCTBLIP_EXPORT ImageTextToTextProcessor {
 
   /// One image and its text, without copying the pixels: processor(image, "Is it day?").
   template <class Text>
-    requires std::convertible_to<const Text&, std::string_view>
-  BatchFeature operator()(const Image& image, const Text& text,
-                          const ProcessingKwargs& kwargs = {}) const {
+  requires std::convertible_to<const Text&, std::string_view> BatchFeature
+  operator()(const Image& image, const Text& text, const ProcessingKwargs& kwargs = {}) const {
     return process({&image, 1}, {std::string(std::string_view(text))}, kwargs);
   }
   /// One image without text: pixel_values alone.
