@@ -69,7 +69,7 @@ void end() {
   if constexpr ((a_tiles == 2 && b_tiles == 2) || b_tiles == 4) operation(3, third + columns);
 
 // Consecutive products go to different sums, because a sum is ready only after three more.
-template <int a_tiles, int b_tiles, bool b_passes>
+template <int a_tiles, int b_tiles, bool a_passes>
 void multiply_tiles(const TileProduct& p) {
   const Index columns = p.columns;
   const auto sums_bytes = static_cast<std::size_t>(p.sums_stride) * sizeof(float);
@@ -86,17 +86,17 @@ void multiply_tiles(const TileProduct& p) {
     INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_LOAD)
   }
   const auto load_a = [&](const std::uint16_t* a) __attribute__((always_inline)) {
-    _tile_loadd(4, a, a_bytes);
-    if constexpr (a_tiles == 2) _tile_loadd(5, a + p.a_next, a_bytes);
+    if constexpr (a_passes) {
+      _tile_stream_loadd(4, a, a_bytes);
+      if constexpr (a_tiles == 2) _tile_stream_loadd(5, a + p.a_next, a_bytes);
+    } else {
+      _tile_loadd(4, a, a_bytes);
+      if constexpr (a_tiles == 2) _tile_loadd(5, a + p.a_next, a_bytes);
+    }
   };
   const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
-    if constexpr (b_passes) {
-      _tile_stream_loadd(6, b, b_bytes);
-      if constexpr (b_tiles > 1) _tile_stream_loadd(7, b + p.b_next, b_bytes);
-    } else {
-      _tile_loadd(6, b, b_bytes);
-      if constexpr (b_tiles > 1) _tile_loadd(7, b + p.b_next, b_bytes);
-    }
+    _tile_loadd(6, b, b_bytes);
+    if constexpr (b_tiles > 1) _tile_loadd(7, b + p.b_next, b_bytes);
   };
   const auto add = [&]() __attribute__((always_inline)) {
     _tile_dpbf16ps(0, 4, 6);
@@ -145,16 +145,16 @@ void multiply_tiles(const TileProduct& p) {
   INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_STORE)
 }
 
-template <bool b_passes>
+template <bool a_passes>
 void multiply_any(const TileProduct& p) {
   if (p.rows > kTileSize) {
-    return p.b_tiles == 2 ? multiply_tiles<2, 2, b_passes>(p) : multiply_tiles<2, 1, b_passes>(p);
+    return p.b_tiles == 2 ? multiply_tiles<2, 2, a_passes>(p) : multiply_tiles<2, 1, a_passes>(p);
   }
   switch (p.b_tiles) {
-    case 1: return multiply_tiles<1, 1, b_passes>(p);
-    case 2: return multiply_tiles<1, 2, b_passes>(p);
-    case 3: return multiply_tiles<1, 3, b_passes>(p);
-    default: return multiply_tiles<1, 4, b_passes>(p);
+    case 1: return multiply_tiles<1, 1, a_passes>(p);
+    case 2: return multiply_tiles<1, 2, a_passes>(p);
+    case 3: return multiply_tiles<1, 3, a_passes>(p);
+    default: return multiply_tiles<1, 4, a_passes>(p);
   }
 }
 
@@ -162,7 +162,7 @@ void multiply(const TileProduct& p) {
   const Index first = std::min(p.rows, kTileSize);
   // Tiles that are not used must have a valid shape, too.
   configure({{first, p.b_tiles > 2 ? first : std::max<Index>(1, p.rows - kTileSize)}, p.columns});
-  p.b_passes ? multiply_any<true>(p) : multiply_any<false>(p);
+  p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 
 void transpose(const float* from, Index from_stride, float* to, Index to_stride) {

@@ -132,7 +132,7 @@ class TileProducts {
                          .a_next = kTileSize * a.stride,
                          .rows = rows,
                          .depth = depth,
-                         .b_passes = false,
+                         .a_passes = false,
                          .b = x_.high(tile, k),
                          .b_low = x_.low(tile, k),
                          .b_stride = 2 * x_.columns(),
@@ -229,14 +229,16 @@ class RowBlocks {
   Matrix high_, low_;
 };
 
-// Two tiles of x stay in the first-level cache while a block of the inputs of many panels passes by
-// them. The sums of these panels and the block of their inputs stay in the second-level cache.
+// A block of the inputs of a panel stays in the first-level cache while the rows of x pass by it. A
+// chunk of the inputs of these rows, whole blocks, stays in the second-level cache while the panels
+// pass by, which come from memory.
 class PanelTileProducts {
-  // Of x in one product.
+  // Rows of x in one product.
   static constexpr Index kRows = 2 * kTileSize;
-  // The bytes of a block of two tiles of x, and of the sums and blocks of panels.
-  static constexpr Index kBlockBytes = 32 << 10;
-  static constexpr Index kChunkBytes = 1 << 20;
+  static constexpr Index kBlockBytes = 24 << 10;
+  static constexpr Index kChunkBytes = 25 << 15;
+  // Panels whose sums lie beside each other and are finished together.
+  static constexpr Index kGroup = 4;
 
  public:
   explicit PanelTileProducts(const Product& product)
@@ -244,76 +246,95 @@ class PanelTileProducts {
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         rows_(rows_per_block(product.x.rows, kRows)) {
-    const Index most = kBlockBytes / (kRows * x_.input_bytes()) / kTileDepth;
-    const Index steps = x_.depth() / kTileDepth, blocks = (steps + most - 1) / most;
-    block_depth_ = (steps + blocks - 1) / blocks * kTileDepth;
+    const auto parts = [](Index count, Index most) { return (count + most - 1) / most; };
+    const Index steps = x_.depth() / kTileDepth;
+    const Index blocks = parts(steps, kBlockBytes / (2 * kPanelOutputs * kTileDepth));
+    block_depth_ = parts(steps, blocks) * kTileDepth;
+    const Index rows = std::min(rows_, product.x.rows);
+    const Index most = std::max<Index>(1, kChunkBytes / (rows * x_.input_bytes() * block_depth_));
+    chunk_depth_ = parts(blocks, parts(blocks, most)) * block_depth_;
   }
 
   // The outputs of the panels [begin, end).
   void compute(Index begin, Index end) const {
-    const Index panel_bytes =
-        kPanelOutputs * (rows_ * static_cast<Index>(sizeof(float)) + block_depth_ * 2);
-    const Index chunk = std::clamp<Index>(kChunkBytes / panel_bytes, 1, end - begin);
+    const Index groups = chunk_depth_ < x_.depth() ? (end - begin + kGroup - 1) / kGroup : 1;
     // Rows an even number of panels long would lie in few sets of the caches.
-    Matrix sums(rows_, (chunk | 1) * kPanelOutputs);
+    Matrix sums(groups * rows_, (kGroup | 1) * kPanelOutputs);
     tiles_.begin();
-    for (Index first = begin; first < end; first += chunk) {
-      const Index last = std::min(first + chunk, end);
-      for (Index r = 0; r < product_.x.rows; r += rows_) {
-        const Index rows = std::min(rows_, product_.x.rows - r);
-        for (Index k = 0; k < x_.depth(); k += block_depth_) {
-          multiply_block({first, last, end}, r, rows, k, sums);
-        }
-        product_.finish_panels(r, rows, first, last, sums);
+    for (Index r = 0; r < product_.x.rows; r += rows_) {
+      for (Index k = 0; k < x_.depth(); k += chunk_depth_) {
+        multiply_chunk({.r = r, .k = k, .begin = begin, .end = end}, sums);
       }
     }
     tiles_.end();
   }
 
  private:
-  // Panels [first, last) of those up to `end`.
+  // The rows from r on and the inputs from k on, for the panels [begin, end).
   struct Chunk {
-    Index first, last, end;
+    Index r, k, begin, end;
   };
 
-  void multiply_block(Chunk chunk, Index r, Index rows, Index k, Matrix& sums) const {
-    const auto [first, last, end] = chunk;
-    const Index depth = std::min(block_depth_, x_.depth() - k);
-    // The block that follows in a panel, or the first one of a panel of the next chunk.
-    const bool is_last = k + depth == x_.depth();
-    const Index next_panels = is_last ? last - first : 0, next_k = is_last ? 0 : k + depth;
-    for (Index i = 0; i < rows; i += kRows) {
-      // Every product fetches a part of the next block, seen as rows of `depth`.
-      const Index next_begin = kPanelOutputs * i / round_up(rows, kRows);
-      const Index next_end = kPanelOutputs * (i + kRows) / round_up(rows, kRows);
+  void multiply_chunk(const Chunk& chunk, Matrix& sums) const {
+    const Index rows = std::min(rows_, product_.x.rows - chunk.r);
+    for (Index first = chunk.begin; first < chunk.end; first += kGroup) {
+      const Index last = std::min(first + kGroup, chunk.end);
+      const Index group = chunk_depth_ < x_.depth() ? (first - chunk.begin) / kGroup : 0;
+      const MutableMatrixView group_sums = sums.view().middle_rows(group * rows_, rows);
       for (Index panel = first; panel < last; ++panel) {
-        float* const tile_sums = sums.row(i) + (panel - first) * kPanelOutputs;
-        const bool has_next = panel + next_panels < end;
-        tiles_.multiply(
-            {.a = x_.high(r + i, k),
-             .a_low = x_.low(r + i, k),
-             .a_stride = kTileDepth,
-             .a_step = x_.kStep,
-             .a_next = x_.next(),
-             .rows = std::min(kRows, rows - i),
-             .depth = depth,
-             .b_passes = true,
-             .b = weights(panel, k),
-             .b_low = nullptr,
-             .b_stride = 2 * kPanelOutputs,
-             .b_next = 2 * kTileSize,
-             .b_tiles = kPanelOutputs / kTileSize,
-             .columns = kTileSize,
-             .sums = tile_sums,
-             .sums_stride = sums.view().stride,
-             .first = k == 0,
-             .next_sums = panel + 1 < last ? tile_sums + kPanelOutputs : nullptr,
-             .next = has_next ? weights(panel + next_panels, next_k) + next_begin * depth : nullptr,
-             .next_stride = depth,
-             .next_rows = has_next ? next_end - next_begin : 0});
+        const auto panel_sums =
+            group_sums.middle_cols((panel - first) * kPanelOutputs, kPanelOutputs);
+        for (Index k = chunk.k; k < chunk_end(chunk); k += block_depth_) {
+          multiply_block(chunk, panel, k, panel_sums);
+        }
+      }
+      if (chunk_end(chunk) == x_.depth()) {
+        product_.finish_panels(chunk.r, rows, first, last, group_sums);
       }
     }
   }
+
+  void multiply_block(const Chunk& chunk, Index panel, Index k, MutableMatrixView sums) const {
+    const Index depth = std::min(block_depth_, chunk_end(chunk) - k);
+    const std::uint16_t* const next = next_block(chunk, panel, k + depth);
+    for (Index i = 0; i < sums.rows; i += kRows) {
+      const bool is_last = i + kRows >= sums.rows;
+      // Every product fetches a part of the next block, seen as rows of `depth`.
+      const Index next_begin = kPanelOutputs * i / round_up(sums.rows, kRows);
+      const Index next_end = kPanelOutputs * (i + kRows) / round_up(sums.rows, kRows);
+      tiles_.multiply({.a = x_.high(chunk.r + i, k),
+                       .a_low = x_.low(chunk.r + i, k),
+                       .a_stride = kTileDepth,
+                       .a_step = x_.kStep,
+                       .a_next = x_.next(),
+                       .rows = std::min(kRows, sums.rows - i),
+                       .depth = depth,
+                       .a_passes = true,
+                       .b = weights(panel, k),
+                       .b_low = nullptr,
+                       .b_stride = 2 * kPanelOutputs,
+                       .b_next = 2 * kTileSize,
+                       .b_tiles = kPanelOutputs / kTileSize,
+                       .columns = kTileSize,
+                       .sums = sums.row(i),
+                       .sums_stride = sums.stride,
+                       .first = k == 0,
+                       .next_sums = is_last ? nullptr : sums.row(i + kRows),
+                       .next = next == nullptr ? nullptr : next + next_begin * depth,
+                       .next_stride = depth,
+                       .next_rows = next == nullptr ? 0 : next_end - next_begin});
+    }
+  }
+
+  // The inputs that are multiplied after those of a panel before k, or nullptr.
+  const std::uint16_t* next_block(const Chunk& chunk, Index panel, Index k) const {
+    if (k < chunk_end(chunk)) return weights(panel, k);
+    if (panel + 1 < chunk.end) return weights(panel + 1, chunk.k);
+    if (k < x_.depth()) return weights(chunk.begin, k);
+    return chunk.r + rows_ < product_.x.rows ? weights(chunk.begin, 0) : nullptr;
+  }
+
+  Index chunk_end(const Chunk& chunk) const { return std::min(chunk.k + chunk_depth_, x_.depth()); }
 
   const std::uint16_t* weights(Index panel, Index k) const {
     return static_cast<const std::uint16_t*>(panel_data(product_.weight, panel, k));
@@ -322,7 +343,7 @@ class PanelTileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   RowBlocks x_;
-  Index rows_, block_depth_ = 0;
+  Index rows_, block_depth_ = 0, chunk_depth_ = 0;
 };
 
 Index grain_for(const Product& product) {

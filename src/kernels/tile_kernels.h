@@ -26,7 +26,7 @@ struct TileProduct {
   std::ptrdiff_t a_next;
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
-  bool b_passes;  // B passes by the same A again and again: A is to stay in the first-level cache
+  bool a_passes;  // A passes by the same B again and again: B is to stay in the first-level cache
   // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; each is b_next
   // elements behind the one before it.
   const std::uint16_t* b;
