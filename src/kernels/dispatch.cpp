@@ -69,6 +69,7 @@ const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
     KernelTable amx = avx512_with("amx", &amx_tiles(), nullptr);
     amx.integers.rows = kMostIntegerRows;
+    amx.integers.tiles = kMostIntegerTiles;
     amx.integers.product = amx_integer_product;
     return amx;
   }();

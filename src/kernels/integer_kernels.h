@@ -1,5 +1,5 @@
 // Products of weights of 8 and 4 bits with whole numbers, written once for every level; a level
-// replaces `integer_sums` and, if it reads x in another layout, `arrange`. As in vector_kernels.h,
+// replaces `integer_sums` and, if it reads x in another layout, `round_block`. As in vector_kernels.h,
 // everything is a member of the level's struct.
 #pragma once
 
@@ -53,25 +53,29 @@ struct IntegerVectorKernels {
     return fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }).maxCoeff();
   }
 
-  // Changes the order of a block of an IntegerRow to that which the level reads.
-  static void arrange(std::int16_t* /*block*/, Index /*count*/, int /*bits*/) {}
+  // Writes a block of an IntegerRow, `count` numbers of `bits` bits filled up with zeros to `width`,
+  // and returns their sum.
+  static std::int32_t round_block(const float* x, Index count, Index width, int /*bits*/,
+                                  const Rounding& rounding, std::int16_t* to) {
+    round_all(x, count, rounding, to);
+    std::fill(to + count, to + width, std::int16_t{0});
+    std::int32_t sum = 0;
+    for (Index i = 0; i < count; ++i) sum += to[i];
+    return sum;
+  }
 
   static void to_integers(const float* x, Index count, Index block, int bits, std::int16_t* values,
                           float* scales, std::int32_t* sums) {
     const float greatest = bits == 8 ? 127.0f : kGreatestInteger;
     for (Index begin = 0; begin < count; begin += block) {
-      const Index size = std::min(block, count - begin);
-      const float largest = largest_magnitude(x + begin, size), scale = largest / greatest;
-      std::int16_t* const to = values + begin;
-      // All are 0 if x is or has an element that is not finite.
-      const Index whole = scale > 0.0f ? size : 0, width = (size + 31) / 32 * 32;
-      round_all(x + begin, whole, {scale, 1.0f / scale, 0.0f, -greatest, greatest}, to);
-      std::fill(to + whole, to + width, std::int16_t{0});
-      std::int32_t sum = 0;
-      for (Index i = 0; i < size; ++i) sum += to[i];
-      Level::arrange(to, width, bits);
+      const Index size = std::min(block, count - begin), width = (size + 31) / 32 * 32;
+      const float largest = Level::largest_magnitude(x + begin, size), scale = largest / greatest;
+      const Rounding rounding{scale, 1.0f / scale, 0.0f, -greatest, greatest};
+      // All are 0 if x is or has an element that is not finite, or is so small that 1 / scale is not.
+      const bool is_zero = !(scale > 0.0f && rounding.inverse <= std::numeric_limits<float>::max());
+      *sums++ = Level::round_block(x + begin, is_zero ? 0 : size, width, bits, rounding,
+                                   values + begin);
       *scales++ = scale;
-      *sums++ = sum;
     }
   }
 
@@ -161,7 +165,10 @@ struct IntegerVectorKernels {
   }
 
   static constexpr IntegerKernels integers() {
-    return {.rows = Level::kIntegerRows, .to_integers = to_integers, .product = integer_product};
+    return {.rows = Level::kIntegerRows,
+            .tiles = 1,
+            .to_integers = to_integers,
+            .product = integer_product};
   }
 };
 

@@ -35,8 +35,9 @@ struct Rounding {
 constexpr std::ptrdiff_t kIntegerBlock = 128;         // at most, for numbers of 16 bits
 constexpr std::ptrdiff_t kIntegerRowBlock = 1 << 15;  // for numbers of 8 bits
 constexpr std::ptrdiff_t kIntegerOutputs = 16;
-// The most rows of x in an IntegerProduct, of all levels.
-constexpr std::ptrdiff_t kMostIntegerRows = 32;
+// The most rows of x and tiles of outputs in an IntegerProduct, of all levels.
+constexpr std::ptrdiff_t kMostIntegerRows = 96;
+constexpr std::ptrdiff_t kMostIntegerTiles = 2;
 // The greatest number of 16 bits, 127 * 256: both of its bytes are signed ones.
 constexpr float kGreatestInteger = 32512.0f;
 
@@ -48,7 +49,7 @@ struct IntegerRow {
   const std::int32_t* sums;  // of the values of blocks
 };
 
-// Products of rows of x with kIntegerOutputs outputs.
+// Products of rows of x with tiles of kIntegerOutputs outputs.
 //   y[r, o] = sum over blocks of sum(x * (code - zero_point)) * (x scale * w scale)
 // in ascending order of blocks, with every step rounded to float32.
 struct IntegerProduct {
@@ -71,6 +72,12 @@ struct IntegerProduct {
   // Weights that are brought into the caches: next_step bytes for every 64 bytes of w.
   const std::uint8_t* next;
   std::ptrdiff_t next_step;
+
+  // At most IntegerKernels::tiles, from each of which to the next are so many bytes of codes, and
+  // scales and zero points.
+  std::ptrdiff_t tiles;
+  std::ptrdiff_t next_tile;
+  std::ptrdiff_t next_tile_groups;
 
   int middle() const { return 1 << (bits - 1); }
   const std::uint8_t* codes(std::ptrdiff_t begin) const {
@@ -114,7 +121,8 @@ struct PairKernels {
 
 // How a level multiplies quantised weights.
 struct IntegerKernels {
-  std::ptrdiff_t rows;  // of x in one product
+  std::ptrdiff_t rows;   // of x in one product
+  std::ptrdiff_t tiles;  // of outputs in one product
   // x as an IntegerRow, of numbers of `bits` bits: values [count rounded up to 32], and a scale and
   // a sum per block.
   void (*to_integers)(const float* x, std::ptrdiff_t count, std::ptrdiff_t block, int bits,

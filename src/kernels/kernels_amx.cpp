@@ -236,103 +236,188 @@ void split(const float* x, Index count, Index step, std::uint16_t* high, std::ui
   }
 }
 
-// The tiles of 64 inputs of kIntegerOutputs outputs: codes of 8 bits are one as they lie.
-const std::uint8_t* code_tile(const IntegerProduct& p, Index k, std::uint8_t* unpacked) {
-  const std::uint8_t* const codes = p.codes(k);
-  if (p.bits == 8) return codes;
+// Products of integers have two tiles of outputs; where there is but one, or a last tile of rows,
+// it stands for the second one, too. Whole tiles of rows are read, and sums of rows that are not
+// there are not used. Tiles 0 to 3 are the sums, 4 and 5 those of x, 6 and 7 those of the codes.
+constexpr Index kSumsWidth = kMostIntegerTiles * kIntegerOutputs;
+constexpr Index kSumsBytes = kSumsWidth * static_cast<Index>(sizeof(std::int32_t));
+// The inputs of a step of the tiles, and of codes that stay in the first-level cache while x passes.
+constexpr Index kByteDepth = 64, kByteBlock = 12 * kByteDepth;
+
+// The codes of the inputs [begin, begin + size): one tile after the other.
+struct Codes {
+  const std::uint8_t* tiles[kMostIntegerTiles];
+  Index begin, size;
+};
+using UnpackedCodes = std::uint8_t[kMostIntegerTiles][kByteBlock * kIntegerOutputs];
+
+// Codes of 8 bits are tiles as they lie.
+Codes codes_of(const IntegerProduct& p, Index begin, Index size, UnpackedCodes& unpacked) {
+  const std::uint8_t* const first = p.codes(begin);
+  const std::uint8_t* const second = p.tiles > 1 ? first + p.next_tile : first;
+  if (p.bits == 8) return {{first, second}, begin, size};
   const __m512i mask = _mm512_set1_epi8(15);
-  for (Index i = 0; i < 8; ++i) {
-    const __m512i pairs = _mm512_loadu_si512(codes + 64 * i);
-    _mm512_storeu_si512(unpacked + 128 * i, _mm512_and_si512(pairs, mask));
-    _mm512_storeu_si512(unpacked + 128 * i + 64,
-                        _mm512_and_si512(_mm512_srli_epi16(pairs, 4), mask));
+  for (Index tile = 0; tile < p.tiles; ++tile) {
+    const std::uint8_t* const from = tile == 0 ? first : second;
+    std::uint8_t* const to = unpacked[tile];
+    for (Index i = 0; i < size * kIntegerOutputs; i += 128) {
+      const __m512i pairs = _mm512_loadu_si512(from + i / 2);
+      _mm512_store_si512(to + i, _mm512_and_si512(pairs, mask));
+      _mm512_store_si512(to + i + 64, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), mask));
+    }
   }
-  return unpacked;
+  return {{unpacked[0], unpacked[p.tiles > 1 ? 1 : 0]}, begin, size};
 }
 
-// The rows of x of an IntegerProduct in two tiles.
-struct IntegerTiles {
-  const std::int8_t* x[2];
-  Index rows[2], stride;
-};
+// The bytes of a row from the block on that begins with input `begin`.
+const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
+  return reinterpret_cast<const std::int8_t*>(row.values + begin);
+}
 
-// sums[r] = 256 times those of the high bytes plus those of the low ones (kernels_avx512_vnni.cpp).
-template <bool has_high>
-void integer_sums(const IntegerProduct& p, const IntegerTiles& tiles, Index begin, Index size,
-                  std::int32_t (*sums)[kTileSize]) {
-  alignas(64) std::uint8_t unpacked[64 * kIntegerOutputs];
-  alignas(64) std::int32_t high[2 * kTileSize][kTileSize];
+void add_products(const Codes& codes, const std::int8_t* x, const std::int8_t* second_x,
+                  Index stride) {
+  for (Index k = 0; k < codes.size; k += kByteDepth) {
+    _tile_loadd(6, codes.tiles[0] + k * kIntegerOutputs, 64);
+    _tile_loadd(7, codes.tiles[1] + k * kIntegerOutputs, 64);
+    _tile_stream_loadd(4, x + k, stride);
+    _tile_stream_loadd(5, second_x + k, stride);
+    _tile_dpbsud(0, 4, 6);
+    _tile_dpbsud(2, 5, 6);
+    _tile_dpbsud(1, 4, 7);
+    _tile_dpbsud(3, 5, 7);
+  }
+}
+
+void zero_sums() {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  const bool two = tiles.rows[1] > 0;
-  for (Index k = 0; k < size; k += 64) {
-    _tile_loadd(6, code_tile(p, begin + k, unpacked), 64);
-    const std::int8_t* x = tiles.x[0] + 2 * begin + k;
-    _tile_loadd(4, x, tiles.stride);
-    _tile_dpbsud(0, 4, 6);
-    if constexpr (has_high) {
-      _tile_loadd(4, x + size, tiles.stride);
-      _tile_dpbsud(1, 4, 6);
+}
+
+void load_sums(const std::int32_t* first, const std::int32_t* second) {
+  _tile_loadd(0, first, kSumsBytes);
+  _tile_loadd(1, first + kIntegerOutputs, kSumsBytes);
+  _tile_loadd(2, second, kSumsBytes);
+  _tile_loadd(3, second + kIntegerOutputs, kSumsBytes);
+}
+
+void store_sums(std::int32_t* first, std::int32_t* second) {
+  _tile_stored(0, first, kSumsBytes);
+  _tile_stored(1, first + kIntegerOutputs, kSumsBytes);
+  _tile_stored(2, second, kSumsBytes);
+  _tile_stored(3, second + kIntegerOutputs, kSumsBytes);
+}
+
+// A block of inputs of a product.
+struct Block {
+  Block(const IntegerProduct& p, Index index)
+      : product(p), index(index), has_zeros(p.zero_points != nullptr) {
+    for (Index tile = 0; tile < p.tiles; ++tile) {
+      const Index first =
+          index / p.blocks_per_group * kIntegerOutputs + tile * p.next_tile_groups;
+      scales[tile] = _mm512_loadu_ps(p.scales + first);
+      if (!has_zeros) continue;
+      zeros[tile] = _mm512_cvtepu8_epi32(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(p.zero_points + first)));
     }
-    if (!two) continue;
-    x = tiles.x[1] + 2 * begin + k;
-    _tile_loadd(5, x, tiles.stride);
-    _tile_dpbsud(2, 5, 6);
-    if constexpr (has_high) {
-      _tile_loadd(5, x + size, tiles.stride);
-      _tile_dpbsud(3, 5, 6);
+  }
+
+  const IntegerProduct& product;
+  const Index index;
+  const bool has_zeros;
+  __m512 scales[kMostIntegerTiles];
+  __m512i zeros[kMostIntegerTiles];
+};
+
+// Adds the sums of a block of `rows` rows to those of the product; kernels_avx512_vnni.cpp says what
+// the high and low bytes of numbers of 16 bits are. Numbers of 8 bits have low ones alone.
+template <bool has_high>
+void add_sums(const Block& block, Index first_row, Index rows, const std::int32_t* high,
+              const std::int32_t* low) {
+  const IntegerProduct& p = block.product;
+  const Index tiles = p.tiles;
+  const bool is_first = block.index == 0;
+  const int middle = p.middle();
+  for (Index r = 0; r < rows; ++r) {
+    const IntegerRow& x = p.x[first_row + r];
+    const int x_sum = x.sums[block.index];
+    const __m512 x_scale = _mm512_set1_ps(x.scales[block.index]);
+    float* const to = p.sums + (first_row + r) * p.sums_stride;
+    for (Index tile = 0; tile < tiles; ++tile) {
+      const Index i = tile * kIntegerOutputs;
+      __m512i sum = _mm512_load_si512(low + r * kSumsWidth + i);
+      if constexpr (has_high) {
+        const __m512i high_sum = _mm512_load_si512(high + r * kSumsWidth + i);
+        sum = _mm512_add_epi32(_mm512_slli_epi32(high_sum, 8), sum);
+      }
+      const __m512i zero = block.has_zeros
+                               ? _mm512_mullo_epi32(block.zeros[tile], _mm512_set1_epi32(x_sum))
+                               : _mm512_set1_epi32(middle * x_sum);
+      const __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, zero));
+      const __m512 term = _mm512_mul_ps(value, _mm512_mul_ps(x_scale, block.scales[tile]));
+      const __m512 total = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(to + i);
+      _mm512_storeu_ps(to + i, _mm512_add_ps(total, term));
     }
-  }
-  if constexpr (!has_high) {
-    _tile_stored(0, sums[0], 64);
-    if (two) _tile_stored(2, sums[kTileSize], 64);
-    return;
-  }
-  _tile_stored(0, high[0], 64);
-  _tile_stored(1, sums[0], 64);
-  if (two) {
-    _tile_stored(2, high[kTileSize], 64);
-    _tile_stored(3, sums[kTileSize], 64);
-  }
-  for (Index r = 0; r < p.rows; ++r) {
-    const __m512i sum = _mm512_slli_epi32(_mm512_load_si512(high[r]), 8);
-    _mm512_store_si512(sums[r], _mm512_add_epi32(sum, _mm512_load_si512(sums[r])));
   }
 }
 
+// A block of numbers of 16 bits: a tile of rows has one of high and one of low bytes. The sums of a
+// tile are added while the next one is multiplied.
+void add_words(const Block& block, const Codes& codes, Index stride) {
+  const IntegerProduct& p = block.product;
+  alignas(64) std::int32_t high[2][kTileSize * kSumsWidth], low[2][kTileSize * kSumsWidth];
+  const auto add_last = [&](Index end) {
+    const Index first = (end - 1) / kTileSize * kTileSize;
+    const int last = first / kTileSize % 2;
+    add_sums<true>(block, first, end - first, high[last], low[last]);
+  };
+  for (Index r = 0; r < p.rows; r += kTileSize) {
+    const std::int8_t* const x = bytes_of(p.x[r], codes.begin);
+    const int current = r / kTileSize % 2;
+    zero_sums();
+    add_products(codes, x, x + codes.size, stride);
+    store_sums(high[current], low[current]);
+    if (r > 0) add_last(r);
+  }
+  add_last(p.rows);
+}
+
+// A block of numbers of 8 bits.
+void add_bytes(const Block& block, Index begin, Index size, Index stride) {
+  const IntegerProduct& p = block.product;
+  alignas(64) std::int32_t sums[kMostIntegerRows * kSumsWidth];
+  alignas(64) UnpackedCodes unpacked;
+  for (Index k = 0; k < size; k += kByteBlock) {
+    const Codes codes = codes_of(p, begin + k, std::min(kByteBlock, size - k), unpacked);
+    for (Index r = 0; r < p.rows; r += 2 * kTileSize) {
+      const Index second = r + kTileSize < p.rows ? r + kTileSize : r;
+      std::int32_t* const first_sums = sums + r * kSumsWidth;
+      std::int32_t* const second_sums = sums + second * kSumsWidth;
+      k == 0 ? zero_sums() : load_sums(first_sums, second_sums);
+      add_products(codes, bytes_of(p.x[r], begin) + k, bytes_of(p.x[second], begin) + k, stride);
+      store_sums(first_sums, second_sums);
+    }
+  }
+  add_sums<false>(block, 0, p.rows, nullptr, sums);
+}
+
 void integer_tile_product(const IntegerProduct& p) {
-  const auto bytes = [&](Index r) { return reinterpret_cast<const std::int8_t*>(p.x[r].values); };
-  const Index first = std::min(p.rows, kTileSize), second = p.rows - first;
-  const IntegerTiles tiles{
-      {bytes(0), second > 0 ? bytes(kTileSize) : nullptr}, {first, second}, bytes(1) - bytes(0)};
-  alignas(64) std::int32_t sums[2 * kTileSize][kTileSize];
-  alignas(64) float totals[2 * kTileSize][kTileSize] = {};
+  alignas(64) UnpackedCodes unpacked;
+  const Index stride = bytes_of(p.x[1], 0) - bytes_of(p.x[0], 0);
   begin();
-  configure({{first, std::max<Index>(1, second)}, kTileSize});
-  for (Index k = 0, b = 0; k < p.depth; k += p.block, ++b) {
+  const Index rows = std::min(kTileSize, p.rows);
+  configure({{rows, rows}, kIntegerOutputs});
+  for (Index k = 0; k < p.depth; k += p.block) {
+    const Block block(p, k / p.block);
     const Index size = std::min(p.block, p.depth - k);
-    p.x_bits == 16 ? integer_sums<true>(p, tiles, k, size, sums)
-                   : integer_sums<false>(p, tiles, k, size, sums);
-    const Index group = b / p.blocks_per_group * kIntegerOutputs;
-    const __m512 scales = _mm512_loadu_ps(p.scales + group);
-    const __m512i zeros = p.zero_points == nullptr
-                              ? _mm512_set1_epi32(p.middle())
-                              : _mm512_cvtepu8_epi32(_mm_loadu_si128(
-                                    reinterpret_cast<const __m128i*>(p.zero_points + group)));
-    for (Index r = 0; r < p.rows; ++r) {
-      const __m512i zero = _mm512_mullo_epi32(zeros, _mm512_set1_epi32(p.x[r].sums[b]));
-      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums[r]), zero);
-      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(p.x[r].scales[b]), scales);
-      const __m512 term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-      _mm512_store_ps(totals[r], _mm512_add_ps(_mm512_load_ps(totals[r]), term));
+    if (p.x_bits == 16) {
+      add_words(block, codes_of(p, k, size, unpacked), stride);
+    } else {
+      add_bytes(block, k, size, stride);
     }
   }
   end();
-  for (Index r = 0; r < p.rows; ++r) {
-    _mm512_storeu_ps(p.sums + r * p.sums_stride, _mm512_load_ps(totals[r]));
-  }
 }
 
 constexpr TileKernels kTiles{.begin = begin,
@@ -349,17 +434,22 @@ const TileKernels& amx_tiles() { return kTiles; }
 // Few rows, or blocks that do not fill tiles, are multiplied in vectors.
 void amx_integer_product(const IntegerProduct& p) {
   constexpr Index kFewestTileRows = 4;
-  if (p.rows >= kFewestTileRows && p.block % 64 == 0 && p.depth % 64 == 0) {
+  if (p.rows >= kFewestTileRows && p.block % kByteDepth == 0 && p.depth % kByteDepth == 0) {
     return integer_tile_product(p);
   }
   const IntegerKernels& vectors = avx512_vnni_integers();
-  const Index step = vectors.rows;
-  for (Index r = 0; r < p.rows; r += step) {
-    IntegerProduct part = p;
-    part.x += r;
-    part.rows = std::min(step, p.rows - r);
-    part.sums += r * p.sums_stride;
-    vectors.product(part);
+  for (Index tile = 0; tile < p.tiles; ++tile) {
+    for (Index r = 0; r < p.rows; r += vectors.rows) {
+      IntegerProduct part = p;
+      part.x += r;
+      part.rows = std::min(vectors.rows, p.rows - r);
+      part.tiles = 1;
+      part.w += tile * p.next_tile;
+      part.scales += tile * p.next_tile_groups;
+      if (p.zero_points != nullptr) part.zero_points += tile * p.next_tile_groups;
+      part.sums += r * p.sums_stride + tile * kIntegerOutputs;
+      vectors.product(part);
+    }
   }
 }
 

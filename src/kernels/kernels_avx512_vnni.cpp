@@ -2,7 +2,10 @@
 // is the level avx512's (dispatch.cpp).
 #include <immintrin.h>
 
-#include <cstring>
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
 
 #include "kernels/vector_kernels.h"
 
@@ -15,16 +18,44 @@ struct Level : VectorKernels<Level, 16> {
   // 12 x 2 sums, and 1 or 2 vectors of weights.
   static constexpr int kIntegerRows = 12;
 
-  static void arrange(std::int16_t* block, Index count, int bits) {
-    auto* to = reinterpret_cast<std::int8_t*>(block);
-    if (bits == 16) {
-      std::int8_t low[kIntegerBlock];
-      for (Index i = 0; i < count; ++i) low[i] = static_cast<std::int8_t>(block[i]);
-      for (Index i = 0; i < count; ++i) to[i] = static_cast<std::int8_t>((block[i] + 128) >> 8);
-      std::memcpy(to + count, low, static_cast<std::size_t>(count));
-    } else {
-      for (Index i = 0; i < count; ++i) to[i] = static_cast<std::int8_t>(block[i]);
+  // As whole numbers, magnitudes have the order of the elements, and behind infinity stands NaN.
+  static float largest_magnitude(const float* x, Index count) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i largest = _mm512_setzero_si512();
+    for (Index i = 0; i < count; i += 16) {
+      const auto mask = static_cast<__mmask16>((1u << std::min<Index>(count - i, 16)) - 1);
+      const __m512i values = _mm512_maskz_loadu_epi32(mask, x + i);
+      largest = _mm512_max_epi32(largest, _mm512_and_si512(values, magnitude));
     }
+    const float result = std::bit_cast<float>(_mm512_reduce_max_epi32(largest));
+    return std::isfinite(result) ? result : std::numeric_limits<float>::quiet_NaN();
+  }
+
+  static std::int32_t round_block(const float* x, Index count, Index width, int bits,
+                                  const Rounding& rounding, std::int16_t* to) {
+    auto* const first = reinterpret_cast<std::int8_t*>(to);
+    const auto store = [](std::int8_t* bytes, __m512i values) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_cvtepi32_epi8(values));
+    };
+    const __m512 inverse = _mm512_set1_ps(rounding.inverse);
+    const __m512i least = _mm512_set1_epi32(static_cast<int>(rounding.least));
+    const __m512i greatest = _mm512_set1_epi32(static_cast<int>(rounding.greatest));
+    __m512i sum = _mm512_setzero_si512();
+    for (Index i = 0; i < width; i += 16) {
+      const Index rest = std::clamp<Index>(count - i, 0, 16);
+      const auto mask = static_cast<__mmask16>((1u << rest) - 1);
+      const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse);
+      const __m512i value = _mm512_min_epi32(
+          _mm512_max_epi32(_mm512_cvtps_epi32(scaled), least), greatest);
+      sum = _mm512_add_epi32(sum, value);
+      if (bits == 8) {
+        store(first + i, value);
+      } else {
+        store(first + i, _mm512_srai_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(128)), 8));
+        store(first + width + i, value);
+      }
+    }
+    return _mm512_reduce_add_epi32(sum);
   }
 
   template <int rows, int bits>

@@ -22,6 +22,8 @@ constexpr Index kPassBytes = 1 << 19;
 // The bytes of weights by which memory is asked for in advance in a product that reads them once,
 // and those of a vector of weights.
 constexpr Index kPrefetchedBytes = 4096, kStep = 4 * kIntegerOutputs;
+// Products read whole tiles of this many rows.
+constexpr Index kReadRows = 16;
 // Outputs of a row that are finished together.
 constexpr Index kFinishedOutputs = 8 * kIntegerOutputs;
 
@@ -37,7 +39,7 @@ class IntegerRows {
  public:
   IntegerRows(const Product& product, const IntegerWeight& weight)
       : blocks_((product.x.cols + weight.block - 1) / weight.block),
-        values_(product.x.rows, odd_lines(weight.depth), DType::BFloat16),  // 16 bits
+        values_(round_up(product.x.rows, kReadRows), odd_lines(weight.depth), DType::BFloat16),
         scales_(product.x.rows, blocks_),
         sums_(product.x.rows, blocks_) {
     const MutableMatrixView values = values_, sums = sums_;
@@ -76,8 +78,9 @@ class IntegerProducts {
     Matrix sums(std::min(rows, step) + kMostIntegerRows, kFinishedOutputs);
     for (Index r = 0; r < rows; r += step) {
       const Index r_end = std::min(r + step, rows);
-      for (Index i = 0; i < outs; i += kIntegerOutputs) {
-        multiply(r, r_end, o + i, sums.view().middle_cols(i, kIntegerOutputs));
+      const Index width = product_.table.integers.tiles * kIntegerOutputs;
+      for (Index i = 0; i < outs; i += width) {
+        multiply(r, r_end, o + i, sums.view().middle_cols(i, std::min(width, kFinishedOutputs - i)));
       }
       for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
     }
@@ -89,14 +92,17 @@ class IntegerProducts {
   // Equal parts of all rows, in whole tiles.
   Index rows_per_pass() const {
     const Index row_bytes = std::max<Index>(1, weight_.depth * weight_.activation_bits / 8);
-    const Index most = std::max(tile_rows(), kPassBytes / row_bytes);
+    const Index step = std::min(tile_rows(), kReadRows);
+    const Index most = std::max(step, kPassBytes / row_bytes);
     const Index passes = (product_.x.rows + most - 1) / most;
-    return round_up((product_.x.rows + passes - 1) / passes, tile_rows());
+    return round_up((product_.x.rows + passes - 1) / passes, step);
   }
 
-  // A tile of outputs from o on, of rows [r, r_end).
+  // Tiles of outputs from o on, of rows [r, r_end).
   void multiply(Index r, Index r_end, Index o, MutableMatrixView sums) const {
     const Index tile = o / kIntegerOutputs;
+    const Index tiles = std::min(product_.table.integers.tiles,
+                                 (product_.y.cols - o + kIntegerOutputs - 1) / kIntegerOutputs);
     IntegerProduct p{.x = nullptr,
                      .rows = 0,
                      .w = weight_.codes(tile),
@@ -110,7 +116,10 @@ class IntegerProducts {
                      .sums = nullptr,
                      .sums_stride = sums.stride,
                      .next = weight_.codes(tile) + kPrefetchedBytes,
-                     .next_step = kStep};
+                     .next_step = kStep,
+                     .tiles = tiles,
+                     .next_tile = weight_.codes(1) - weight_.codes(0),
+                     .next_tile_groups = weight_.scales(1) - weight_.scales(0)};
     // Each of several products with the same weights fetches a part of the next ones.
     const Index products = (r_end - r + tile_rows() - 1) / tile_rows();
     const Index part = (weight_.codes(1) - weight_.codes(0)) / products;
