@@ -1,6 +1,6 @@
 // Products of weights of 8 and 4 bits with whole numbers, written once for every level; a level
-// replaces `integer_sums` and, if it reads x in another layout, `round_block`. As in vector_kernels.h,
-// everything is a member of the level's struct.
+// replaces `integer_sums` and, if it reads x in another layout, `round_block`. As in
+// vector_kernels.h, everything is a member of the level's struct.
 #pragma once
 
 #include <Eigen/Core>
@@ -53,8 +53,8 @@ struct IntegerVectorKernels {
     return fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }).maxCoeff();
   }
 
-  // Writes a block of an IntegerRow, `count` numbers of `bits` bits filled up with zeros to `width`,
-  // and returns their sum.
+  // Writes a block of an IntegerRow, `count` numbers of `bits` bits filled up with zeros to
+  // `width`, and returns their sum.
   static std::int32_t round_block(const float* x, Index count, Index width, int /*bits*/,
                                   const Rounding& rounding, std::int16_t* to) {
     round_all(x, count, rounding, to);
@@ -71,10 +71,11 @@ struct IntegerVectorKernels {
       const Index size = std::min(block, count - begin), width = (size + 31) / 32 * 32;
       const float largest = Level::largest_magnitude(x + begin, size), scale = largest / greatest;
       const Rounding rounding{scale, 1.0f / scale, 0.0f, -greatest, greatest};
-      // All are 0 if x is or has an element that is not finite, or is so small that 1 / scale is not.
+      // All are 0 if x is or has an element that is not finite, or is so small that 1 / scale is
+      // not.
       const bool is_zero = !(scale > 0.0f && rounding.inverse <= std::numeric_limits<float>::max());
-      *sums++ = Level::round_block(x + begin, is_zero ? 0 : size, width, bits, rounding,
-                                   values + begin);
+      *sums++ =
+          Level::round_block(x + begin, is_zero ? 0 : size, width, bits, rounding, values + begin);
       *scales++ = scale;
     }
   }

@@ -241,7 +241,8 @@ void split(const float* x, Index count, Index step, std::uint16_t* high, std::ui
 // there are not used. Tiles 0 to 3 are the sums, 4 and 5 those of x, 6 and 7 those of the codes.
 constexpr Index kSumsWidth = kMostIntegerTiles * kIntegerOutputs;
 constexpr Index kSumsBytes = kSumsWidth * static_cast<Index>(sizeof(std::int32_t));
-// The inputs of a step of the tiles, and of codes that stay in the first-level cache while x passes.
+// The inputs of a step of the tiles, and of codes that stay in the first-level cache while x
+// passes.
 constexpr Index kByteDepth = 64, kByteBlock = 12 * kByteDepth;
 
 // The codes of the inputs [begin, begin + size): one tile after the other.
@@ -314,8 +315,7 @@ struct Block {
   Block(const IntegerProduct& p, Index index)
       : product(p), index(index), has_zeros(p.zero_points != nullptr) {
     for (Index tile = 0; tile < p.tiles; ++tile) {
-      const Index first =
-          index / p.blocks_per_group * kIntegerOutputs + tile * p.next_tile_groups;
+      const Index first = index / p.blocks_per_group * kIntegerOutputs + tile * p.next_tile_groups;
       scales[tile] = _mm512_loadu_ps(p.scales + first);
       if (!has_zeros) continue;
       zeros[tile] = _mm512_cvtepu8_epi32(
@@ -330,8 +330,8 @@ struct Block {
   __m512i zeros[kMostIntegerTiles];
 };
 
-// Adds the sums of a block of `rows` rows to those of the product; kernels_avx512_vnni.cpp says what
-// the high and low bytes of numbers of 16 bits are. Numbers of 8 bits have low ones alone.
+// Adds the sums of a block of `rows` rows to those of the product; kernels_avx512_vnni.cpp says
+// what the high and low bytes of numbers of 16 bits are. Numbers of 8 bits have low ones alone.
 template <bool has_high>
 void add_sums(const Block& block, Index first_row, Index rows, const std::int32_t* high,
               const std::int32_t* low) {

@@ -44,9 +44,9 @@ struct Level : VectorKernels<Level, 16> {
     for (Index i = 0; i < width; i += 16) {
       const Index rest = std::clamp<Index>(count - i, 0, 16);
       const auto mask = static_cast<__mmask16>((1u << rest) - 1);
-      const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse);
-      const __m512i value = _mm512_min_epi32(
-          _mm512_max_epi32(_mm512_cvtps_epi32(scaled), least), greatest);
+      const __m512 scaled = _mm512_maskz_mul_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), inverse);
+      const __m512i value =
+          _mm512_min_epi32(_mm512_max_epi32(_mm512_cvtps_epi32(scaled), least), greatest);
       sum = _mm512_add_epi32(sum, value);
       if (bits == 8) {
         store(first + i, value);

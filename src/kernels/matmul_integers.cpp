@@ -80,7 +80,8 @@ class IntegerProducts {
       const Index r_end = std::min(r + step, rows);
       const Index width = product_.table.integers.tiles * kIntegerOutputs;
       for (Index i = 0; i < outs; i += width) {
-        multiply(r, r_end, o + i, sums.view().middle_cols(i, std::min(width, kFinishedOutputs - i)));
+        multiply(r, r_end, o + i,
+                 sums.view().middle_cols(i, std::min(width, kFinishedOutputs - i)));
       }
       for (Index i = r; i < r_end; ++i) product_.finish(i, o, outs, sums.row(i - r));
     }

@@ -248,6 +248,8 @@ def main() -> None:
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--peer-weights", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.scratch:
+        Path(arguments.scratch).mkdir(parents=True, exist_ok=True)
     if arguments.peer:
         print(json.dumps(PEERS[arguments.peer](arguments)))
         return

@@ -242,7 +242,7 @@ TEST_P(QuantizedProductTest, HasTheDocumentedBitsOnEveryLevel) {
       for (const Index outs : {1, 5, 16, 71}) {
         const QuantizedMatrix m = quantize(random_weight(outs, ins, DType::Float32, 1), q);
         const PreparedMatrix weight = PreparedMatrix::prepare(std::span(&m, 1));
-        for (const Index rows : {1, 2, 3, 5, 19, 70}) {
+        for (const Index rows : {1, 2, 3, 5, 19, 70, 115}) {
           const Matrix x = random_matrix(rows, ins, 2);
           ASSERT_TRUE(same_bits(product(x, weight), expected_product(x, m)))
               << named(q) << ", " << rows << " x " << outs << ", k " << ins;
@@ -270,6 +270,19 @@ TEST_P(QuantizedProductTest, TheLargestNumbersDoNotOverflow) {
     EXPECT_TRUE(
         same_bits(product(x, PreparedMatrix::prepare(std::span(&m, 1))), expected_product(x, m)))
         << named(q);
+  }
+}
+
+TEST_P(QuantizedProductTest, NumbersWithoutAFiniteInverseCountAsZero) {
+  for (const Quantization& q : all_quantizations()) {
+    const PreparedMatrix weight =
+        PreparedMatrix::prepare(random_weight(20, 160, DType::Float32, 1), {.quantization = q});
+    Matrix x(5, 160);
+    for (Index r = 0; r < 5; ++r) std::fill_n(x.row(r), 160, r % 2 == 0 ? 1e-40f : 0.0f);
+    const Matrix y = product(x, weight);
+    for (Index r = 0; r < 5; ++r) {
+      for (Index o = 0; o < 20; ++o) EXPECT_EQ(y.row(r)[o], 0.0f) << named(q);
+    }
   }
 }
 
