@@ -445,6 +445,7 @@ void amx_integer_product(const IntegerProduct& p) {
       part.rows = std::min(vectors.rows, p.rows - r);
       part.tiles = 1;
       part.w += tile * p.next_tile;
+      part.next += tile * p.next_tile;
       part.scales += tile * p.next_tile_groups;
       if (p.zero_points != nullptr) part.zero_points += tile * p.next_tile_groups;
       part.sums += r * p.sums_stride + tile * kIntegerOutputs;
