@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/avx512_transpose.h"
 #include "kernels/tile_kernels.h"
@@ -77,6 +78,8 @@ void multiply_tiles(const TileProduct& p) {
   const auto b_bytes = static_cast<std::size_t>(p.b_stride) * sizeof(std::uint16_t);
   const Index b_step = kTileDepth / 2 * p.b_stride;
   static_assert(a_tiles == 1 || b_tiles <= 2);
+  constexpr std::integral_constant<int, 0> kFirst;
+  constexpr std::integral_constant<int, 2> kThird;
   float* const third = p.sums + (a_tiles == 2 ? kTileSize * p.sums_stride : 2 * columns);
   if (p.first) {
 #define INSTRUCTBLIP_ZERO(tile, address) _tile_zero(tile)
@@ -94,9 +97,16 @@ void multiply_tiles(const TileProduct& p) {
       if constexpr (a_tiles == 2) _tile_loadd(5, a + p.a_next, a_bytes);
     }
   };
-  const auto load_b = [&](const std::uint16_t* b) __attribute__((always_inline)) {
-    _tile_loadd(6, b, b_bytes);
-    if constexpr (b_tiles > 1) _tile_loadd(7, b + p.b_next, b_bytes);
+  // Tiles of B from `first` on: one, or two if there are more.
+  const auto load_b = [&](const std::uint16_t* b, auto first) __attribute__((always_inline)) {
+    b += first * p.b_next;
+    if constexpr (a_passes) {
+      _tile_loadd(6, b, b_bytes);
+      if constexpr (b_tiles > first + 1) _tile_loadd(7, b + p.b_next, b_bytes);
+    } else {
+      _tile_stream_loadd(6, b, b_bytes);
+      if constexpr (b_tiles > first + 1) _tile_stream_loadd(7, b + p.b_next, b_bytes);
+    }
   };
   const auto add = [&]() __attribute__((always_inline)) {
     _tile_dpbf16ps(0, 4, 6);
@@ -106,8 +116,7 @@ void multiply_tiles(const TileProduct& p) {
   };
   const auto add_others = [&](const std::uint16_t* b) __attribute__((always_inline)) {
     if constexpr (b_tiles > 2) {
-      _tile_loadd(6, b + 2 * p.b_next, b_bytes);
-      if constexpr (b_tiles > 3) _tile_loadd(7, b + 3 * p.b_next, b_bytes);
+      load_b(b, kThird);
       _tile_dpbf16ps(2, 4, 6);
       if constexpr (b_tiles > 3) _tile_dpbf16ps(3, 4, 7);
     }
@@ -124,7 +133,7 @@ void multiply_tiles(const TileProduct& p) {
     for (Index row = 0; row < p.next_rows; ++row) {
       _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.next_stride + k), _MM_HINT_T1);
     }
-    load_b(b);
+    load_b(b, kFirst);
     load_a(a);
     add();
     add_others(b);
@@ -133,7 +142,7 @@ void multiply_tiles(const TileProduct& p) {
       add();
       a_low += p.a_step;
     } else if (b_low != nullptr) {
-      load_b(b_low);
+      load_b(b_low, kFirst);
       add();
       add_others(b_low);
       b_low += b_step;

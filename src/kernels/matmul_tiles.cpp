@@ -16,13 +16,20 @@ namespace {
 constexpr Index kUnit = 2 * kTileSize;
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
-constexpr Index kColumnBytes = 3 << 19;
+constexpr Index kColumnBytes = 1 << 20;
 // Up to this many tiles of x are multiplied with one tile of A in one product, which computes with
 // all of them while it reads the weight. More tiles of x are multiplied with two tiles of A, two at
 // a time.
 constexpr Index kFewTiles = 4;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
+
+// The size of equal parts of `count`, at most `most` where that is possible.
+Index part_size(Index count, Index most) {
+  most = std::max<Index>(1, most);
+  const Index parts = std::max<Index>(1, (count + most - 1) / most);
+  return std::max<Index>(1, (count + parts - 1) / parts);
+}
 
 std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
 const std::uint16_t* elements(const Matrix& m) {
@@ -83,8 +90,9 @@ class TileProducts {
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         outs_(product.y.cols),
-        block_depth_(std::max(kTileDepth, kColumnBytes / (x_.count() * x_.input_bytes()) /
-                                              kTileDepth * kTileDepth)) {}
+        block_depth_(part_size(x_.depth() / kTileDepth,
+                               kColumnBytes / (x_.count() * x_.input_bytes() * kTileDepth)) *
+                     kTileDepth) {}
 
   Index units() const { return (outs_ + kUnit - 1) / kUnit; }
 
@@ -246,13 +254,12 @@ class PanelTileProducts {
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         rows_(rows_per_block(product.x.rows, kRows)) {
-    const auto parts = [](Index count, Index most) { return (count + most - 1) / most; };
     const Index steps = x_.depth() / kTileDepth;
-    const Index blocks = parts(steps, kBlockBytes / (2 * kPanelOutputs * kTileDepth));
-    block_depth_ = parts(steps, blocks) * kTileDepth;
-    const Index rows = std::min(rows_, product.x.rows);
-    const Index most = std::max<Index>(1, kChunkBytes / (rows * x_.input_bytes() * block_depth_));
-    chunk_depth_ = parts(blocks, parts(blocks, most)) * block_depth_;
+    block_depth_ = part_size(steps, kBlockBytes / (2 * kPanelOutputs * kTileDepth)) * kTileDepth;
+    const Index row_bytes = x_.input_bytes() * block_depth_;
+    const Index blocks = (x_.depth() + block_depth_ - 1) / block_depth_;
+    chunk_depth_ = part_size(blocks, kChunkBytes / (std::min(rows_, product.x.rows) * row_bytes)) *
+                   block_depth_;
   }
 
   // The outputs of the panels [begin, end).

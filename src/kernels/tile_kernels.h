@@ -26,7 +26,9 @@ struct TileProduct {
   std::ptrdiff_t a_next;
   std::ptrdiff_t rows;
   std::ptrdiff_t depth;
-  bool a_passes;  // A passes by the same B again and again: B is to stay in the first-level cache
+  // Whether A passes by the same B again and again, which is to stay in the first-level cache, or B
+  // by the same A.
+  bool a_passes;
   // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; each is b_next
   // elements behind the one before it.
   const std::uint16_t* b;
