@@ -265,6 +265,25 @@ TEST_P(MatmulTest, TilesAddInTheDocumentedOrder) {
   }
 }
 
+// More rows, inputs and outputs than the caches hold: they are divided.
+TEST_P(MatmulTest, TilesOfLargeMatricesAddInTheSameOrder) {
+  if (kernel_level() != "amx") GTEST_SKIP() << "a level without tiles";
+  constexpr Index kRows = 530, kOuts = 293, kIns = 2100;
+  const SharedTensor weight = random_weight(kOuts, kIns, DType::BFloat16, 1);
+  const Tensor w = Tensor::copy_of(weight).to(DType::Float32);
+  const Matrix x = random_matrix(kRows, kIns, 2);
+  for (const bool packed : {false, true}) {
+    const Matrix y =
+        product(x, PreparedMatrix::prepare(weight, policy_for(DType::BFloat16, packed)));
+    for (Index r = 0; r < kRows; r += 23) {
+      for (Index o = 0; o < kOuts; o += 13) {
+        ASSERT_EQ(y.row(r)[o], tile_sum(x.row(r), w.data<float>() + o * kIns, kIns, true))
+            << "row " << r << " output " << o << (packed ? ", packed" : "");
+      }
+    }
+  }
+}
+
 TEST_P(MatmulTest, BFloat16ActivationsAreRoundedWhereTheCpuMultipliesThem) {
   const bool rounds = kernel_level() == "amx" || kernel_level() == "avx512_bf16";
   for (Index ins : {1, 2, 6, 31, 32, 700, 2100, 4100}) {
