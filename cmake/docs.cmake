@@ -23,7 +23,8 @@ set(DOXYGEN_PREDEFINED "INSTRUCTBLIP_EXPORT=")
 set(DOXYGEN_SORT_MEMBER_DOCS NO)
 set(DOXYGEN_QUIET YES)
 set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
-# Links to sections and to other files of the repository become plain text; -z, since a link may span two lines.
+# Links to sections and to other files of the repository become plain text. A link may span two
+# lines, hence -z.
 set(DOXYGEN_FILTER_PATTERNS
     "*.md=sed -zE 's/(^|[^!])\\[([^][]*)\\]\\((#|[a-z_]+\\/)[^)]*\\)/\\1\\2/g'")
 doxygen_add_docs(docs "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/README.md")

@@ -95,8 +95,7 @@ class IntegerProducts {
     const Index row_bytes = std::max<Index>(1, weight_.depth * weight_.activation_bits / 8);
     const Index step = std::min(tile_rows(), kReadRows);
     const Index most = std::max(step, kPassBytes / row_bytes);
-    const Index passes = (product_.x.rows + most - 1) / most;
-    return round_up((product_.x.rows + passes - 1) / passes, step);
+    return round_up(part_size(product_.x.rows, most), step);
   }
 
   // Tiles of outputs from o on, of rows [r, r_end).

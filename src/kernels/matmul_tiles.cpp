@@ -24,13 +24,6 @@ constexpr Index kFewTiles = 4;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kTileGrain = 1 << 20;
 
-// The size of equal parts of `count`, at most `most` where that is possible.
-Index part_size(Index count, Index most) {
-  most = std::max<Index>(1, most);
-  const Index parts = std::max<Index>(1, (count + most - 1) / most);
-  return std::max<Index>(1, (count + parts - 1) / parts);
-}
-
 std::uint16_t* elements(Matrix& m) { return static_cast<std::uint16_t*>(m.view().data); }
 const std::uint16_t* elements(const Matrix& m) {
   return static_cast<const std::uint16_t*>(m.view().data);

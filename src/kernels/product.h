@@ -36,12 +36,16 @@ struct Product {
   }
 };
 
+// The size of equal parts of `count`, at most `most` where that is possible.
+inline Index part_size(Index count, Index most) {
+  most = std::max<Index>(1, most);
+  const Index parts = std::max<Index>(1, (count + most - 1) / most);
+  return std::max<Index>(1, (count + parts - 1) / parts);
+}
 // The rows of x that pass over a packed weight together: equal parts of all rows in whole tiles, so
 // few that their sums and a block of their inputs stay in the second-level cache.
 inline Index rows_per_block(Index rows, Index tile_rows) {
-  constexpr Index kMost = 512;
-  const Index blocks = (rows + kMost - 1) / kMost;
-  return round_up((rows + blocks - 1) / blocks, tile_rows);
+  return round_up(part_size(rows, 512), tile_rows);
 }
 // The bytes of sums that stay in the second-level cache while the inputs pass by.
 constexpr Index kSumsBytes = 1 << 18;
