@@ -40,22 +40,27 @@ void widen_row(const KernelTable& table, const PreparedMatrix::Impl& weight, Ind
   }
 }
 
-void dots(const KernelTable& table, const WeightBlock& block, const float* const* x, Index rows,
-          float* out, Index out_stride) {
+const char* address(const PreparedMatrix::Impl& weight, Index o, Index k) {
+  return reinterpret_cast<const char*>(row_at(weight, o, k).codes);
+}
+
+void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {
   const CodebookWeight& w = *block.weight.codebook;
   if (w.step == kCodeUnit && block.depth % kCodeUnit == 0) {
     CodeRow codes[kMaxDirectOutputs];
     for (Index i = 0; i < block.outs; ++i) codes[i] = row_at(block.weight, block.o + i, block.k);
-    return table.dots_codes(x, rows, codes, block.outs, w.codebook.values.data(), block.depth, out,
-                            out_stride);
+    return table.dots_codes(product.x, product.rows, codes, block.outs, w.codebook.values.data(),
+                            block.depth, product.out, product.out_stride);
   }
   Matrix values(block.outs, block.depth);
-  const float* widened[kMaxDirectOutputs];
+  const void* widened[kMaxDirectOutputs];
   for (Index i = 0; i < block.outs; ++i) {
     widen_row(table, block.weight, block.o + i, block.k, block.depth, values.row(i));
     widened[i] = values.row(i);
   }
-  table.dots(x, rows, widened, block.outs, block.depth, out, out_stride);
+  DotProduct with_weights = product;
+  with_weights.w = widened;
+  table.dots(with_weights);
 }
 
 void copy_row(const QuantizedMatrix& source, Index o, Index step, std::uint8_t* codes,
@@ -105,7 +110,9 @@ CodebookWeight codebook_weight(std::span<const QuantizedMatrix> sources, Index o
 }
 
 const WeightFormat kCodebookFormat{.dtype = DType::UInt8,
+                                   .bits = 4,
                                    .direct_rows = kTileRows,
+                                   .address = address,
                                    .dots = dots,
                                    .widen_row = widen_row,
                                    .convert = nullptr};

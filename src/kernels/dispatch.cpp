@@ -19,6 +19,7 @@ const TileKernels& amx_tiles();
 void amx_integer_product(const IntegerProduct& product);
 const KernelTable& avx512_kernels();
 const PairKernels& avx512_bf16_pairs();
+const PairKernels& avx512_bf16_split_pairs();
 const IntegerKernels& avx512_vnni_integers();
 const KernelTable& avx2_kernels();
 const KernelTable& neon_kernels();
@@ -39,18 +40,16 @@ bool has_avx512() {
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
-// The level avx512 with other products of quantised weights and of bfloat16 matrices.
-KernelTable avx512_with(const char* name, const TileKernels* tiles, const PairKernels* pairs) {
+// The level avx512 with other products of quantised weights.
+KernelTable avx512_with_bytes(const char* name) {
   KernelTable table = avx512_kernels();
   table.name = name;
   table.integers = avx512_vnni_integers();
-  table.tiles = tiles;
-  table.pairs = pairs;
   return table;
 }
 
 const KernelTable& avx512_vnni_kernels() {
-  static const KernelTable table = avx512_with("avx512_vnni", nullptr, nullptr);
+  static const KernelTable table = avx512_with_bytes("avx512_vnni");
   return table;
 }
 
@@ -59,7 +58,12 @@ bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vn
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_BF16)
 const KernelTable& avx512_bf16_kernels() {
-  static const KernelTable table = avx512_with("avx512_bf16", nullptr, &avx512_bf16_pairs());
+  static const KernelTable table = [] {
+    KernelTable bf16 = avx512_with_bytes("avx512_bf16");
+    bf16.pairs = &avx512_bf16_pairs();
+    bf16.split_pairs = &avx512_bf16_split_pairs();
+    return bf16;
+  }();
   return table;
 }
 #endif
@@ -67,7 +71,8 @@ const KernelTable& avx512_bf16_kernels() {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
 const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
-    KernelTable amx = avx512_with("amx", &amx_tiles(), nullptr);
+    KernelTable amx = avx512_with_bytes("amx");
+    amx.tiles = &amx_tiles();
     amx.integers.rows = kMostIntegerRows;
     amx.integers.tiles = kMostIntegerTiles;
     amx.integers.product = amx_integer_product;

@@ -42,14 +42,9 @@ std::shared_ptr<const Tensor> convert(const SharedTensor& source) {
 }
 
 // Which of a level's functions read elements of type T.
-void dots_of(const KernelTable& table, const float* const* x, Index rows, const float* const* w,
-             const WeightBlock& block, float* out, Index out_stride) {
-  table.dots(x, rows, w, block.outs, block.depth, out, out_stride);
-}
-void dots_of(const KernelTable& table, const float* const* x, Index rows,
-             const std::uint16_t* const* w, const WeightBlock& block, float* out,
-             Index out_stride) {
-  table.dots_bf16(x, rows, w, block.outs, block.depth, out, out_stride);
+void dots_of(const KernelTable& table, float, const DotProduct& product) { table.dots(product); }
+void dots_of(const KernelTable& table, std::uint16_t, const DotProduct& product) {
+  table.dots_bf16(product);
 }
 void widen(const KernelTable&, const float* from, Index count, float* to) {
   std::copy_n(from, count, to);
@@ -59,11 +54,17 @@ void widen(const KernelTable& table, const std::uint16_t* from, Index count, flo
 }
 
 template <class T>
-void dots(const KernelTable& table, const WeightBlock& block, const float* const* x, Index rows,
-          float* out, Index out_stride) {
-  const T* w[kMaxDirectOutputs];
-  for (Index i = 0; i < block.outs; ++i) w[i] = block.weight.row<T>(block.o + i) + block.k;
-  dots_of(table, x, rows, w, block, out, out_stride);
+const char* address(const PreparedMatrix::Impl& weight, Index o, Index k) {
+  return reinterpret_cast<const char*>(weight.row<T>(o) + k);
+}
+
+template <class T>
+void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {
+  const void* w[kMaxDirectOutputs];
+  for (Index i = 0; i < block.outs; ++i) w[i] = address<T>(block.weight, block.o + i, block.k);
+  DotProduct with_weights = product;
+  with_weights.w = w;
+  dots_of(table, T{}, with_weights);
 }
 
 template <class T>
@@ -79,13 +80,17 @@ void widen_elements(const SharedTensor& source, Index begin, Index count, float*
 }
 
 const WeightFormat kFloat32Format{.dtype = DType::Float32,
+                                  .bits = 32,
                                   .direct_rows = 16,
+                                  .address = address<float>,
                                   .dots = dots<float>,
                                   .widen_row = widen_row<float>,
                                   .convert = convert<float>};
 
 const WeightFormat kBFloat16Format{.dtype = DType::BFloat16,
+                                   .bits = 16,
                                    .direct_rows = 8,
+                                   .address = address<std::uint16_t>,
                                    .dots = dots<std::uint16_t>,
                                    .widen_row = widen_row<std::uint16_t>,
                                    .convert = convert<bfloat16>};

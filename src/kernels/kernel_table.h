@@ -85,6 +85,23 @@ struct IntegerProduct {
   }
 };
 
+// out[r * out_stride + o] += sum over k of x[r][k] * w[o][k].
+struct DotProduct {
+  const float* const* x;
+  std::ptrdiff_t rows;   // at most kTileRows
+  const void* const* w;  // float or bfloat16
+  std::ptrdiff_t outs;
+  std::ptrdiff_t depth;  // a multiple of KernelTable::lanes
+  float* out;
+  std::ptrdiff_t out_stride;
+  // Memory that is brought into the second-level cache: for every output, next_step bytes for
+  // every KernelTable::lanes weights. It is the task of `turns` products with the same weights, of
+  // which this is number `turn`.
+  const char* const* next;
+  std::ptrdiff_t next_step;
+  std::ptrdiff_t turn, turns;
+};
+
 // A packed weight lies in panels of this many outputs (panels.h).
 constexpr std::ptrdiff_t kPanelOutputs = 32;
 
@@ -107,16 +124,19 @@ struct PanelProduct {
 
 struct TileKernels;  // tile_kernels.h
 
-// Products of bfloat16 activations with bfloat16 weights in vectors. Two inputs are one element of
-// 32 bits, and the products of a pair are added to the sum in one instruction, which rounds each
-// addition to nearest and takes subnormal numbers for 0.
+// Products of bfloat16 weights in vectors, with activations that are bfloat16 numbers or the sum of
+// several. Two inputs are one element of 32 bits, and the products of a pair are added to the sum
+// in one instruction, which rounds each addition to nearest and takes subnormal numbers for 0.
 struct PairKernels {
-  // As those of KernelTable, on pairs.
-  void (*dots)(const float* const* x, std::ptrdiff_t rows, const float* const* w,
-               std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  // The bfloat16 numbers whose sum is an activation. Of every `lanes` pairs of x, first those of
+  // the first number are stored, then those of the second one.
+  std::ptrdiff_t terms;
+  // As those of KernelTable, on pairs. To each sum, the product of a weight and the first number is
+  // added before that of the second one.
+  void (*dots)(const DotProduct& product);
   void (*panels)(const PanelProduct& product);
-  // Rounds `count` elements to bfloat16 and fills up with zeros to `pairs` pairs.
-  void (*round)(const float* x, std::ptrdiff_t count, std::ptrdiff_t pairs, float* to);
+  // Rounds `count` elements and fills up with zeros to whole vectors of pairs.
+  void (*round)(const float* x, std::ptrdiff_t count, float* to);
 };
 
 // How a level multiplies quantised weights.
@@ -149,17 +169,14 @@ struct KernelTable {
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
   std::ptrdiff_t lanes;
 
-  // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k]; `rows` <= kTileRows, k a multiple
-  // of `lanes`. Lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
-  // added in a fixed tree.
-  void (*dots)(const float* const* x, std::ptrdiff_t rows, const float* const* w,
-               std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  // Lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are added in a
+  // fixed tree.
+  void (*dots)(const DotProduct& product);
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
-  void (*dots_bf16)(const float* const* x, std::ptrdiff_t rows, const std::uint16_t* const* w,
-                    std::ptrdiff_t outs, std::ptrdiff_t k, float* out, std::ptrdiff_t out_stride);
+  void (*dots_bf16)(const DotProduct& product);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
-  // As `dots`, with weights of 16 values; k is a multiple of kCodeUnit. The bits are those of
-  // widening the weights first.
+  // As `dots`, with weights of 16 values; `rows` <= kTileRows, k is a multiple of kCodeUnit. The
+  // bits are those of widening the weights first.
   void (*dots_codes)(const float* const* x, std::ptrdiff_t rows, const CodeRow* w,
                      std::ptrdiff_t outs, const float* codebook, std::ptrdiff_t k, float* out,
                      std::ptrdiff_t out_stride);
@@ -199,7 +216,11 @@ struct KernelTable {
 
   // Products of bfloat16 matrices; nullptr if the CPU has no instructions for them.
   const TileKernels* tiles = nullptr;
+  // Products of pairs of bfloat16 with activations in bfloat16, and with the sum of two.
   const PairKernels* pairs = nullptr;
+  const PairKernels* split_pairs = nullptr;
+  // The values of x for each weight of `dots` and `panels` (PairKernels::terms).
+  std::ptrdiff_t terms = 1;
 };
 
 // The level in use.

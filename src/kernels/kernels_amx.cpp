@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/avx512_split.h"
 #include "kernels/avx512_transpose.h"
 #include "kernels/tile_kernels.h"
 
@@ -181,26 +182,6 @@ void transpose(const float* from, Index from_stride, float* to, Index to_stride)
   for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_stride, rows[i]);
 }
 
-// Elements [i, i + 16) of a row, 0 from `count` on.
-__m512 load_part(const float* x, Index i, Index count) {
-  const Index rest = count - i;
-  if (rest >= 16) return _mm512_loadu_ps(x + i);
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(rest <= 0 ? 0 : (1 << rest) - 1), x + i);
-}
-
-__m512 widen(__m256bh values) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(values)), 16));
-}
-
-// x - high, and 0 where x is not finite: the sum of both is x or as little finite as x.
-__m256bh low_part(__m512 x, __m256bh high) {
-  constexpr int kNotFinite = 0x01 | 0x08 | 0x10 | 0x80;  // NaN and infinity
-  const __m512 wide = widen(high);
-  const __mmask16 finite = static_cast<__mmask16>(~_mm512_fpclass_ps_mask(wide, kNotFinite));
-  return _mm512_cvtneps_pbh(_mm512_maskz_sub_ps(finite, x, wide));
-}
-
 __m512i join(__m256bh first, __m256bh second) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(reinterpret_cast<__m256i>(first)),
                             reinterpret_cast<__m256i>(second), 1);
@@ -226,22 +207,6 @@ void pack(const float* x, Index x_stride, Index rows, Index columns, Index count
     }
     store_tile(high_pairs, columns, high + k * columns);
     if (low != nullptr) store_tile(low_pairs, columns, low + k * columns);
-  }
-}
-
-void split(const float* x, Index count, Index step, std::uint16_t* high, std::uint16_t* low) {
-  for (Index k = 0; k < count; k += kTileDepth) {
-    for (Index i = 0; i < kTileDepth; i += 16) {
-      const __m512 values = load_part(x, k + i, count);
-      const __m256bh high_part = _mm512_cvtneps_pbh(values);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + i),
-                          reinterpret_cast<__m256i>(high_part));
-      if (low == nullptr) continue;
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + i),
-                          reinterpret_cast<__m256i>(low_part(values, high_part)));
-    }
-    high += step;
-    if (low != nullptr) low += step;
   }
 }
 

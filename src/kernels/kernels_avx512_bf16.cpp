@@ -1,17 +1,19 @@
 // The level "avx512_bf16": CPUs that multiply bfloat16 in vectors (AVX512-BF16: AMD since Zen 4,
-// Intel's Cooper Lake). The instruction rounds as bfloat16 does, so only products with bfloat16
-// activations use it; everything else is the level avx512's (dispatch.cpp).
+// Intel's Cooper Lake). Products with bfloat16 weights use it, with activations in bfloat16 or as
+// the sum of two bfloat16 numbers, to 2^-17 of themselves; everything else is the level
+// avx512_vnni's (dispatch.cpp).
 #include <immintrin.h>
 
-#include <algorithm>
-
+#include "kernels/avx512_split.h"
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
 namespace {
 
 // An element is a pair of bfloat16 numbers, and a product the sum of both products.
-struct Level : VectorKernels<Level, 16> {
+template <int terms>
+struct Level : VectorKernels<Level<terms>, 16, terms> {
+  using Lanes = typename Level::VectorKernels::Lanes;
   // As on the level avx512.
   static constexpr int kTileOutputs = 6;
   static constexpr int kPanelRows = 14;
@@ -26,24 +28,22 @@ struct Level : VectorKernels<Level, 16> {
   }
 };
 
-void round(const float* x, std::ptrdiff_t count, std::ptrdiff_t pairs, float* to) {
-  for (std::ptrdiff_t i = 0; i < pairs; i += 8, x += 16, count -= 16, to += 8) {
-    const auto mask = [](std::ptrdiff_t n) {
-      return (1u << std::clamp<std::ptrdiff_t>(n, 0, 16)) - 1;
-    };
-    const __m512 values = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask(count)), x);
-    const __m256 rounded = reinterpret_cast<__m256>(_mm512_cvtneps_pbh(values));
-    _mm256_mask_storeu_ps(to, static_cast<__mmask8>(mask(std::min<std::ptrdiff_t>(pairs - i, 8))),
-                          rounded);
-  }
+// Two bytes of every pair, or four.
+template <int terms>
+void round(const float* x, std::ptrdiff_t count, float* to) {
+  auto* const high = reinterpret_cast<std::uint16_t*>(to);
+  split(x, count, terms * kTileDepth, high, terms == 2 ? high + kTileDepth : nullptr);
 }
+
+template <int terms>
+constexpr PairKernels kPairs{.terms = terms,
+                             .dots = Level<terms>::template dots<float>,
+                             .panels = Level<terms>::template panels<float>,
+                             .round = round<terms>};
 
 }  // namespace
 
-const PairKernels& avx512_bf16_pairs() {
-  static constexpr PairKernels pairs{
-      .dots = Level::dots<float>, .panels = Level::panels<float>, .round = round};
-  return pairs;
-}
+const PairKernels& avx512_bf16_pairs() { return kPairs<1>; }
+const PairKernels& avx512_bf16_split_pairs() { return kPairs<2>; }
 
 }  // namespace instructblip

@@ -25,18 +25,17 @@ void multiply(const Product& product) {
 }
 
 // The product of two float32 matrices, with pairs in place of elements.
-void multiply_pairs(const Product& product) {
-  const PairKernels& pairs = *product.table.pairs;
+void multiply_pairs(const Product& product, const PairKernels& pairs) {
   const PreparedMatrix::Impl& weight = *product.weight.pairs;
   KernelTable table = product.table;
   table.dots = pairs.dots;
   table.panels = pairs.panels;
-  table.pairs = nullptr;
-  Matrix x(product.x.rows, weight.in_features);
+  table.terms = pairs.terms;
+  Matrix x(product.x.rows, round_up(weight.in_features, table.lanes) * table.terms);
   parallel_for(x.rows(), kRoundGrain / std::max<Index>(1, x.cols()) + 1,
                [&](Index begin, Index end) {
                  for (Index r = begin; r < end; ++r) {
-                   pairs.round(product.x.row(r), product.x.cols, x.cols(), x.row(r));
+                   pairs.round(product.x.row(r), product.x.cols, x.row(r));
                  }
                });
   multiply({table, x, weight, product.y, product.epilogue});
@@ -55,8 +54,11 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (x.rows == 0 || outs == 0) return;
   weight_bytes += static_cast<std::int64_t>(weight.impl()->bytes);
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
-  if (product.table.pairs != nullptr && product.weight.pairs != nullptr) {
-    multiply_pairs(product);
+  const PairKernels* const pairs = product.weight.activations == DType::Float32
+                                       ? product.table.split_pairs
+                                       : product.table.pairs;
+  if (pairs != nullptr && product.weight.pairs != nullptr) {
+    multiply_pairs(product, *pairs);
   } else {
     multiply(product);
   }

@@ -31,7 +31,7 @@ class PanelProducts {
  public:
   explicit PanelProducts(const Product& product)
       : product_(product),
-        x_(product.table, product.x.rows, product.x.cols, kPanelDepth),
+        x_(product.table, product.x.rows, product.x.cols, kPanelDepth * product.table.terms),
         multiply_(product.weight.format->dtype == DType::Float32 ? product.table.panels
                                                                  : product.table.panels_bf16) {
     const Index grain =
@@ -69,7 +69,7 @@ class PanelProducts {
   }
 
  private:
-  Index depth() const { return product_.x.cols; }
+  Index depth() const { return product_.x.cols / product_.table.terms; }
   Index tile_rows() const { return product_.table.panel_rows; }
 
   void multiply(const BlockProduct& p) const {
@@ -79,7 +79,7 @@ class PanelProducts {
     const Index part = bytes / (last - first);
     const Index depth = std::min(kPanelDepth, this->depth() - p.block.k);
     for (Index i = first; i < last; ++i) {
-      multiply_({.x = x_.tile(i, p.block.k),
+      multiply_({.x = x_.tile(i, p.block.k * product_.table.terms),
                  .rows = x_.rows(i),
                  .depth = depth,
                  .weight = weights(p.block),

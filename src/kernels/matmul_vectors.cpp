@@ -40,7 +40,7 @@ class VectorProduct {
                        : x_.rows <= kFewRows ? kFewRowsOutputs
                                              : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
-    Matrix packed(step, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
+    Matrix packed(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
     for (Index r = 0; r < x_.rows; r += kBlockRows) {
       const Index rows = std::min(kBlockRows, x_.rows - r);
       for (Index o = begin; o < end; o += step) {
@@ -50,6 +50,8 @@ class VectorProduct {
   }
 
  private:
+  Index depth() const { return weight_.in_features; }
+
   void pad_x() {
     padded_ = Matrix(x_.rows, round_up(x_.cols, table_.lanes));
     for (Index r = 0; r < x_.rows; ++r) {
@@ -62,8 +64,8 @@ class VectorProduct {
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
-    for (Index k = 0; k < x_.cols; k += kBlockK) {
-      const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, x_.cols - k)};
+    for (Index k = 0; k < depth(); k += kBlockK) {
+      const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, depth() - k)};
       const bool whole_lanes = part.depth % table_.lanes == 0;
       if (whole_lanes && x_.rows <= std::min(kFewRows, weight_.format->direct_rows)) {
         add_direct(r, rows, part, sums);
@@ -76,36 +78,60 @@ class VectorProduct {
 
   // The weights are read where they lie.
   void add_direct(Index r, Index rows, const WeightBlock& part, Matrix& sums) const {
-    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
-      weight_.format->dots(table_, part, x, tile, sums.row(i), sums.view().stride);
-    });
+    for_tiles(r, rows, part, sums,
+              [&](const DotProduct& product) { weight_.format->dots(table_, part, product); });
   }
 
   // The weights are widened into a packed block, which also has no cache conflicts between rows
   // that lie a large power of two apart.
   void add_packed(Index r, Index rows, const WeightBlock& part, Matrix& packed,
                   Matrix& sums) const {
-    const float* w[kBlockOutputs];
+    const void* w[kBlockOutputs];
     const Index padded = round_up(part.depth, table_.lanes);
     for (Index i = 0; i < part.outs; ++i) {
       weight_.format->widen_row(table_, weight_, part.o + i, part.k, part.depth, packed.row(i));
       std::fill(packed.row(i) + part.depth, packed.row(i) + padded, 0.0f);
       w[i] = packed.row(i);
     }
-    for_tiles(r, rows, part.k, [&](Index i, const float* const* x, Index tile) {
-      table_.dots(x, tile, w, part.outs, padded, sums.row(i), sums.view().stride);
+    for_tiles(r, rows, part, sums, [&](DotProduct product) {
+      product.w = w;
+      product.depth = padded;
+      table_.dots(product);
     });
   }
 
-  // Calls body(i, x, tile) for rows [r + i, r + i + tile) of x from column k on.
+  // Calls body with the products of the rows [r, r + rows) of x, without weights, which bring the
+  // block that comes after this one into the cache.
   template <class Body>
-  void for_tiles(Index r, Index rows, Index k, const Body& body) const {
+  void for_tiles(Index r, Index rows, const WeightBlock& part, Matrix& sums,
+                 const Body& body) const {
+    const Index tiles = (rows + kTileRows - 1) / kTileRows;
+    const char* next[kBlockOutputs];
+    for (Index i = 0; i < part.outs; ++i) next[i] = next_address(part, i);
     for (Index i = 0; i < rows; i += kTileRows) {
       const Index tile = std::min(kTileRows, rows - i);
       const float* x[kTileRows];
-      for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + k;
-      body(i, x, tile);
+      for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + part.k * table_.terms;
+      body(DotProduct{.x = x,
+                      .rows = tile,
+                      .w = nullptr,
+                      .outs = part.outs,
+                      .depth = part.depth,
+                      .out = sums.row(i),
+                      .out_stride = sums.view().stride,
+                      .next = next,
+                      .next_step = table_.lanes * weight_.format->bits / 8,
+                      .turn = i / kTileRows,
+                      .turns = tiles});
     }
+  }
+
+  // Output i of the block after `part`.
+  const char* next_address(const WeightBlock& part, Index i) const {
+    const bool is_last = part.k + part.depth == depth();
+    const Index o = part.o + i + (is_last ? part.outs : 0);
+    return weight_.format->address(weight_, std::min(o, weight_.out_features - 1),
+                                   is_last ? 0 : part.k + part.depth);
   }
 
   const Product& product_;

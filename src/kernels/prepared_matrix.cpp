@@ -202,7 +202,8 @@ void check_tiles(const char* name, const SharedTensor& tensor, DType dtype, cons
   }
 }
 
-// Rows of an odd number of bfloat16 inputs are not rows of pairs, unless panels fill them up.
+// Rows of an odd number of bfloat16 inputs are not rows of pairs, unless panels fill them up. Pairs
+// need not be aligned: levels that multiply them load vectors from everywhere.
 std::shared_ptr<const PreparedMatrix::Impl> as_pairs(const PreparedMatrix::Impl& weight) {
   if (weight.panels == nullptr && weight.in_features % 2 != 0) return nullptr;
   auto pairs = std::make_shared<PreparedMatrix::Impl>(weight);
@@ -264,13 +265,11 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
   impl->format = &format;
   impl->tiles = policy.dtype == DType::BFloat16;
   impl->activations = policy.activations;
-  const bool pairs = impl->tiles && policy.activations == DType::BFloat16;
-  const std::size_t alignment = (pairs ? 2 : 1) * size_of(format.dtype);
   for (const SharedTensor& source : sources) {
     Impl::Part part;
     part.begin = impl->out_features;
     part.end = part.begin + source.dim(0);
-    if (source.dtype == format.dtype && is_aligned(source, alignment)) {
+    if (source.dtype == format.dtype && is_aligned(source, size_of(format.dtype))) {
       part.data = source.data;
       part.owner = source.owner;
     } else {
@@ -287,7 +286,7 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
     impl->parts.clear();
     impl->owned_bytes = to_size(impl->panels->size()) * size_of(format.dtype);
   }
-  if (pairs) impl->pairs = as_pairs(*impl);
+  if (impl->tiles) impl->pairs = as_pairs(*impl);
   impl->bytes = to_size(impl->out_features * impl->in_features) * size_of(format.dtype);
   matrix.impl_ = std::move(impl);
   return matrix;

@@ -23,9 +23,10 @@
 
 namespace instructblip {
 
-// `lanes` is the number of partial sums of a dot product. `Level` is the derived struct: functions
-// called as Level::f can be replaced there.
-template <class Level, int lanes>
+// `lanes` is the number of partial sums of a dot product, `terms` the number of values of x for
+// each weight (PairKernels). `Level` is the derived struct: functions called as Level::f can be
+// replaced there.
+template <class Level, int lanes, int terms = 1>
 struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>> {
   using Index = std::ptrdiff_t;
   using Lanes = Eigen::Array<float, lanes, 1>;
@@ -33,6 +34,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   // The norms add in 16 lanes on every level.
   using WideLanes = Eigen::Array<float, 16, 1>;
   static constexpr Index kLanes = lanes;
+  static constexpr int kTerms = terms;
   // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
   static constexpr int kTileOutputs = 3;
   // 6 x 2 sums of a product with panels, 2 weights and a value.
@@ -92,43 +94,61 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
 
   // Dot products.
 
-  template <int rows, int outs, class Weight>
-  static void dots_tile(const float* const* x, const Weight* const* w, Index k, float* out,
-                        Index out_stride) {
+  // Loops over arrays of vectors stay plain: in a lambda, GCC 12 keeps such an array in memory.
+  // `fetched`: the outputs whose next weights are brought into the cache.
+  template <int rows, int outs, int fetched, class Weight>
+  static void dots_tile(const DotProduct& p, Index first) {
+    const float* x[rows];
+    const Weight* w[outs];
+    const char* next[fetched + 1];
+    for (int r = 0; r < rows; ++r) x[r] = p.x[r];
+    for (int o = 0; o < outs; ++o) w[o] = static_cast<const Weight*>(p.w[first + o]);
+    for (int o = 0; o < fetched; ++o) next[o] = p.next[first + o + (fetched == 1 ? p.turn : 0)];
     Lanes sums[rows][outs];
     for (auto& row : sums) {
       for (Lanes& sum : row) sum.setZero();
     }
-    for (Index i = 0; i < k; i += kLanes) {
+    for (Index i = 0, ahead = 0; i < p.depth; i += kLanes, ahead += p.next_step) {
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
+      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
       for (int r = 0; r < rows; ++r) {
-        const Lanes value = load(x[r] + i);
-        for (int o = 0; o < outs; ++o) {
-          sums[r][o] = Level::multiply_add(value, weight[o], sums[r][o]);
+        for (int term = 0; term < kTerms; ++term) {
+          const Lanes value = load(x[r] + i * kTerms + term * kLanes);
+          for (int o = 0; o < outs; ++o) {
+            sums[r][o] = Level::multiply_add(value, weight[o], sums[r][o]);
+          }
         }
       }
     }
+    float* const out = p.out + first;
     for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < outs; ++o) out[r * out_stride + o] += sums[r][o].sum();
+      for (int o = 0; o < outs; ++o) out[r * p.out_stride + o] += sums[r][o].sum();
     }
   }
 
   template <int rows, class Weight>
-  static void dots_rows(const float* const* x, const Weight* const* w, Index outs, Index k,
-                        float* out, Index out_stride) {
+  static void dots_rows(const DotProduct& p) {
     constexpr int kTileOutputs = rows == 1 ? 4 : Level::kTileOutputs;
+    // With fewer turns than outputs in a tile, the first one fetches all of them.
+    const bool fetches_all = p.turns < kTileOutputs && p.turn == 0;
+    const bool fetches_one = p.turns >= kTileOutputs && p.turn < kTileOutputs;
     Index o = 0;
-    for (; o + kTileOutputs <= outs; o += kTileOutputs) {
-      dots_tile<rows, kTileOutputs>(x, w + o, k, out + o, out_stride);
+    for (; o + kTileOutputs <= p.outs; o += kTileOutputs) {
+      if (fetches_all) {
+        dots_tile<rows, kTileOutputs, kTileOutputs, Weight>(p, o);
+      } else if (fetches_one) {
+        dots_tile<rows, kTileOutputs, 1, Weight>(p, o);
+      } else {
+        dots_tile<rows, kTileOutputs, 0, Weight>(p, o);
+      }
     }
-    for (; o < outs; ++o) dots_tile<rows, 1>(x, w + o, k, out + o, out_stride);
+    for (; o < p.outs; ++o) dots_tile<rows, 1, 0, Weight>(p, o);
   }
 
   template <class Weight>
-  static void dots(const float* const* x, Index rows, const Weight* const* w, Index outs, Index k,
-                   float* out, Index out_stride) {
-    with_rows(rows, [&](auto tile) { dots_rows<tile>(x, w, outs, k, out, out_stride); });
+  static void dots(const DotProduct& p) {
+    with_rows(p.rows, [&](auto tile) { dots_rows<tile, Weight>(p); });
   }
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
@@ -245,8 +265,9 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     const auto step = [&](auto odd) __attribute__((always_inline)) {
       Lanes weight[kVectors];
       unrolled<kVectors>([&](auto v) { weight[v] = panel_vector(w + v * kLanes * kPair, odd); });
-      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        const Lanes value = Lanes::Constant(x[odd * kRowTileWidth + r]);
+      unrolled<rows * kTerms>([&](auto j) __attribute__((always_inline)) {
+        constexpr int r = j / kTerms, term = j % kTerms;
+        const Lanes value = Lanes::Constant(x[(odd + term * kLanes) * kRowTileWidth + r]);
         unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
           sums[r][v] = Level::multiply_add(value, weight[v], sums[r][v]);
         });
@@ -257,6 +278,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       __builtin_prefetch(next, 0, 2);
       unrolled<kPair>(step);
       x += kPair * kRowTileWidth;
+      if (kTerms > 1 && (k + 1) % kLanes == 0) x += (kTerms - 1) * kLanes * kRowTileWidth;
       w += kPair * kPanelOutputs;
       next += kPair * p.next_step;
     }

@@ -19,14 +19,15 @@ struct WeightBlock {
 
 struct WeightFormat {
   DType dtype;
+  Index bits;  // of a stored element
   // Up to this many rows of x, `dots` on the stored weights is faster than widening a block of them
   // to float32 once for all rows.
   Index direct_rows;
 
-  // As KernelTable::dots: adds the products of `rows` rows of x, which begin at input k, with a
-  // block of at most kMaxDirectOutputs outputs; block.depth is a multiple of table.lanes.
-  void (*dots)(const KernelTable& table, const WeightBlock& block, const float* const* x,
-               Index rows, float* out, Index out_stride);
+  // Where element k of row o is stored.
+  const char* (*address)(const PreparedMatrix::Impl& weight, Index o, Index k);
+  // KernelTable::dots with a block of at most kMaxDirectOutputs outputs in place of product.w.
+  void (*dots)(const KernelTable& table, const WeightBlock& block, const DotProduct& product);
   // Elements [k, k + count) of row o in float32.
   void (*widen_row)(const KernelTable& table, const PreparedMatrix::Impl& weight, Index o, Index k,
                     Index count, float* to);
