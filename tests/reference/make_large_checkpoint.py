@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Writes an InstructBLIP folder of Vicuna-7B's true shape with random weights: what loading and
-answering take at that size can be measured without the real checkpoint.
+"""Writes an InstructBLIP folder with random weights whose language model has the true shape of
+Vicuna-7B, Flan-T5-XL or OPT-2.7B: what loading and answering take at that size can be measured
+without the real checkpoint.
 
     make_large_checkpoint.py --to FOLDER    16 GB of bfloat16 in shards, laid out as on the hub
+    make_large_checkpoint.py --to FOLDER --language flan-t5-xl    8 GB
+    make_large_checkpoint.py --to FOLDER --language opt-2.7b      8 GB
     make_large_checkpoint.py --to FOLDER --language-layers 8    what fits into less memory
     make_large_checkpoint.py --to FOLDER --language-layers 4 --vision-layers 4    a quick look
     make_large_checkpoint.py --check        a narrow one in a temporary folder: the reference loads
@@ -10,6 +13,7 @@ answering take at that size can be measured without the real checkpoint.
     make_large_checkpoint.py --check --inspect PROGRAM    the example program finds it usable too
 
 Its answers mean nothing. Less than 1 GB of memory is used.
+The hub has no InstructBLIP folder with OPT: vocabulary and `<image>` are those of blip2-opt-2.7b.
 """
 
 import argparse
@@ -18,11 +22,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
+    AutoTokenizer,
     BertTokenizer,
     BlipImageProcessorPil,
     InstructBlipConfig,
@@ -32,28 +38,31 @@ from transformers import (
     InstructBlipVisionConfig,
     LlamaConfig,
     LlamaTokenizer,
+    OPTConfig,
+    T5Config,
 )
 
 from make_fixtures import check_versions
 from text_corpus import training_texts
+from tokenization import opt_folder, t5_folder
 
 SEED = 20
-# Sizes that the hub's folder states and that are not the classes' defaults, which are Vicuna's.
-LANGUAGE_VOCABULARY, QFORMER_VOCABULARY = 32000, 30522
+# Pieces of the hub's tokenizers, without those that are added.
+LLAMA_PIECES, T5_PIECES, OPT_PIECES, QFORMER_PIECES = 32000, 32000, 50265, 30522
 QUERIES = 32
+HEAD = "language_model.lm_head.weight"
 SHARD = 5_000_000_000
 NARROW_LAYERS = dict(hidden_size=32, intermediate_size=48, num_attention_heads=2)
 NARROW = {
     "vision": NARROW_LAYERS | dict(num_hidden_layers=3, image_size=28),
     "qformer": NARROW_LAYERS | dict(num_hidden_layers=2, encoder_hidden_size=32),
-    "text": NARROW_LAYERS | dict(num_hidden_layers=3),
 }
 NARROW_SHARD = 1_500_000
 # Numbers made at a time.
 CHUNK = 1 << 20
 
 
-def language_tokenizer():
+def llama_tokenizer():
     """LLaMA's kind, with [PAD] and <image> behind as many pieces as LLaMA has; most stand for no
     text."""
     trained = Tokenizer(models.BPE())
@@ -64,7 +73,7 @@ def language_tokenizer():
     model = json.loads(trained.to_str())["model"]
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += sorted(model["vocab"], key=model["vocab"].get)
-    pieces += [f"unused{i}" for i in range(LANGUAGE_VOCABULARY - len(pieces))]
+    pieces += [f"unused{i}" for i in range(LLAMA_PIECES - len(pieces))]
     tokenizer = LlamaTokenizer(
         vocab={piece: i for i, piece in enumerate(pieces)},
         merges=[tuple(merge) for merge in model["merges"]],
@@ -73,6 +82,34 @@ def language_tokenizer():
     )  # fmt: skip
     tokenizer.model_max_length = 2048
     return tokenizer
+
+
+def t5_tokenizer():
+    """T5's kind, with as many pieces as T5 has and its 100 sentinels behind."""
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "t5"
+        t5_folder(folder)
+        path = folder / "spiece.model"
+        model = ModelProto.FromString(path.read_bytes())
+        for i in range(T5_PIECES - len(model.pieces)):
+            model.pieces.add(piece=f"unused{i}", score=-100)
+        path.write_bytes(model.SerializeToString())
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def opt_tokenizer():
+    """GPT-2's kind, with as many pieces as OPT has."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "opt"
+        opt_folder(folder)
+        path = folder / "vocab.json"
+        vocabulary = json.loads(path.read_text(encoding="utf-8"))
+        pieces = [f"unused{i}" for i in range(OPT_PIECES - len(vocabulary))]
+        vocabulary |= {piece: len(vocabulary) + i for i, piece in enumerate(pieces)}
+        write_json(path, vocabulary)
+        return AutoTokenizer.from_pretrained(folder, padding_side="left", model_max_length=2048)
 
 
 def qformer_tokenizer():
@@ -86,11 +123,57 @@ def qformer_tokenizer():
     trained.train_from_iterator((text.lower() for text in training_texts(1)), trainer)
     vocabulary = trained.get_vocab()
     pieces = sorted(vocabulary, key=vocabulary.get)
-    pieces += [f"[unused{i}]" for i in range(QFORMER_VOCABULARY - len(pieces))]
+    pieces += [f"[unused{i}]" for i in range(QFORMER_PIECES - len(pieces))]
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.truncation_side = "left"
     return tokenizer
+
+
+class Language(NamedTuple):
+    config: type
+    tokenizer: Callable
+    image_token: int
+    special: dict  # ids, also of generation_config.json
+    shape: dict  # where it is not the class's default
+    narrow: dict
+    layers: tuple  # settings that state their number
+
+
+LANGUAGES = {
+    "vicuna-7b": Language(
+        LlamaConfig, llama_tokenizer, LLAMA_PIECES + 1,
+        special=dict(bos_token_id=0, eos_token_id=1, pad_token_id=LLAMA_PIECES),
+        shape=dict(vocab_size=32064),
+        narrow=NARROW_LAYERS | dict(num_hidden_layers=3),
+        layers=("num_hidden_layers",),
+    ),
+    "flan-t5-xl": Language(
+        T5Config, t5_tokenizer, T5_PIECES + 100,
+        special=dict(decoder_start_token_id=0, eos_token_id=1, pad_token_id=0),
+        shape=dict(
+            d_model=2048, d_ff=5120, num_layers=24, num_decoder_layers=24, num_heads=32,
+            feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+        ),
+        narrow=dict(
+            d_model=32, d_ff=48, d_kv=16, num_layers=3, num_decoder_layers=3, num_heads=2
+        ),
+        layers=("num_layers", "num_decoder_layers"),
+    ),
+    "opt-2.7b": Language(
+        OPTConfig, opt_tokenizer, OPT_PIECES,
+        special=dict(bos_token_id=2, eos_token_id=2, pad_token_id=1),
+        shape=dict(
+            vocab_size=50304, hidden_size=2560, ffn_dim=10240, num_hidden_layers=32,
+            num_attention_heads=32, word_embed_proj_dim=2560,
+        ),
+        narrow=dict(
+            hidden_size=32, ffn_dim=48, num_hidden_layers=3, num_attention_heads=2,
+            word_embed_proj_dim=32,
+        ),
+        layers=("num_hidden_layers",),
+    ),
+}  # fmt: skip
 
 
 def write_json(path, value):
@@ -104,12 +187,12 @@ def write_tokenizer(tokenizer, folder):
     write_json(folder / "added_tokens.json", tokenizer.get_added_vocab())
 
 
-def write_processor(config, folder):
+def write_processor(config, language, folder):
     """Returns the processor, whose `<image>` is the last token."""
     size = config.vision_config.image_size
     processor = InstructBlipProcessor(
         BlipImageProcessorPil(size={"height": size, "width": size}),
-        language_tokenizer(), qformer_tokenizer(), num_query_tokens=QUERIES,
+        language.tokenizer(), qformer_tokenizer(), num_query_tokens=QUERIES,
     )  # fmt: skip
     write_json(folder / "preprocessor_config.json", processor.image_processor.to_dict())
     write_json(
@@ -119,27 +202,26 @@ def write_processor(config, folder):
     write_tokenizer(processor.tokenizer, folder)
     write_tokenizer(processor.qformer_tokenizer, folder / "qformer_tokenizer")
     qformer = processor.qformer_tokenizer
-    pieces = qformer.convert_ids_to_tokens(range(QFORMER_VOCABULARY))
+    pieces = qformer.convert_ids_to_tokens(range(QFORMER_PIECES))
     vocabulary = folder / "qformer_tokenizer" / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
     return processor
 
 
-def make_config(narrow, layers):
-    sizes = NARROW if narrow else {"vision": {}, "qformer": {}, "text": {}}
-    for part, count in layers.items():
-        if count is not None:
-            sizes[part] = sizes[part] | dict(num_hidden_layers=count)
+def make_config(language, narrow, text=None, vision=None):
+    """`text` and `vision` are numbers of layers."""
+    sizes = NARROW if narrow else {"vision": {}, "qformer": {}}
+    vision_sizes = sizes["vision"] | ({} if vision is None else dict(num_hidden_layers=vision))
+    text_sizes = language.shape | (language.narrow if narrow else {})
+    if text is not None:
+        text_sizes |= dict.fromkeys(language.layers, text)
     config = InstructBlipConfig(
-        vision_config=InstructBlipVisionConfig(**sizes["vision"]).to_dict(),
+        vision_config=InstructBlipVisionConfig(**vision_sizes).to_dict(),
         qformer_config=InstructBlipQFormerConfig(
-            vocab_size=QFORMER_VOCABULARY + 1, **sizes["qformer"]
+            vocab_size=QFORMER_PIECES + 1, **sizes["qformer"]
         ).to_dict(),
-        text_config=LlamaConfig(
-            vocab_size=32064, bos_token_id=0, eos_token_id=1,
-            pad_token_id=LANGUAGE_VOCABULARY, **sizes["text"],
-        ).to_dict(),
-        num_query_tokens=QUERIES, image_token_index=LANGUAGE_VOCABULARY + 1,
+        text_config=language.config(**language.special, **text_sizes).to_dict(),
+        num_query_tokens=QUERIES, image_token_index=language.image_token,
     )  # fmt: skip
     config.architectures = ["InstructBlipForConditionalGeneration"]
     config.dtype = torch.bfloat16
@@ -150,13 +232,16 @@ def parameters(config):
     """Names, shapes and whether a norm multiplies by it, as the reference's classes have them."""
     with torch.device("meta"):
         model = InstructBlipForConditionalGeneration(config)
-    assert not model.all_tied_weights_keys, model.all_tied_weights_keys
+    tied = set(model.all_tied_weights_keys)
+    if config.text_config.model_type == "t5":  # a file that has a head unties it
+        tied.remove(HEAD)
     norms = {
         f"{name}.weight"
         for name, part in model.named_modules()
         if type(part).__name__.endswith("Norm")
     }
-    return [(name, list(value.shape), name in norms) for name, value in model.state_dict().items()]
+    state = model.state_dict().items()
+    return [(name, list(value.shape), name in norms) for name, value in state if name not in tied]
 
 
 def shards(entries, limit):
@@ -214,33 +299,31 @@ def write_weights(config, folder, limit):
     )
 
 
-def make(folder, narrow=False, **layers):
+def make(folder, language, narrow=False, **layers):
     folder.mkdir(parents=True, exist_ok=True)
-    config = make_config(narrow, layers)
-    processor = write_processor(config, folder)
+    config = make_config(language, narrow, **layers)
+    processor = write_processor(config, language, folder)
     image_token = processor.tokenizer.convert_tokens_to_ids("<image>")
     assert image_token == config.image_token_index, image_token
     assert len(processor.qformer_tokenizer) == config.qformer_config.vocab_size
     config.save_pretrained(folder)
-    write_json(
-        folder / "generation_config.json",
-        {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1,
-         "pad_token_id": LANGUAGE_VOCABULARY},
-    )  # fmt: skip
+    write_json(folder / "generation_config.json", {"_from_model_config": True} | language.special)
     write_weights(config, folder, NARROW_SHARD if narrow else SHARD)
 
 
-def check(inspect):
+def check(language, inspect):
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make(folder, narrow=True)
+        make(folder, language, narrow=True)
         model, loading = InstructBlipForConditionalGeneration.from_pretrained(
             folder, output_loading_info=True
         )
         assert not any(loading.values()), loading
         assert model.dtype == torch.bfloat16, model.dtype
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+        assert (head.weight is embeddings.weight) == (language.config is OPTConfig)
         processor = InstructBlipProcessor.from_pretrained(folder)
         inputs = processor(
             images=Image.new("RGB", (30, 20), "red"), text="What is this?", return_tensors="pt"
@@ -262,8 +345,12 @@ def main():
     what.add_argument("--to", metavar="FOLDER", type=Path, help="write the whole one here")
     what.add_argument("--check", action="store_true", help="try a narrow one")
     parser.add_argument(
+        "--language", choices=LANGUAGES, default="vicuna-7b",
+        help="the language model (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--language-layers", type=int, metavar="N",
-        help="of the language model (default: Vicuna-7B's 32)",
+        help="of the language model, T5: of each half (default: 32, T5: 24)",
     )  # fmt: skip
     parser.add_argument(
         "--vision-layers", type=int, metavar="N", help="of the vision tower (default: ViT-g's 39)"
@@ -271,10 +358,11 @@ def main():
     parser.add_argument("--inspect", metavar="PROGRAM", help="the example program, for --check")
     arguments = parser.parse_args()
     check_versions()
+    language = LANGUAGES[arguments.language]
     if arguments.check:
-        check(arguments.inspect)
+        check(language, arguments.inspect)
     else:
-        make(arguments.to, text=arguments.language_layers, vision=arguments.vision_layers)
+        make(arguments.to, language, text=arguments.language_layers, vision=arguments.vision_layers)
     return 0
 
 
