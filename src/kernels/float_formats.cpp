@@ -1,6 +1,7 @@
 // The formats of floating-point weights, float32 and bfloat16: rows one after the other.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "instructblip/core/threads.h"
 #include "kernels/weight_format.h"
@@ -81,7 +82,7 @@ void widen_elements(const SharedTensor& source, Index begin, Index count, float*
 
 const WeightFormat kFloat32Format{.dtype = DType::Float32,
                                   .bits = 32,
-                                  .direct_rows = 16,
+                                  .direct_rows = std::numeric_limits<Index>::max(),
                                   .address = address<float>,
                                   .dots = dots<float>,
                                   .widen_row = widen_row<float>,

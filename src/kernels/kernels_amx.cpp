@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "kernels/avx512_split.h"
-#include "kernels/avx512_transpose.h"
+#include "kernels/avx512_registers.h"
 #include "kernels/tile_kernels.h"
 
 namespace instructblip {

@@ -19,6 +19,17 @@ struct Level : VectorKernels<Level, 8> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
+                        float* sums) {
+    const auto interleaved_sum = [](const Lanes& first, const Lanes& second) {
+      const __m256 x = _mm256_load_ps(first.data()), y = _mm256_load_ps(second.data());
+      return _mm256_add_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
+    };
+    const __m256 ab = interleaved_sum(a, b), cd = interleaved_sum(c, d);
+    const __m256 both =
+        _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_store_ps(sums, _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)));
+  }
   static void transpose(const float* const* rows, float* to, Index stride) {
     __m256 r[8], t[8];
     for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows[i]);

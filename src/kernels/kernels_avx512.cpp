@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "kernels/avx512_transpose.h"
+#include "kernels/avx512_registers.h"
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
@@ -24,6 +24,11 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
+                        float* sums) {
+    _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
+                                    _mm512_load_ps(c.data()), _mm512_load_ps(d.data())));
+  }
   static void transpose(const float* const* rows, float* to, Index stride) {
     __m512i block[16];
     for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);

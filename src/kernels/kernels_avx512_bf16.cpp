@@ -4,6 +4,7 @@
 // avx512_vnni's (dispatch.cpp).
 #include <immintrin.h>
 
+#include "kernels/avx512_registers.h"
 #include "kernels/avx512_split.h"
 #include "kernels/vector_kernels.h"
 
@@ -25,6 +26,11 @@ struct Level : VectorKernels<Level<terms>, 16, terms> {
     Lanes sum;
     _mm512_store_ps(sum.data(), _mm512_dpbf16_ps(_mm512_load_ps(c.data()), pairs(a), pairs(b)));
     return sum;
+  }
+  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
+                        float* sums) {
+    _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
+                                    _mm512_load_ps(c.data()), _mm512_load_ps(d.data())));
   }
 };
 

@@ -11,11 +11,11 @@ namespace {
 // k is summed in blocks of this many: the lanes are added once per block, and the blocks are added
 // in ascending order. Part of the order of sums, so the same for all shapes.
 constexpr Index kBlockK = 1024;
-// Outputs whose weights are packed together: 48 x 1024 floats stay in the second-level cache while
-// all rows pass over them. A multiple of the 3 or 4 outputs of a level's tile, as kVectorUnit is.
+// Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
+// them. A multiple of the 3 or 4 outputs of a level's tile, as kVectorUnit is.
 constexpr Index kBlockOutputs = 48;
-// With this many rows or fewer, packed weights are used only a few times; so few outputs at a time
-// keep them in the first-level cache.
+// With this many rows or fewer, a block is used only a few times; so few outputs at a time keep it
+// in the first-level cache.
 constexpr Index kFewRows = 16;
 constexpr Index kFewRowsOutputs = 6;
 // A single row reads each weight once: this many rows of weights are read side by side.
@@ -27,7 +27,7 @@ constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications than this.
 constexpr Index kMatmulGrain = 1 << 17;
 
-static_assert(kFewRowsOutputs <= kMaxDirectOutputs && kOneRowOutputs <= kMaxDirectOutputs);
+static_assert(kBlockOutputs <= kMaxDirectOutputs);
 
 class VectorProduct {
  public:
@@ -67,7 +67,7 @@ class VectorProduct {
     for (Index k = 0; k < depth(); k += kBlockK) {
       const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, depth() - k)};
       const bool whole_lanes = part.depth % table_.lanes == 0;
-      if (whole_lanes && x_.rows <= std::min(kFewRows, weight_.format->direct_rows)) {
+      if (whole_lanes && x_.rows <= weight_.format->direct_rows) {
         add_direct(r, rows, part, sums);
       } else {
         add_packed(r, rows, part, packed, sums);
@@ -82,8 +82,7 @@ class VectorProduct {
               [&](const DotProduct& product) { weight_.format->dots(table_, part, product); });
   }
 
-  // The weights are widened into a packed block, which also has no cache conflicts between rows
-  // that lie a large power of two apart.
+  // The weights are widened once for all rows.
   void add_packed(Index r, Index rows, const WeightBlock& part, Matrix& packed,
                   Matrix& sums) const {
     const void* w[kBlockOutputs];

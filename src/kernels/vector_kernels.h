@@ -121,10 +121,24 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         }
       }
     }
-    float* const out = p.out + first;
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < outs; ++o) out[r * p.out_stride + o] += sums[r][o].sum();
+    for (int r = 0; r < rows; ++r) add_sums(sums[r], p.out + r * p.out_stride + first);
+  }
+
+  // Adds the sum of the lanes of each vector to an element of `out`.
+  template <int count>
+  [[gnu::always_inline]] static void add_sums(const Lanes (&vectors)[count], float* out) {
+    const Lanes zero = Lanes::Zero();
+    for (int i = 0; i < count; i += 4) {
+      alignas(16) float sums[4];
+      Level::sum_lanes(vectors[i], i + 1 < count ? vectors[i + 1] : zero,
+                       i + 2 < count ? vectors[i + 2] : zero, i + 3 < count ? vectors[i + 3] : zero,
+                       sums);
+      for (int j = 0; j < std::min(4, count - i); ++j) out[i + j] += sums[j];
     }
+  }
+  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
+                        float* sums) {
+    sums[0] = a.sum(), sums[1] = b.sum(), sums[2] = c.sum(), sums[3] = d.sum();
   }
 
   template <int rows, class Weight>
@@ -190,9 +204,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         });
       });
     }
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < outs; ++o) out[r * out_stride + o] += sums[r][o].sum();
-    }
+    for (int r = 0; r < rows; ++r) add_sums(sums[r], out + r * out_stride);
   }
 
   static void dots_codes(const float* const* x, Index rows, const CodeRow* w, Index outs,

@@ -35,7 +35,7 @@ struct WeightFormat {
   std::shared_ptr<const Tensor> (*convert)(const SharedTensor& source);
 };
 
-constexpr Index kMaxDirectOutputs = 6;
+constexpr Index kMaxDirectOutputs = 48;
 
 extern const WeightFormat kFloat32Format;
 extern const WeightFormat kBFloat16Format;
