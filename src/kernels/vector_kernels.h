@@ -103,7 +103,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     const char* next[fetched + 1];
     for (int r = 0; r < rows; ++r) x[r] = p.x[r];
     for (int o = 0; o < outs; ++o) w[o] = static_cast<const Weight*>(p.w[first + o]);
-    for (int o = 0; o < fetched; ++o) next[o] = p.next[first + o + (fetched == 1 ? p.turn : 0)];
+    const Index turn = std::min<Index>(p.turn * fetched, outs - fetched);
+    for (int o = 0; o < fetched; ++o) next[o] = p.next[first + turn + o];
     Lanes sums[rows][outs];
     for (auto& row : sums) {
       for (Lanes& sum : row) sum.setZero();
@@ -141,28 +142,31 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     sums[0] = a.sum(), sums[1] = b.sum(), sums[2] = c.sum(), sums[3] = d.sum();
   }
 
-  template <int rows, class Weight>
+  template <int rows, int outs, int fetched, class Weight>
   static void dots_rows(const DotProduct& p) {
-    constexpr int kTileOutputs = rows == 1 ? 4 : Level::kTileOutputs;
-    // With fewer turns than outputs in a tile, the first one fetches all of them.
-    const bool fetches_all = p.turns < kTileOutputs && p.turn == 0;
-    const bool fetches_one = p.turns >= kTileOutputs && p.turn < kTileOutputs;
     Index o = 0;
-    for (; o + kTileOutputs <= p.outs; o += kTileOutputs) {
-      if (fetches_all) {
-        dots_tile<rows, kTileOutputs, kTileOutputs, Weight>(p, o);
-      } else if (fetches_one) {
-        dots_tile<rows, kTileOutputs, 1, Weight>(p, o);
-      } else {
-        dots_tile<rows, kTileOutputs, 0, Weight>(p, o);
-      }
-    }
+    for (; o + outs <= p.outs; o += outs) dots_tile<rows, outs, fetched, Weight>(p, o);
     for (; o < p.outs; ++o) dots_tile<rows, 1, 0, Weight>(p, o);
+  }
+
+  // The products that take turns share the outputs of a tile.
+  template <int rows, int outs, class Weight>
+  static void dots_in_turn(const DotProduct& p) {
+    const auto call = [&]<int fetched>(std::integral_constant<int, fetched>) {
+      if (p.turn * fetched < outs) return dots_rows<rows, outs, fetched, Weight>(p);
+      dots_rows<rows, outs, 0, Weight>(p);
+    };
+    if (p.turns == 1) return call(std::integral_constant<int, outs>{});
+    if (p.turns == 2) return call(std::integral_constant<int, (outs + 1) / 2>{});
+    if (p.turns < outs) return call(std::integral_constant<int, (outs + 2) / 3>{});
+    call(std::integral_constant<int, 1>{});
   }
 
   template <class Weight>
   static void dots(const DotProduct& p) {
-    with_rows(p.rows, [&](auto tile) { dots_rows<tile, Weight>(p); });
+    // Four outputs of a single row are read side by side (matmul_vectors.cpp).
+    if (p.rows == 1 && p.outs % 4 == 0) return dots_in_turn<1, 4, Weight>(p);
+    with_rows(p.rows, [&](auto tile) { dots_in_turn<tile, Level::kTileOutputs, Weight>(p); });
   }
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
