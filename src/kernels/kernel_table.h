@@ -10,8 +10,10 @@
 
 namespace instructblip {
 
-// The most rows in one call of `dots` and `weighted_sum`.
+// The most rows in one call of `weighted_sum`.
 constexpr std::ptrdiff_t kTileRows = 4;
+// The most rows in one call of `dots`, of all levels.
+constexpr std::ptrdiff_t kMostDotRows = 6;
 
 // Outputs of one row: y = activation(sums + bias) * scale * gate + residual.
 struct OutputRow {
@@ -88,7 +90,7 @@ struct IntegerProduct {
 // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k].
 struct DotProduct {
   const float* const* x;
-  std::ptrdiff_t rows;   // at most kTileRows
+  std::ptrdiff_t rows;   // at most KernelTable::dot_rows
   const void* const* w;  // float or bfloat16
   std::ptrdiff_t outs;
   std::ptrdiff_t depth;  // a multiple of KernelTable::lanes
@@ -131,6 +133,7 @@ struct PairKernels {
   // The bfloat16 numbers whose sum is an activation. Of every `lanes` pairs of x, first those of
   // the first number are stored, then those of the second one.
   std::ptrdiff_t terms;
+  std::ptrdiff_t dot_rows, dot_outputs;
   // As those of KernelTable, on pairs. To each sum, the product of a weight and the first number is
   // added before that of the second one.
   void (*dots)(const DotProduct& product);
@@ -169,13 +172,15 @@ struct KernelTable {
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
   std::ptrdiff_t lanes;
 
+  // The rows and outputs of a tile of `dots`.
+  std::ptrdiff_t dot_rows, dot_outputs;
   // Lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are added in a
   // fixed tree.
   void (*dots)(const DotProduct& product);
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const DotProduct& product);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
-  // As `dots`, with weights of 16 values; `rows` <= kTileRows, k is a multiple of kCodeUnit. The
+  // As `dots`, with weights of 16 values; `rows` <= dot_rows, k is a multiple of kCodeUnit. The
   // bits are those of widening the weights first.
   void (*dots_codes)(const float* const* x, std::ptrdiff_t rows, const CodeRow* w,
                      std::ptrdiff_t outs, const float* codebook, std::ptrdiff_t k, float* out,

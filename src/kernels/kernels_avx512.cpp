@@ -10,8 +10,9 @@ namespace instructblip {
 namespace {
 
 struct Level : VectorKernels<Level, 16> {
-  // 4 x 6 sums, 6 weights and a value fill 32 registers.
-  static constexpr int kTileOutputs = 6;
+  // 6 x 4 sums, 4 weights and a value.
+  static constexpr int kDotRows = 6;
+  static constexpr int kDotOutputs = 4;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
   // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.

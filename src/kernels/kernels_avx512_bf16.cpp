@@ -16,7 +16,8 @@ template <int terms>
 struct Level : VectorKernels<Level<terms>, 16, terms> {
   using Lanes = typename Level::VectorKernels::Lanes;
   // As on the level avx512.
-  static constexpr int kTileOutputs = 6;
+  static constexpr int kDotRows = 6;
+  static constexpr int kDotOutputs = 4;
   static constexpr int kPanelRows = 14;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
@@ -43,6 +44,8 @@ void round(const float* x, std::ptrdiff_t count, float* to) {
 
 template <int terms>
 constexpr PairKernels kPairs{.terms = terms,
+                             .dot_rows = Level<terms>::kDotRows,
+                             .dot_outputs = Level<terms>::kDotOutputs,
                              .dots = Level<terms>::template dots<float>,
                              .panels = Level<terms>::template panels<float>,
                              .round = round<terms>};

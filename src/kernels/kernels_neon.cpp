@@ -8,7 +8,7 @@ namespace {
 
 struct Level : VectorKernels<Level, 4> {
   // 4 x 6 sums, 6 weights and a value fill 32 registers.
-  static constexpr int kTileOutputs = 6;
+  static constexpr int kDotOutputs = 6;
   // 6 x 4 sums, 4 weights and a value.
   static constexpr int kPanelVectors = 4;
 

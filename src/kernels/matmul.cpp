@@ -28,6 +28,8 @@ void multiply(const Product& product) {
 void multiply_pairs(const Product& product, const PairKernels& pairs) {
   const PreparedMatrix::Impl& weight = *product.weight.pairs;
   KernelTable table = product.table;
+  table.dot_rows = pairs.dot_rows;
+  table.dot_outputs = pairs.dot_outputs;
   table.dots = pairs.dots;
   table.panels = pairs.panels;
   table.terms = pairs.terms;

@@ -12,12 +12,11 @@ namespace {
 // in ascending order. Part of the order of sums, so the same for all shapes.
 constexpr Index kBlockK = 1024;
 // Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
-// them. A multiple of the 3 or 4 outputs of a level's tile, as kVectorUnit is.
+// them. A multiple of the outputs of every level's tile, as kVectorUnit is.
 constexpr Index kBlockOutputs = 48;
-// With this many rows or fewer, a block is used only a few times; so few outputs at a time keep it
-// in the first-level cache.
-constexpr Index kFewRows = 16;
-constexpr Index kFewRowsOutputs = 6;
+// With this many rows or fewer, a block is used only a few times; so few tiles of outputs at a time
+// keep it in the first-level cache.
+constexpr Index kFewRows = 16, kFewRowsTiles = 2;
 // A single row reads each weight once: this many rows of weights are read side by side.
 constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
@@ -37,7 +36,7 @@ class VectorProduct {
 
   void outputs(Index begin, Index end) const {
     const Index step = x_.rows == 1          ? kOneRowOutputs
-                       : x_.rows <= kFewRows ? kFewRowsOutputs
+                       : x_.rows <= kFewRows ? kFewRowsTiles * table_.dot_outputs
                                              : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
     Matrix packed(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
@@ -104,12 +103,13 @@ class VectorProduct {
   template <class Body>
   void for_tiles(Index r, Index rows, const WeightBlock& part, Matrix& sums,
                  const Body& body) const {
-    const Index tiles = (rows + kTileRows - 1) / kTileRows;
+    const Index tile_rows = part_size(rows, table_.dot_rows);
+    const Index tiles = (rows + tile_rows - 1) / tile_rows;
     const char* next[kBlockOutputs];
     for (Index i = 0; i < part.outs; ++i) next[i] = next_address(part, i);
-    for (Index i = 0; i < rows; i += kTileRows) {
-      const Index tile = std::min(kTileRows, rows - i);
-      const float* x[kTileRows];
+    for (Index i = 0; i < rows; i += tile_rows) {
+      const Index tile = std::min(tile_rows, rows - i);
+      const float* x[kMostDotRows];
       for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + part.k * table_.terms;
       body(DotProduct{.x = x,
                       .rows = tile,
@@ -120,7 +120,7 @@ class VectorProduct {
                       .out_stride = sums.view().stride,
                       .next = next,
                       .next_step = table_.lanes * weight_.format->bits / 8,
-                      .turn = i / kTileRows,
+                      .turn = i / tile_rows,
                       .turns = tiles});
     }
   }

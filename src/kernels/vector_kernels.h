@@ -36,7 +36,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static constexpr Index kLanes = lanes;
   static constexpr int kTerms = terms;
   // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
-  static constexpr int kTileOutputs = 3;
+  static constexpr int kDotRows = 4;
+  static constexpr int kDotOutputs = 3;
   // 6 x 2 sums of a product with panels, 2 weights and a value.
   static constexpr int kPanelRows = 6;
   static constexpr int kPanelVectors = 2;
@@ -70,16 +71,13 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     return values;
   }
 
-  // Calls body with the number of rows, 1 to kTileRows, as a compile-time constant.
-  template <class Body>
+  // Calls body with the number of rows, 1 to `most`, as a compile-time constant.
+  template <int most, class Body>
   static void with_rows(Index rows, const Body& body) {
-    static_assert(kTileRows == 4);
-    switch (rows) {
-      case 1: return body(std::integral_constant<int, 1>{});
-      case 2: return body(std::integral_constant<int, 2>{});
-      case 3: return body(std::integral_constant<int, 3>{});
-      default: return body(std::integral_constant<int, 4>{});
+    if constexpr (most > 1) {
+      if (rows < most) return with_rows<most - 1>(rows, body);
     }
+    body(std::integral_constant<int, most>{});
   }
 
   // Calls body with 0 to count - 1 as compile-time constants: a loop that is always unrolled, so
@@ -164,9 +162,10 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
 
   template <class Weight>
   static void dots(const DotProduct& p) {
-    // Four outputs of a single row are read side by side (matmul_vectors.cpp).
-    if (p.rows == 1 && p.outs % 4 == 0) return dots_in_turn<1, 4, Weight>(p);
-    with_rows(p.rows, [&](auto tile) { dots_in_turn<tile, Level::kTileOutputs, Weight>(p); });
+    with_rows<Level::kDotRows>(p.rows, [&](auto tile) {
+      constexpr int kOutputs = tile == 1 ? 4 : Level::kDotOutputs;
+      dots_in_turn<tile, kOutputs, Weight>(p);
+    });
   }
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
@@ -214,7 +213,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static void dots_codes(const float* const* x, Index rows, const CodeRow* w, Index outs,
                          const float* values, Index k, float* out, Index out_stride) {
     const auto book = Level::book_of(values);
-    with_rows(rows, [&](auto tile) {
+    with_rows<Level::kDotRows>(rows, [&](auto tile) {
       constexpr int kOutputs = tile == 1 ? 4 : 1;
       Index o = 0;
       for (; o + kOutputs <= outs; o += kOutputs) {
@@ -392,7 +391,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
 
   static void weighted_sum(const float* p, Index p_stride, Index rows, const float* const* v,
                            Index keys, Index d, float* out, Index out_stride) {
-    with_rows(rows, [&](auto tile) {
+    with_rows<kTileRows>(rows, [&](auto tile) {
       weighted_sum_rows<tile>(p, p_stride, v, keys, d, out, out_stride);
     });
   }
@@ -584,6 +583,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     return {
         .name = name,
         .lanes = kLanes,
+        .dot_rows = Level::kDotRows,
+        .dot_outputs = Level::kDotOutputs,
         .dots = dots<float>,
         .dots_bf16 = dots<std::uint16_t>,
         .widen_bf16 = widen_bf16,
