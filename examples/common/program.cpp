@@ -149,7 +149,7 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->group(kGroup);
   add_weights_flag(app, flags,
                    "quantise while loading: none, int8, int4 (the vision model in 8 bits), or "
-                   "parts, vision=int8,language=int4-g32; a folder that is quantised needs none")
+                   "parts, vision=int8,language=int4-g32,head=int8; a folder that is quantised needs none")
       ->group(kGroup);
   app.add_option("--cache", flags.cache,
                  "where the weights that --weights quantises are kept: the next start maps them")

@@ -14,7 +14,7 @@ constexpr Quantization kInt4{.bits = 4, .group_size = 128};
 [[noreturn]] void fail(std::string_view name) {
   throw InputError("weights \"" + std::string(name) +
                    "\": expected none, int8, int4, w8a8, or parts such as "
-                   "vision=int8,qformer=none,language=int4-g32 (groups of 32, 64, 128, 256, 512 or "
+                   "vision=int8,qformer=none,language=int4-g32,head=int8 (groups of 32, 64, 128, 256, 512 or "
                    "1024 inputs; -zero: with zero points)");
 }
 
@@ -62,6 +62,8 @@ QuantizationRecipe quantization_recipe(std::string_view name) {
       recipe.qformer = scheme;
     } else if (which == "language") {
       recipe.language_model = scheme;
+    } else if (which == "head") {
+      recipe.lm_head = scheme;
     } else {
       fail(name);
     }
@@ -89,6 +91,7 @@ std::string to_string(const QuantizationRecipe& recipe) {
   add("vision=", recipe.vision_model);
   add("qformer=", recipe.qformer);
   add("language=", recipe.language_model);
+  add("head=", recipe.lm_head);
   return name.empty() ? "none" : name;
 }
 

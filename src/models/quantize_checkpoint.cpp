@@ -173,6 +173,7 @@ class CheckpointQuantizer {
     return Json{{"vision_model", to_string(recipe_.vision_model)},
                 {"qformer", to_string(recipe_.qformer)},
                 {"language_model", to_string(recipe_.language_model)},
+                {"lm_head", to_string(recipe_.lm_head)},
                 {"max_shard_bytes", options_.max_shard_bytes},
                 {"source", files}}
                .dump(2) +

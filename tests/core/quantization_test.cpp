@@ -22,6 +22,8 @@ TEST(QuantizationRecipeTest, NamesStandForTheirRecipes) {
   const Quantization zero{.bits = 4, .group_size = 32, .symmetric = false};
   EXPECT_EQ(quantization_recipe("vision=none,qformer=int8,language=int4-g32-zero"),
             (QuantizationRecipe{.qformer = int8, .language_model = zero}));
+  EXPECT_EQ(quantization_recipe("language=int4,head=int8"),
+            (QuantizationRecipe{.language_model = int4, .lm_head = int8}));
 }
 
 TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
@@ -37,7 +39,8 @@ TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
 TEST(QuantizationRecipeTest, ARecipeHasANameOfItsParts) {
   EXPECT_EQ(to_string(QuantizationRecipe{}), "none");
   EXPECT_EQ(to_string(quantization_recipe("int4")), "vision=int8,language=int4-g128");
-  for (const char* name : {"qformer=int8", "vision=int8,qformer=int4-g64-zero,language=int4-g32"}) {
+  for (const char* name :
+       {"qformer=int8", "vision=int8,qformer=int4-g64-zero,language=int4-g32,head=int8"}) {
     EXPECT_EQ(to_string(quantization_recipe(name)), name);
   }
 }

@@ -48,6 +48,7 @@ std::shared_ptr<const Checkpoint> dequantized(const std::string& decoder,
     const bool layers =
         name.find(".layers.") != std::string::npos || name.find(".block.") != std::string::npos;
     if (name.starts_with("language_model.") && layers) quantization = recipe.language_model;
+    if (name == "language_model.lm_head.weight") quantization = recipe.lm_head;
     const bool is_bias_table = name.find("relative_attention_bias") != std::string::npos;
     if (quantization && tensor.rank() == 2 && !is_bias_table) {
       if (name.ends_with("fc2.weight") && name.starts_with("language_model.")) {
@@ -65,8 +66,10 @@ std::shared_ptr<const Checkpoint> dequantized(const std::string& decoder,
 TEST_P(QuantizedDemoTest, LogitsAreThoseOfTheDequantisedWeights) {
   const BatchFeature batch = inputs();
   const GenerationConfig config{.max_new_tokens = 1, .output_logits = true};
-  for (const char* name : {"int8", "vision=int8,qformer=int8,language=int4-g32",
-                           "qformer=int4-g64-zero,language=int4"}) {
+  std::vector<std::string> names{"int8", "vision=int8,qformer=int8,language=int4-g32",
+                                 "qformer=int4-g64-zero,language=int4"};
+  if (GetParam() == "llama") names.emplace_back("head=int4-g32");  // the others' heads are tied
+  for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const QuantizationRecipe recipe = quantization_recipe(name);
     const Weights weights(dequantized(GetParam(), recipe), {.dtype = DType::Float32});
@@ -85,6 +88,15 @@ TEST_P(QuantizedDemoTest, LogitsAreThoseOfTheDequantisedWeights) {
     EXPECT_LT(difference, 2e-4f * largest);
     EXPECT_GT(of_quantising, 5 * difference);  // the weights were quantised
   }
+}
+
+TEST_P(QuantizedDemoTest, AHeadThatIsTiedStaysAsItIs) {
+  if (GetParam() == "llama") GTEST_SKIP() << "a head of its own";
+  const BatchFeature batch = inputs();
+  const GenerationConfig config{.max_new_tokens = 1, .output_logits = true};
+  testing::expect_equal(
+      quantized(GetParam(), quantization_recipe("head=int8")).generate(batch, config).logits[0],
+      testing::demo(GetParam()).model.generate(batch, config).logits[0]);
 }
 
 TEST_P(QuantizedDemoTest, EverySampleOfABatchHasTheBitsThatItHasAlone) {

@@ -3,6 +3,7 @@
 
 #include "instructblip/core/error.h"
 #include "kernels/kernel_testing.h"
+#include "support/compare.h"
 
 namespace instructblip {
 namespace {
@@ -13,8 +14,7 @@ INSTRUCTBLIP_TEST_ALL_LEVELS(MatmulTest);
 // The largest error of a sum, as a fraction of the sum of its terms' magnitudes. Levels that
 // multiply bfloat16 take an activation as two bfloat16 numbers, 2^-17 from it.
 double tolerance(DType weight) {
-  const bool splits = kernel_level() == "amx" || kernel_level() == "avx512_bf16";
-  return splits && weight == DType::BFloat16 ? 0x1p-17 : 1e-6;
+  return testing::multiplies_bfloat16() && weight == DType::BFloat16 ? 0x1p-17 : 1e-6;
 }
 
 // Weights stored in bfloat16 are computed in it, others in float32.
@@ -286,7 +286,7 @@ TEST_P(MatmulTest, TilesOfLargeMatricesAddInTheSameOrder) {
 }
 
 TEST_P(MatmulTest, BFloat16ActivationsAreRoundedWhereTheCpuMultipliesThem) {
-  const bool rounds = kernel_level() == "amx" || kernel_level() == "avx512_bf16";
+  const bool rounds = testing::multiplies_bfloat16();
   for (Index ins : {1, 2, 6, 31, 32, 700, 2100, 4100}) {
     const SharedTensor weight = random_weight(45, ins, DType::BFloat16, 1);
     for (Index rows : {1, 5, 33}) {

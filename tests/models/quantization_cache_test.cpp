@@ -127,7 +127,8 @@ TEST_P(QuantizationCacheBitsTest, LaterLoadsGiveTheBitsOfTheFirst) {
 INSTANTIATE_TEST_SUITE_P(
     Recipes, QuantizationCacheBitsTest,
     ::testing::Combine(::testing::Values("llama", "opt", "t5"),
-                       ::testing::Values("int8", "int4", "qformer=int4-g32-zero,language=int4-g32"),
+                       ::testing::Values("int8", "int4",
+                                         "qformer=int4-g32-zero,language=int4-g32,head=int8"),
                        ::testing::Bool()),
     [](const auto& info) {
       std::string name = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param) +

@@ -72,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Combine(::testing::Values("llama", "opt", "t5"),
                        ::testing::Values("int8", "w8a8", "int4", "qformer=int8",
                                          "vision=int4-g32-zero",
-                                         "qformer=int4-g32-zero,language=int4-g32")),
+                                         "qformer=int4-g32-zero,language=int4-g32,head=int8")),
     [](const auto& info) {
       std::string name = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
       for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -92,8 +92,8 @@ TEST(QuantizeCheckpointTest, TransformersComputesTheSameLogitsWithTheFolder) {
     InstructBlipInputs inputs{
         .pixel_values = pixels, .qformer_input_ids = questions, .input_ids = ids};
     if (encodes) inputs.decoder_input_ids = answers;
-    for (const std::string recipe :
-         {"int8", "w8a8", "int4", "qformer=int8,language=int4-g32-zero"}) {
+    for (const std::string recipe : {"int8", "w8a8", "int4", "qformer=int8,language=int4-g32-zero",
+                                     "language=int4,head=int8"}) {
       SCOPED_TRACE(decoder + " " + recipe);
       const TemporaryFolder folder;
       const fs::path target = folder.path() / "quantised";

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 MODELS = HERE.parents[1] / "examples" / "assets"
 DECODERS = {"llama": "instructblip-demo", "opt": "instructblip-demo-opt",
             "t5": "instructblip-demo-t5"}
-RECIPES = ["int8", "w8a8", "int4", "qformer=int8,language=int4-g32-zero"]
+RECIPES = ["int8", "w8a8", "int4", "qformer=int8,language=int4-g32-zero", "language=int4,head=int8"]
 
 
 def load(folder):

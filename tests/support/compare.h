@@ -21,9 +21,13 @@ inline std::string index_text(Index flat, const Shape& shape) {
   return to_string(index);
 }
 
-/// The tolerance for models that are computed in bfloat16: a level with tiles multiplies
-/// activations as two bfloat16 numbers.
-inline double bfloat16_tolerance() { return kernel_level() == "amx" ? 1e-4 : 1e-5; }
+/// Whether the level in use multiplies bfloat16 weights with activations in bfloat16, of which a
+/// float32 activation is the sum of two.
+inline bool multiplies_bfloat16() {
+  return kernel_level() == "amx" || kernel_level() == "avx512_bf16";
+}
+/// The tolerance for models that are computed in bfloat16.
+inline double bfloat16_tolerance() { return multiplies_bfloat16() ? 1e-4 : 1e-5; }
 
 /// Fails unless the shapes are equal and every element of `found` differs from that of `expected`
 /// by at most `relative` times the largest finite magnitude of `expected`. NaN equals NaN, an

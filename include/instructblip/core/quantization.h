@@ -32,10 +32,13 @@ struct Quantization {
   bool operator==(const Quantization&) const = default;
 };
 
-/// How the linear layers of each part of a model are quantised; unset: not at all. Embeddings,
-/// heads, the patch embedding and the projection between the parts are never quantised.
+/// How the linear layers of each part of a model are quantised; unset: not at all. Embeddings, the
+/// patch embedding and the projection between the parts are never quantised, nor is a head that is
+/// tied to the embeddings (OPT's, as a rule).
 struct QuantizationRecipe {
   std::optional<Quantization> vision_model = {}, qformer = {}, language_model = {};
+  /// The language model's output layer.
+  std::optional<Quantization> lm_head = {};
 
   bool operator==(const QuantizationRecipe&) const = default;
 };
@@ -43,9 +46,9 @@ struct QuantizationRecipe {
 /// The recipe that a name stands for: "int8" (vision and language model in 8 bits), "int4" (the
 /// language model in 4 bits with groups of 128, the vision model in 8), "w8a8" (as "int8", with
 /// activations of 8 bits in the vision model; those of language models are too uneven for it),
-/// "none", or parts one by one, "vision=w8a8,qformer=int8,language=int4-g32". "int4-g32" has groups
-/// of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws InputError for anything
-/// else.
+/// "none", or parts one by one, "vision=w8a8,qformer=int8,language=int4-g32,head=int8". "int4-g32"
+/// has groups of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws InputError for
+/// anything else.
 INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
 
 /// How the settings of a folder say that its matrices are quantised.

@@ -208,7 +208,7 @@ class LanguageModelWithHead : public LanguageModel {
       : model_(Model::scope(weights), config), traits_(model_.traits()) {
     traits_.has_head = true;
     traits_.bytes_per_sequence = model_.new_cache(0).block_bytes();
-    const Weights head = weights["lm_head"];
+    const Weights head = weights["lm_head"].quantized(weights.recipe().lm_head);
     const Weights embedding = Model::embedding_scope(Model::scope(weights));
     const bool tie = Model::kTiedUnlessStored || config.tie_word_embeddings;
     if (tie && detail::is_tied(head, embedding, {traits_.vocab_size, traits_.embedding_size})) {
