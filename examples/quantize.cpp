@@ -34,8 +34,8 @@ int main(int argc, char** argv) {
   app.add_option("--model", flags.model, "folder of the checkpoint")->required();
   app.add_option("--to", target, "folder to write, which must not exist yet")->required();
   examples::add_weights_flag(app, flags,
-                             "int8, int4 (the vision model in 8 bits), or parts, "
-                             "vision=int8,qformer=int8,language=int4-g32");
+                             "int8, int4 (head and vision model in 8 bits), or parts, "
+                             "vision=int8,qformer=int8,language=int4-g32,head=int8");
   app.add_option("--adapter", flags.adapter,
                  "folder of a LoRA adapter (PEFT) to merge first; default: the one in the model's "
                  "folder, if any; \"\": none")

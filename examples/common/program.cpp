@@ -147,9 +147,10 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str()
       ->group(kGroup);
-  add_weights_flag(app, flags,
-                   "quantise while loading: none, int8, int4 (the vision model in 8 bits), or "
-                   "parts, vision=int8,language=int4-g32,head=int8; a folder that is quantised needs none")
+  add_weights_flag(
+      app, flags,
+      "quantise while loading: none, int8, int4 (head and vision model in 8 bits), "
+      "or parts, vision=int8,language=int4-g32,head=int8; a folder that is quantised needs none")
       ->group(kGroup);
   app.add_option("--cache", flags.cache,
                  "where the weights that --weights quantises are kept: the next start maps them")

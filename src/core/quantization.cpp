@@ -12,10 +12,11 @@ constexpr Quantization kW8A8{.bits = 8, .activation_bits = 8};
 constexpr Quantization kInt4{.bits = 4, .group_size = 128};
 
 [[noreturn]] void fail(std::string_view name) {
-  throw InputError("weights \"" + std::string(name) +
-                   "\": expected none, int8, int4, w8a8, or parts such as "
-                   "vision=int8,qformer=none,language=int4-g32,head=int8 (groups of 32, 64, 128, 256, 512 or "
-                   "1024 inputs; -zero: with zero points)");
+  throw InputError(
+      "weights \"" + std::string(name) +
+      "\": expected none, int8, int4, w8a8, or parts such as "
+      "vision=int8,qformer=none,language=int4-g32,head=int8 (groups of 32, 64, 128, 256, 512 or "
+      "1024 inputs; -zero: with zero points)");
 }
 
 // "none", "int8", "w8a8", "int4", "int4-g32" or "int4-g32-zero".
@@ -47,7 +48,9 @@ QuantizationRecipe quantization_recipe(std::string_view name) {
   if (name == "none") return {};
   if (name == "int8") return {.vision_model = kInt8, .language_model = kInt8};
   if (name == "w8a8") return {.vision_model = kW8A8, .language_model = kInt8};
-  if (name == "int4") return {.vision_model = kInt8, .language_model = kInt4};
+  if (name == "int4") {
+    return {.vision_model = kInt8, .language_model = kInt4, .lm_head = kInt8};
+  }
   QuantizationRecipe recipe;
   std::string_view rest = name;
   while (true) {

@@ -14,7 +14,7 @@ TEST(QuantizationRecipeTest, NamesStandForTheirRecipes) {
   EXPECT_EQ(quantization_recipe("int8"),
             (QuantizationRecipe{.vision_model = int8, .language_model = int8}));
   EXPECT_EQ(quantization_recipe("int4"),
-            (QuantizationRecipe{.vision_model = int8, .language_model = int4}));
+            (QuantizationRecipe{.vision_model = int8, .language_model = int4, .lm_head = int8}));
   const Quantization w8a8{.bits = 8, .activation_bits = 8};
   EXPECT_EQ(quantization_recipe("w8a8"),
             (QuantizationRecipe{.vision_model = w8a8, .language_model = int8}));
@@ -38,7 +38,7 @@ TEST(QuantizationRecipeTest, ANameSaysHowAWeightIsStored) {
 
 TEST(QuantizationRecipeTest, ARecipeHasANameOfItsParts) {
   EXPECT_EQ(to_string(QuantizationRecipe{}), "none");
-  EXPECT_EQ(to_string(quantization_recipe("int4")), "vision=int8,language=int4-g128");
+  EXPECT_EQ(to_string(quantization_recipe("int4")), "vision=int8,language=int4-g128,head=int8");
   for (const char* name :
        {"qformer=int8", "vision=int8,qformer=int4-g64-zero,language=int4-g32,head=int8"}) {
     EXPECT_EQ(to_string(quantization_recipe(name)), name);

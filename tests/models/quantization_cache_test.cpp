@@ -453,7 +453,8 @@ TEST(QuantizationCacheTest, TheFileIsNamedAfterTheFolderAndTheRecipe) {
   options.quantization_cache = "/cache";
   const fs::path file = quantization_cache_file("a/vicuna", options);
   EXPECT_EQ(file.parent_path(), "/cache");
-  EXPECT_TRUE(file.filename().string().starts_with("vicuna-vision=int8,language=int4-g128-"));
+  EXPECT_TRUE(
+      file.filename().string().starts_with("vicuna-vision=int8,language=int4-g128,head=int8-"));
   EXPECT_EQ(quantization_cache_file("a/../a/vicuna/", options), file);
   EXPECT_EQ(quantization_cache_file(fs::absolute("a/vicuna"), options), file);
   EXPECT_NE(quantization_cache_file("b/vicuna", options), file);

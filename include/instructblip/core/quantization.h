@@ -44,11 +44,11 @@ struct QuantizationRecipe {
 };
 
 /// The recipe that a name stands for: "int8" (vision and language model in 8 bits), "int4" (the
-/// language model in 4 bits with groups of 128, the vision model in 8), "w8a8" (as "int8", with
-/// activations of 8 bits in the vision model; those of language models are too uneven for it),
-/// "none", or parts one by one, "vision=w8a8,qformer=int8,language=int4-g32,head=int8". "int4-g32"
-/// has groups of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws InputError for
-/// anything else.
+/// language model in 4 bits with groups of 128, its head and the vision model in 8), "w8a8" (as
+/// "int8", with activations of 8 bits in the vision model; those of language models are too uneven
+/// for it), "none", or parts one by one, "vision=w8a8,qformer=int8,language=int4-g32,head=int8".
+/// "int4-g32" has groups of 32 inputs, and "int4-g32-zero" also a zero point for each. Throws
+/// InputError for anything else.
 INSTRUCTBLIP_EXPORT QuantizationRecipe quantization_recipe(std::string_view name);
 
 /// How the settings of a folder say that its matrices are quantised.
