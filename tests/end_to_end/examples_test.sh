@@ -53,7 +53,7 @@ done
 expect "inspect finds no problem" 0 "no problems found" "" inspect $model
 expect "features of the queries" 0 "qformer [1, 10, 128]" "" \
   features --model $model --image $picture --part qformer --output "$scratch/queries.npy"
-expect "quantize writes a folder" 0 "$scratch/int4: 45 matrices quantised" "" \
+expect "quantize writes a folder" 0 "$scratch/int4: 46 matrices quantised" "" \
   quantize --model $model --to "$scratch/int4" --weights int4
 expect "vqa answers with a quantised folder" 0 "it says tea" "" \
   vqa --model "$scratch/int4" --image $picture "what does the sign say?"
