@@ -111,7 +111,7 @@ CodebookWeight codebook_weight(std::span<const QuantizedMatrix> sources, Index o
 
 const WeightFormat kCodebookFormat{.dtype = DType::UInt8,
                                    .bits = 4,
-                                   .direct_rows = kTileRows,
+                                   .direct_rows = 4,
                                    .address = address,
                                    .dots = dots,
                                    .widen_row = widen_row,
