@@ -163,7 +163,9 @@ class FolderChecker {
     if (config().writes_text()) {
       const ImageTextToTextModel model(weights, config());
     } else {
-      const Blip2ForImageTextRetrieval model(weights, dynamic_cast<const Blip2Config&>(config()));
+      check_first_stage();
+      // Read again: load_retrieval takes the file for a Blip2Config, whatever its model_type is.
+      const Blip2ForImageTextRetrieval model(weights, Blip2Config::from_pretrained(folder()));
     }
     for (const auto& [name, quantization] : weights.quantized_matrices()) {
       name_quantized(name, quantization, weights, dtype);
@@ -177,6 +179,14 @@ class FolderChecker {
       warn(kWeights, name + ": not part of the model, ignored", "");
       report_.findings.back().settled_by_load = true;
     }
+  }
+
+  void check_first_stage() {
+    if (config().model_type() == Blip2Config::kModelType) return;
+    warn(kConfig,
+         "\"architectures\" is " + config().other.at("architectures") +
+             ", a BLIP-2 model, but \"model_type\" is missing or another model's",
+         "set it to \"" + std::string(Blip2Config::kModelType) + "\"");
   }
 
   FolderPart& part_of(std::string name) {

@@ -16,6 +16,7 @@
 #include "instructblip/models/quantize_checkpoint.h"
 #include "instructblip/tasks/answers.h"
 #include "instructblip/tasks/load.h"
+#include "instructblip/tasks/retrieval.h"
 #include "instructblip/tokenization/tokenizer.h"
 #include "support/compare.h"
 #include "support/expect_error.h"
@@ -720,6 +721,29 @@ TEST_F(VideoFolderTest, QuantizesTheCheckpoint) {
   const auto [processor, model] = load(target.path() / "int8");
   EXPECT_EQ(model.config().model_type(), "instructblipvideo");
   EXPECT_EQ(processor.image_processor().size->height, 12);
+}
+
+TEST(RetrievalFolderCheckTest, AModelTypeThatIsNotBlip2sIsFound) {
+  const fs::path demo = fs::path(INSTRUCTBLIP_SOURCE_DIR) / "examples/assets/blip2-demo-itm";
+  const testing::TemporaryFolder folder;
+  fs::copy(demo, folder.path(), fs::copy_options::recursive);
+  EXPECT_TRUE(check_folder(folder.path()).findings.empty());
+
+  std::ifstream stream(demo / "config.json");
+  const std::string config(std::istreambuf_iterator<char>(stream), {});
+  const std::string own_type = "\"model_type\": \"blip-2\"";
+  for (const char* const type : {"\"unused\": 0", "\"model_type\": \"instructblip\""}) {
+    std::string changed = config;
+    changed.replace(changed.find(own_type), own_type.size(), type);
+    folder.write("config.json", changed);
+
+    const FolderReport report = check_folder(folder.path());
+    ASSERT_EQ(report.findings.size(), 1u) << type;
+    EXPECT_EQ(report.findings[0].severity, Severity::Warning);
+    EXPECT_NE(report.findings[0].problem.find("Blip2ForImageTextRetrieval"), std::string::npos)
+        << to_string(report.findings[0]);
+    EXPECT_NO_THROW(load_retrieval(folder.path()));
+  }
 }
 
 }  // namespace
