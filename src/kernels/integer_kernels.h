@@ -14,8 +14,9 @@ template <class Level, class Lanes>
 struct IntegerVectorKernels {
   using Index = std::ptrdiff_t;
   static constexpr Index kLanes = Lanes::SizeAtCompileTime;
-  // Rows of x in a product: as many as sums fit into the registers.
+  // Rows of x and tiles of outputs in a product: as many as sums fit into the registers.
   static constexpr int kIntegerRows = 4;
+  static constexpr int kIntegerTiles = 1;
 
   // The whole numbers that stand for x.
   template <class Vector>
@@ -91,7 +92,8 @@ struct IntegerVectorKernels {
     }
   }
 
-  // sums[r, o] = the sum of x * code over the inputs [begin, begin + size).
+  // sums[r, o] = the sum of x * code over the inputs [begin, begin + size). A level with several
+  // kIntegerTiles has a third parameter, the number of tiles.
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
     constexpr Index kInputs = 32 / bits;  // of a vector of weights
@@ -135,39 +137,57 @@ struct IntegerVectorKernels {
     }
   }
 
-  template <int rows, int bits>
+  template <int rows, int bits, int tiles>
   static void integer_tile(const IntegerProduct& p) {
-    alignas(64) float totals[rows][kIntegerOutputs] = {};
+    alignas(64) float totals[rows][tiles][kIntegerOutputs] = {};
     Index group = 0, blocks_left = p.blocks_per_group;
     for (Index begin = 0, b = 0; begin < p.depth; begin += p.block, ++b) {
-      alignas(64) std::int32_t sums[rows][kIntegerOutputs];
-      Level::template integer_sums<rows, bits>(p, begin, std::min(p.block, p.depth - begin),
-                                               sums[0]);
-      for (int r = 0; r < rows; ++r) add_block(p, r, b, group, sums[r], totals[r]);
+      alignas(64) std::int32_t sums[rows][tiles][kIntegerOutputs];
+      const Index size = std::min(p.block, p.depth - begin);
+      if constexpr (tiles == 1) {
+        Level::template integer_sums<rows, bits>(p, begin, size, sums[0][0]);
+      } else {
+        Level::template integer_sums<rows, bits, tiles>(p, begin, size, sums[0][0]);
+      }
+      for (int tile = 0; tile < tiles; ++tile) {
+        for (int r = 0; r < rows; ++r) {
+          add_block(p.tile(tile), r, b, group, sums[r][tile], totals[r][tile]);
+        }
+      }
       if (--blocks_left == 0) {
         ++group;
         blocks_left = p.blocks_per_group;
       }
     }
     for (int r = 0; r < rows; ++r) {
-      std::copy_n(totals[r], kIntegerOutputs, p.sums + r * p.sums_stride);
+      std::copy_n(totals[r][0], tiles * kIntegerOutputs, p.sums + r * p.sums_stride);
     }
   }
 
-  template <int bits, int most>
+  template <int bits, int tiles>
   static void integer_rows(const IntegerProduct& p) {
-    if (p.rows == 1) return integer_tile<1, bits>(p);
-    if (p.rows == 2) return integer_tile<2, bits>(p);
-    if (p.rows <= most / 2) return integer_tile<most / 2, bits>(p);
-    return integer_tile<most, bits>(p);
+    constexpr int kMost = Level::kIntegerRows;
+    if (p.rows == 2) return integer_tile<2, bits, tiles>(p);
+    if (p.rows <= kMost / 2) return integer_tile<kMost / 2, bits, tiles>(p);
+    return integer_tile<kMost, bits, tiles>(p);
+  }
+  // A single row takes its tiles one by one, as they lie in memory.
+  template <int bits>
+  static void integer_tiles(const IntegerProduct& p) {
+    if (p.rows > 1 && p.tiles == Level::kIntegerTiles) {
+      return integer_rows<bits, Level::kIntegerTiles>(p);
+    }
+    for (Index tile = 0; tile < p.tiles; ++tile) {
+      p.rows == 1 ? integer_tile<1, bits, 1>(p.tile(tile)) : integer_rows<bits, 1>(p.tile(tile));
+    }
   }
   static void integer_product(const IntegerProduct& p) {
-    p.bits == 8 ? integer_rows<8, Level::kIntegerRows>(p) : integer_rows<4, Level::kIntegerRows>(p);
+    p.bits == 8 ? integer_tiles<8>(p) : integer_tiles<4>(p);
   }
 
   static constexpr IntegerKernels integers() {
     return {.rows = Level::kIntegerRows,
-            .tiles = 1,
+            .tiles = Level::kIntegerTiles,
             .to_integers = to_integers,
             .product = integer_product};
   }

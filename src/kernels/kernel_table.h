@@ -71,7 +71,8 @@ struct IntegerProduct {
   std::ptrdiff_t blocks_per_group;
   float* sums;
   std::ptrdiff_t sums_stride;
-  // Weights that are brought into the caches: next_step bytes for every 64 bytes of w.
+  // Weights that are brought into the caches: next_step bytes for every 64 bytes of w, of every
+  // tile.
   const std::uint8_t* next;
   std::ptrdiff_t next_step;
 
@@ -84,6 +85,17 @@ struct IntegerProduct {
   int middle() const { return 1 << (bits - 1); }
   const std::uint8_t* codes(std::ptrdiff_t begin) const {
     return w + begin * kIntegerOutputs * bits / 8;
+  }
+  // The same product with tile i alone.
+  IntegerProduct tile(std::ptrdiff_t i) const {
+    IntegerProduct one = *this;
+    one.tiles = 1;
+    one.w += i * next_tile;
+    one.next += i * next_tile;
+    one.scales += i * next_tile_groups;
+    if (zero_points != nullptr) one.zero_points += i * next_tile_groups;
+    one.sums += i * kIntegerOutputs;
+    return one;
   }
 };
 

@@ -412,19 +412,12 @@ void amx_integer_product(const IntegerProduct& p) {
     return integer_tile_product(p);
   }
   const IntegerKernels& vectors = avx512_vnni_integers();
-  for (Index tile = 0; tile < p.tiles; ++tile) {
-    for (Index r = 0; r < p.rows; r += vectors.rows) {
-      IntegerProduct part = p;
-      part.x += r;
-      part.rows = std::min(vectors.rows, p.rows - r);
-      part.tiles = 1;
-      part.w += tile * p.next_tile;
-      part.next += tile * p.next_tile;
-      part.scales += tile * p.next_tile_groups;
-      if (p.zero_points != nullptr) part.zero_points += tile * p.next_tile_groups;
-      part.sums += r * p.sums_stride + tile * kIntegerOutputs;
-      vectors.product(part);
-    }
+  for (Index r = 0; r < p.rows; r += vectors.rows) {
+    IntegerProduct part = p;
+    part.x += r;
+    part.rows = std::min(vectors.rows, p.rows - r);
+    part.sums += r * p.sums_stride;
+    vectors.product(part);
   }
 }
 

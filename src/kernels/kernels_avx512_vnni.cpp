@@ -15,8 +15,9 @@ namespace {
 // Each block of x has its bytes: those of 256 * high + low = x, first all the high ones, which
 // numbers of 8 bits do not have.
 struct Level : VectorKernels<Level, 16> {
-  // 12 x 2 sums, and 1 or 2 vectors of weights.
+  // 12 x 2 sums, 2 to 4 vectors of weights and a value; with numbers of 16 bits, 6 x 2 x 2 sums.
   static constexpr int kIntegerRows = 12;
+  static constexpr int kIntegerTiles = 2;
 
   // As whole numbers, magnitudes have the order of the elements, and behind infinity stands NaN.
   static float largest_magnitude(const float* x, Index count) {
@@ -58,10 +59,13 @@ struct Level : VectorKernels<Level, 16> {
     return _mm512_reduce_add_epi32(sum);
   }
 
-  template <int rows, int bits>
+  template <int rows, int bits, int tiles = 1>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    p.x_bits == 16 ? sums_of<rows, bits, 2>(p, begin, size, sums)
-                   : sums_of<rows, bits, 1>(p, begin, size, sums);
+    if (p.x_bits == 8) return sums_of<rows, bits, tiles, 1>(p, p.x, begin, size, sums);
+    constexpr int kRows = tiles > 1 && rows == kIntegerRows ? rows / 2 : rows;
+    for (int r = 0; r < rows; r += kRows) {
+      sums_of<kRows, bits, tiles, 2>(p, p.x + r, begin, size, sums + r * tiles * kIntegerOutputs);
+    }
   }
 
   // sum += the products of four inputs, at x. The intrinsic function takes x in a register, and GCC
@@ -73,51 +77,81 @@ struct Level : VectorKernels<Level, 16> {
         : "v"(codes), "m"(*reinterpret_cast<const std::int32_t*>(x)));
     sum = result;
   }
+  // The same for several tiles of outputs, with a single reading of x.
+  [[gnu::always_inline]] static void add(__m512i& first, __m512i& second, __m512i first_codes,
+                                         __m512i second_codes, const std::int8_t* x) {
+    __m512i a = first, b = second, four;
+    asm("vpbroadcastd %5, %2\n\tvpdpbusd %2, %3, %0\n\tvpdpbusd %2, %4, %1"
+        : "+v"(a), "+v"(b), "=&v"(four)
+        : "v"(first_codes), "v"(second_codes), "m"(*reinterpret_cast<const std::int32_t*>(x)));
+    first = a, second = b;
+  }
 
   // Several sums of the same outputs, so that an addition need not wait for the last one.
-  template <int rows, int bits, int bytes>
-  static void sums_of(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kInputs = 32 / bits, kChains = rows == 1 ? 4 : rows == 2 ? 2 : 1;
-    __m512i total[kChains][rows][bytes];
+  template <int rows, int bits, int tiles, int bytes>
+  static void sums_of(const IntegerProduct& p, const IntegerRow* x, Index begin, Index size,
+                      std::int32_t* sums) {
+    constexpr int kInputs = 32 / bits, kSums = rows * tiles;
+    constexpr int kChains = kSums == 1 ? 4 : kSums == 2 ? 2 : 1;
+    static_assert(tiles <= 2);
+    __m512i total[kChains][tiles][rows][bytes];
     for (auto& chain : total) {
-      for (auto& row : chain) {
-        for (__m512i& sum : row) sum = _mm512_setzero_si512();
+      for (auto& tile : chain) {
+        for (auto& row : tile) {
+          for (__m512i& sum : row) sum = _mm512_setzero_si512();
+        }
       }
     }
     const std::uint8_t* w = p.codes(begin);
     const std::uint8_t* next = p.next + (w - p.w) / (4 * kIntegerOutputs) * p.next_step;
     for (Index k = 0; k < size; k += kChains * kInputs) {
       unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
-        const __m512i codes = _mm512_loadu_si512(w + c * 4 * kIntegerOutputs);
+        const std::uint8_t* const from = w + c * 4 * kIntegerOutputs;
         // A single row has not enough work per byte of 4 bits to wait for the second-level cache.
-        _mm_prefetch(next, rows == 1 && bits == 4 ? _MM_HINT_T0 : _MM_HINT_T1);
+        constexpr auto kCache = rows == 1 && bits == 4 ? _MM_HINT_T0 : _MM_HINT_T1;
+        _mm_prefetch(next, kCache);
+        const __m512i first = _mm512_loadu_si512(from);
+        __m512i second = first;
+        if constexpr (tiles > 1) {
+          _mm_prefetch(next + p.next_tile, kCache);
+          second = _mm512_loadu_si512(from + p.next_tile);
+        }
         next += p.next_step;
-        const auto add_all = [&](__m512i four, Index i) __attribute__((always_inline)) {
+        const auto add_all = [&](__m512i codes, __m512i second_codes, Index i)
+            __attribute__((always_inline)) {
           unrolled<rows * bytes>([&](auto j) __attribute__((always_inline)) {
             constexpr int r = j / bytes, b = j % bytes;
-            add(total[c][r][b], four, bytes_of(p.x[r], begin) + b * size + i);
+            const std::int8_t* const four = bytes_of(x[r], begin) + b * size + i;
+            if constexpr (tiles == 1) {
+              add(total[c][0][r][b], codes, four);
+            } else {
+              add(total[c][0][r][b], total[c][1][r][b], codes, second_codes, four);
+            }
           });
         };
         const Index i = k + c * kInputs;
         if constexpr (bits == 8) {
-          add_all(codes, i);
+          add_all(first, second, i);
         } else {
           const __m512i mask = _mm512_set1_epi8(15);
-          add_all(_mm512_and_si512(codes, mask), i);
-          add_all(_mm512_and_si512(_mm512_srli_epi16(codes, 4), mask), i + 4);
+          add_all(_mm512_and_si512(first, mask), _mm512_and_si512(second, mask), i);
+          add_all(_mm512_and_si512(_mm512_srli_epi16(first, 4), mask),
+                  _mm512_and_si512(_mm512_srli_epi16(second, 4), mask), i + 4);
         }
       });
       w += kChains * 4 * kIntegerOutputs;
     }
-    for (int r = 0; r < rows; ++r) {
+    // Unrolled: GCC 12 otherwise stores all sums after every step.
+    unrolled<kSums>([&](auto i) __attribute__((always_inline)) {
+      constexpr int r = i / tiles, t = i % tiles;
       __m512i sum = _mm512_setzero_si512();
-      for (const auto& chain : total) {
-        const __m512i low = chain[r][bytes - 1];
-        sum = _mm512_add_epi32(sum, low);
-        if (bytes == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(chain[r][0], 8));
-      }
-      _mm512_store_si512(sums + r * kIntegerOutputs, sum);
-    }
+      unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
+        const auto& chain = total[c][t][r];
+        sum = _mm512_add_epi32(sum, chain[bytes - 1]);
+        if (bytes == 2) sum = _mm512_add_epi32(sum, _mm512_slli_epi32(chain[0], 8));
+      });
+      _mm512_store_si512(sums + i * kIntegerOutputs, sum);
+    });
   }
 
   static const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {

@@ -26,6 +26,8 @@ constexpr Index kPrefetchedBytes = 4096, kStep = 4 * kIntegerOutputs;
 constexpr Index kReadRows = 16;
 // Outputs of a row that are finished together.
 constexpr Index kFinishedOutputs = 8 * kIntegerOutputs;
+// Outputs of one product, at most.
+constexpr Index kProductOutputs = kMostIntegerTiles * kIntegerOutputs;
 
 // A row of `count` numbers of 16 bits fills an odd number of cache lines: rows an even number of
 // them apart would lie in few sets of the first-level cache.
@@ -124,7 +126,7 @@ class IntegerProducts {
     const Index products = (r_end - r + tile_rows() - 1) / tile_rows();
     const Index part = (weight_.codes(1) - weight_.codes(0)) / products;
     if (products > 1) {
-      p.next = weight_.codes(tile + 1);
+      p.next = weight_.codes(tile + tiles);
       p.next_step = (kStep + products - 1) / products;
     }
     for (Index i = r; i < r_end; i += tile_rows(), p.next += part) {
@@ -144,15 +146,20 @@ class IntegerProducts {
 
 void multiply_integers(const Product& product) {
   const IntegerProducts work(product);
-  const Index outs = product.y.cols, parts = (outs + kFinishedOutputs - 1) / kFinishedOutputs;
+  const Index outs = product.y.cols, units = (outs + kProductOutputs - 1) / kProductOutputs;
+  // As many parts for each thread, of nearly equal size.
+  const Index threads = num_threads();
+  const Index parts =
+      std::min(units, round_up((outs + kFinishedOutputs - 1) / kFinishedOutputs, threads));
+  const auto first = [&](Index part) { return part * units / parts * kProductOutputs; };
   const Index grain =
       kIntegerGrain / std::max<Index>(1, product.x.rows * product.x.cols * kFinishedOutputs) + 1;
   // Threads take one part after the other, so that none waits long for one that was interrupted.
   std::atomic<Index> next = 0;
   parallel_for(parts, grain, [&](Index, Index) {
     for (Index part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) {
-      const Index o = part * kFinishedOutputs;
-      work.compute(o, std::min(kFinishedOutputs, outs - o));
+      const Index o = first(part);
+      work.compute(o, std::min(first(part + 1), outs) - o);
     }
   });
 }
