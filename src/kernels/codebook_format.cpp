@@ -44,7 +44,7 @@ const char* address(const PreparedMatrix::Impl& weight, Index o, Index k) {
   return reinterpret_cast<const char*>(row_at(weight, o, k).codes);
 }
 
-void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {
+void dots_of_block(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {
   const CodebookWeight& w = *block.weight.codebook;
   if (w.step == kCodeUnit && block.depth % kCodeUnit == 0) {
     CodeRow codes[kMaxDirectOutputs];
@@ -61,6 +61,17 @@ void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& 
   DotProduct with_weights = product;
   with_weights.w = widened;
   table.dots(with_weights);
+}
+
+void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {
+  const float* x[kMostDotRows];
+  DotProduct part = product;
+  part.x = x;
+  for (Index k = 0; k < block.depth; k += product.block) {
+    for (Index r = 0; r < product.rows; ++r) x[r] = product.x[r] + k;
+    part.depth = std::min(product.block, block.depth - k);
+    dots_of_block(table, {block.weight, block.o, block.outs, block.k + k, part.depth}, part);
+  }
 }
 
 void copy_row(const QuantizedMatrix& source, Index o, Index step, std::uint8_t* codes,

@@ -99,18 +99,19 @@ struct IntegerProduct {
   }
 };
 
-// out[r * out_stride + o] += sum over k of x[r][k] * w[o][k].
+// out[r * out_stride + o] += sum over k of x[r][k] * w[o][k], one block of k after the other.
 struct DotProduct {
   const float* const* x;
   std::ptrdiff_t rows;   // at most KernelTable::dot_rows
   const void* const* w;  // float or bfloat16
   std::ptrdiff_t outs;
-  std::ptrdiff_t depth;  // a multiple of KernelTable::lanes
+  std::ptrdiff_t depth;  // a multiple of KernelTable::lanes, as block
+  std::ptrdiff_t block;
   float* out;
   std::ptrdiff_t out_stride;
-  // Memory that is brought into the second-level cache: for every output, next_step bytes for
-  // every KernelTable::lanes weights. It is the task of `turns` products with the same weights, of
-  // which this is number `turn`.
+  // Memory that is brought into the second-level cache with the last block: for every output,
+  // next_step bytes for every KernelTable::lanes weights. It is the task of `turns` products with
+  // the same weights, of which this is number `turn`.
   const char* const* next;
   std::ptrdiff_t next_step;
   std::ptrdiff_t turn, turns;
@@ -186,8 +187,8 @@ struct KernelTable {
 
   // The rows and outputs of a tile of `dots`.
   std::ptrdiff_t dot_rows, dot_outputs;
-  // Lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are added in a
-  // fixed tree.
+  // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
+  // added in a fixed tree.
   void (*dots)(const DotProduct& product);
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const DotProduct& product);

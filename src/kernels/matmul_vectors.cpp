@@ -14,10 +14,11 @@ constexpr Index kBlockK = 1024;
 // Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
 // them. A multiple of the outputs of every level's tile, as kVectorUnit is.
 constexpr Index kBlockOutputs = 48;
-// With this many rows or fewer, a block is used only a few times; so few tiles of outputs at a time
-// keep it in the first-level cache.
+// With this many rows or fewer, but more than a tile has, a block is used only a few times; so few
+// tiles of outputs at a time keep it in the first-level cache.
 constexpr Index kFewRows = 16, kFewRowsTiles = 2;
-// A single row reads each weight once: this many rows of weights are read side by side.
+// A single row reads each weight once: this many rows of weights are read side by side, from end to
+// end.
 constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
 constexpr Index kVectorUnit = 12;
@@ -35,9 +36,8 @@ class VectorProduct {
   }
 
   void outputs(Index begin, Index end) const {
-    const Index step = x_.rows == 1          ? kOneRowOutputs
-                       : x_.rows <= kFewRows ? kFewRowsTiles * table_.dot_outputs
-                                             : kBlockOutputs;
+    const Index step =
+        !is_single_tile() && x_.rows <= kFewRows ? kFewRowsTiles * tile_outputs() : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
     Matrix packed(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
     for (Index r = 0; r < x_.rows; r += kBlockRows) {
@@ -50,6 +50,9 @@ class VectorProduct {
 
  private:
   Index depth() const { return weight_.in_features; }
+  Index tile_outputs() const { return x_.rows == 1 ? kOneRowOutputs : table_.dot_outputs; }
+  // Whether the weights are read once.
+  bool is_single_tile() const { return x_.rows <= table_.dot_rows; }
 
   void pad_x() {
     padded_ = Matrix(x_.rows, round_up(x_.cols, table_.lanes));
@@ -63,8 +66,10 @@ class VectorProduct {
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
-    for (Index k = 0; k < depth(); k += kBlockK) {
-      const WeightBlock part{weight_, o, outs, k, std::min(kBlockK, depth() - k)};
+    const bool from_end_to_end = x_.rows == 1 && depth() % table_.lanes == 0;
+    const Index step = from_end_to_end ? depth() : kBlockK;
+    for (Index k = 0; k < depth(); k += step) {
+      const WeightBlock part{weight_, o, outs, k, std::min(step, depth() - k)};
       const bool whole_lanes = part.depth % table_.lanes == 0;
       if (whole_lanes && x_.rows <= weight_.format->direct_rows) {
         add_direct(r, rows, part, sums);
@@ -116,6 +121,7 @@ class VectorProduct {
                       .w = nullptr,
                       .outs = part.outs,
                       .depth = part.depth,
+                      .block = kBlockK,
                       .out = sums.row(i),
                       .out_stride = sums.view().stride,
                       .next = next,
@@ -125,12 +131,15 @@ class VectorProduct {
     }
   }
 
-  // Output i of the block after `part`.
+  // What is read after output i of `part`: after the last tile of rows, the next tile of outputs,
+  // and before it, the same block again.
   const char* next_address(const WeightBlock& part, Index i) const {
     const bool is_last = part.k + part.depth == depth();
-    const Index o = part.o + i + (is_last ? part.outs : 0);
-    return weight_.format->address(weight_, std::min(o, weight_.out_features - 1),
-                                   is_last ? 0 : part.k + part.depth);
+    i += is_single_tile() ? tile_outputs() : part.outs;
+    const bool is_next_block = i >= part.outs;
+    if (is_next_block && !is_last) i -= part.outs;
+    const Index k = !is_next_block ? part.k : is_last ? 0 : part.k + part.depth;
+    return weight_.format->address(weight_, std::min(part.o + i, weight_.out_features - 1), k);
   }
 
   const Product& product_;

@@ -96,18 +96,28 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   // `fetched`: the outputs whose next weights are brought into the cache.
   template <int rows, int outs, int fetched, class Weight>
   static void dots_tile(const DotProduct& p, Index first) {
+    for (Index k = 0; k < p.depth; k += p.block)
+      dots_block<rows, outs, fetched, Weight>(p, first, k);
+  }
+
+  template <int rows, int outs, int fetched, class Weight>
+  static void dots_block(const DotProduct& p, Index first, Index k) {
+    const Index depth = std::min(p.block, p.depth - k);
     const float* x[rows];
     const Weight* w[outs];
     const char* next[fetched + 1];
-    for (int r = 0; r < rows; ++r) x[r] = p.x[r];
-    for (int o = 0; o < outs; ++o) w[o] = static_cast<const Weight*>(p.w[first + o]);
+    for (int r = 0; r < rows; ++r) x[r] = p.x[r] + k * kTerms;
+    for (int o = 0; o < outs; ++o) w[o] = static_cast<const Weight*>(p.w[first + o]) + k;
     const Index turn = std::min<Index>(p.turn * fetched, outs - fetched);
-    for (int o = 0; o < fetched; ++o) next[o] = p.next[first + turn + o];
+    for (int o = 0; o < fetched; ++o) {
+      next[o] = k + depth < p.depth ? reinterpret_cast<const char*>(w[turn + o] + depth)
+                                    : p.next[first + turn + o];
+    }
     Lanes sums[rows][outs];
     for (auto& row : sums) {
       for (Lanes& sum : row) sum.setZero();
     }
-    for (Index i = 0, ahead = 0; i < p.depth; i += kLanes, ahead += p.next_step) {
+    for (Index i = 0, ahead = 0; i < depth; i += kLanes, ahead += p.next_step) {
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
       for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
