@@ -72,16 +72,15 @@ std::vector<std::int64_t> some_ids(const LanguageModel& language, Index count) {
   return ids;
 }
 
-void report(benchmark::State& state, double rows, Index types) {
-  const double element = types == kFloat32 ? 4.0 : 2.0;
-  const double rate = static_cast<double>(state.iterations());
+// `bytes`: the weights that all iterations have read. Weights that are stored in bfloat16 are read
+// as such, whatever the type is.
+void report(benchmark::State& state, double rows, std::int64_t bytes) {
+  const double rate = static_cast<double>(state.iterations()), read = static_cast<double>(bytes);
   state.counters["GFLOP/s"] =
       benchmark::Counter(2e-9 * language_parameters() * rows * rate, benchmark::Counter::kIsRate);
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * language_parameters() * element * rate,
-                                              benchmark::Counter::kIsRate);
-  state.counters["of_memory"] = benchmark::Counter(
-      language_parameters() * element * rate / (peak_bandwidth() * num_threads()),
-      benchmark::Counter::kIsRate);
+  state.counters["GB/s"] = benchmark::Counter(1e-9 * read, benchmark::Counter::kIsRate);
+  state.counters["of_memory"] =
+      benchmark::Counter(read / (peak_bandwidth() * num_threads()), benchmark::Counter::kIsRate);
   state.SetLabel(kernel_level());
 }
 
@@ -142,8 +141,9 @@ struct Begun {
 
 void Prompt(benchmark::State& state) {
   const LanguageModel& language = model(state.range(0)).language_model();
+  const std::int64_t before = multiplied_weight_bytes();
   for (auto _ : state) Begun(language, 1, state.range(1));
-  report(state, static_cast<double>(state.range(1)), state.range(0));
+  report(state, static_cast<double>(state.range(1)), multiplied_weight_bytes() - before);
 }
 BENCHMARK(Prompt)
     ->ArgNames({"types", "rows"})
@@ -163,11 +163,12 @@ void Step(benchmark::State& state) {
   const Matrix embeddings = language.embed_decoder_tokens(some_ids(language, sequences));
   RowTable rows;
   for (Index s = 0; s < sequences; ++s) rows.append(1, begun.position);
+  const std::int64_t before = multiplied_weight_bytes();
   for (auto _ : state) {
     language.decode(*begun.state, embeddings, rows);
     for (Index s = 0; s < sequences; ++s) begun.state->truncate(s, begun.position);
   }
-  report(state, static_cast<double>(sequences), state.range(0));
+  report(state, static_cast<double>(sequences), multiplied_weight_bytes() - before);
 }
 BENCHMARK(Step)
     ->ArgNames({"types", "sequences", "positions"})
