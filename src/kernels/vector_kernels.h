@@ -108,16 +108,22 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     const char* next[fetched + 1];
     for (int r = 0; r < rows; ++r) x[r] = p.x[r] + k * kTerms;
     for (int o = 0; o < outs; ++o) w[o] = static_cast<const Weight*>(p.w[first + o]) + k;
-    const Index turn = std::min<Index>(p.turn * fetched, outs - fetched);
+    // Products with more turns than outputs share the weights of an output.
+    const Index turn =
+        fetched == 1 ? p.turn % outs : std::min<Index>(p.turn * fetched, outs - fetched);
+    const Index shares = fetched == 1 ? (p.turns - turn + outs - 1) / outs : 1;
+    const Index share = fetched == 1 ? p.turn / outs : 0;
+    const Index next_step = (p.next_step + shares - 1) / shares;
     for (int o = 0; o < fetched; ++o) {
-      next[o] = k + depth < p.depth ? reinterpret_cast<const char*>(w[turn + o] + depth)
-                                    : p.next[first + turn + o];
+      next[o] = (k + depth < p.depth ? reinterpret_cast<const char*>(w[turn + o] + depth)
+                                     : p.next[first + turn + o]) +
+                share * next_step * (depth / kLanes);
     }
     Lanes sums[rows][outs];
     for (auto& row : sums) {
       for (Lanes& sum : row) sum.setZero();
     }
-    for (Index i = 0, ahead = 0; i < depth; i += kLanes, ahead += p.next_step) {
+    for (Index i = 0, ahead = 0; i < depth; i += kLanes, ahead += next_step) {
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
       for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
@@ -160,14 +166,9 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   // The products that take turns share the outputs of a tile.
   template <int rows, int outs, class Weight>
   static void dots_in_turn(const DotProduct& p) {
-    const auto call = [&]<int fetched>(std::integral_constant<int, fetched>) {
-      if (p.turn * fetched < outs) return dots_rows<rows, outs, fetched, Weight>(p);
-      dots_rows<rows, outs, 0, Weight>(p);
-    };
-    if (p.turns == 1) return call(std::integral_constant<int, outs>{});
-    if (p.turns == 2) return call(std::integral_constant<int, (outs + 1) / 2>{});
-    if (p.turns < outs) return call(std::integral_constant<int, (outs + 2) / 3>{});
-    call(std::integral_constant<int, 1>{});
+    if (p.turns == 1) return dots_rows<rows, outs, outs, Weight>(p);
+    if (p.turns == 2) return dots_rows<rows, outs, (outs + 1) / 2, Weight>(p);
+    dots_rows<rows, outs, 1, Weight>(p);
   }
 
   template <class Weight>
