@@ -148,7 +148,12 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       Level::sum_lanes(vectors[i], i + 1 < count ? vectors[i + 1] : zero,
                        i + 2 < count ? vectors[i + 2] : zero, i + 3 < count ? vectors[i + 3] : zero,
                        sums);
-      for (int j = 0; j < std::min(4, count - i); ++j) out[i + j] += sums[j];
+      if (i + 4 <= count) {
+        Eigen::Map<Eigen::Array4f>{out + i} +=
+            Eigen::Map<const Eigen::Array4f, Eigen::Aligned16>{sums};
+        continue;
+      }
+      for (int j = 0; i + j < count; ++j) out[i + j] += sums[j];
     }
   }
   static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
