@@ -149,7 +149,7 @@ def onnxruntime(arguments) -> dict[str, float]:
 
     tower, pixels = vision_model(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "vision_model.onnx"
+        file = str(Path(folder) / "vision_model.onnx")  # a Path would not get its weights in a second file
         torch.onnx.export(tower, (pixels,), file, input_names=["pixel_values"], dynamo=False)
         del tower
         options = ort.SessionOptions()
