@@ -146,7 +146,7 @@ struct PairKernels {
   // The bfloat16 numbers whose sum is an activation. Of every `lanes` pairs of x, first those of
   // the first number are stored, then those of the second one.
   std::ptrdiff_t terms;
-  std::ptrdiff_t dot_rows, dot_outputs;
+  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
   // As those of KernelTable, on pairs. To each sum, the product of a weight and the first number is
   // added before that of the second one.
   void (*dots)(const DotProduct& product);
@@ -185,8 +185,8 @@ struct KernelTable {
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
   std::ptrdiff_t lanes;
 
-  // The rows and outputs of a tile of `dots`.
-  std::ptrdiff_t dot_rows, dot_outputs;
+  // The rows and outputs of a tile of `dots`, and its outputs if there is one row.
+  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
   // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
   // added in a fixed tree.
   void (*dots)(const DotProduct& product);

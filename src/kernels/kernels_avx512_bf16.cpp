@@ -18,6 +18,7 @@ struct Level : VectorKernels<Level<terms>, 16, terms> {
   // As on the level avx512.
   static constexpr int kDotRows = 6;
   static constexpr int kDotOutputs = 4;
+  static constexpr int kRowOutputs = 1;
   static constexpr int kPanelRows = 14;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
@@ -46,6 +47,7 @@ template <int terms>
 constexpr PairKernels kPairs{.terms = terms,
                              .dot_rows = Level<terms>::kDotRows,
                              .dot_outputs = Level<terms>::kDotOutputs,
+                             .row_outputs = Level<terms>::kRowOutputs,
                              .dots = Level<terms>::template dots<float>,
                              .panels = Level<terms>::template panels<float>,
                              .round = round<terms>};

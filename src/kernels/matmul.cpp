@@ -30,6 +30,7 @@ void multiply_pairs(const Product& product, const PairKernels& pairs) {
   KernelTable table = product.table;
   table.dot_rows = pairs.dot_rows;
   table.dot_outputs = pairs.dot_outputs;
+  table.row_outputs = pairs.row_outputs;
   table.dots = pairs.dots;
   table.panels = pairs.panels;
   table.terms = pairs.terms;

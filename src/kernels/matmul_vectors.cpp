@@ -17,9 +17,6 @@ constexpr Index kBlockOutputs = 48;
 // With this many rows or fewer, but more than a tile has, a block is used only a few times; so few
 // tiles of outputs at a time keep it in the first-level cache.
 constexpr Index kFewRows = 16, kFewRowsTiles = 2;
-// A single row reads each weight once: this many rows of weights are read side by side, from end to
-// end.
-constexpr Index kOneRowOutputs = 4;
 // Threads take whole units of outputs.
 constexpr Index kVectorUnit = 12;
 // Rows whose partial sums are in memory at the same time.
@@ -39,7 +36,10 @@ class VectorProduct {
     const Index step =
         !is_single_tile() && x_.rows <= kFewRows ? kFewRowsTiles * tile_outputs() : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
-    Matrix packed(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
+    Matrix packed;
+    if (!is_direct(depth())) {
+      packed = Matrix(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
+    }
     for (Index r = 0; r < x_.rows; r += kBlockRows) {
       const Index rows = std::min(kBlockRows, x_.rows - r);
       for (Index o = begin; o < end; o += step) {
@@ -50,7 +50,11 @@ class VectorProduct {
 
  private:
   Index depth() const { return weight_.in_features; }
-  Index tile_outputs() const { return x_.rows == 1 ? kOneRowOutputs : table_.dot_outputs; }
+  Index tile_outputs() const { return x_.rows == 1 ? table_.row_outputs : table_.dot_outputs; }
+  // Whether the weights of a block are read where they lie.
+  bool is_direct(Index block_depth) const {
+    return block_depth % table_.lanes == 0 && x_.rows <= weight_.format->direct_rows;
+  }
   // Whether the weights are read once.
   bool is_single_tile() const { return x_.rows <= table_.dot_rows; }
 
@@ -66,12 +70,12 @@ class VectorProduct {
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
+    // A single row reads rows of weights from end to end.
     const bool from_end_to_end = x_.rows == 1 && depth() % table_.lanes == 0;
     const Index step = from_end_to_end ? depth() : kBlockK;
     for (Index k = 0; k < depth(); k += step) {
       const WeightBlock part{weight_, o, outs, k, std::min(step, depth() - k)};
-      const bool whole_lanes = part.depth % table_.lanes == 0;
-      if (whole_lanes && x_.rows <= weight_.format->direct_rows) {
+      if (is_direct(part.depth)) {
         add_direct(r, rows, part, sums);
       } else {
         add_packed(r, rows, part, packed, sums);
@@ -131,8 +135,8 @@ class VectorProduct {
     }
   }
 
-  // What is read after output i of `part`: after the last tile of rows, the next tile of outputs,
-  // and before it, the same block again.
+  // What is to be read after output i of `part`: the next tile of outputs where a weight is read
+  // once, else the next block.
   const char* next_address(const WeightBlock& part, Index i) const {
     const bool is_last = part.k + part.depth == depth();
     i += is_single_tile() ? tile_outputs() : part.outs;

@@ -38,6 +38,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
   static constexpr int kDotRows = 4;
   static constexpr int kDotOutputs = 3;
+  // With one row: as many as it takes for a sum not to wait for its last addition.
+  static constexpr int kRowOutputs = 4;
   // 6 x 2 sums of a product with panels, 2 weights and a value.
   static constexpr int kPanelRows = 6;
   static constexpr int kPanelVectors = 2;
@@ -126,7 +128,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     for (Index i = 0, ahead = 0; i < depth; i += kLanes, ahead += next_step) {
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
-      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
+      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, outs == 1 ? 3 : 2);
       for (int r = 0; r < rows; ++r) {
         for (int term = 0; term < kTerms; ++term) {
           const Lanes value = load(x[r] + i * kTerms + term * kLanes);
@@ -179,7 +181,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   template <class Weight>
   static void dots(const DotProduct& p) {
     with_rows<Level::kDotRows>(p.rows, [&](auto tile) {
-      constexpr int kOutputs = tile == 1 ? 4 : Level::kDotOutputs;
+      constexpr int kOutputs = tile == 1 ? Level::kRowOutputs : Level::kDotOutputs;
       dots_in_turn<tile, kOutputs, Weight>(p);
     });
   }
@@ -601,6 +603,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .lanes = kLanes,
         .dot_rows = Level::kDotRows,
         .dot_outputs = Level::kDotOutputs,
+        .row_outputs = Level::kRowOutputs,
         .dots = dots<float>,
         .dots_bf16 = dots<std::uint16_t>,
         .widen_bf16 = widen_bf16,
