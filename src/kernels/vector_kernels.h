@@ -175,6 +175,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static void dots_in_turn(const DotProduct& p) {
     if (p.turns == 1) return dots_rows<rows, outs, outs, Weight>(p);
     if (p.turns == 2) return dots_rows<rows, outs, (outs + 1) / 2, Weight>(p);
+    if (p.turns < outs) return dots_rows<rows, outs, (outs + 2) / 3, Weight>(p);
     dots_rows<rows, outs, 1, Weight>(p);
   }
 
