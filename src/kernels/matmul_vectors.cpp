@@ -8,8 +8,9 @@
 namespace instructblip {
 namespace {
 
-// k is summed in blocks of this many: the lanes are added once per block, and the blocks are added
-// in ascending order. Part of the order of sums, so the same for all shapes.
+// k is summed in blocks of this many values of x: the lanes are added once per block, and the blocks
+// are added in ascending order. Part of the order of sums, so the same for all shapes. The values of
+// a tile of rows stay in the first-level cache.
 constexpr Index kBlockK = 1024;
 // Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
 // them. A multiple of the outputs of every level's tile, as kVectorUnit is.
@@ -38,7 +39,7 @@ class VectorProduct {
     Matrix sums(std::min(x_.rows, kBlockRows), step);
     Matrix packed;
     if (!is_direct(depth())) {
-      packed = Matrix(step, std::min(kBlockK, round_up(depth(), table_.lanes)));
+      packed = Matrix(step, std::min(block_k(), round_up(depth(), table_.lanes)));
     }
     for (Index r = 0; r < x_.rows; r += kBlockRows) {
       const Index rows = std::min(kBlockRows, x_.rows - r);
@@ -50,6 +51,8 @@ class VectorProduct {
 
  private:
   Index depth() const { return weight_.in_features; }
+  // Weights of a block in an output.
+  Index block_k() const { return kBlockK / table_.terms; }
   Index tile_outputs() const { return x_.rows == 1 ? table_.row_outputs : table_.dot_outputs; }
   // Whether the weights of a block are read where they lie.
   bool is_direct(Index block_depth) const {
@@ -72,7 +75,7 @@ class VectorProduct {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
     // A single row reads rows of weights from end to end.
     const bool from_end_to_end = x_.rows == 1 && depth() % table_.lanes == 0;
-    const Index step = from_end_to_end ? depth() : kBlockK;
+    const Index step = from_end_to_end ? depth() : block_k();
     for (Index k = 0; k < depth(); k += step) {
       const WeightBlock part{weight_, o, outs, k, std::min(step, depth() - k)};
       if (is_direct(part.depth)) {
@@ -125,7 +128,7 @@ class VectorProduct {
                       .w = nullptr,
                       .outs = part.outs,
                       .depth = part.depth,
-                      .block = kBlockK,
+                      .block = block_k(),
                       .out = sums.row(i),
                       .out_stride = sums.view().stride,
                       .next = next,
