@@ -8,9 +8,9 @@
 namespace instructblip {
 namespace {
 
-// k is summed in blocks of this many values of x: the lanes are added once per block, and the blocks
-// are added in ascending order. Part of the order of sums, so the same for all shapes. The values of
-// a tile of rows stay in the first-level cache.
+// k is summed in blocks of this many values of x: the lanes are added once per block, and the
+// blocks are added in ascending order. Part of the order of sums, so the same for all shapes. The
+// values of a tile of rows stay in the first-level cache.
 constexpr Index kBlockK = 1024;
 // Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
 // them. A multiple of the outputs of every level's tile, as kVectorUnit is.
