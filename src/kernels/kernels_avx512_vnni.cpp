@@ -77,7 +77,7 @@ struct Level : VectorKernels<Level, 16> {
         : "v"(codes), "m"(*reinterpret_cast<const std::int32_t*>(x)));
     sum = result;
   }
-  // The same for several tiles of outputs, with a single reading of x.
+  // The same for two tiles of outputs, with a single reading of x.
   [[gnu::always_inline]] static void add(__m512i& first, __m512i& second, __m512i first_codes,
                                          __m512i second_codes, const std::int8_t* x) {
     __m512i a = first, b = second, four;

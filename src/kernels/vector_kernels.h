@@ -94,14 +94,15 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
 
   // Dot products.
 
-  // Loops over arrays of vectors stay plain: in a lambda, GCC 12 keeps such an array in memory.
-  // `fetched`: the outputs whose next weights are brought into the cache.
   template <int rows, int outs, int fetched, class Weight>
   static void dots_tile(const DotProduct& p, Index first) {
-    for (Index k = 0; k < p.depth; k += p.block)
+    for (Index k = 0; k < p.depth; k += p.block) {
       dots_block<rows, outs, fetched, Weight>(p, first, k);
+    }
   }
 
+  // Loops over arrays of vectors stay plain: in a lambda, GCC 12 keeps such an array in memory.
+  // `fetched`: the outputs whose next weights are brought into the cache.
   template <int rows, int outs, int fetched, class Weight>
   static void dots_block(const DotProduct& p, Index first, Index k) {
     const Index depth = std::min(p.block, p.depth - k);
@@ -114,7 +115,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     const Index turn =
         fetched == 1 ? p.turn % outs : std::min<Index>(p.turn * fetched, outs - fetched);
     const Index shares = fetched == 1 ? (p.turns - turn + outs - 1) / outs : 1;
-    const Index share = fetched == 1 ? p.turn / outs : 0;
+    const Index share = p.turn / outs;
     const Index next_step = (p.next_step + shares - 1) / shares;
     for (int o = 0; o < fetched; ++o) {
       next[o] = (k + depth < p.depth ? reinterpret_cast<const char*>(w[turn + o] + depth)
@@ -175,8 +176,10 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static void dots_in_turn(const DotProduct& p) {
     if (p.turns == 1) return dots_rows<rows, outs, outs, Weight>(p);
     if (p.turns == 2) return dots_rows<rows, outs, (outs + 1) / 2, Weight>(p);
-    if (p.turns < outs) return dots_rows<rows, outs, (outs + 2) / 3, Weight>(p);
-    dots_rows<rows, outs, 1, Weight>(p);
+    if (p.turns >= outs) return dots_rows<rows, outs, 1, Weight>(p);
+    constexpr int kFetched = (outs + 2) / 3;
+    if (p.turn * kFetched < outs) return dots_rows<rows, outs, kFetched, Weight>(p);
+    dots_rows<rows, outs, 0, Weight>(p);
   }
 
   template <class Weight>

@@ -10,7 +10,6 @@
 #endif
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -136,9 +135,7 @@ inline double peak_bandwidth() {
   static const double peak = [] {
     constexpr std::ptrdiff_t kLines = std::ptrdiff_t{1} << 24, kLine = 8, kSums = 4 * kLine;
     const std::vector<std::uint64_t> data(kLines * kLine, 1);
-    double best = 1e30;
-    for (int i = 0; i < 5; ++i) {
-      const auto start = std::chrono::steady_clock::now();
+    const double seconds = best_seconds([&] {
       parallel_for(kLines * kLine / kSums, 1, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
         std::uint64_t sums[kSums] = {};
         for (std::ptrdiff_t first = begin * kSums; first < end * kSums; first += kSums) {
@@ -146,10 +143,8 @@ inline double peak_bandwidth() {
         }
         benchmark::DoNotOptimize(sums);
       });
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      best = std::min(best, seconds.count());
-    }
-    return static_cast<double>(data.size() * sizeof(std::uint64_t)) / best / num_threads();
+    });
+    return static_cast<double>(data.size() * sizeof(std::uint64_t)) / seconds;
   }();
   return peak;
 }
