@@ -128,7 +128,7 @@ struct PanelProduct {
   const float* x;       // [depth, KernelTable::row_tile_width], a tile of rows (panels.h)
   std::ptrdiff_t rows;  // at most KernelTable::panel_rows
   std::ptrdiff_t depth;
-  const void* weight;  // float or bfloat16
+  const float* weight;  // [depth, kPanelOutputs]
   float* sums;
   std::ptrdiff_t sums_stride;
   bool first;  // the sums are set, not added to
@@ -223,7 +223,8 @@ struct KernelTable {
   std::ptrdiff_t panel_rows;
   std::ptrdiff_t row_tile_width;  // panel_rows rounded up to whole vectors
   void (*panels)(const PanelProduct& product);
-  void (*panels_bf16)(const PanelProduct& product);
+  // The inputs [0, depth) of a panel in bfloat16; `depth` is even.
+  void (*widen_panel)(const std::uint16_t* from, std::ptrdiff_t depth, float* to);
   // Transposes `count` rows: to[k * width + i] = rows[i][k], 0 for i >= count. `width` is
   // kPanelOutputs or row_tile_width.
   void (*pack)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,

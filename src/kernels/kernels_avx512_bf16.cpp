@@ -49,7 +49,7 @@ constexpr PairKernels kPairs{.terms = terms,
                              .dot_outputs = Level<terms>::kDotOutputs,
                              .row_outputs = Level<terms>::kRowOutputs,
                              .dots = Level<terms>::template dots<float>,
-                             .panels = Level<terms>::template panels<float>,
+                             .panels = Level<terms>::panels,
                              .round = round<terms>};
 
 }  // namespace

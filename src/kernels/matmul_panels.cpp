@@ -23,6 +23,7 @@ struct PanelBlock {
 struct BlockProduct {
   Index begin, end;
   PanelBlock block;
+  const float* weight;     // of the block
   PanelBlock next;         // the block that comes after this one
   MutableMatrixView sums;  // [end - begin, kPanelOutputs], set if block.k is 0, else added to
 };
@@ -31,9 +32,7 @@ class PanelProducts {
  public:
   explicit PanelProducts(const Product& product)
       : product_(product),
-        x_(product.table, product.x.rows, product.x.cols, kPanelDepth * product.table.terms),
-        multiply_(product.weight.format->dtype == DType::Float32 ? product.table.panels
-                                                                 : product.table.panels_bf16) {
+        x_(product.table, product.x.rows, product.x.cols, kPanelDepth * product.table.terms) {
     const Index grain =
         kPanelGrain / std::max<Index>(1, product.x.cols * product.table.panel_rows) / 4 + 1;
     parallel_for(x_.count(), grain, [&](Index begin, Index end) {
@@ -46,7 +45,7 @@ class PanelProducts {
     const Index rows = product_.x.rows, step = rows_per_block(rows, tile_rows());
     const Index sums_bytes = step * kPanelOutputs * static_cast<Index>(sizeof(float));
     const Index chunk = std::min(std::max<Index>(1, kSumsBytes / sums_bytes), end - begin);
-    Matrix sums(step, chunk * kPanelOutputs);
+    Matrix sums(step, chunk * kPanelOutputs), widened(1, kPanelDepth * kPanelOutputs);
     for (Index first = begin; first < end; first += chunk) {
       const Index last = std::min(first + chunk, end);
       for (Index r = 0; r < rows; r += step) {
@@ -59,6 +58,7 @@ class PanelProducts {
                 {.begin = r,
                  .end = r_end,
                  .block = {panel, k},
+                 .weight = wide({panel, k}, widened),
                  .next = next.k < depth() ? next : PanelBlock{panel, k},
                  .sums = sums.view().middle_cols((panel - first) * kPanelOutputs, kPanelOutputs)});
           }
@@ -72,32 +72,41 @@ class PanelProducts {
   Index depth() const { return product_.x.cols / product_.table.terms; }
   Index tile_rows() const { return product_.table.panel_rows; }
 
-  void multiply(const BlockProduct& p) const {
-    const Index first = p.begin / tile_rows(), last = (p.end + tile_rows() - 1) / tile_rows();
-    const Index bytes = kPanelOutputs * static_cast<Index>(size_of(product_.weight.format->dtype));
-    // Every tile fetches a part of the next weights.
-    const Index part = bytes / (last - first);
-    const Index depth = std::min(kPanelDepth, this->depth() - p.block.k);
-    for (Index i = first; i < last; ++i) {
-      multiply_({.x = x_.tile(i, p.block.k * product_.table.terms),
-                 .rows = x_.rows(i),
-                 .depth = depth,
-                 .weight = weights(p.block),
-                 .sums = p.sums.row((i - first) * tile_rows()),
-                 .sums_stride = p.sums.stride,
-                 .first = p.block.k == 0,
-                 .next = weights(p.next) + (i - first) * part * depth,
-                 .next_step = part});
-    }
-  }
+  Index depth(PanelBlock block) const { return std::min(kPanelDepth, depth() - block.k); }
 
   const char* weights(PanelBlock block) const {
     return static_cast<const char*>(panel_data(product_.weight, block.panel, block.k));
   }
+  // The weights in float32. To widen them once for all rows is faster than in `panels`: shifts and
+  // products share the units of a CPU.
+  const float* wide(PanelBlock block, Matrix& widened) const {
+    const void* const data = weights(block);
+    if (product_.weight.format->dtype == DType::Float32) return static_cast<const float*>(data);
+    product_.table.widen_panel(static_cast<const std::uint16_t*>(data), round_up(depth(block), 2),
+                               widened.row(0));
+    return widened.row(0);
+  }
+
+  void multiply(const BlockProduct& p) const {
+    const Index first = p.begin / tile_rows(), last = (p.end + tile_rows() - 1) / tile_rows();
+    const Index bytes = kPanelOutputs * static_cast<Index>(size_of(product_.weight.format->dtype));
+    // Every tile fetches a part of the next weights.
+    const Index part = (bytes + last - first - 1) / (last - first);
+    for (Index i = first; i < last; ++i) {
+      product_.table.panels({.x = x_.tile(i, p.block.k * product_.table.terms),
+                             .rows = x_.rows(i),
+                             .depth = depth(p.block),
+                             .weight = p.weight,
+                             .sums = p.sums.row((i - first) * tile_rows()),
+                             .sums_stride = p.sums.stride,
+                             .first = p.block.k == 0,
+                             .next = weights(p.next) + (i - first) * part * depth(p.block),
+                             .next_step = part});
+    }
+  }
 
   const Product& product_;
   RowTiles x_;
-  void (*multiply_)(const PanelProduct&);
 };
 
 }  // namespace

@@ -273,9 +273,6 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     return (Level::kPanelRows + kLanes - 1) / kLanes * kLanes;
   }
 
-  // The vectors of weights at depth k (float) or at depths k and k + 1 (bfloat16).
-  static Lanes panel_vector(const float* w, int) { return load(w); }
-  static Lanes panel_vector(const std::uint16_t* w, int odd) { return Level::load_pairs(w, odd); }
   // Element `odd` of each pair.
   static Lanes load_pairs(const std::uint16_t* p, int odd) {
     Lanes values;
@@ -283,15 +280,24 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     return values;
   }
 
-  template <int rows, class Weight>
+  static void widen_panel(const std::uint16_t* from, Index depth, float* to) {
+    for (Index k = 0; k < depth; k += 2, from += 2 * kPanelOutputs) {
+      for (int odd = 0; odd < 2; ++odd) {
+        for (Index i = 0; i < kPanelOutputs; i += kLanes, to += kLanes) {
+          store(Level::load_pairs(from + 2 * i, odd), to);
+        }
+      }
+    }
+  }
+
+  template <int rows>
   static void panel_tile(const PanelProduct& p, Index column) {
     constexpr int kVectors = Level::kPanelVectors;
-    constexpr int kPair = sizeof(Weight) == 2 ? 2 : 1;
     constexpr Index kRowTileWidth = row_tile_width();
     static_assert(Level::kPanelRows <= kMostPanelRows);
     static_assert(kPanelOutputs % (kVectors * kLanes) == 0);
     const float* x = p.x;
-    const Weight* w = static_cast<const Weight*>(p.weight) + column * kPair;
+    const float* w = p.weight + column;
     const char* next = p.next;
     float* const out = p.sums + column;
     Lanes sums[rows][kVectors];
@@ -299,46 +305,39 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       constexpr int r = i / kVectors, v = i % kVectors;
       sums[r][v] = p.first ? Lanes(Lanes::Zero()) : load(out + r * p.sums_stride + v * kLanes);
     });
-    const auto step = [&](auto odd) __attribute__((always_inline)) {
+    for (Index k = 0; k < p.depth; ++k) {
+      __builtin_prefetch(x + kPrefetchDepth * kRowTileWidth);
+      __builtin_prefetch(next, 0, 2);
       Lanes weight[kVectors];
-      unrolled<kVectors>([&](auto v) { weight[v] = panel_vector(w + v * kLanes * kPair, odd); });
+      unrolled<kVectors>([&](auto v) { weight[v] = load(w + v * kLanes); });
       unrolled<rows * kTerms>([&](auto j) __attribute__((always_inline)) {
         constexpr int r = j / kTerms, term = j % kTerms;
-        const Lanes value = Lanes::Constant(x[(odd + term * kLanes) * kRowTileWidth + r]);
+        const Lanes value = Lanes::Constant(x[term * kLanes * kRowTileWidth + r]);
         unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
           sums[r][v] = Level::multiply_add(value, weight[v], sums[r][v]);
         });
       });
-    };
-    for (Index k = 0; k + kPair <= p.depth; k += kPair) {
-      __builtin_prefetch(x + kPrefetchDepth * kRowTileWidth);
-      __builtin_prefetch(next, 0, 2);
-      unrolled<kPair>(step);
-      x += kPair * kRowTileWidth;
+      x += kRowTileWidth;
       if (kTerms > 1 && (k + 1) % kLanes == 0) x += (kTerms - 1) * kLanes * kRowTileWidth;
-      w += kPair * kPanelOutputs;
-      next += kPair * p.next_step;
+      w += kPanelOutputs;
+      next += p.next_step;
     }
-    if (kPair == 2 && p.depth % 2 != 0) unrolled<1>(step);
     unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
       constexpr int r = i / kVectors, v = i % kVectors;
       store(sums[r][v], out + r * p.sums_stride + v * kLanes);
     });
   }
 
-  template <class Weight, int rows>
+  template <int rows>
   static void panel_rows(const PanelProduct& p) {
     if constexpr (rows > 1) {
-      if (p.rows < rows) return panel_rows<Weight, rows - 1>(p);
+      if (p.rows < rows) return panel_rows<rows - 1>(p);
     }
     for (Index column = 0; column < kPanelOutputs; column += Level::kPanelVectors * kLanes) {
-      panel_tile<rows, Weight>(p, column);
+      panel_tile<rows>(p, column);
     }
   }
-  template <class Weight>
-  static void panels(const PanelProduct& p) {
-    panel_rows<Weight, Level::kPanelRows>(p);
-  }
+  static void panels(const PanelProduct& p) { panel_rows<Level::kPanelRows>(p); }
 
   // to[j * stride + i] = rows[i][j], kLanes x kLanes.
   static void transpose(const float* const* rows, float* to, Index stride) {
@@ -622,8 +621,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .rms_norm = rms_norm,
         .panel_rows = Level::kPanelRows,
         .row_tile_width = row_tile_width(),
-        .panels = panels<float>,
-        .panels_bf16 = panels<std::uint16_t>,
+        .panels = panels,
+        .widen_panel = widen_panel,
         .pack = pack,
         .finish = finish,
     };
