@@ -22,15 +22,16 @@ constexpr Index kFewRows = 16, kFewRowsTiles = 2;
 constexpr Index kVectorUnit = 12;
 // Rows whose partial sums are in memory at the same time.
 constexpr Index kBlockRows = 1024;
-// A thread is not worth waking for fewer multiplications than this.
+// A thread is not worth waking for fewer multiplications, or elements to copy, than these.
 constexpr Index kMatmulGrain = 1 << 17;
+constexpr Index kCopiedPerThread = 1 << 16;
 
 static_assert(kBlockOutputs <= kMaxDirectOutputs);
 
 class VectorProduct {
  public:
   explicit VectorProduct(const Product& product) : product_(product), x_(product.x) {
-    if (x_.cols % product.table.lanes != 0) pad_x();
+    if (x_.cols % table_.lanes != 0 || x_.rows > kFewRows) copy_x();
   }
 
   void outputs(Index begin, Index end) const {
@@ -61,14 +62,27 @@ class VectorProduct {
   // Whether the weights are read once.
   bool is_single_tile() const { return x_.rows <= table_.dot_rows; }
 
-  void pad_x() {
-    padded_ = Matrix(x_.rows, round_up(x_.cols, table_.lanes));
-    for (Index r = 0; r < x_.rows; ++r) {
-      std::copy_n(x_.row(r), x_.cols, padded_.row(r));
-      std::fill(padded_.row(r) + x_.cols, padded_.row(r) + padded_.cols(), 0.0f);
-    }
-    x_.data = padded_.row(0);
-    x_.stride = padded_.view().stride;
+  // Copies x to one block after the other, [rows, kBlockK], and fills up with zeros. Rows that are
+  // a large power of two apart would share few sets of the second-level cache.
+  void copy_x() {
+    const Index blocks = (x_.cols + kBlockK - 1) / kBlockK;
+    blocks_ = Matrix(blocks * x_.rows, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
+    parallel_for(x_.rows, kCopiedPerThread / std::max<Index>(1, x_.cols) + 1,
+                 [&](Index begin, Index end) {
+                   for (Index block = 0; block < blocks; ++block) {
+                     const Index k = block * kBlockK, count = std::min(kBlockK, x_.cols - k);
+                     for (Index r = begin; r < end; ++r) {
+                       float* const to = blocks_.row(block * x_.rows + r);
+                       std::copy_n(x_.row(r) + k, count, to);
+                       std::fill(to + count, to + round_up(count, table_.lanes), 0.0f);
+                     }
+                   }
+                 });
+  }
+  // Row r of x from the beginning of a block of weights on.
+  const float* x_row(Index r, Index k) const {
+    k *= table_.terms;
+    return blocks_.rows() == 0 ? x_.row(r) + k : blocks_.row(k / kBlockK * x_.rows + r);
   }
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
@@ -122,7 +136,7 @@ class VectorProduct {
     for (Index i = 0; i < rows; i += tile_rows) {
       const Index tile = std::min(tile_rows, rows - i);
       const float* x[kMostDotRows];
-      for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + part.k * table_.terms;
+      for (Index t = 0; t < tile; ++t) x[t] = x_row(r + i + t, part.k);
       body(DotProduct{.x = x,
                       .rows = tile,
                       .w = nullptr,
@@ -153,7 +167,7 @@ class VectorProduct {
   const KernelTable& table_ = product_.table;
   const PreparedMatrix::Impl& weight_ = product_.weight;
   MatrixView x_;
-  Matrix padded_;
+  Matrix blocks_;
 };
 
 }  // namespace
