@@ -84,15 +84,16 @@ class HeadPanels {
     for (Index i = 0; i < tiles.count(); ++i) tiles.pack(x, i);
     for (Index panel = 0; panel < count(); ++panel) {
       for (Index i = 0; i < tiles.count(); ++i) {
-        table.panels({.x = tiles.tile(i, 0),
-                      .rows = tiles.rows(i),
-                      .depth = depth,
-                      .weight = data_.row(panel),
-                      .sums = sums.row(i * table.panel_rows) + panel * kPanelOutputs,
-                      .sums_stride = sums.stride,
-                      .first = true,
-                      .next = nullptr,
-                      .next_step = 0});
+        table.products.panels(
+            {.x = tiles.tile(i, 0),
+             .rows = tiles.rows(i),
+             .depth = depth,
+             .weight = data_.row(panel),
+             .sums = sums.row(i * table.products.panel_rows) + panel * kPanelOutputs,
+             .sums_stride = sums.stride,
+             .first = true,
+             .next = nullptr,
+             .next_step = 0});
       }
     }
   }
@@ -210,7 +211,7 @@ class Attention {
     const MutableMatrixView out =
         output_.middle_rows(t.sequence.query_begin + first, probabilities.rows())
             .middle_cols(t.head * shape_.head_dim, shape_.head_dim);
-    const Index group = values != nullptr ? table_.panel_rows : kTileRows;
+    const Index group = values != nullptr ? table_.products.panel_rows : kTileRows;
     Matrix sums(values != nullptr ? group : 0,
                 values != nullptr ? values->count() * kPanelOutputs : 1);
     for (Index i = 0; i < out.rows; i += group) {

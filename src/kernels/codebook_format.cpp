@@ -60,7 +60,7 @@ void dots_of_block(const KernelTable& table, const WeightBlock& block, const Dot
   }
   DotProduct with_weights = product;
   with_weights.w = widened;
-  table.dots(with_weights);
+  table.products.dots(with_weights);
 }
 
 void dots(const KernelTable& table, const WeightBlock& block, const DotProduct& product) {

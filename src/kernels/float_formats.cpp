@@ -43,7 +43,9 @@ std::shared_ptr<const Tensor> convert(const SharedTensor& source) {
 }
 
 // Which of a level's functions read elements of type T.
-void dots_of(const KernelTable& table, float, const DotProduct& product) { table.dots(product); }
+void dots_of(const KernelTable& table, float, const DotProduct& product) {
+  table.products.dots(product);
+}
 void dots_of(const KernelTable& table, std::uint16_t, const DotProduct& product) {
   table.dots_bf16(product);
 }

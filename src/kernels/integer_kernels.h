@@ -5,6 +5,7 @@
 
 #include <Eigen/Core>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/kernel_table.h"
 
@@ -23,6 +24,12 @@ struct IntegerVectorKernels {
   static Vector rounded(const Vector& x, const Rounding& r) {
     constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     return (((x * r.inverse + kWhole) - kWhole) + r.zero).max(r.least).min(r.greatest);
+  }
+
+  static float rounding_error(const float* x, Index count, const Rounding& r) {
+    return Level::sum_of(x, count, 0.0f, [&r](const auto& v) -> std::decay_t<decltype(v)> {
+      return (v - (rounded(v, r) - r.zero) * r.scale).square();
+    });
   }
 
   template <class Integer>

@@ -102,7 +102,7 @@ struct IntegerProduct {
 // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k], one block of k after the other.
 struct DotProduct {
   const float* const* x;
-  std::ptrdiff_t rows;   // at most KernelTable::dot_rows
+  std::ptrdiff_t rows;   // at most VectorProducts::dot_rows
   const void* const* w;  // float or bfloat16
   std::ptrdiff_t outs;
   std::ptrdiff_t depth;  // a multiple of KernelTable::lanes, as block
@@ -125,8 +125,8 @@ constexpr std::ptrdiff_t kMostPanelRows = 16;
 
 // sums[r, o] (+)= sum over k of x[k, r] * w[o, k], for the outputs of a panel.
 struct PanelProduct {
-  const float* x;       // [depth, KernelTable::row_tile_width], a tile of rows (panels.h)
-  std::ptrdiff_t rows;  // at most KernelTable::panel_rows
+  const float* x;       // [depth, VectorProducts::row_tile_width], a tile of rows (panels.h)
+  std::ptrdiff_t rows;  // at most VectorProducts::panel_rows
   std::ptrdiff_t depth;
   const float* weight;  // [depth, kPanelOutputs]
   float* sums;
@@ -137,20 +137,35 @@ struct PanelProduct {
   std::ptrdiff_t next_step;
 };
 
+// Products in vectors with weights in float32. A pair of bfloat16 numbers may take the place of an
+// element (PairKernels).
+struct VectorProducts {
+  // The values of x for each weight. Of every KernelTable::lanes weights, first all first values
+  // are stored, then all second ones.
+  std::ptrdiff_t terms;
+
+  // The rows and outputs of a tile of `dots`, and its outputs if there is one row.
+  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
+  // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
+  // added in a fixed tree.
+  void (*dots)(const DotProduct& product);
+
+  // Products with a packed weight: every sum is one chain of fused (on levels with such an
+  // instruction) multiplications and additions, in ascending order of k.
+  std::ptrdiff_t panel_rows;
+  std::ptrdiff_t row_tile_width;  // panel_rows rounded up to whole vectors
+  void (*panels)(const PanelProduct& product);
+};
+
 struct TileKernels;  // tile_kernels.h
 
 // Products of bfloat16 weights in vectors, with activations that are bfloat16 numbers or the sum of
 // several. Two inputs are one element of 32 bits, and the products of a pair are added to the sum
 // in one instruction, which rounds each addition to nearest and takes subnormal numbers for 0.
 struct PairKernels {
-  // The bfloat16 numbers whose sum is an activation. Of every `lanes` pairs of x, first those of
-  // the first number are stored, then those of the second one.
-  std::ptrdiff_t terms;
-  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
-  // As those of KernelTable, on pairs. To each sum, the product of a weight and the first number is
-  // added before that of the second one.
-  void (*dots)(const DotProduct& product);
-  void (*panels)(const PanelProduct& product);
+  // An activation is the sum of `terms` bfloat16 numbers. To each sum, the product of a weight and
+  // the first of them is added before that of the second one.
+  VectorProducts products;
   // Rounds `count` elements and fills up with zeros to whole vectors of pairs.
   void (*round)(const float* x, std::ptrdiff_t count, float* to);
 };
@@ -185,11 +200,7 @@ struct KernelTable {
   // The number of partial sums along k. The caller must pad k to a multiple of it with zeros.
   std::ptrdiff_t lanes;
 
-  // The rows and outputs of a tile of `dots`, and its outputs if there is one row.
-  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
-  // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
-  // added in a fixed tree.
-  void (*dots)(const DotProduct& product);
+  VectorProducts products;
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const DotProduct& product);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
@@ -218,11 +229,6 @@ struct KernelTable {
                      float eps, float* y);
   void (*rms_norm)(const float* x, std::ptrdiff_t count, const float* weight, float eps, float* y);
 
-  // Products with a packed weight: every sum is one chain of fused (on levels with such an
-  // instruction) multiplications and additions, in ascending order of k.
-  std::ptrdiff_t panel_rows;
-  std::ptrdiff_t row_tile_width;  // panel_rows rounded up to whole vectors
-  void (*panels)(const PanelProduct& product);
   // The inputs [0, depth) of a panel in bfloat16; `depth` is even.
   void (*widen_panel)(const std::uint16_t* from, std::ptrdiff_t depth, float* to);
   // Transposes `count` rows: to[k * width + i] = rows[i][k], 0 for i >= count. `width` is
@@ -238,8 +244,6 @@ struct KernelTable {
   // Products of pairs of bfloat16 with activations in bfloat16, and with the sum of two.
   const PairKernels* pairs = nullptr;
   const PairKernels* split_pairs = nullptr;
-  // The values of x for each weight of `dots` and `panels` (PairKernels::terms).
-  std::ptrdiff_t terms = 1;
 };
 
 // The level in use.

@@ -44,13 +44,7 @@ void round(const float* x, std::ptrdiff_t count, float* to) {
 }
 
 template <int terms>
-constexpr PairKernels kPairs{.terms = terms,
-                             .dot_rows = Level<terms>::kDotRows,
-                             .dot_outputs = Level<terms>::kDotOutputs,
-                             .row_outputs = Level<terms>::kRowOutputs,
-                             .dots = Level<terms>::template dots<float>,
-                             .panels = Level<terms>::panels,
-                             .round = round<terms>};
+constexpr PairKernels kPairs{.products = Level<terms>::products(), .round = round<terms>};
 
 }  // namespace
 

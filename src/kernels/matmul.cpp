@@ -28,13 +28,8 @@ void multiply(const Product& product) {
 void multiply_pairs(const Product& product, const PairKernels& pairs) {
   const PreparedMatrix::Impl& weight = *product.weight.pairs;
   KernelTable table = product.table;
-  table.dot_rows = pairs.dot_rows;
-  table.dot_outputs = pairs.dot_outputs;
-  table.row_outputs = pairs.row_outputs;
-  table.dots = pairs.dots;
-  table.panels = pairs.panels;
-  table.terms = pairs.terms;
-  Matrix x(product.x.rows, round_up(weight.in_features, table.lanes) * table.terms);
+  table.products = pairs.products;
+  Matrix x(product.x.rows, round_up(weight.in_features, table.lanes) * table.products.terms);
   parallel_for(x.rows(), kRoundGrain / std::max<Index>(1, x.cols()) + 1,
                [&](Index begin, Index end) {
                  for (Index r = begin; r < end; ++r) {

@@ -32,9 +32,11 @@ class PanelProducts {
  public:
   explicit PanelProducts(const Product& product)
       : product_(product),
-        x_(product.table, product.x.rows, product.x.cols, kPanelDepth * product.table.terms) {
+        x_(product.table, product.x.rows, product.x.cols,
+           kPanelDepth * product.table.products.terms) {
     const Index grain =
-        kPanelGrain / std::max<Index>(1, product.x.cols * product.table.panel_rows) / 4 + 1;
+        kPanelGrain / std::max<Index>(1, product.x.cols * product.table.products.panel_rows) / 4 +
+        1;
     parallel_for(x_.count(), grain, [&](Index begin, Index end) {
       for (Index tile = begin; tile < end; ++tile) x_.pack(product.x, tile);
     });
@@ -69,16 +71,16 @@ class PanelProducts {
   }
 
  private:
-  Index depth() const { return product_.x.cols / product_.table.terms; }
-  Index tile_rows() const { return product_.table.panel_rows; }
+  Index depth() const { return product_.x.cols / product_.table.products.terms; }
+  Index tile_rows() const { return product_.table.products.panel_rows; }
 
   Index depth(PanelBlock block) const { return std::min(kPanelDepth, depth() - block.k); }
 
   const char* weights(PanelBlock block) const {
     return static_cast<const char*>(panel_data(product_.weight, block.panel, block.k));
   }
-  // The weights in float32. To widen them once for all rows is faster than in `panels`: shifts and
-  // products share the units of a CPU.
+  // The weights in float32, widened once for all rows: in `panels`, shifts would compete with the
+  // products for the CPU's units.
   const float* wide(PanelBlock block, Matrix& widened) const {
     const void* const data = weights(block);
     if (product_.weight.format->dtype == DType::Float32) return static_cast<const float*>(data);
@@ -93,15 +95,15 @@ class PanelProducts {
     // Every tile fetches a part of the next weights.
     const Index part = (bytes + last - first - 1) / (last - first);
     for (Index i = first; i < last; ++i) {
-      product_.table.panels({.x = x_.tile(i, p.block.k * product_.table.terms),
-                             .rows = x_.rows(i),
-                             .depth = depth(p.block),
-                             .weight = p.weight,
-                             .sums = p.sums.row((i - first) * tile_rows()),
-                             .sums_stride = p.sums.stride,
-                             .first = p.block.k == 0,
-                             .next = weights(p.next) + (i - first) * part * depth(p.block),
-                             .next_step = part});
+      product_.table.products.panels({.x = x_.tile(i, p.block.k * product_.table.products.terms),
+                                      .rows = x_.rows(i),
+                                      .depth = depth(p.block),
+                                      .weight = p.weight,
+                                      .sums = p.sums.row((i - first) * tile_rows()),
+                                      .sums_stride = p.sums.stride,
+                                      .first = p.block.k == 0,
+                                      .next = weights(p.next) + (i - first) * part * depth(p.block),
+                                      .next_step = part});
     }
   }
 

@@ -53,14 +53,16 @@ class VectorProduct {
  private:
   Index depth() const { return weight_.in_features; }
   // Weights of a block in an output.
-  Index block_k() const { return kBlockK / table_.terms; }
-  Index tile_outputs() const { return x_.rows == 1 ? table_.row_outputs : table_.dot_outputs; }
+  Index block_k() const { return kBlockK / table_.products.terms; }
+  Index tile_outputs() const {
+    return x_.rows == 1 ? table_.products.row_outputs : table_.products.dot_outputs;
+  }
   // Whether the weights of a block are read where they lie.
   bool is_direct(Index block_depth) const {
     return block_depth % table_.lanes == 0 && x_.rows <= weight_.format->direct_rows;
   }
   // Whether the weights are read once.
-  bool is_single_tile() const { return x_.rows <= table_.dot_rows; }
+  bool is_single_tile() const { return x_.rows <= table_.products.dot_rows; }
 
   // Copies x to one block after the other, [rows, kBlockK], and fills up with zeros. Rows that are
   // a large power of two apart would share few sets of the second-level cache.
@@ -81,7 +83,7 @@ class VectorProduct {
   }
   // Row r of x from the beginning of a block of weights on.
   const float* x_row(Index r, Index k) const {
-    k *= table_.terms;
+    k *= table_.products.terms;
     return blocks_.rows() == 0 ? x_.row(r) + k : blocks_.row(k / kBlockK * x_.rows + r);
   }
 
@@ -120,7 +122,7 @@ class VectorProduct {
     for_tiles(r, rows, part, sums, [&](DotProduct product) {
       product.w = w;
       product.depth = padded;
-      table_.dots(product);
+      table_.products.dots(product);
     });
   }
 
@@ -129,7 +131,7 @@ class VectorProduct {
   template <class Body>
   void for_tiles(Index r, Index rows, const WeightBlock& part, Matrix& sums,
                  const Body& body) const {
-    const Index tile_rows = part_size(rows, table_.dot_rows);
+    const Index tile_rows = part_size(rows, table_.products.dot_rows);
     const Index tiles = (rows + tile_rows - 1) / tile_rows;
     const char* next[kBlockOutputs];
     for (Index i = 0; i < part.outs; ++i) next[i] = next_address(part, i);

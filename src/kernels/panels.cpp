@@ -59,14 +59,14 @@ RowTiles::RowTiles(const KernelTable& table, Index rows, Index depth, Index bloc
       rows_(rows),
       depth_(depth),
       block_(block),
-      count_((rows + table.panel_rows - 1) / table.panel_rows),
-      data_(1, count_ * depth * table.row_tile_width) {}
+      count_((rows + table.products.panel_rows - 1) / table.products.panel_rows),
+      data_(1, count_ * depth * table.products.row_tile_width) {}
 
 void RowTiles::pack(MatrixView x, Index i) {
   const float* first[kMostPanelRows];
   for (Index k = 0; k < depth_; k += block_) {
-    for (Index r = 0; r < rows(i); ++r) first[r] = x.row(i * table_.panel_rows + r) + k;
-    table_.pack(first, rows(i), table_.row_tile_width, std::min(block_, depth_ - k),
+    for (Index r = 0; r < rows(i); ++r) first[r] = x.row(i * table_.products.panel_rows + r) + k;
+    table_.pack(first, rows(i), table_.products.row_tile_width, std::min(block_, depth_ - k),
                 data_.row(0) + offset(i, k));
   }
 }

@@ -20,7 +20,7 @@ Index panel_stride(const PreparedMatrix::Impl& weight);
 // Panel `panel` of a packed weight from input k on.
 const void* panel_data(const PreparedMatrix::Impl& weight, Index panel, Index k);
 
-// The rows of x as `panels` reads them: in tiles of KernelTable::panel_rows rows, each [depth,
+// The rows of x as `panels` reads them: in tiles of VectorProducts::panel_rows rows, each [depth,
 // row_tile_width]. With more inputs than `block`, all tiles of a block of inputs stand before those
 // of the next block.
 class RowTiles {
@@ -30,7 +30,9 @@ class RowTiles {
   // Tiles in a block.
   Index count() const { return count_; }
   // The rows of tile i.
-  Index rows(Index i) const { return std::min(table_.panel_rows, rows_ - i * table_.panel_rows); }
+  Index rows(Index i) const {
+    return std::min(table_.products.panel_rows, rows_ - i * table_.products.panel_rows);
+  }
   // Tile i at input k, a multiple of `block`.
   const float* tile(Index i, Index k) const { return data_.row(0) + offset(i, k); }
   // Fills tile i with the rows from i * panel_rows on of x, in every block.
@@ -38,7 +40,7 @@ class RowTiles {
 
  private:
   Index offset(Index i, Index k) const {
-    return (k * count_ + i * std::min(block_, depth_ - k)) * table_.row_tile_width;
+    return (k * count_ + i * std::min(block_, depth_ - k)) * table_.products.row_tile_width;
   }
 
   const KernelTable& table_;

@@ -26,7 +26,7 @@ struct WeightFormat {
 
   // Where element k of row o is stored.
   const char* (*address)(const PreparedMatrix::Impl& weight, Index o, Index k);
-  // KernelTable::dots with a block of at most kMaxDirectOutputs outputs in place of product.w.
+  // VectorProducts::dots with a block of at most kMaxDirectOutputs outputs in place of product.w.
   void (*dots)(const KernelTable& table, const WeightBlock& block, const DotProduct& product);
   // Elements [k, k + count) of row o in float32.
   void (*widen_row)(const KernelTable& table, const PreparedMatrix::Impl& weight, Index o, Index k,
