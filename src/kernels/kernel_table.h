@@ -44,7 +44,7 @@ constexpr std::ptrdiff_t kMostIntegerTiles = 2;
 constexpr float kGreatestInteger = 32512.0f;
 
 // A row of x as whole numbers, each block filled up with zeros to a multiple of 32. A level may
-// order the bytes of a block in another way (avx512_vnni).
+// store a block in another way (avx512_vnni, avx2).
 struct IntegerRow {
   const std::int16_t* values;
   const float* scales;       // of blocks

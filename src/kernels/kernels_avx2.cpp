@@ -1,6 +1,8 @@
 // The level "avx2": CPUs with AVX2 and FMA.
 #include <immintrin.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/vector_kernels.h"
@@ -52,9 +54,16 @@ struct Level : VectorKernels<Level, 8> {
   static __m256i widen_codes(const std::uint8_t* w) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
   }
-  // Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of every four.
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
+    p.x_bits == 8 ? byte_sums<rows, bits>(p, begin, size, sums)
+                  : word_sums<rows, bits>(p, begin, size, sums);
+  }
+
+  // With numbers of 16 bits. Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of
+  // every four.
+  template <int rows, int bits>
+  static void word_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
     constexpr int kVectors = rows <= 2 ? 4 : 2, kInputs = 32 / bits;
     constexpr Index kStep = 4 * kIntegerOutputs;
     for (int first = 0; first < 4; first += kVectors) {
@@ -96,6 +105,187 @@ struct Level : VectorKernels<Level, 8> {
       });
     }
   }
+
+  // With numbers of 8 bits, `vpmaddubsw` adds two products in 16 bits, which is exact as long as
+  // two inputs are not more than this together. What exceeds it, which is little (the largest input
+  // of a row is 127), stands in a list behind the bytes of a block.
+  static constexpr int kMostPair = 128;
+  static_assert(kMostPair * 255 <= 32767);
+  struct Excess {
+    std::int32_t four;  // of the inputs from 4 * four on
+    std::int8_t values[4];
+  };
+  class ExcessList {
+   public:
+    // Of a block of `width` inputs. As many bytes are behind it.
+    ExcessList(std::int8_t* bytes, Index width)
+        : count_(bytes + width),
+          items_(count_ + sizeof(std::int32_t)),
+          capacity_((width - static_cast<Index>(sizeof(std::int32_t))) /
+                    static_cast<Index>(sizeof(Excess))) {}
+
+    Index capacity() const { return capacity_; }
+    // Instead of a count: there are more than `capacity`, and the bytes are the inputs themselves.
+    static constexpr std::int32_t kTooMany = -1;
+    std::int32_t count() const {
+      std::int32_t count;
+      std::memcpy(&count, count_, sizeof(count));
+      return count;
+    }
+    void set_count(std::int32_t count) { std::memcpy(count_, &count, sizeof(count)); }
+    Excess item(Index i) const {
+      Excess item;
+      std::memcpy(&item, items_ + i * static_cast<Index>(sizeof(item)), sizeof(item));
+      return item;
+    }
+    void set_item(Index i, const Excess& item) {
+      std::memcpy(items_ + i * static_cast<Index>(sizeof(item)), &item, sizeof(item));
+    }
+
+   private:
+    std::int8_t* count_;
+    std::int8_t* items_;
+    Index capacity_;
+  };
+
+  // Bit i: whether a pair among the bytes 4 i to 4 i + 3 exceeds kMostPair.
+  static unsigned exceeding(const std::int8_t* bytes) {
+    const __m256i pairs = _mm256_maddubs_epi16(
+        _mm256_set1_epi8(1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)));
+    const __m256i exceed =
+        _mm256_cmpgt_epi16(_mm256_abs_epi16(pairs), _mm256_set1_epi16(kMostPair));
+    const __m256i fits = _mm256_cmpeq_epi32(exceed, _mm256_setzero_si256());
+    return ~static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(fits))) & 255;
+  }
+
+  static std::int32_t round_block(const float* x, Index count, Index width, int bits,
+                                  const Rounding& rounding, std::int16_t* to) {
+    if (bits != 8) return Integers::round_block(x, count, width, bits, rounding, to);
+    auto* const bytes = reinterpret_cast<std::int8_t*>(to);
+    Integers::round_all(x, count, rounding, bytes);
+    std::fill(bytes + count, bytes + width, std::int8_t{0});
+    std::int32_t sum = 0;
+    for (Index i = 0; i < width; ++i) sum += bytes[i];
+    split_bytes(bytes, width);
+    return sum;
+  }
+  // Moves what exceeds kMostPair to the list behind a block.
+  static void split_bytes(std::int8_t* bytes, Index width) {
+    ExcessList list(bytes, width);
+    Index count = 0;
+    for (Index i = 0; i < width; i += 32) count += std::popcount(exceeding(bytes + i));
+    if (count > list.capacity()) return list.set_count(ExcessList::kTooMany);
+    list.set_count(static_cast<std::int32_t>(count));
+    count = 0;
+    for (Index i = 0; i < width; i += 32) {
+      for (unsigned left = exceeding(bytes + i); left != 0; left &= left - 1) {
+        const Index four = i / 4 + std::countr_zero(left);
+        list.set_item(count++, split_four(four, bytes + 4 * four));
+      }
+    }
+  }
+  // Takes the excess out of four bytes.
+  static Excess split_four(Index four, std::int8_t* bytes) {
+    Excess excess{static_cast<std::int32_t>(four), {}};
+    for (int i = 0; i < 4; i += 2) {
+      const int pair = bytes[i] + bytes[i + 1];
+      excess.values[i] = static_cast<std::int8_t>(pair - std::clamp(pair, -kMostPair, kMostPair));
+      bytes[i] = static_cast<std::int8_t>(bytes[i] - excess.values[i]);
+    }
+    return excess;
+  }
+
+  static std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
+    return reinterpret_cast<std::int8_t*>(const_cast<std::int16_t*>(row.values + begin));
+  }
+  // Four bytes, repeated.
+  static __m256i repeated(const std::int8_t* four) {
+    std::int32_t bits;
+    std::memcpy(&bits, four, sizeof(bits));
+    return _mm256_set1_epi32(bits);
+  }
+  // The sums of the products of four inputs, for eight outputs.
+  static __m256i multiply_bytes(const __m256i& codes, const __m256i& x) {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), _mm256_set1_epi16(1));
+  }
+  // The codes of inputs 0 to 3 or, of 4 bits, also 4 to 7, of eight outputs.
+  template <int bits>
+  static __m256i load_codes(const std::uint8_t* w, Index four) {
+    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+    if (bits == 8) return codes;
+    return _mm256_and_si256(four % 2 == 0 ? codes : _mm256_srli_epi16(codes, 4),
+                            _mm256_set1_epi8(15));
+  }
+
+  template <int rows, int bits>
+  static void byte_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
+    constexpr Index kStep = 4 * kIntegerOutputs, kFours = 8 / bits;
+    const std::int8_t* x[rows];
+    for (int r = 0; r < rows; ++r) x[r] = bytes_of(p.x[r], begin);
+    __m256i total[rows][2];
+    for (auto& row : total) row[0] = row[1] = _mm256_setzero_si256();
+    const std::uint8_t* w = p.codes(begin);
+    for (Index k = 0; k < size; w += kStep) {
+      for (Index four = 0; four < kFours; ++four, k += 4) {
+        const __m256i first = load_codes<bits>(w, four), second = load_codes<bits>(w + 32, four);
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          const __m256i values = repeated(x[r] + k);
+          total[r][0] = _mm256_add_epi32(total[r][0], multiply_bytes(first, values));
+          asm volatile("" : "+x"(total[r][0]));
+          total[r][1] = _mm256_add_epi32(total[r][1], multiply_bytes(second, values));
+          asm volatile("" : "+x"(total[r][1]));
+        });
+      }
+    }
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      auto* const to = reinterpret_cast<__m256i*>(sums + r * kIntegerOutputs);
+      _mm256_store_si256(to, total[r][0]);
+      _mm256_store_si256(to + 1, total[r][1]);
+    });
+    for (int r = 0; r < rows; ++r) {
+      add_excess<bits>(p, p.x[r], begin, size, sums + r * kIntegerOutputs);
+    }
+  }
+
+  template <int bits>
+  static void add_excess(const IntegerProduct& p, const IntegerRow& row, Index begin, Index size,
+                         std::int32_t* sums) {
+    const ExcessList list(bytes_of(row, begin), size);
+    const std::int32_t count = list.count();
+    if (count == 0) return;
+    if (count == ExcessList::kTooMany) return widened_sums<bits>(p, row, begin, size, sums);
+    auto* const to = reinterpret_cast<__m256i*>(sums);
+    for (Index i = 0; i < count; ++i) {
+      const Excess excess = list.item(i);
+      const __m256i values = repeated(excess.values);
+      const std::uint8_t* const w = p.codes(begin + excess.four / (8 / bits) * (32 / bits));
+      for (int v = 0; v < 2; ++v) {
+        to[v] = _mm256_add_epi32(to[v],
+                                 multiply_bytes(load_codes<bits>(w + 32 * v, excess.four), values));
+      }
+    }
+  }
+
+  // The sums of a row, with numbers of 16 bits in place of 8.
+  template <int bits>
+  static void widened_sums(const IntegerProduct& p, const IntegerRow& row, Index begin, Index size,
+                           std::int32_t* sums) {
+    constexpr Index kPart = 512;
+    std::int16_t words[kPart];
+    const IntegerRow widened{words, nullptr, nullptr};
+    IntegerProduct part = p;
+    part.x = &widened;
+    std::fill_n(sums, kIntegerOutputs, 0);
+    for (Index k = 0; k < size; k += kPart) {
+      const Index count = std::min(kPart, size - k);
+      std::copy_n(bytes_of(row, begin) + k, count, words);
+      part.w = p.codes(begin + k);
+      alignas(32) std::int32_t part_sums[kIntegerOutputs];
+      word_sums<1, bits>(part, 0, count, part_sums);
+      for (Index o = 0; o < kIntegerOutputs; ++o) sums[o] += part_sums[o];
+    }
+  }
+
   // The bytes of the 16 values: first those of the lowest weight.
   struct Book {
     __m256i planes[4];

@@ -40,13 +40,19 @@ class Cost {
   double start_;
 };
 
+// Sums of several random numbers, so that most elements are much smaller than the largest of a row,
+// as in a model.
 Matrix filled(Index rows, Index cols) {
   Matrix m(rows, cols);
   std::uint32_t state = 1;
   for (Index r = 0; r < rows; ++r) {
     for (Index c = 0; c < cols; ++c) {
-      state = state * 1664525u + 1013904223u;
-      m.row(r)[c] = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
+      float sum = 0.0f;
+      for (int i = 0; i < 8; ++i) {
+        state = state * 1664525u + 1013904223u;
+        sum += static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
+      }
+      m.row(r)[c] = sum;
     }
   }
   return m;
