@@ -215,8 +215,9 @@ PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnx
 # On CPUs, these multiply in float32 and in integers only.
 WITHOUT_BFLOAT16 = ("onnxruntime", "ctranslate2")
 # What comes nearest to a value of --weights. OpenVINO's need the package nncf.
-QUANTISED = {"int8": {"llama_cpp": ["Q8_0"], "ctranslate2": ["int8_float32"], "openvino": ["int8 weights", "int8"]},
-             "int4": {"llama_cpp": ["Q4_0"]}}
+QUANTISED = {"int8": {"llama_cpp": ["Q8_0"], "ctranslate2": ["int8_float32"], "openvino": ["int8 weights"]},
+             "int4": {"llama_cpp": ["Q4_0"]},
+             "w8a8": {"openvino": ["int8"]}}
 
 
 def in_another_process(peer: str, *flags: str) -> dict[str, float]:
