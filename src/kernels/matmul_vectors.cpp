@@ -24,7 +24,7 @@ constexpr Index kVectorUnit = 12;
 constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications, or elements to copy, than these.
 constexpr Index kMatmulGrain = 1 << 17;
-constexpr Index kCopiedPerThread = 1 << 16;
+constexpr Index kCopyGrain = 1 << 16;
 
 static_assert(kBlockOutputs <= kMaxDirectOutputs);
 
@@ -69,7 +69,7 @@ class VectorProduct {
   void copy_x() {
     const Index blocks = (x_.cols + kBlockK - 1) / kBlockK;
     blocks_ = Matrix(blocks * x_.rows, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
-    parallel_for(x_.rows, kCopiedPerThread / std::max<Index>(1, x_.cols) + 1,
+    parallel_for(x_.rows, kCopyGrain / std::max<Index>(1, x_.cols) + 1,
                  [&](Index begin, Index end) {
                    for (Index block = 0; block < blocks; ++block) {
                      const Index k = block * kBlockK, count = std::min(kBlockK, x_.cols - k);
