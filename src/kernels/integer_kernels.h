@@ -61,15 +61,21 @@ struct IntegerVectorKernels {
     return fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }).maxCoeff();
   }
 
-  // Writes a block of an IntegerRow, `count` numbers of `bits` bits filled up with zeros to
-  // `width`, and returns their sum.
-  static std::int32_t round_block(const float* x, Index count, Index width, int /*bits*/,
-                                  const Rounding& rounding, std::int16_t* to) {
+  // Writes `count` numbers filled up with zeros to `width`, and returns their sum.
+  template <class Integer>
+  static std::int32_t round_and_fill(const float* x, Index count, Index width,
+                                     const Rounding& rounding, Integer* to) {
     round_all(x, count, rounding, to);
-    std::fill(to + count, to + width, std::int16_t{0});
+    std::fill(to + count, to + width, Integer{0});
     std::int32_t sum = 0;
     for (Index i = 0; i < count; ++i) sum += to[i];
     return sum;
+  }
+
+  // Writes a block of an IntegerRow, of numbers of `bits` bits, and returns their sum.
+  static std::int32_t round_block(const float* x, Index count, Index width, int /*bits*/,
+                                  const Rounding& rounding, std::int16_t* to) {
+    return round_and_fill(x, count, width, rounding, to);
   }
 
   static void to_integers(const float* x, Index count, Index block, int bits, std::int16_t* values,

@@ -162,10 +162,7 @@ struct Level : VectorKernels<Level, 8> {
                                   const Rounding& rounding, std::int16_t* to) {
     if (bits != 8) return Integers::round_block(x, count, width, bits, rounding, to);
     auto* const bytes = reinterpret_cast<std::int8_t*>(to);
-    Integers::round_all(x, count, rounding, bytes);
-    std::fill(bytes + count, bytes + width, std::int8_t{0});
-    std::int32_t sum = 0;
-    for (Index i = 0; i < width; ++i) sum += bytes[i];
+    const std::int32_t sum = Integers::round_and_fill(x, count, width, rounding, bytes);
     split_bytes(bytes, width);
     return sum;
   }
