@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/avx512_split.h"
 #include "kernels/avx512_registers.h"
+#include "kernels/avx512_split.h"
 #include "kernels/tile_kernels.h"
 
 namespace instructblip {
@@ -31,30 +31,34 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {};
 };
 
-// Rows of the tiles of A for sums 0 and 1 and for sums 2 and 3, and columns of each tile of B.
+// The shape of tiles: `rows` of A for sums 0 and 1, `more_rows` for sums 2 and 3, and `columns` of
+// B. In registers: a vector loaded from where its elements were just stored waits for these stores,
+// and so for those of tiles before them.
 struct TileShape {
-  Index rows[2] = {}, columns = 0;
-  bool operator==(const TileShape&) const = default;
+  Index rows = 0, more_rows = 0, columns = 0;
 };
 thread_local TileShape configured;
 
-void configure(TileShape shape) {
-  if (configured == shape) return;
+void configure(Index rows, Index more_rows, Index columns) {
+  if (configured.rows == rows && configured.more_rows == more_rows &&
+      configured.columns == columns) {
+    return;
+  }
   TileConfiguration configuration;
   const auto set = [&](int tile, Index rows, Index row_bytes) {
     configuration.rows[tile] = static_cast<std::uint8_t>(rows);
     configuration.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
   };
   for (int i = 0; i < 2; ++i) {
-    const Index rows = shape.rows[i];
-    set(4 + i, rows, 2 * kTileDepth);
-    for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
-    set(6 + i, kTileDepth / 2, 4 * shape.columns);
+    const Index rows_of_a = i == 0 ? rows : more_rows;
+    set(4 + i, rows_of_a, 2 * kTileDepth);
+    for (int j = 0; j < 2; ++j) set(2 * i + j, rows_of_a, 4 * columns);
+    set(6 + i, kTileDepth / 2, 4 * columns);
   }
   // GCC 12's function reads only 8 bytes in the compiler's eyes, which then leaves out the others.
   asm volatile("" : : "r"(&configuration) : "memory");
   _tile_loadconfig(&configuration);
-  configured = shape;
+  configured = {rows, more_rows, columns};
 }
 
 void begin() { configured = {}; }
@@ -123,6 +127,7 @@ void multiply_tiles(const TileProduct& p) {
     }
   };
   const std::uint16_t *a = p.a, *a_low = p.a_low, *b = p.b, *b_low = p.b_low;
+  const std::uint16_t* next = p.next;
   const char* next_sums = reinterpret_cast<const char*>(p.next_sums);
   const char* const sums_end = next_sums == nullptr ? nullptr : next_sums + p.rows * sums_bytes;
   const Index sums_step = (p.rows * kTileDepth + p.depth - 1) / p.depth;
@@ -132,8 +137,9 @@ void multiply_tiles(const TileProduct& p) {
       next_sums += sums_bytes;
     }
     for (Index row = 0; row < p.next_rows; ++row) {
-      _mm_prefetch(reinterpret_cast<const char*>(p.next + row * p.next_stride + k), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(next + row * p.next_stride), _MM_HINT_T1);
     }
+    next += p.next_step;
     load_b(b, kFirst);
     load_a(a);
     add();
@@ -170,8 +176,8 @@ void multiply_any(const TileProduct& p) {
 
 void multiply(const TileProduct& p) {
   const Index first = std::min(p.rows, kTileSize);
-  // Tiles that are not used must have a valid shape, too.
-  configure({{first, p.b_tiles > 2 ? first : std::max<Index>(1, p.rows - kTileSize)}, p.columns});
+  // Tiles that are not used have a valid shape, too.
+  configure(first, p.rows > kTileSize ? p.rows - kTileSize : first, p.columns);
   p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 
@@ -381,7 +387,7 @@ void integer_tile_product(const IntegerProduct& p) {
   const Index stride = bytes_of(p.x[1], 0) - bytes_of(p.x[0], 0);
   begin();
   const Index rows = std::min(kTileSize, p.rows);
-  configure({{rows, rows}, kIntegerOutputs});
+  configure(rows, rows, kIntegerOutputs);
   for (Index k = 0; k < p.depth; k += p.block) {
     const Block block(p, k / p.block);
     const Index size = std::min(p.block, p.depth - k);

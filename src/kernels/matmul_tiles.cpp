@@ -146,6 +146,7 @@ class TileProducts {
                          .next_sums = nullptr,
                          .next = has_next ? a.data + (kUnit + next_begin) * a.stride : nullptr,
                          .next_stride = a.stride,
+                         .next_step = kTileDepth,
                          .next_rows = has_next ? next_end - next_begin : 0});
       }
     }
@@ -192,7 +193,7 @@ class TileProducts {
 };
 
 // x as tiles of A, each [depth / kTileDepth, kTileSize, kTileDepth]: products read it front to
-// back.
+// back. The last tile is whole, too, and holds anything in the rows that x does not have.
 class RowBlocks {
  public:
   RowBlocks(const TileKernels& tiles, MatrixView x, bool split)
@@ -236,7 +237,7 @@ class RowBlocks {
 class PanelTileProducts {
   // Rows of x in one product.
   static constexpr Index kRows = 2 * kTileSize;
-  static constexpr Index kBlockBytes = 24 << 10;
+  static constexpr Index kBlockBytes = 30 << 10;
   static constexpr Index kChunkBytes = 25 << 15;
   // Panels whose sums lie beside each other and are finished together.
   static constexpr Index kGroup = 4;
@@ -299,7 +300,7 @@ class PanelTileProducts {
     const std::uint16_t* const next = next_block(chunk, panel, k + depth);
     for (Index i = 0; i < sums.rows; i += kRows) {
       const bool is_last = i + kRows >= sums.rows;
-      // Every product fetches a part of the next block, seen as rows of `depth`.
+      // Every product fetches a part of the next block front to back, seen as rows of `depth`.
       const Index next_begin = kPanelOutputs * i / round_up(sums.rows, kRows);
       const Index next_end = kPanelOutputs * (i + kRows) / round_up(sums.rows, kRows);
       tiles_.multiply({.a = x_.high(chunk.r + i, k),
@@ -307,7 +308,9 @@ class PanelTileProducts {
                        .a_stride = kTileDepth,
                        .a_step = x_.kStep,
                        .a_next = x_.next(),
-                       .rows = std::min(kRows, sums.rows - i),
+                       // Whole tiles: another shape of tiles costs more than the sums of rows that
+                       // x does not have, for which there is room.
+                       .rows = std::min(kRows, round_up(sums.rows - i, kTileSize)),
                        .depth = depth,
                        .a_passes = true,
                        .b = weights(panel, k),
@@ -321,7 +324,8 @@ class PanelTileProducts {
                        .first = k == 0,
                        .next_sums = is_last ? nullptr : sums.row(i + kRows),
                        .next = next == nullptr ? nullptr : next + next_begin * depth,
-                       .next_stride = depth,
+                       .next_stride = kTileDepth,
+                       .next_step = kTileDepth * (next_end - next_begin),
                        .next_rows = next == nullptr ? 0 : next_end - next_begin});
     }
   }

@@ -32,7 +32,13 @@ struct Product {
   // The same for the rows [r, r + rows) and the outputs of the panels [first, last).
   void finish_panels(Index r, Index rows, Index first, Index last, MatrixView sums) const {
     const Index o = first * kPanelOutputs, outs = std::min(last * kPanelOutputs, y.cols) - o;
-    for (Index i = 0; i < rows; ++i) finish(r + i, o, outs, sums.row(i));
+    // The rows of y lie too far apart for the CPU to fetch them on its own.
+    constexpr Index kAhead = 4;
+    for (Index i = 0; i < rows; ++i) {
+      const float* const ahead = y.row(r + std::min(i + kAhead, rows - 1)) + o;
+      for (Index j = 0; j < outs; j += 16) __builtin_prefetch(ahead + j, 1);
+      finish(r + i, o, outs, sums.row(i));
+    }
   }
 };
 

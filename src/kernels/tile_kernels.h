@@ -42,10 +42,12 @@ struct TileProduct {
   std::ptrdiff_t sums_stride;
   bool first;
   float* next_sums;  // those of the next product, which are brought into the cache; or nullptr
-  // Rows of a matrix, next_stride apart, from which kTileDepth elements are brought into the caches
-  // for every kTileDepth of the depth.
+  // What is brought into the second-level cache for every kTileDepth of the depth: kTileDepth
+  // elements of each of `next_rows` rows, next_stride apart, and every time those next_step behind
+  // the last ones.
   const std::uint16_t* next;
   std::ptrdiff_t next_stride;
+  std::ptrdiff_t next_step;
   std::ptrdiff_t next_rows;
 };
 
