@@ -168,7 +168,8 @@ struct RowVectorKernels {
         fold<Lanes>(x, count, 0.0f, Lanes::Zero(), [](const Lanes& a, const Lanes& b) -> Lanes {
           return a + b;
         }).sum();
-    for_each(x, count, [factor = 1.0f / sum](const Lanes& value) -> Lanes { return value * factor; });
+    for_each(x, count,
+             [factor = 1.0f / sum](const Lanes& value) -> Lanes { return value * factor; });
   }
 
   // The sum of term(x[i]); `fill` pads the last vector and must have the term 0.

@@ -96,6 +96,15 @@ double peak_of(Index types) {
   return peak_flops();
 }
 
+// More than the caches hold.
+std::size_t uncached_bytes() {
+  std::size_t bytes = std::size_t{64} << 20;
+  for (const auto& cache : benchmark::CPUInfo::Get().caches) {
+    bytes = std::max(bytes, static_cast<std::size_t>(cache.size));
+  }
+  return 2 * bytes;
+}
+
 // Arguments: rows, outputs, inputs, types, packed. As in a model, the weight is not in the caches:
 // the iterations use many copies of it in turn.
 void Matmul(benchmark::State& state) {
@@ -116,7 +125,7 @@ void Matmul(benchmark::State& state) {
       weights.push_back(PreparedMatrix::prepare(SharedTensor{copy->view(), copy}, policy));
     }
     bytes += weights.back().bytes();
-  } while (bytes < std::size_t{128} << 20);
+  } while (bytes < uncached_bytes());
   const Matrix x = filled(rows, ins);
   Matrix y(rows, outs);
   std::size_t next = 0;
