@@ -258,7 +258,7 @@ class PanelTileProducts {
 
   // The outputs of the panels [begin, end).
   void compute(Index begin, Index end) const {
-    const Index groups = chunk_depth_ < x_.depth() ? (end - begin + kGroup - 1) / kGroup : 1;
+    const Index groups = group(end - begin - 1) + 1;
     // Rows an even number of panels long would lie in few sets of the caches.
     Matrix sums(groups * rows_, (kGroup | 1) * kPanelOutputs);
     tiles_.begin();
@@ -276,12 +276,16 @@ class PanelTileProducts {
     Index r, k, begin, end;
   };
 
+  // The group of sums of panel `panel` of a range: one serves all panels in turn, unless the sums
+  // of all are kept until the last chunk of inputs has passed by.
+  Index group(Index panel) const { return chunk_depth_ < x_.depth() ? panel / kGroup : 0; }
+
   void multiply_chunk(const Chunk& chunk, Matrix& sums) const {
     const Index rows = std::min(rows_, product_.x.rows - chunk.r);
     for (Index first = chunk.begin; first < chunk.end; first += kGroup) {
       const Index last = std::min(first + kGroup, chunk.end);
-      const Index group = chunk_depth_ < x_.depth() ? (first - chunk.begin) / kGroup : 0;
-      const MutableMatrixView group_sums = sums.view().middle_rows(group * rows_, rows);
+      const MutableMatrixView group_sums =
+          sums.view().middle_rows(group(first - chunk.begin) * rows_, rows);
       for (Index panel = first; panel < last; ++panel) {
         const auto panel_sums =
             group_sums.middle_cols((panel - first) * kPanelOutputs, kPanelOutputs);
