@@ -1,6 +1,7 @@
 // scaled_dot_product_attention: finds the keys of each query and divides the work among threads.
 // The arithmetic is a level's `panels`, `softmax` and `weighted_sum` (kernel_table.h): a score is
-// one chain over the elements of a head, and an output one chain over the keys.
+// one chain over the elements of a head, and an output one chain over the keys. Attention in
+// bfloat16 is multiplied in tiles (tile_kernels.h), whose sums have an order of their own.
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
@@ -8,6 +9,7 @@
 #include "kernels/checks.h"
 #include "kernels/kernel_table.h"
 #include "kernels/panels.h"
+#include "kernels/row_blocks.h"
 
 namespace instructblip {
 namespace {
@@ -102,6 +104,62 @@ class HeadPanels {
   Matrix data_;
 };
 
+// A matrix of one task as tiles of B (tile_kernels.h), rounded to bfloat16: [depth, outs].
+class HeadTiles {
+ public:
+  HeadTiles(const TileKernels& tiles, Index outs, Index depth)
+      : tiles_(tiles),
+        count_((outs + kTileSize - 1) / kTileSize),
+        depth_(round_up(depth, kTileDepth)),
+        data_(count_, kTileSize * depth_, DType::BFloat16) {}
+
+  // The outputs together with those that fill the last tile.
+  Index outs() const { return count_ * kTileSize; }
+
+  // Fills tile `tile` from input k on. x: a row of `count` inputs for each output of the tile.
+  void pack(Index tile, Index k, MatrixView x) {
+    tiles_.pack(x.row(0), x.stride, x.rows, kTileSize, x.cols, elements(data_) + offset(tile, k),
+                nullptr);
+  }
+
+  // sums [rows rounded up to kTileSize, outs()] = products of rows of x.
+  void multiply(const RowBlocks& x, Index rows, MutableMatrixView sums) const {
+    for (Index r = 0; r < rows; r += 2 * kTileSize) {
+      for (Index tile = 0; tile < count_; tile += 2) {
+        tiles_.multiply({.a = x.high(r, 0),
+                         .a_low = nullptr,
+                         .a_stride = kTileDepth,
+                         .a_step = x.kStep,
+                         .a_next = x.next(),
+                         .rows = std::min(2 * kTileSize, round_up(rows - r, kTileSize)),
+                         .depth = depth_,
+                         .a_passes = false,
+                         .b = elements(data_) + offset(tile, 0),
+                         .b_low = nullptr,
+                         .b_stride = 2 * kTileSize,
+                         .b_next = kTileSize * depth_,
+                         .b_tiles = std::min<Index>(2, count_ - tile),
+                         .columns = kTileSize,
+                         .sums = sums.row(r) + tile * kTileSize,
+                         .sums_stride = sums.stride,
+                         .first = true,
+                         .next_sums = nullptr,
+                         .next = nullptr,
+                         .next_stride = 0,
+                         .next_step = 0,
+                         .next_rows = 0});
+      }
+    }
+  }
+
+ private:
+  Index offset(Index tile, Index k) const { return (tile * depth_ + k) * kTileSize; }
+
+  const TileKernels& tiles_;
+  Index count_, depth_;
+  Matrix data_;
+};
+
 class Attention {
  public:
   Attention(MatrixView q, const AttentionShape& shape, std::span<const AttentionSequence> sequences,
@@ -136,6 +194,61 @@ class Attention {
 
  private:
   void compute(const Task& t) const {
+    // The same for every query of a sequence, so that its bits do not depend on the others.
+    if (shape_.activations == DType::BFloat16 && table_.tiles != nullptr &&
+        t.sequence.causal_offset < 0 && t.keys.count() > 0) {
+      compute_in_tiles(t);
+    } else {
+      compute_in_panels(t);
+    }
+  }
+
+  void compute_in_tiles(const Task& t) const {
+    const TileKernels& tiles = *table_.tiles;
+    const Index count = t.keys.count(), width = shape_.head_dim;
+    HeadTiles keys(tiles, count, width), values(tiles, width, count);
+    pack_tiles(t, keys, values);
+    Matrix scores(kQueryBlock, keys.outs()), sums(kQueryBlock, values.outs());
+    tiles.begin();
+    for (Index i = t.begin; i < t.end; i += kQueryBlock) {
+      const Index queries = std::min(kQueryBlock, t.end - i), row = t.sequence.query_begin + i;
+      const auto head = [&](auto m) {
+        return m.middle_rows(row, queries).middle_cols(t.head * width, width);
+      };
+      keys.multiply(RowBlocks(tiles, head(q_), false), queries, scores);
+      for (Index r = 0; r < queries; ++r) probabilities(t, i + r, count, scores.row(r));
+      const MatrixView p = scores.view().middle_rows(0, queries).middle_cols(0, count);
+      values.multiply(RowBlocks(tiles, p, false), queries, sums);
+      const MutableMatrixView out = head(output_);
+      for (Index r = 0; r < queries; ++r) std::copy_n(sums.row(r), width, out.row(r));
+    }
+    tiles.end();
+  }
+
+  void pack_tiles(const Task& t, HeadTiles& keys, HeadTiles& values) const {
+    static_assert(kPanelOutputs == kTileDepth && kTileDepth == 2 * kTileSize);
+    const Index count = t.keys.count(), width = shape_.head_dim;
+    Matrix rows(kTileDepth, width), transposed(width, kTileDepth);
+    for (Index j = 0; j < count; j += kTileDepth) {
+      const Index some = std::min(kTileDepth, count - j);
+      const float* from[kTileDepth];
+      for (Index r = 0; r < some; ++r) {
+        std::copy_n(t.keys.key(j + r) + key_offset(t), width, rows.row(r));
+        from[r] = t.keys.value(j + r) + key_offset(t);
+      }
+      for (Index r = 0; r < some; r += kTileSize) {
+        keys.pack((j + r) / kTileSize, 0,
+                  rows.view().middle_rows(r, std::min(kTileSize, some - r)));
+      }
+      table_.pack(from, some, kPanelOutputs, width, transposed.row(0));
+      for (Index d = 0; d < width; d += kTileSize) {
+        values.pack(d / kTileSize, j,
+                    transposed.view().middle_rows(d, std::min(kTileSize, width - d)));
+      }
+    }
+  }
+
+  void compute_in_panels(const Task& t) const {
     const Index most = t.keys.count_for(t.end - 1, t.sequence.causal_offset);
     HeadPanels keys(most, shape_.head_dim);
     pack_keys(t, most, keys);

@@ -135,26 +135,29 @@ TEST_P(AttentionKernelTest, PromptHasTheSameBitsHoweverItIsSplit) {
 }
 
 TEST_P(AttentionKernelTest, MaskedKeysDoNotChangeTheBits) {
-  const AttentionShape shape{2, 2, 8, 0.4f};
   constexpr Index kLength = 70, kHole = 9;
   const Matrix q = random_matrix(kLength, 16, 1);
   const Matrix k = random_matrix(kLength, 16, 2), v = random_matrix(kLength, 16, 3);
-  const Matrix whole = attend_one(q, shape, sequence_of(k, v, kLength, -1));
-  for (Index begin : {0, 1, 31, 64, 70}) {
-    Matrix wide_k(kLength + kHole, 16), wide_v(kLength + kHole, 16);
-    std::vector<std::uint8_t> valid(static_cast<std::size_t>(kLength + kHole), 1);
-    for (Index j = 0; j < kLength + kHole; ++j) {
-      const bool hole = j >= begin && j < begin + kHole;
-      if (hole) valid.data()[j] = 0;
-      for (Index c = 0; c < 16; ++c) {
-        const float nan = std::numeric_limits<float>::quiet_NaN();
-        wide_k.row(j)[c] = hole ? nan : k.row(j < begin ? j : j - kHole)[c];
-        wide_v.row(j)[c] = hole ? nan : v.row(j < begin ? j : j - kHole)[c];
+  for (DType activations : {DType::Float32, DType::BFloat16}) {
+    const AttentionShape shape{2, 2, 8, 0.4f, activations};
+    const Matrix whole = attend_one(q, shape, sequence_of(k, v, kLength, -1));
+    for (Index begin : {0, 1, 31, 64, 70}) {
+      Matrix wide_k(kLength + kHole, 16), wide_v(kLength + kHole, 16);
+      std::vector<std::uint8_t> valid(static_cast<std::size_t>(kLength + kHole), 1);
+      for (Index j = 0; j < kLength + kHole; ++j) {
+        const bool hole = j >= begin && j < begin + kHole;
+        if (hole) valid.data()[j] = 0;
+        for (Index c = 0; c < 16; ++c) {
+          const float nan = std::numeric_limits<float>::quiet_NaN();
+          wide_k.row(j)[c] = hole ? nan : k.row(j < begin ? j : j - kHole)[c];
+          wide_v.row(j)[c] = hole ? nan : v.row(j < begin ? j : j - kHole)[c];
+        }
       }
+      AttentionSequence sequence = sequence_of(wide_k, wide_v, kLength, -1);
+      sequence.key_valid = valid.data();
+      EXPECT_TRUE(same_bits(attend_one(q, shape, sequence), whole))
+          << begin << ' ' << name_of(activations);
     }
-    AttentionSequence sequence = sequence_of(wide_k, wide_v, kLength, -1);
-    sequence.key_valid = valid.data();
-    EXPECT_TRUE(same_bits(attend_one(q, shape, sequence), whole)) << begin;
   }
 }
 
@@ -192,6 +195,70 @@ TEST_P(AttentionKernelTest, SequenceHasTheSameBitsInAnyBatchAndWithAnyThreadCoun
       sequence.query_begin = 0;
       EXPECT_TRUE(same_bits(attend_one(q.view().middle_rows(first, count), shape, sequence),
                             together.view().middle_rows(first, count)));
+    }
+  }
+}
+
+Matrix rounded(MatrixView m) {
+  return Matrix::from(Matrix::copy_of(m).to_tensor().to(DType::BFloat16).to(DType::Float32));
+}
+
+TEST_P(AttentionKernelTest, BFloat16IsRoundedInTilesUnlessAttentionIsCausal) {
+  for (Index length : {1, 16, 33, 70, 257}) {
+    for (Index head_dim : {24, 88}) {
+      const AttentionShape exact{2, 1, head_dim, 0.1f};
+      AttentionShape shape = exact;
+      shape.activations = DType::BFloat16;
+      const Matrix q = random_matrix(length, 2 * head_dim, 1);
+      const Matrix k = random_matrix(length, head_dim, 2), v = random_matrix(length, head_dim, 3);
+      const Matrix causal = attend_one(q, shape, sequence_of(k, v, length, 0));
+      ASSERT_TRUE(same_bits(causal, attend_one(q, exact, sequence_of(k, v, length, 0))));
+      const Matrix output = attend_one(q, shape, sequence_of(k, v, length, -1));
+      if (GetParam() != "amx") {
+        ASSERT_TRUE(same_bits(output, attend_one(q, exact, sequence_of(k, v, length, -1))));
+        continue;
+      }
+      const Matrix rounded_q = rounded(q), rounded_k = rounded(k), rounded_v = rounded(v);
+      AttentionSequence sequence = sequence_of(rounded_k, rounded_v, length, -1);
+      Tensor probabilities(DType::Float32, {2, length, length});
+      sequence.probabilities = probabilities.data<float>();
+      attend_one(rounded_q, exact, sequence);
+      const Matrix rounded_p = rounded(Matrix::from(probabilities));
+      double error = 0.0;
+      for (Index i = 0; i < length; ++i) {
+        for (Index o = 0; o < 2 * head_dim; ++o) {
+          double expected = 0.0;
+          for (Index j = 0; j < length; ++j) {
+            expected += static_cast<double>(rounded_p.row(o / head_dim * length + i)[j]) *
+                        rounded_v.row(j)[o % head_dim];
+          }
+          // A probability between two numbers may be rounded to the other one.
+          ASSERT_NEAR(output.row(i)[o], expected, 5e-3);
+          error += std::abs(output.row(i)[o] - expected);
+        }
+      }
+      EXPECT_LT(error / static_cast<double>(length * 2 * head_dim), 3e-5) << length;
+    }
+  }
+}
+
+TEST_P(AttentionKernelTest, BFloat16HasTheSameBitsForAnyNumberOfQueriesAndThreads) {
+  const AttentionShape shape{4, 2, 24, 0.2f, DType::BFloat16};
+  constexpr Index kQueries = 70, kKeys = 45;
+  const Matrix q = random_matrix(kQueries, 96, 1), k = random_matrix(kKeys, 48, 2);
+  const Matrix v = random_matrix(kKeys, 48, 3);
+  const Matrix whole = attend_one(q, shape, sequence_of(k, v, kQueries, -1));
+  for (int threads : {1, 5}) {
+    set_num_threads(threads);
+    for (Index count : {1, 7, 16, 33, 64}) {
+      for (Index first : {Index{0}, kQueries - count}) {
+        AttentionSequence sequence = sequence_of(k, v, count, -1);
+        sequence.keys = {{k.row(0), v.row(0), 20, k.view().stride},
+                         {k.row(20), v.row(20), kKeys - 20, k.view().stride}};
+        EXPECT_TRUE(same_bits(attend_one(q.view().middle_rows(first, count), shape, sequence),
+                              whole.view().middle_rows(first, count)))
+            << count << " from " << first;
+      }
     }
   }
 }

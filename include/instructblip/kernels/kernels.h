@@ -112,6 +112,10 @@ struct AttentionShape {
   Index num_key_value_heads = 1;
   Index head_dim = 1;
   float scale = 1.0f;  // factor of the scores, before the bias is added
+  /// BFloat16: where attention is not causal and the CPU multiplies bfloat16 in tiles (the level
+  /// "amx"), queries, keys, probabilities and values are rounded to bfloat16, as PyTorch's are.
+  /// Everywhere else they stay float32.
+  DType activations = DType::Float32;
 };
 
 /// output[r, head h] = softmax(scale * q . k + bias) v, over the keys to which row r attends, in

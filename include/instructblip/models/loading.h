@@ -46,7 +46,8 @@ struct LoadOptions {
   bool prefetch = true;
   /// The type of the activations that bfloat16 matrices are multiplied with, on a CPU that
   /// multiplies bfloat16: Float32, or BFloat16, which rounds them as PyTorch does and needs half
-  /// the multiplications (PreparePolicy::activations). Any other is an InputError.
+  /// the multiplications (PreparePolicy::activations). Attention in the vision tower and the
+  /// Q-Former then rounds them, too (AttentionShape::activations). Any other is an InputError.
   DType activations = DType::Float32;
   /// Which parts are quantised while loading, tensor by tensor (quantization_recipe). Weights that
   /// are quantised in the folder (layers/quantized_form.h) are used as they are; to ask for

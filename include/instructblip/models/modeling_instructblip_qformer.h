@@ -135,7 +135,8 @@ class InstructBlipQFormerMultiHeadAttention {
                .num_key_value_heads = config.num_attention_heads,
                .head_dim = config.hidden_size / config.num_attention_heads,
                .scale = 1.0f / std::sqrt(static_cast<float>(config.hidden_size /
-                                                            config.num_attention_heads))} {
+                                                            config.num_attention_heads)),
+               .activations = weights.activations()} {
     const Linear::Part query{weights["query"], all_head_size_};
     const Linear::Part key{weights["key"], all_head_size_};
     const Linear::Part value{weights["value"], all_head_size_};
