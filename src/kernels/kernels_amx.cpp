@@ -31,34 +31,30 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {};
 };
 
-// The shape of tiles: `rows` of A for sums 0 and 1, `more_rows` for sums 2 and 3, and `columns` of
-// B. In registers: a vector loaded from where its elements were just stored waits for these stores,
-// and so for those of tiles before them.
+// Rows of the tiles of A for sums 0 and 1 and for sums 2 and 3, and columns of each tile of B.
 struct TileShape {
-  Index rows = 0, more_rows = 0, columns = 0;
+  Index rows[2] = {}, columns = 0;
+  bool operator==(const TileShape&) const = default;
 };
 thread_local TileShape configured;
 
-void configure(Index rows, Index more_rows, Index columns) {
-  if (configured.rows == rows && configured.more_rows == more_rows &&
-      configured.columns == columns) {
-    return;
-  }
+void configure(TileShape shape) {
+  if (configured == shape) return;
   TileConfiguration configuration;
   const auto set = [&](int tile, Index rows, Index row_bytes) {
     configuration.rows[tile] = static_cast<std::uint8_t>(rows);
     configuration.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
   };
   for (int i = 0; i < 2; ++i) {
-    const Index rows_of_a = i == 0 ? rows : more_rows;
-    set(4 + i, rows_of_a, 2 * kTileDepth);
-    for (int j = 0; j < 2; ++j) set(2 * i + j, rows_of_a, 4 * columns);
-    set(6 + i, kTileDepth / 2, 4 * columns);
+    const Index rows = shape.rows[i];
+    set(4 + i, rows, 2 * kTileDepth);
+    for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
+    set(6 + i, kTileDepth / 2, 4 * shape.columns);
   }
   // GCC 12's function reads only 8 bytes in the compiler's eyes, which then leaves out the others.
   asm volatile("" : : "r"(&configuration) : "memory");
   _tile_loadconfig(&configuration);
-  configured = {rows, more_rows, columns};
+  configured = shape;
 }
 
 void begin() { configured = {}; }
@@ -127,7 +123,6 @@ void multiply_tiles(const TileProduct& p) {
     }
   };
   const std::uint16_t *a = p.a, *a_low = p.a_low, *b = p.b, *b_low = p.b_low;
-  const std::uint16_t* next = p.next;
   const char* next_sums = reinterpret_cast<const char*>(p.next_sums);
   const char* const sums_end = next_sums == nullptr ? nullptr : next_sums + p.rows * sums_bytes;
   const Index sums_step = (p.rows * kTileDepth + p.depth - 1) / p.depth;
@@ -137,9 +132,9 @@ void multiply_tiles(const TileProduct& p) {
       next_sums += sums_bytes;
     }
     for (Index row = 0; row < p.next_rows; ++row) {
-      _mm_prefetch(reinterpret_cast<const char*>(next + row * p.next_stride), _MM_HINT_T1);
+      const Index i = row * p.next_stride + k / kTileDepth * p.next_step;
+      _mm_prefetch(reinterpret_cast<const char*>(p.next + i), _MM_HINT_T1);
     }
-    next += p.next_step;
     load_b(b, kFirst);
     load_a(a);
     add();
@@ -177,7 +172,7 @@ void multiply_any(const TileProduct& p) {
 void multiply(const TileProduct& p) {
   const Index first = std::min(p.rows, kTileSize);
   // Tiles that are not used have a valid shape, too.
-  configure(first, p.rows > kTileSize ? p.rows - kTileSize : first, p.columns);
+  configure({{first, p.rows > kTileSize ? p.rows - kTileSize : first}, p.columns});
   p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 
@@ -387,7 +382,7 @@ void integer_tile_product(const IntegerProduct& p) {
   const Index stride = bytes_of(p.x[1], 0) - bytes_of(p.x[0], 0);
   begin();
   const Index rows = std::min(kTileSize, p.rows);
-  configure(rows, rows, kIntegerOutputs);
+  configure({{rows, rows}, kIntegerOutputs});
   for (Index k = 0; k < p.depth; k += p.block) {
     const Block block(p, k / p.block);
     const Index size = std::min(p.block, p.depth - k);

@@ -6,6 +6,7 @@
 #include "instructblip/core/index.h"
 #include "instructblip/core/tensor.h"
 #include "instructblip/core/threads.h"
+#include "kernels/prepared_matrix_impl.h"
 #include "kernels/tile_kernels.h"
 
 namespace instructblip {

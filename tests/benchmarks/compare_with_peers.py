@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 UNITS = {"ms": 1e-3, "s": 1.0}
-# Every row does its work so often per round: a program of this library from its start to its end, others in one process.
+# So often a row does its work per round, if it does not say less: a program of this library from its start to its end,
+# others in one process.
 TIMES = 5
 
 
