@@ -13,8 +13,6 @@ struct Level : VectorKernels<Level, 16> {
   // 6 x 4 sums, 4 weights and a value.
   static constexpr int kDotRows = 6;
   static constexpr int kDotOutputs = 4;
-  // One row of weights after the other is the fastest order of reading memory.
-  static constexpr int kRowOutputs = 1;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
   // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.

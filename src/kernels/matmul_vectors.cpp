@@ -89,8 +89,8 @@ class VectorProduct {
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
     for (Index i = 0; i < rows; ++i) std::fill_n(sums.row(i), outs, 0.0f);
-    // A single row reads rows of weights from end to end.
-    const bool from_end_to_end = x_.rows == 1 && is_direct(depth());
+    // Rows of weights that are read once are read from end to end.
+    const bool from_end_to_end = is_single_tile() && is_direct(depth());
     const Index step = from_end_to_end ? depth() : block_k();
     for (Index k = 0; k < depth(); k += step) {
       const WeightBlock part{weight_, o, outs, k, std::min(step, depth() - k)};

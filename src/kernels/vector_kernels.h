@@ -128,7 +128,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     for (Index i = 0, ahead = 0; i < depth; i += kLanes, ahead += next_step) {
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
-      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, outs == 1 ? 3 : 2);
+      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
       for (int r = 0; r < rows; ++r) {
         for (int term = 0; term < kTerms; ++term) {
           const Lanes value = load(x[r] + i * kTerms + term * kLanes);
