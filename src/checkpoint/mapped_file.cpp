@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/file_kind.h"
+#include "core/huge_pages.h"
 #include "instructblip/core/error.h"
 
 namespace instructblip {
@@ -72,6 +73,8 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (mapped == MAP_FAILED) fail(path, "cannot map " + std::to_string(size_) + " bytes", errno);
   data_ = static_cast<const std::byte*>(mapped);
+  // File systems with large folios then read and map 2 MB at a time.
+  use_huge_pages(mapped, size_);
 }
 
 MappedFile::~MappedFile() {
@@ -83,24 +86,16 @@ void prefetch(const void* data, std::size_t bytes) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto first = reinterpret_cast<std::uintptr_t>(data) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(data) + bytes;
-  const auto advise = [end](std::uintptr_t begin, std::size_t length, int advice) {
-    return ::madvise(reinterpret_cast<void*>(begin), std::min<std::size_t>(length, end - begin),
-                     advice);
+  const auto advise = [first, end](int advice) {
+    return ::madvise(reinterpret_cast<void*>(first), end - first, advice);
   };
 #ifdef MADV_POPULATE_READ
   // Twice as fast as touching the pages, and a damaged disk is an error code instead of a signal.
-  // What MADV_WILLNEED reads first lies in large folios, which are several times faster to use than
-  // the single pages that MADV_POPULATE_READ would read.
-  constexpr std::size_t kPart = 8 << 20;
-  int result = 0;
-  for (std::uintptr_t part = first; part < end && result == 0; part += kPart) {
-    advise(part, 2 * kPart, MADV_WILLNEED);
-    result = advise(part, kPart, MADV_POPULATE_READ);
-  }
-  if (result == 0 || errno != EINVAL) return;
+  // MADV_WILLNEED would read small folios, which stay small as long as they are in memory.
+  if (advise(MADV_POPULATE_READ) == 0 || errno != EINVAL) return;
 #endif
   // Linux before 5.14 and other systems.
-  advise(first, end - first, MADV_WILLNEED);
+  advise(MADV_WILLNEED);
   const auto touch = [](std::uintptr_t address) {
     static_cast<void>(*reinterpret_cast<const volatile char*>(address));
   };
