@@ -25,8 +25,7 @@ import time
 from pathlib import Path
 
 UNITS = {"ms": 1e-3, "s": 1.0}
-# So often a row does its work per round, if it does not say less: a program of this library from its start to its end,
-# others in one process.
+# The runs of a row per round: of this library, a program each; of others, in one process.
 TIMES = 5
 
 
@@ -193,7 +192,7 @@ def llama_cpp(arguments) -> dict[str, float]:
             model.reset()
             model.eval(ids)
 
-        return {"prompt": best_time(prompt, 2), "token": best_time(lambda: model.eval([6]), arguments.tokens)}
+        return {"prompt": best_time(prompt), "token": best_time(lambda: model.eval([6]), TIMES * arguments.tokens)}
 
 
 def ctranslate2(arguments) -> dict[str, float]:
@@ -216,8 +215,8 @@ def ctranslate2(arguments) -> dict[str, float]:
             model.generate_batch(prompt, min_length=tokens, max_length=tokens, sampling_topk=1,
                                  include_prompt_in_result=False)
 
-        first = best_time(lambda: generate(1), 3)
-        return {"prompt": first, "token": (best_time(lambda: generate(1 + arguments.tokens), 3) - first) / arguments.tokens}
+        first = best_time(lambda: generate(1))
+        return {"prompt": first, "token": (best_time(lambda: generate(1 + arguments.tokens)) - first) / arguments.tokens}
 
 
 PEERS = {"transformers": transformers, "openvino": openvino, "onnxruntime": onnxruntime, "llama_cpp": llama_cpp,
