@@ -13,7 +13,7 @@ namespace instructblip {
 // The most rows in one call of `weighted_sum`.
 constexpr std::ptrdiff_t kTileRows = 4;
 // The most rows in one call of `dots`, of all levels.
-constexpr std::ptrdiff_t kMostDotRows = 6;
+constexpr std::ptrdiff_t kMostDotRows = 8;
 
 // Outputs of one row: y = activation(sums + bias) * scale * gate + residual.
 struct OutputRow {
@@ -102,7 +102,7 @@ struct IntegerProduct {
 // out[r * out_stride + o] += sum over k of x[r][k] * w[o][k], one block of k after the other.
 struct DotProduct {
   const float* const* x;
-  std::ptrdiff_t rows;   // at most VectorProducts::dot_rows
+  std::ptrdiff_t rows;   // at most VectorProducts::single_tile_rows
   const void* const* w;  // float or bfloat16
   std::ptrdiff_t outs;
   std::ptrdiff_t depth;  // a multiple of KernelTable::lanes, as block
@@ -144,8 +144,11 @@ struct VectorProducts {
   // are stored, then all second ones.
   std::ptrdiff_t terms;
 
-  // The rows and outputs of a tile of `dots`, and its outputs if there is one row.
-  std::ptrdiff_t dot_rows, dot_outputs, row_outputs;
+  // The rows of a tile of `dots`, and how many rows at most are a single one, so that their weights
+  // are read once.
+  std::ptrdiff_t dot_rows, single_tile_rows;
+  // The outputs of a tile of so many rows.
+  std::ptrdiff_t (*dot_outputs)(std::ptrdiff_t rows);
   // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
   // added in a fixed tree.
   void (*dots)(const DotProduct& product);
@@ -204,7 +207,7 @@ struct KernelTable {
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const DotProduct& product);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
-  // As `dots`, with weights of 16 values; `rows` <= dot_rows, k is a multiple of kCodeUnit. The
+  // As `dots`, with weights of 16 values; k is a multiple of kCodeUnit. The
   // bits are those of widening the weights first.
   void (*dots_codes)(const float* const* x, std::ptrdiff_t rows, const CodeRow* w,
                      std::ptrdiff_t outs, const float* codebook, std::ptrdiff_t k, float* out,

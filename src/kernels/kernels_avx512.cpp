@@ -10,9 +10,10 @@ namespace instructblip {
 namespace {
 
 struct Level : VectorKernels<Level, 16> {
-  // 6 x 4 sums, 4 weights and a value.
+  // 6 x 4 sums, 4 weights and a value, or 8 x 3 sums.
   static constexpr int kDotRows = 6;
   static constexpr int kDotOutputs = 4;
+  static constexpr int kSingleTileRows = 8;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
   // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.

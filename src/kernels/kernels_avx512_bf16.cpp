@@ -18,6 +18,7 @@ struct Level : VectorKernels<Level<terms>, 16, terms> {
   // As on the level avx512.
   static constexpr int kDotRows = 6;
   static constexpr int kDotOutputs = 4;
+  static constexpr int kSingleTileRows = 8;
   static constexpr int kPanelRows = 14;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {

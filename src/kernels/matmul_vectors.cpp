@@ -54,15 +54,18 @@ class VectorProduct {
   Index depth() const { return weight_.in_features; }
   // Weights of a block in an output.
   Index block_k() const { return kBlockK / table_.products.terms; }
-  Index tile_outputs() const {
-    return x_.rows == 1 ? table_.products.row_outputs : table_.products.dot_outputs;
+  // Of a tile of x, if there are so many rows.
+  Index tile_rows(Index rows) const {
+    const VectorProducts& products = table_.products;
+    return rows <= products.single_tile_rows ? rows : part_size(rows, products.dot_rows);
   }
+  Index tile_outputs() const { return table_.products.dot_outputs(tile_rows(x_.rows)); }
   // Whether the weights of a block are read where they lie.
   bool is_direct(Index block_depth) const {
     return block_depth % table_.lanes == 0 && x_.rows <= weight_.format->direct_rows;
   }
   // Whether the weights are read once.
-  bool is_single_tile() const { return x_.rows <= table_.products.dot_rows; }
+  bool is_single_tile() const { return x_.rows <= table_.products.single_tile_rows; }
 
   // Copies x to one block after the other, [rows, kBlockK], and fills up with zeros. Rows that are
   // a large power of two apart would share few sets of the second-level cache.
@@ -131,12 +134,11 @@ class VectorProduct {
   template <class Body>
   void for_tiles(Index r, Index rows, const WeightBlock& part, Matrix& sums,
                  const Body& body) const {
-    const Index tile_rows = part_size(rows, table_.products.dot_rows);
-    const Index tiles = (rows + tile_rows - 1) / tile_rows;
+    const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
     const char* next[kBlockOutputs];
     for (Index i = 0; i < part.outs; ++i) next[i] = next_address(part, i);
-    for (Index i = 0; i < rows; i += tile_rows) {
-      const Index tile = std::min(tile_rows, rows - i);
+    for (Index i = 0; i < rows; i += step) {
+      const Index tile = std::min(step, rows - i);
       const float* x[kMostDotRows];
       for (Index t = 0; t < tile; ++t) x[t] = x_row(r + i + t, part.k);
       body(DotProduct{.x = x,
@@ -149,7 +151,7 @@ class VectorProduct {
                       .out_stride = sums.view().stride,
                       .next = next,
                       .next_step = table_.lanes * weight_.format->bits / 8,
-                      .turn = i / tile_rows,
+                      .turn = i / step,
                       .turns = tiles});
     }
   }

@@ -37,6 +37,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   // 4 x 3 sums of dot products, 3 weights and a value fill 16 registers.
   static constexpr int kDotRows = 4;
   static constexpr int kDotOutputs = 3;
+  // Up to so many rows are a single tile, with an output less if they are more than kDotRows.
+  static constexpr int kSingleTileRows = 4;
   // With one row: as many as it takes for a sum not to wait for its last addition.
   static constexpr int kRowOutputs = 4;
   // 6 x 2 sums of a product with panels, 2 weights and a value.
@@ -181,12 +183,15 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     dots_rows<rows, outs, 0, Weight>(p);
   }
 
+  static constexpr Index dot_outputs(Index rows) {
+    if (rows == 1) return Level::kRowOutputs;
+    return rows <= Level::kDotRows ? Level::kDotOutputs : Level::kDotOutputs - 1;
+  }
+
   template <class Weight>
   static void dots(const DotProduct& p) {
-    with_rows<Level::kDotRows>(p.rows, [&](auto tile) {
-      constexpr int kOutputs = tile == 1 ? Level::kRowOutputs : Level::kDotOutputs;
-      dots_in_turn<tile, kOutputs, Weight>(p);
-    });
+    with_rows<Level::kSingleTileRows>(
+        p.rows, [&](auto tile) { dots_in_turn<tile, dot_outputs(tile), Weight>(p); });
   }
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
@@ -414,8 +419,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     return {
         .terms = kTerms,
         .dot_rows = Level::kDotRows,
-        .dot_outputs = Level::kDotOutputs,
-        .row_outputs = Level::kRowOutputs,
+        .single_tile_rows = Level::kSingleTileRows,
+        .dot_outputs = dot_outputs,
         .dots = dots<float>,
         .panel_rows = Level::kPanelRows,
         .row_tile_width = row_tile_width(),

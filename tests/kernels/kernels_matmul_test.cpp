@@ -54,7 +54,7 @@ void expect_product(MatrixView x, const SharedTensor& weight, MatrixView y,
 
 TEST_P(MatmulTest, MatchesADoublePrecisionLoopForOddShapesAndAllTypes) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
-    for (Index rows : {1, 2, 3, 5, 17, 65}) {
+    for (Index rows : {1, 2, 3, 5, 7, 8, 17, 65}) {
       for (Index outs : {1, 3, 7, 17, 65}) {
         for (Index ins : {1, 2, 5, 17, 64, 257, 513, 1100}) {
           const SharedTensor weight = random_weight(outs, ins, dtype, 1);
@@ -83,7 +83,7 @@ void expect_rows_do_not_depend_on_others(const PreparedMatrix& weight) {
   for (int threads : {1, 2, 3, 5}) {
     set_num_threads(threads);
     ASSERT_TRUE(same_bits(product(x, weight), whole)) << threads << " threads";
-    for (Index count : {1, 2, 3, 4, 5, 9, 17}) {
+    for (Index count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}) {
       for (Index r = 0; r + count <= 37; r += count + 4) {
         ASSERT_TRUE(same_bits(product(x.view().middle_rows(r, count), weight),
                               whole.view().middle_rows(r, count)))
