@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
                  "folder, if any; \"\": none")
       ->type_name("FOLDER");
   app.add_option("--threads", flags.threads, "number of threads; default: all cores")
-      ->check(CLI::PositiveNumber);
+      ->check(examples::check_at_least<1>);
   app.add_flag("--timings", flags.timings, "print the most memory used on stderr");
   app.add_flag("--quiet", flags.quiet, "show no warnings and no progress");
   app.set_version_flag("--version", [] { return build_info(); });

@@ -180,11 +180,11 @@ int main(int argc, char** argv) {
       ->check(examples::check_text)
       ->type_name("TEXT");
   app.add_option("-n,--top", flags.top, "pictures to print for each sentence")
-      ->check(CLI::PositiveNumber)
+      ->check(examples::check_at_least<1>)
       ->capture_default_str();
   app.add_option("--rerank", flags.rerank,
                  "how many of the most similar pictures are matched and ordered anew; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(examples::check_at_least<0>)
       ->capture_default_str();
   app.add_option("--index", flags.index,
                  "file that keeps the embeddings; default: beside the folder, "

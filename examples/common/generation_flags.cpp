@@ -229,8 +229,8 @@ void add_generation_flags(CLI::App& app, GenerationConfig& config) {
     CLI::Option* option = add_flag(app, flag, config.*member, help->second.text);
     option->group(help->second.group);
     // `generate` takes a negative number of tokens as none.
-    if (name.starts_with("max_") || name.starts_with("min_")) option->check(CLI::NonNegativeNumber);
-    if (name == "max_length") option->check(CLI::PositiveNumber);
+    if (name.starts_with("max_") || name.starts_with("min_")) option->check(check_at_least<0>);
+    if (name == "max_length") option->check(check_at_least<1>);
   });
   app.parse_complete_callback([&app, &config] {
     // A program's default for max_new_tokens would override the user's --max-length.

@@ -60,6 +60,14 @@ std::string check_whole_number(const std::string& text) {
          " to " + std::to_string(std::numeric_limits<T>::max());
 }
 
+/// For CLI::Option::check: an error if the text is a number below `least`.
+template <int least>
+std::string check_at_least(const std::string& text) {
+  double number = least;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number < least ? text + " is below " + std::to_string(least) : "";
+}
+
 /// For CLI::Option::check: "" if the text is UTF-8, otherwise what is wrong with it.
 std::string check_text(const std::string& text);
 

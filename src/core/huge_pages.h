@@ -12,9 +12,9 @@
 
 namespace instructblip {
 
-/// Asks for huge pages where `bytes` of new memory fill them. A page that the CPU's tables do not
-/// hold costs a walk through them. All of the memory should be used: what is touched of a page is
-/// resident as a whole. A system without huge pages ignores it.
+/// Asks for huge pages where `bytes` of new memory, or of a mapped file, fill them. A page that the
+/// CPU's tables do not hold costs a walk through them. All of the memory should be used: what is
+/// touched of a page is resident as a whole. A system without huge pages ignores it.
 inline void use_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr std::uintptr_t kSize = std::uintptr_t{2} << 20;

@@ -392,6 +392,8 @@ for flag in --bad-words-ids=99999 --sequence-bias=99999=2 --forced-bos-token-id=
       $program --model "$scratch/no_weights" --image $picture "$flag" $([ $program = vqa ] && echo what)
   done
 done
+expect "a negative number of tokens" 2 "" "--max-new-tokens: -5 is below 0" \
+  vqa --model tests --image $picture --max-new-tokens -5 "what?"
 no_text=$(printf 'caf\351')
 expect "a question that is not UTF-8" 2 "" "UTF-8" vqa --model tests --image $picture "$no_text"
 expect "an instruction that is not UTF-8" 2 "" "UTF-8" \
