@@ -60,11 +60,11 @@ std::string check_whole_number(const std::string& text) {
          " to " + std::to_string(std::numeric_limits<T>::max());
 }
 
-/// For CLI::Option::check: an error if the text is a number below `least`.
+/// For CLI::Option::check: "" if the text is a number of at least `least`, otherwise what is wrong.
 template <int least>
 std::string check_at_least(const std::string& text) {
-  double number = least;
-  std::from_chars(text.data(), text.data() + text.size(), number);
+  double number = 0;
+  if (!CLI::detail::lexical_cast(text, number)) return text + " is not a number";
   return number < least ? text + " is below " + std::to_string(least) : "";
 }
 

@@ -207,7 +207,7 @@ struct KernelTable {
   // As `dots`, with weights in bfloat16. The bits are those of widening the weights first.
   void (*dots_bf16)(const DotProduct& product);
   void (*widen_bf16)(const std::uint16_t* from, std::ptrdiff_t count, float* to);
-  // As `dots`, with weights of 16 values; k is a multiple of kCodeUnit. The
+  // As `dots`, with weights of 16 values; `rows` <= dot_rows, k is a multiple of kCodeUnit. The
   // bits are those of widening the weights first.
   void (*dots_codes)(const float* const* x, std::ptrdiff_t rows, const CodeRow* w,
                      std::ptrdiff_t outs, const float* codebook, std::ptrdiff_t k, float* out,
