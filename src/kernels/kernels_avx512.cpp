@@ -26,6 +26,28 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+  // The ends of rows in masked vectors: GCC calls memcpy for the portable loops.
+  static __mmask16 first_lanes(Index count) { return static_cast<__mmask16>((1 << count) - 1); }
+  template <class Vector = Lanes>
+  static Vector load_last(const float* p, Index count, float fill = 0.0f) {
+    Vector values;
+    _mm512_store_ps(values.data(),
+                    _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first_lanes(count), p));
+    return values;
+  }
+  static void store_last(const Lanes& values, Index count, float* p) {
+    _mm512_mask_storeu_ps(p, first_lanes(count), _mm512_load_ps(values.data()));
+  }
+  static Lanes times_power_of_two(const Lanes& x, const Lanes& shifted) {
+    const Lanes n = shifted - kWhole;
+    Lanes product;
+    _mm512_store_ps(product.data(),
+                    _mm512_scalef_ps(_mm512_load_ps(x.data()), _mm512_load_ps(n.data())));
+    return product;
+  }
+  static float greatest(const Lanes& x) { return _mm512_reduce_max_ps(_mm512_load_ps(x.data())); }
+
   static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
                         float* sums) {
     _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),

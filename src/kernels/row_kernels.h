@@ -25,8 +25,7 @@ struct RowVectorKernels {
     Index i = 0;
     for (; i + kLanes <= count; i += kLanes) Level::store(function(Level::load(x + i)), x + i);
     if (i == count) return;
-    const Lanes last = function(Level::load_last(x + i, count - i));
-    for (Index lane = 0; i + lane < count; ++lane) x[i + lane] = last[lane];
+    Level::store_last(function(Level::load_last(x + i, count - i)), count - i, x + i);
   }
 
   // One step of Horner's rule: p * x + c.
@@ -34,10 +33,10 @@ struct RowVectorKernels {
     return Level::multiply_add(p, x, Lanes::Constant(c));
   }
 
-  // x = n log(2) + r; exp(r) by its minimax polynomial (Cephes), times 2^n in two steps so that the
-  // result becomes infinity or a subnormal number by itself.
+  static constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+
+  // x = n log(2) + r; exp(r) by its minimax polynomial (Cephes), times 2^n.
   static Lanes exp(const Lanes& argument) {
-    constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     const Lanes x = argument.min(89.0f).max(-104.0f);  // NaN stays
     const Lanes shifted = x * 1.44269504088896341f + kWhole;
     const Lanes n = shifted - kWhole;
@@ -50,6 +49,11 @@ struct RowVectorKernels {
     p = horner(p, r, 1.6666665459e-1f);
     p = horner(p, r, 5.0000001201e-1f);
     p = Level::multiply_add(p * r, r, r + 1.0f);
+    return Level::times_power_of_two(p, shifted);
+  }
+  // x * 2^n, where `shifted` is n + kWhole and n between -151 and 129. In two steps, so that the
+  // result becomes infinity or a subnormal number by itself.
+  static Lanes times_power_of_two(const Lanes& x, const Lanes& shifted) {
     Lanes first, second;  // 2^n = first * second
     for (Index lane = 0; lane < kLanes; ++lane) {
       const auto whole =
@@ -58,7 +62,7 @@ struct RowVectorKernels {
       first[lane] = std::bit_cast<float>((half + 127) << 23);
       second[lane] = std::bit_cast<float>((whole - half + 127) << 23);
     }
-    return p * first * second;
+    return x * first * second;
   }
   // exp of a score minus the largest score of its row.
   static Lanes softmax_exp(const Lanes& x) { return Level::exp(x); }
@@ -127,9 +131,9 @@ struct RowVectorKernels {
     }
     const Index rest = row.count - i;
     if (rest == 0) return;
-    const Lanes last =
-        finished<function>(row, i, [rest](const float* p) { return Level::load_last(p, rest); });
-    for (Index lane = 0; lane < rest; ++lane) row.y[i + lane] = last[lane];
+    Level::store_last(
+        finished<function>(row, i, [rest](const float* p) { return Level::load_last(p, rest); }),
+        rest, row.y + i);
   }
 
   static void finish(const OutputRow& row) {
@@ -158,11 +162,13 @@ struct RowVectorKernels {
     return value;
   }
 
+  static float greatest(const Lanes& x) { return x.maxCoeff(); }
+
   static void softmax(float* x, Index count, float scale) {
     for_each(x, count, [scale](const Lanes& value) -> Lanes { return value * scale; });
-    const float max = fold<Lanes>(x, count, x[0], Lanes::Constant(x[0]),
-                                  [](const Lanes& a, const Lanes& b) -> Lanes { return a.max(b); })
-                          .maxCoeff();
+    const float max = Level::greatest(
+        fold<Lanes>(x, count, x[0], Lanes::Constant(x[0]),
+                    [](const Lanes& a, const Lanes& b) -> Lanes { return a.max(b); }));
     for_each(x, count, [max](const Lanes& value) { return Level::softmax_exp(value - max); });
     const float sum =
         fold<Lanes>(x, count, 0.0f, Lanes::Zero(), [](const Lanes& a, const Lanes& b) -> Lanes {

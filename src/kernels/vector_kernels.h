@@ -73,6 +73,10 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     for (Index i = 0; i < count; ++i) values[i] = p[i];
     return values;
   }
+  // The first `count` elements of a vector become the last ones of a row.
+  static void store_last(const Lanes& values, Index count, float* p) {
+    for (Index i = 0; i < count; ++i) p[i] = values[i];
+  }
 
   // Calls body with the number of rows, 1 to `most`, as a compile-time constant.
   template <int most, class Body>
