@@ -1,7 +1,7 @@
 // scaled_dot_product_attention: finds the keys of each query and divides the work among threads.
 // The arithmetic is a level's `panels`, `softmax` and `weighted_sum` (kernel_table.h): a score is
-// one chain over the elements of a head, and an output one chain over the keys. Attention in
-// bfloat16 is multiplied in tiles (tile_kernels.h), whose sums have an order of their own.
+// one chain over the elements of a head, and an output one chain over the keys. The attention of a
+// bfloat16 model is multiplied in tiles (tile_kernels.h), whose sums have an order of their own.
 #include <algorithm>
 
 #include "instructblip/core/threads.h"
@@ -104,22 +104,24 @@ class HeadPanels {
   Matrix data_;
 };
 
-// A matrix of one task as tiles of B (tile_kernels.h), rounded to bfloat16: [depth, outs].
+// A matrix of one task as tiles of B (tile_kernels.h), [depth, outs]: rounded to bfloat16, or the
+// sum of two bfloat16 matrices.
 class HeadTiles {
  public:
-  HeadTiles(const TileKernels& tiles, Index outs, Index depth)
+  HeadTiles(const TileKernels& tiles, Index outs, Index depth, bool split)
       : tiles_(tiles),
         count_((outs + kTileSize - 1) / kTileSize),
         depth_(round_up(depth, kTileDepth)),
-        data_(count_, kTileSize * depth_, DType::BFloat16) {}
+        high_(count_, kTileSize * depth_, DType::BFloat16),
+        low_(split ? Matrix(count_, kTileSize * depth_, DType::BFloat16) : Matrix()) {}
 
   // The outputs together with those that fill the last tile.
   Index outs() const { return count_ * kTileSize; }
 
   // Fills tile `tile` from input k on. x: a row of `count` inputs for each output of the tile.
   void pack(Index tile, Index k, MatrixView x) {
-    tiles_.pack(x.row(0), x.stride, x.rows, kTileSize, x.cols, elements(data_) + offset(tile, k),
-                nullptr);
+    tiles_.pack(x.row(0), x.stride, x.rows, kTileSize, x.cols, elements(high_) + offset(tile, k),
+                low_.empty() ? nullptr : elements(low_) + offset(tile, k));
   }
 
   // sums [rows rounded up to kTileSize, outs()] = products of rows of x.
@@ -127,15 +129,15 @@ class HeadTiles {
     for (Index r = 0; r < rows; r += 2 * kTileSize) {
       for (Index tile = 0; tile < count_; tile += 2) {
         tiles_.multiply({.a = x.high(r, 0),
-                         .a_low = nullptr,
+                         .a_low = x.low(r, 0),
                          .a_stride = kTileDepth,
                          .a_step = x.kStep,
                          .a_next = x.next(),
                          .rows = std::min(2 * kTileSize, round_up(rows - r, kTileSize)),
                          .depth = depth_,
                          .a_passes = false,
-                         .b = elements(data_) + offset(tile, 0),
-                         .b_low = nullptr,
+                         .b = elements(high_) + offset(tile, 0),
+                         .b_low = low_.empty() ? nullptr : elements(low_) + offset(tile, 0),
                          .b_stride = 2 * kTileSize,
                          .b_next = kTileSize * depth_,
                          .b_tiles = std::min<Index>(2, count_ - tile),
@@ -157,7 +159,7 @@ class HeadTiles {
 
   const TileKernels& tiles_;
   Index count_, depth_;
-  Matrix data_;
+  Matrix high_, low_;
 };
 
 class Attention {
@@ -195,7 +197,7 @@ class Attention {
  private:
   void compute(const Task& t) const {
     // The same for every query of a sequence, so that its bits do not depend on the others.
-    if (shape_.activations == DType::BFloat16 && table_.tiles != nullptr &&
+    if (shape_.dtype == DType::BFloat16 && table_.tiles != nullptr &&
         t.sequence.causal_offset < 0 && t.keys.count() > 0) {
       compute_in_tiles(t);
     } else {
@@ -206,7 +208,8 @@ class Attention {
   void compute_in_tiles(const Task& t) const {
     const TileKernels& tiles = *table_.tiles;
     const Index count = t.keys.count(), width = shape_.head_dim;
-    HeadTiles keys(tiles, count, width), values(tiles, width, count);
+    const bool split = shape_.activations == DType::Float32;
+    HeadTiles keys(tiles, count, width, split), values(tiles, width, count, split);
     pack_tiles(t, keys, values);
     Matrix scores(kQueryBlock, keys.outs()), sums(kQueryBlock, values.outs());
     tiles.begin();
@@ -215,10 +218,10 @@ class Attention {
       const auto head = [&](auto m) {
         return m.middle_rows(row, queries).middle_cols(t.head * width, width);
       };
-      keys.multiply(RowBlocks(tiles, head(q_), false), queries, scores);
+      keys.multiply(RowBlocks(tiles, head(q_), split), queries, scores);
       for (Index r = 0; r < queries; ++r) probabilities(t, i + r, count, scores.row(r));
       const MatrixView p = scores.view().middle_rows(0, queries).middle_cols(0, count);
-      values.multiply(RowBlocks(tiles, p, false), queries, sums);
+      values.multiply(RowBlocks(tiles, p, split), queries, sums);
       const MutableMatrixView out = head(output_);
       for (Index r = 0; r < queries; ++r) std::copy_n(sums.row(r), width, out.row(r));
     }

@@ -139,15 +139,18 @@ void multiply_tiles(const TileProduct& p) {
     load_a(a);
     add();
     add_others(b);
-    if (a_low != nullptr) {
-      load_a(a_low);
-      add();
-      a_low += p.a_step;
-    } else if (b_low != nullptr) {
+    if (b_low != nullptr) {
       load_b(b_low, kFirst);
       add();
       add_others(b_low);
       b_low += b_step;
+    }
+    if (a_low != nullptr) {
+      if (b_tiles > 2 || b_low != nullptr) load_b(b, kFirst);
+      load_a(a_low);
+      add();
+      add_others(b);
+      a_low += p.a_step;
     }
     a += p.a_step;
     b += b_step;

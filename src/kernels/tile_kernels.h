@@ -13,8 +13,8 @@ constexpr std::ptrdiff_t kTileSize = 16;   // rows of A, columns of B
 constexpr std::ptrdiff_t kTileDepth = 32;  // elements of a row of A
 
 // sums[i, j] (+)= sum over k of a[i, k] * b[k, j], for one or two tiles of A and of B, or for one
-// tile of A and up to four of B. Either A or B may be the sum of two bfloat16 matrices, `a` +
-// `a_low` or `b` + `b_low`.
+// tile of A and up to four of B. A and B may be sums of two bfloat16 matrices, `a` + `a_low` and
+// `b` + `b_low`; the product of both low parts is left out.
 struct TileProduct {
   // Tiles of A, together [rows, depth]; `depth` is a multiple of kTileDepth, `rows` at most
   // 2 * kTileSize. Rows are a_stride elements apart, every kTileDepth elements of a row a_step, and
@@ -56,8 +56,8 @@ struct TileKernels {
   void (*begin)();
   void (*end)();
   // For each tile and each kTileDepth elements of k in ascending order, first those of a and b,
-  // then those with the low part: sums += even + odd, where `even` and `odd` are the sums of the
-  // products of even and odd k, fused and in ascending order. Subnormal numbers are 0.
+  // then of a and b_low, then of a_low and b: sums += even + odd, where `even` and `odd` are the
+  // sums of the products of even and odd k, fused and in ascending order. Subnormal numbers are 0.
   void (*multiply)(const TileProduct& product);
 
   // Splits x into high + low, both rounded to bfloat16; `low` may be nullptr. x: `rows` rows of

@@ -139,7 +139,7 @@ TEST_P(AttentionKernelTest, MaskedKeysDoNotChangeTheBits) {
   const Matrix q = random_matrix(kLength, 16, 1);
   const Matrix k = random_matrix(kLength, 16, 2), v = random_matrix(kLength, 16, 3);
   for (DType activations : {DType::Float32, DType::BFloat16}) {
-    const AttentionShape shape{2, 2, 8, 0.4f, activations};
+    const AttentionShape shape{2, 2, 8, 0.4f, DType::BFloat16, activations};
     const Matrix whole = attend_one(q, shape, sequence_of(k, v, kLength, -1));
     for (Index begin : {0, 1, 31, 64, 70}) {
       Matrix wide_k(kLength + kHole, 16), wide_v(kLength + kHole, 16);
@@ -207,8 +207,7 @@ TEST_P(AttentionKernelTest, BFloat16IsRoundedInTilesUnlessAttentionIsCausal) {
   for (Index length : {1, 16, 33, 70, 257}) {
     for (Index head_dim : {24, 88}) {
       const AttentionShape exact{2, 1, head_dim, 0.1f};
-      AttentionShape shape = exact;
-      shape.activations = DType::BFloat16;
+      const AttentionShape shape{2, 1, head_dim, 0.1f, DType::BFloat16, DType::BFloat16};
       const Matrix q = random_matrix(length, 2 * head_dim, 1);
       const Matrix k = random_matrix(length, head_dim, 2), v = random_matrix(length, head_dim, 3);
       const Matrix causal = attend_one(q, shape, sequence_of(k, v, length, 0));
@@ -242,22 +241,50 @@ TEST_P(AttentionKernelTest, BFloat16IsRoundedInTilesUnlessAttentionIsCausal) {
   }
 }
 
+// Rounding any of its matrices to bfloat16 would change outputs by more than 1e-3.
+TEST_P(AttentionKernelTest, Float32ActivationsOfABFloat16ModelKeepTheirPrecisionInTiles) {
+  for (Index length : {1, 16, 33, 70, 257}) {
+    for (Index head_dim : {24, 88}) {
+      const AttentionShape exact{2, 1, head_dim, 0.5f};
+      const AttentionShape shape{2, 1, head_dim, 0.5f, DType::BFloat16};
+      const Matrix q = random_matrix(length, 2 * head_dim, 1);
+      const Matrix k = random_matrix(length, head_dim, 2), v = random_matrix(length, head_dim, 3);
+      const Matrix causal = attend_one(q, shape, sequence_of(k, v, length, 0));
+      ASSERT_TRUE(same_bits(causal, attend_one(q, exact, sequence_of(k, v, length, 0))));
+      const Matrix output = attend_one(q, shape, sequence_of(k, v, length, -1));
+      const Matrix expected = attend_one(q, exact, sequence_of(k, v, length, -1));
+      if (GetParam() != "amx") {
+        ASSERT_TRUE(same_bits(output, expected));
+        continue;
+      }
+      for (Index i = 0; i < length; ++i) {
+        for (Index o = 0; o < 2 * head_dim; ++o) {
+          ASSERT_NEAR(output.row(i)[o], expected.row(i)[o], 1e-4) << i << ' ' << o;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttentionKernelTest, BFloat16HasTheSameBitsForAnyNumberOfQueriesAndThreads) {
-  const AttentionShape shape{4, 2, 24, 0.2f, DType::BFloat16};
   constexpr Index kQueries = 70, kKeys = 45;
   const Matrix q = random_matrix(kQueries, 96, 1), k = random_matrix(kKeys, 48, 2);
   const Matrix v = random_matrix(kKeys, 48, 3);
-  const Matrix whole = attend_one(q, shape, sequence_of(k, v, kQueries, -1));
-  for (int threads : {1, 5}) {
-    set_num_threads(threads);
-    for (Index count : {1, 7, 16, 33, 64}) {
-      for (Index first : {Index{0}, kQueries - count}) {
-        AttentionSequence sequence = sequence_of(k, v, count, -1);
-        sequence.keys = {{k.row(0), v.row(0), 20, k.view().stride},
-                         {k.row(20), v.row(20), kKeys - 20, k.view().stride}};
-        EXPECT_TRUE(same_bits(attend_one(q.view().middle_rows(first, count), shape, sequence),
-                              whole.view().middle_rows(first, count)))
-            << count << " from " << first;
+  for (DType activations : {DType::Float32, DType::BFloat16}) {
+    const AttentionShape shape{4, 2, 24, 0.2f, DType::BFloat16, activations};
+    set_num_threads(2);
+    const Matrix whole = attend_one(q, shape, sequence_of(k, v, kQueries, -1));
+    for (int threads : {1, 5}) {
+      set_num_threads(threads);
+      for (Index count : {1, 7, 16, 33, 64}) {
+        for (Index first : {Index{0}, kQueries - count}) {
+          AttentionSequence sequence = sequence_of(k, v, count, -1);
+          sequence.keys = {{k.row(0), v.row(0), 20, k.view().stride},
+                           {k.row(20), v.row(20), kKeys - 20, k.view().stride}};
+          EXPECT_TRUE(same_bits(attend_one(q.view().middle_rows(first, count), shape, sequence),
+                                whole.view().middle_rows(first, count)))
+              << name_of(activations) << ' ' << count << " from " << first;
+        }
       }
     }
   }

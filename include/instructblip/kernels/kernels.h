@@ -112,9 +112,12 @@ struct AttentionShape {
   Index num_key_value_heads = 1;
   Index head_dim = 1;
   float scale = 1.0f;  // factor of the scores, before the bias is added
-  /// BFloat16: where attention is not causal and the CPU multiplies bfloat16 in tiles (the level
-  /// "amx"), queries, keys, probabilities and values are rounded to bfloat16, as PyTorch's are.
+  /// The type of the model's weights and of its activations, as in PreparePolicy. Where the weights
+  /// are in BFloat16, attention is not causal and the CPU multiplies bfloat16 in tiles (the level
+  /// "amx"), queries, keys, probabilities and values are sums of two bfloat16 numbers, to 2^-17 of
+  /// themselves, or, with activations in BFloat16, rounded to bfloat16, as PyTorch's are.
   /// Everywhere else they stay float32.
+  DType dtype = DType::Float32;
   DType activations = DType::Float32;
 };
 

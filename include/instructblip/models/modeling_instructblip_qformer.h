@@ -136,6 +136,7 @@ class InstructBlipQFormerMultiHeadAttention {
                .head_dim = config.hidden_size / config.num_attention_heads,
                .scale = 1.0f / std::sqrt(static_cast<float>(config.hidden_size /
                                                             config.num_attention_heads)),
+               .dtype = weights.dtype(),
                .activations = weights.activations()} {
     const Linear::Part query{weights["query"], all_head_size_};
     const Linear::Part key{weights["key"], all_head_size_};

@@ -162,6 +162,7 @@ class InstructBlipAttention {
             .num_key_value_heads = config.num_attention_heads,
             .head_dim = embed_dim_ / config.num_attention_heads,
             .scale = 1.0f / std::sqrt(static_cast<float>(embed_dim_ / config.num_attention_heads)),
+            .dtype = weights.dtype(),
             .activations = weights.activations()},
         qkv_(weights["qkv"], embed_dim_, 3 * embed_dim_, config.qkv_bias),
         projection_(weights["projection"], embed_dim_, embed_dim_) {}
