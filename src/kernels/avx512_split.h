@@ -32,7 +32,8 @@ inline __m256bh low_part(__m512 x, __m256bh high) {
   return _mm512_cvtneps_pbh(_mm512_maskz_sub_ps(finite, x, wide));
 }
 
-// TileKernels::split.
+// Splits x into high + low, both rounded to bfloat16; `low` may be nullptr. Every kTileDepth
+// elements of both are `step` elements behind the last ones and filled up with zeros.
 inline void split(const float* x, std::ptrdiff_t count, std::ptrdiff_t step, std::uint16_t* high,
                   std::uint16_t* low) {
   for (std::ptrdiff_t k = 0; k < count; k += kTileDepth) {

@@ -214,6 +214,20 @@ void pack(const float* x, Index x_stride, Index rows, Index columns, Index count
   }
 }
 
+// The tile is written front to back: its rows are too far apart for the CPU to fetch them ahead.
+void split_rows(const float* x, Index x_stride, Index rows, Index count, std::uint16_t* high,
+                std::uint16_t* low) {
+  constexpr Index kWidth = 2 * kTileDepth;
+  constexpr Index kStep = kTileSize * kTileDepth;
+  for (Index k = 0; k < count; k += kWidth) {
+    for (Index row = 0; row < rows; ++row) {
+      const Index i = k * kTileSize + row * kTileDepth;
+      split(x + row * x_stride + k, std::min(kWidth, count - k), kStep, high + i,
+            low == nullptr ? nullptr : low + i);
+    }
+  }
+}
+
 // Products of integers have two tiles of outputs; where there is but one, or a last tile of rows,
 // it stands for the second one, too. Whole tiles of rows are read, and sums of rows that are not
 // there are not used. Tiles 0 to 3 are the sums, 4 and 5 those of x, 6 and 7 those of the codes.
@@ -402,7 +416,7 @@ constexpr TileKernels kTiles{.begin = begin,
                              .end = end,
                              .multiply = multiply,
                              .pack = pack,
-                             .split = split,
+                             .split = split_rows,
                              .transpose = transpose};
 
 }  // namespace

@@ -27,11 +27,16 @@ class RowBlocks {
       : depth_(round_up(x.cols, kTileDepth)),
         high_((x.rows + kTileSize - 1) / kTileSize, kTileSize * depth_, DType::BFloat16),
         low_(split ? Matrix(high_.rows(), high_.cols(), DType::BFloat16) : Matrix()) {
-    parallel_for(x.rows, kTileGrain / std::max<Index>(1, x.cols) / 16 + 1,
+    const Index blocks = (x.cols + kBlock - 1) / kBlock;
+    parallel_for(high_.rows() * blocks, kTileGrain / (16 * kTileSize * kBlock) + 1,
                  [&](Index begin, Index end) {
-                   for (Index r = begin; r < end; ++r) {
-                     tiles.split(x.row(r), x.cols, kStep, elements(high_) + offset(r, 0),
-                                 split ? elements(low_) + offset(r, 0) : nullptr);
+                   for (Index i = begin; i < end; ++i) {
+                     const Index row = i / blocks * kTileSize, k = i % blocks * kBlock;
+                     const MatrixView part = x.middle_rows(row, std::min(kTileSize, x.rows - row))
+                                                 .middle_cols(k, std::min(kBlock, x.cols - k));
+                     tiles.split(part.row(0), part.stride, part.rows, part.cols,
+                                 elements(high_) + offset(row, k),
+                                 split ? elements(low_) + offset(row, k) : nullptr);
                    }
                  });
   }
@@ -50,6 +55,9 @@ class RowBlocks {
   Index next() const { return kTileSize * depth_; }
 
  private:
+  // The inputs of a tile that a thread takes at a time, a multiple of kTileDepth.
+  static constexpr Index kBlock = 512;
+
   Index offset(Index row, Index k) const {
     return row / kTileSize * next() + k * kTileSize + row % kTileSize * kTileDepth;
   }

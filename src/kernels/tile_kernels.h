@@ -65,10 +65,9 @@ struct TileKernels {
   // depth of `count` rounded up to kTileDepth, filled up with zeros.
   void (*pack)(const float* x, std::ptrdiff_t x_stride, std::ptrdiff_t rows, std::ptrdiff_t columns,
                std::ptrdiff_t count, std::uint16_t* high, std::uint16_t* low);
-  // The same numbers as a row of A: every kTileDepth elements of `high` and `low` are `step`
-  // elements behind the last ones.
-  void (*split)(const float* x, std::ptrdiff_t count, std::ptrdiff_t step, std::uint16_t* high,
-                std::uint16_t* low);
+  // The same numbers as rows of a tile of A, [depth / kTileDepth, kTileSize, kTileDepth].
+  void (*split)(const float* x, std::ptrdiff_t x_stride, std::ptrdiff_t rows, std::ptrdiff_t count,
+                std::uint16_t* high, std::uint16_t* low);
   // to[j, i] = from[i, j], kTileSize x kTileSize.
   void (*transpose)(const float* from, std::ptrdiff_t from_stride, float* to,
                     std::ptrdiff_t to_stride);
