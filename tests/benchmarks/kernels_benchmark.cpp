@@ -160,10 +160,24 @@ void shapes(benchmark::internal::Benchmark* b) {
 }
 BENCHMARK(Matmul)->Apply(shapes);
 
-// Arguments: queries, keys, heads, head_dim, causal.
+// In tiles, three products of bfloat16 matrices take the place of one with activations in float32.
+double attention_peak_of(const AttentionShape& shape) {
+  if (shape.dtype != DType::BFloat16 || kernel_level() != "amx") {
+    return peak_flops();
+  }
+  return peak_tile_flops() / (shape.activations == DType::Float32 ? 3 : 1);
+}
+
+// Arguments: queries, keys, heads, head_dim, causal, types.
 void Attention(benchmark::State& state) {
   const Index queries = state.range(0), keys = state.range(1);
-  const AttentionShape shape{state.range(2), state.range(2), state.range(3), 0.1f};
+  const PreparePolicy policy = policy_of(state.range(5), false);
+  const AttentionShape shape{.num_heads = state.range(2),
+                             .num_key_value_heads = state.range(2),
+                             .head_dim = state.range(3),
+                             .scale = 0.1f,
+                             .dtype = policy.dtype,
+                             .activations = policy.activations};
   const Index width = shape.num_heads * shape.head_dim;
   const Matrix q = filled(queries, width), k = filled(keys, width), v = filled(keys, width);
   AttentionSequence sequence;
@@ -174,13 +188,13 @@ void Attention(benchmark::State& state) {
   Cost cost(state);
   for (auto _ : state) scaled_dot_product_attention(q, shape, std::span(&sequence, 1), output);
   cost.report(4.0 * static_cast<double>(queries * keys * width),
-              static_cast<double>(2 * keys * width) * sizeof(float));
+              static_cast<double>(2 * keys * width) * sizeof(float), attention_peak_of(shape));
 }
 BENCHMARK(Attention)
-    ->ArgNames({"queries", "keys", "heads", "head_dim", "causal"})
-    ->Args({257, 257, 16, 88, 0})
-    ->Args({64, 64, 32, 128, 1})
-    ->Args({1, 256, 32, 128, 1})
+    ->ArgNames({"queries", "keys", "heads", "head_dim", "causal", "types"})
+    ->ArgsProduct({{257}, {257}, {16}, {88}, {0}, {kFloat32, kBFloat16, kBFloat16Both}})
+    ->Args({64, 64, 32, 128, 1, kFloat32})
+    ->Args({1, 256, 32, 128, 1, kFloat32})
     ->Unit(benchmark::kMillisecond)
     ->MeasureProcessCPUTime();
 
