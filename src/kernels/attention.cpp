@@ -112,16 +112,15 @@ class HeadTiles {
       : tiles_(tiles),
         count_((outs + kTileSize - 1) / kTileSize),
         depth_(round_up(depth, kTileDepth)),
-        high_(count_, kTileSize * depth_, DType::BFloat16),
-        low_(split ? Matrix(count_, kTileSize * depth_, DType::BFloat16) : Matrix()) {}
+        numbers_(count_ * kTileSize * depth_, split) {}
 
   // The outputs together with those that fill the last tile.
   Index outs() const { return count_ * kTileSize; }
 
   // Fills tile `tile` from input k on. x: a row of `count` inputs for each output of the tile.
   void pack(Index tile, Index k, MatrixView x) {
-    tiles_.pack(x.row(0), x.stride, x.rows, kTileSize, x.cols, elements(high_) + offset(tile, k),
-                low_.empty() ? nullptr : elements(low_) + offset(tile, k));
+    const Index i = (tile * depth_ + k) * kTileSize;
+    tiles_.pack(x.row(0), x.stride, x.rows, kTileSize, x.cols, numbers_.high(i), numbers_.low(i));
   }
 
   // sums [rows rounded up to kTileSize, outs()] = products of rows of x.
@@ -136,8 +135,8 @@ class HeadTiles {
                          .rows = std::min(2 * kTileSize, round_up(rows - r, kTileSize)),
                          .depth = depth_,
                          .a_passes = false,
-                         .b = elements(high_) + offset(tile, 0),
-                         .b_low = low_.empty() ? nullptr : elements(low_) + offset(tile, 0),
+                         .b = numbers_.high(tile * kTileSize * depth_),
+                         .b_low = numbers_.low(tile * kTileSize * depth_),
                          .b_stride = 2 * kTileSize,
                          .b_next = kTileSize * depth_,
                          .b_tiles = std::min<Index>(2, count_ - tile),
@@ -155,11 +154,9 @@ class HeadTiles {
   }
 
  private:
-  Index offset(Index tile, Index k) const { return (tile * depth_ + k) * kTileSize; }
-
   const TileKernels& tiles_;
   Index count_, depth_;
-  Matrix high_, low_;
+  SplitNumbers numbers_;
 };
 
 class Attention {

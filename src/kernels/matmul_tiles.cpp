@@ -26,18 +26,13 @@ constexpr Index kFewTiles = 4;
 class ColumnTiles {
  public:
   ColumnTiles(const TileKernels& tiles, MatrixView x, bool split)
-      : rows_(x.rows),
-        depth_(round_up(x.cols, kTileDepth)),
-        high_(1, count() * stride(), DType::BFloat16),
-        low_(split ? Matrix(1, count() * stride(), DType::BFloat16) : Matrix()) {
+      : rows_(x.rows), depth_(round_up(x.cols, kTileDepth)), numbers_(count() * stride(), split) {
     const Index grain = kTileGrain / std::max<Index>(1, x.cols * kTileSize) / 16 + 1;
     parallel_for(count(), grain, [&](Index begin, Index end) {
       for (Index tile = begin; tile < end; ++tile) {
-        const Index offset = tile * stride();
         const Index rows = std::min(kTileSize, rows_ - tile * kTileSize);
-        std::uint16_t* const high = elements(high_) + offset;
-        std::uint16_t* const low = split ? elements(low_) + offset : nullptr;
-        tiles.pack(x.row(tile * kTileSize), x.stride, rows, columns(), x.cols, high, low);
+        tiles.pack(x.row(tile * kTileSize), x.stride, rows, columns(), x.cols,
+                   numbers_.high(at(tile, 0)), numbers_.low(at(tile, 0)));
       }
     });
   }
@@ -46,20 +41,18 @@ class ColumnTiles {
   Index columns() const { return std::min(kTileSize, rows_); }
   Index depth() const { return depth_; }
   // The bytes of one input of a tile.
-  Index input_bytes() const { return columns() * (low_.empty() ? 2 : 4); }
+  Index input_bytes() const { return columns() * numbers_.bytes(); }
   // The elements of a tile.
   Index stride() const { return depth_ * columns(); }
   // Tile `tile` from input k on.
-  const std::uint16_t* high(Index tile, Index k) const { return elements(high_) + at(tile, k); }
-  const std::uint16_t* low(Index tile, Index k) const {
-    return low_.empty() ? nullptr : elements(low_) + at(tile, k);
-  }
+  const std::uint16_t* high(Index tile, Index k) const { return numbers_.high(at(tile, k)); }
+  const std::uint16_t* low(Index tile, Index k) const { return numbers_.low(at(tile, k)); }
 
  private:
   Index at(Index tile, Index k) const { return tile * stride() + k * columns(); }
 
   Index rows_, depth_;
-  Matrix high_, low_;
+  SplitNumbers numbers_;
 };
 
 // The rows of a unit where they can be read as tiles.

@@ -1,4 +1,4 @@
-// The rows of a matrix as tiles of A (tile_kernels.h).
+// Matrices as tiles (tile_kernels.h): what all of them share, and the rows of one as tiles of A.
 #pragma once
 
 #include <algorithm>
@@ -19,24 +19,42 @@ inline const std::uint16_t* elements(const Matrix& m) {
   return static_cast<const std::uint16_t*>(m.view().data);
 }
 
+// Numbers rounded to bfloat16, or as the sums of two bfloat16 numbers, not initialised.
+class SplitNumbers {
+ public:
+  SplitNumbers(Index count, bool split)
+      : high_(1, count, DType::BFloat16),
+        low_(split ? Matrix(1, count, DType::BFloat16) : Matrix()) {}
+
+  // The bytes of a number.
+  Index bytes() const { return low_.empty() ? 2 : 4; }
+  // Both parts from number i on; `low` is nullptr if there is only one.
+  std::uint16_t* high(Index i) { return elements(high_) + i; }
+  std::uint16_t* low(Index i) { return low_.empty() ? nullptr : elements(low_) + i; }
+  const std::uint16_t* high(Index i) const { return elements(high_) + i; }
+  const std::uint16_t* low(Index i) const { return low_.empty() ? nullptr : elements(low_) + i; }
+
+ private:
+  Matrix high_, low_;
+};
+
 // x as tiles of A, each [depth / kTileDepth, kTileSize, kTileDepth]: products read it front to
 // back. The last tile is whole, too, and holds anything in the rows that x does not have.
 class RowBlocks {
  public:
   RowBlocks(const TileKernels& tiles, MatrixView x, bool split)
       : depth_(round_up(x.cols, kTileDepth)),
-        high_((x.rows + kTileSize - 1) / kTileSize, kTileSize * depth_, DType::BFloat16),
-        low_(split ? Matrix(high_.rows(), high_.cols(), DType::BFloat16) : Matrix()) {
+        numbers_(round_up(x.rows, kTileSize) * depth_, split) {
+    const Index count = (x.rows + kTileSize - 1) / kTileSize;
     const Index blocks = (x.cols + kBlock - 1) / kBlock;
-    parallel_for(high_.rows() * blocks, kTileGrain / (16 * kTileSize * kBlock) + 1,
+    parallel_for(count * blocks, kTileGrain / (16 * kTileSize * kBlock) + 1,
                  [&](Index begin, Index end) {
                    for (Index i = begin; i < end; ++i) {
                      const Index row = i / blocks * kTileSize, k = i % blocks * kBlock;
                      const MatrixView part = x.middle_rows(row, std::min(kTileSize, x.rows - row))
                                                  .middle_cols(k, std::min(kBlock, x.cols - k));
                      tiles.split(part.row(0), part.stride, part.rows, part.cols,
-                                 elements(high_) + offset(row, k),
-                                 split ? elements(low_) + offset(row, k) : nullptr);
+                                 numbers_.high(offset(row, k)), numbers_.low(offset(row, k)));
                    }
                  });
   }
@@ -46,11 +64,9 @@ class RowBlocks {
 
   Index depth() const { return depth_; }
   // The bytes of one input of a row.
-  Index input_bytes() const { return low_.empty() ? 2 : 4; }
-  const std::uint16_t* high(Index row, Index k) const { return elements(high_) + offset(row, k); }
-  const std::uint16_t* low(Index row, Index k) const {
-    return low_.empty() ? nullptr : elements(low_) + offset(row, k);
-  }
+  Index input_bytes() const { return numbers_.bytes(); }
+  const std::uint16_t* high(Index row, Index k) const { return numbers_.high(offset(row, k)); }
+  const std::uint16_t* low(Index row, Index k) const { return numbers_.low(offset(row, k)); }
   // From a tile to the next one.
   Index next() const { return kTileSize * depth_; }
 
@@ -63,7 +79,7 @@ class RowBlocks {
   }
 
   Index depth_;
-  Matrix high_, low_;
+  SplitNumbers numbers_;
 };
 
 }  // namespace instructblip
