@@ -3,8 +3,15 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 namespace instructblip {
 namespace {
+
+// The first `count` of 16 lanes.
+inline __mmask16 first_lanes(std::ptrdiff_t count) {
+  return static_cast<__mmask16>((1u << count) - 1);
+}
 
 // Transposes 16 rows of 16 elements of 32 bits.
 inline void transpose_rows(__m512i (&r)[16]) {

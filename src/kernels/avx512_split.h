@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/avx512_registers.h"
 #include "kernels/tile_kernels.h"
 
 namespace instructblip {
@@ -16,7 +17,7 @@ namespace {
 inline __m512 load_part(const float* x, std::ptrdiff_t i, std::ptrdiff_t count) {
   const std::ptrdiff_t rest = count - i;
   if (rest >= 16) return _mm512_loadu_ps(x + i);
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(rest <= 0 ? 0 : (1 << rest) - 1), x + i);
+  return _mm512_maskz_loadu_ps(first_lanes(rest <= 0 ? 0 : rest), x + i);
 }
 
 inline __m512 widen(__m256bh values) {

@@ -22,8 +22,9 @@ struct IntegerVectorKernels {
   // The whole numbers that stand for x.
   template <class Vector>
   static Vector rounded(const Vector& x, const Rounding& r) {
-    constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-    return (((x * r.inverse + kWhole) - kWhole) + r.zero).max(r.least).min(r.greatest);
+    return (((x * r.inverse + Level::kWhole) - Level::kWhole) + r.zero)
+        .max(r.least)
+        .min(r.greatest);
   }
 
   static float rounding_error(const float* x, Index count, const Rounding& r) {
@@ -58,7 +59,8 @@ struct IntegerVectorKernels {
     const float zero =
         fold([](const Lanes& a, const Lanes& b) { return Lanes(a + b * 0.0f); }).sum();
     if (zero != 0.0f) return std::numeric_limits<float>::quiet_NaN();
-    return fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }).maxCoeff();
+    return Level::greatest(
+        fold([](const Lanes& a, const Lanes& b) { return Lanes(a.max(b.abs())); }));
   }
 
   // Writes `count` numbers filled up with zeros to `width`, and returns their sum.

@@ -193,7 +193,7 @@ __m512i join(__m256bh first, __m256bh second) {
 
 void store_tile(__m512i (&pairs)[16], Index columns, std::uint16_t* to) {
   transpose_rows(pairs);
-  const auto mask = static_cast<__mmask16>((1 << columns) - 1);
+  const __mmask16 mask = first_lanes(columns);
   for (int k = 0; k < 16; ++k) _mm512_mask_storeu_epi32(to + k * 2 * columns, mask, pairs[k]);
 }
 

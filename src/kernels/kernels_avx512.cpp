@@ -28,7 +28,6 @@ struct Level : VectorKernels<Level, 16> {
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
   // The ends of rows in masked vectors: GCC calls memcpy for the portable loops.
-  static __mmask16 first_lanes(Index count) { return static_cast<__mmask16>((1 << count) - 1); }
   template <class Vector = Lanes>
   static Vector load_last(const float* p, Index count, float fill = 0.0f) {
     Vector values;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/avx512_registers.h"
 #include "kernels/vector_kernels.h"
 
 namespace instructblip {
@@ -24,7 +25,7 @@ struct Level : VectorKernels<Level, 16> {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i largest = _mm512_setzero_si512();
     for (Index i = 0; i < count; i += 16) {
-      const auto mask = static_cast<__mmask16>((1u << std::min<Index>(count - i, 16)) - 1);
+      const __mmask16 mask = first_lanes(std::min<Index>(count - i, 16));
       const __m512i values = _mm512_maskz_loadu_epi32(mask, x + i);
       largest = _mm512_max_epi32(largest, _mm512_and_si512(values, magnitude));
     }
@@ -43,8 +44,7 @@ struct Level : VectorKernels<Level, 16> {
     const __m512i greatest = _mm512_set1_epi32(static_cast<int>(rounding.greatest));
     __m512i sum = _mm512_setzero_si512();
     for (Index i = 0; i < width; i += 16) {
-      const Index rest = std::clamp<Index>(count - i, 0, 16);
-      const auto mask = static_cast<__mmask16>((1u << rest) - 1);
+      const __mmask16 mask = first_lanes(std::clamp<Index>(count - i, 0, 16));
       const __m512 scaled = _mm512_maskz_mul_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), inverse);
       const __m512i value =
           _mm512_min_epi32(_mm512_max_epi32(_mm512_cvtps_epi32(scaled), least), greatest);
