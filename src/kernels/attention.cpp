@@ -91,6 +91,7 @@ class HeadPanels {
              .rows = tiles.rows(i),
              .depth = depth,
              .weight = data_.row(panel),
+             .outs = kPanelOutputs,
              .sums = sums.row(i * table.products.panel_rows) + panel * kPanelOutputs,
              .sums_stride = sums.stride,
              .first = true,

@@ -123,12 +123,13 @@ constexpr std::ptrdiff_t kPanelOutputs = 32;
 // The most rows of x in such a product, of all levels.
 constexpr std::ptrdiff_t kMostPanelRows = 16;
 
-// sums[r, o] (+)= sum over k of x[k, r] * w[o, k], for the outputs of a panel.
+// sums[r, o] (+)= sum over k of x[k, r] * w[o, k].
 struct PanelProduct {
   const float* x;       // [depth, VectorProducts::row_tile_width], a tile of rows (panels.h)
   std::ptrdiff_t rows;  // at most VectorProducts::panel_rows
   std::ptrdiff_t depth;
-  const float* weight;  // [depth, kPanelOutputs]
+  const float* weight;  // [depth, outs]
+  std::ptrdiff_t outs;  // a multiple of VectorProducts::panel_outputs
   float* sums;
   std::ptrdiff_t sums_stride;
   bool first;  // the sums are set, not added to
@@ -138,7 +139,7 @@ struct PanelProduct {
 };
 
 // Products in vectors with weights in float32. A pair of bfloat16 numbers may take the place of an
-// element (PairKernels).
+// element (PairKernels, exact_pairs).
 struct VectorProducts {
   // The values of x for each weight. Of every KernelTable::lanes weights, first all first values
   // are stored, then all second ones.
@@ -147,30 +148,45 @@ struct VectorProducts {
   // The rows of a tile of `dots`, and how many rows at most are a single one, so that their weights
   // are read once.
   std::ptrdiff_t dot_rows, single_tile_rows;
+  // The tiles of outputs that few rows, but more than a tile has, multiply at a time.
+  std::ptrdiff_t few_rows_tiles;
   // The outputs of a tile of so many rows.
   std::ptrdiff_t (*dot_outputs)(std::ptrdiff_t rows);
   // In a block, lane i sums the products of k = i, i + lanes, ... in this order; then the lanes are
   // added in a fixed tree.
   void (*dots)(const DotProduct& product);
+  // From this many rows on, products are faster with transposed weights (matmul_transposed.cpp),
+  // and have the same bits.
+  std::ptrdiff_t transposed_rows;
+  // KernelTable::pack_lanes of weights, each of which becomes `terms` values in a row of its lane.
+  void (*pack_lanes)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
+                     std::ptrdiff_t depth, std::ptrdiff_t lane_stride, float* to);
+  // Adds the sum of the lanes to `count` elements, whole vectors of them, in the tree of `dots`:
+  // lane i of element j is sums[i * lane_stride + j].
+  void (*add_lanes)(const float* sums, std::ptrdiff_t lane_stride, std::ptrdiff_t count,
+                    float* out);
 
   // Products with a packed weight: every sum is one chain of fused (on levels with such an
   // instruction) multiplications and additions, in ascending order of k.
-  std::ptrdiff_t panel_rows;
-  std::ptrdiff_t row_tile_width;  // panel_rows rounded up to whole vectors
+  std::ptrdiff_t panel_rows, panel_outputs;  // of a tile of sums
+  std::ptrdiff_t row_tile_width;             // panel_rows rounded up to whole vectors
   void (*panels)(const PanelProduct& product);
 };
 
 struct TileKernels;  // tile_kernels.h
 
-// Products of bfloat16 weights in vectors, with activations that are bfloat16 numbers or the sum of
-// several. Two inputs are one element of 32 bits, and the products of a pair are added to the sum
-// in one instruction, which rounds each addition to nearest and takes subnormal numbers for 0.
+// Products of bfloat16 weights in vectors: two inputs are one element of 32 bits.
+//
+// With instructions for bfloat16, an activation is the sum of `terms` bfloat16 numbers, and a term
+// is a pair of them. The products of a pair are added to the sum in one instruction, which rounds
+// each addition to nearest and takes subnormal numbers for 0.
+//
+// In float32 (KernelTable::exact_pairs), the two activations of a pair are its terms.
 struct PairKernels {
-  // An activation is the sum of `terms` bfloat16 numbers. To each sum, the product of a weight and
-  // the first of them is added before that of the second one.
+  // To each sum, the product of a weight and the first term is added before that of the second one.
   VectorProducts products;
-  // Rounds `count` elements and fills up with zeros to whole vectors of pairs.
-  void (*round)(const float* x, std::ptrdiff_t count, float* to);
+  // Makes terms of `count` activations and fills up with zeros to whole vectors of pairs.
+  void (*to_terms)(const float* x, std::ptrdiff_t count, float* to);
 };
 
 // How a level multiplies quantised weights.
@@ -238,6 +254,10 @@ struct KernelTable {
   // kPanelOutputs or row_tile_width.
   void (*pack)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
                std::ptrdiff_t depth, float* to);
+  // The same for each lane: to[k % lanes * lane_stride + k / lanes * width + i] = rows[i][k], and 0
+  // from `depth` to the next multiple of `lanes`, too.
+  void (*pack_lanes)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
+                     std::ptrdiff_t depth, std::ptrdiff_t lane_stride, float* to);
 
   // An element's result does not depend on its position in the row.
   void (*finish)(const OutputRow& row);
@@ -247,6 +267,8 @@ struct KernelTable {
   // Products of pairs of bfloat16 with activations in bfloat16, and with the sum of two.
   const PairKernels* pairs = nullptr;
   const PairKernels* split_pairs = nullptr;
+  // The same in float32, for weights that are not packed.
+  const PairKernels* exact_pairs = nullptr;
 };
 
 // The level in use.

@@ -10,9 +10,16 @@
 namespace instructblip {
 namespace {
 
-struct Level : VectorKernels<Level, 8> {
-  // 6 x 2 sums.
-  static constexpr int kIntegerRows = 6;
+// What products of elements and of pairs have in common.
+template <class Level, int terms>
+struct FloatKernels : VectorKernels<Level, 8, terms> {
+  using Lanes = typename FloatKernels::Lanes;
+  using Index = std::ptrdiff_t;
+  // 6 x 2 sums, 2 weights and a value. With fewer rows, as many sums as their additions take.
+  static constexpr int kDotRows = 6;
+  static constexpr int kSingleTileRows = 6;
+  static constexpr Index dot_outputs(Index rows) { return rows <= 2 ? 4 : rows <= 4 ? 3 : 2; }
+  static constexpr Index kFewRowsTiles = 12;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
@@ -21,6 +28,45 @@ struct Level : VectorKernels<Level, 8> {
     return sum;
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+  // In assembly, each sum and value stays in its register: GCC otherwise moves sums around, keeps
+  // some in memory and reads a value for every product.
+  [[gnu::always_inline]] static void add_product(const __m256& a, const __m256& b, __m256& sum) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+  }
+  [[gnu::always_inline]] static __m256 load_value(const float* p) {
+    __m256 value = _mm256_loadu_ps(p);
+    asm("" : "+x"(value));
+    return value;
+  }
+  template <int rows, int outs, int fetched, class Weight>
+  [[gnu::always_inline]] static void sum_products(const float* const (&x)[rows],
+                                                  const Weight* const (&w)[outs], Index depth,
+                                                  const char* const (&next)[fetched + 1],
+                                                  Index next_step, Lanes (&sums)[rows][outs]) {
+    __m256 total[rows][outs];
+    FloatKernels::template unrolled<rows * outs>([&](auto i) __attribute__((always_inline)) {
+      total[i / outs][i % outs] = _mm256_setzero_ps();
+    });
+    for (Index i = 0, ahead = 0; i < depth; i += 8, ahead += next_step) {
+      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
+      FloatKernels::template unrolled<terms>([&](auto term) __attribute__((always_inline)) {
+        __m256 weight[outs];
+        FloatKernels::template unrolled<outs>([&](auto o) __attribute__((always_inline)) {
+          weight[o] = Level::template load_weights<term>(w[o] + i);
+        });
+        FloatKernels::template unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          const __m256 value = load_value(x[r] + i * terms + term * 8);
+          FloatKernels::template unrolled<outs>([&](auto o) __attribute__((always_inline)) {
+            add_product(value, weight[o], total[r][o]);
+          });
+        });
+      });
+    }
+    FloatKernels::template unrolled<rows * outs>([&](auto i) __attribute__((always_inline)) {
+      _mm256_store_ps(sums[i / outs][i % outs].data(), total[i / outs][i % outs]);
+    });
+  }
   static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
                         float* sums) {
     const auto interleaved_sum = [](const Lanes& first, const Lanes& second) {
@@ -32,22 +78,58 @@ struct Level : VectorKernels<Level, 8> {
         _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     _mm_store_ps(sums, _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)));
   }
+  // As sum_lanes adds them.
+  template <class Lane>
+  static Lanes sum_of_lanes(const Lane& lane) {
+    const auto half = [&](Index i) __attribute__((always_inline))->Lanes {
+      const Lanes even = lane(i) + lane(i + 2), odd = lane(i + 1) + lane(i + 3);
+      return even + odd;
+    };
+    const Lanes first = half(0), second = half(4);
+    return first + second;
+  }
+};
+
+struct Level : FloatKernels<Level, 1> {
+  static constexpr Index kTransposedRows = 12;
+  // 6 x 2 sums.
+  static constexpr int kIntegerRows = 6;
+
+  template <int>
+  static __m256 load_weights(const float* p) {
+    return _mm256_loadu_ps(p);
+  }
+  template <int>
+  static __m256 load_weights(const std::uint16_t* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+
+  // Transposes, for every 128 bits of `rows`, four rows of four elements of 32 bits: row i of
+  // `columns` is column i of both.
+  static void transpose_halves(const __m256i (&rows)[4], __m256i (&columns)[4]) {
+    const __m256i a = _mm256_unpacklo_epi32(rows[0], rows[1]);
+    const __m256i b = _mm256_unpackhi_epi32(rows[0], rows[1]);
+    const __m256i c = _mm256_unpacklo_epi32(rows[2], rows[3]);
+    const __m256i d = _mm256_unpackhi_epi32(rows[2], rows[3]);
+    columns[0] = _mm256_unpacklo_epi64(a, c), columns[1] = _mm256_unpackhi_epi64(a, c);
+    columns[2] = _mm256_unpacklo_epi64(b, d), columns[3] = _mm256_unpackhi_epi64(b, d);
+  }
+  // 16 bytes of row i, and of row i + 4.
+  static __m256i load_halves(const void* first, const void* second) {
+    return _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(first))),
+        _mm_loadu_si128(static_cast<const __m128i*>(second)), 1);
+  }
+  static void store_integers(float* p, const __m256i& values) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), values);
+  }
   static void transpose(const float* const* rows, float* to, Index stride) {
-    __m256 r[8], t[8];
-    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows[i]);
-    for (int i = 0; i < 8; i += 2) {
-      t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-      t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-      r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-      r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-      r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-      r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; ++i) {
-      _mm256_storeu_ps(to + i * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-      _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    for (Index k = 0; k < 8; k += 4, to += 4 * stride) {
+      __m256i halves[4], columns[4];
+      for (int i = 0; i < 4; ++i) halves[i] = load_halves(rows[i] + k, rows[i + 4] + k);
+      transpose_halves(halves, columns);
+      for (int i = 0; i < 4; ++i) store_integers(to + i * stride, columns[i]);
     }
   }
   // Four inputs of four outputs of a vector of weights as 16 bits.
@@ -330,10 +412,66 @@ struct Level : VectorKernels<Level, 8> {
   }
 };
 
+// Two weights in bfloat16 are an element, and two values of x its terms. Widening both takes less
+// than reading every weight into an element of its own.
+struct PairLevel : FloatKernels<PairLevel, 2> {
+  static constexpr Index kTransposedRows = 17;
+
+  template <int term>
+  static __m256 load_weights(const float* p) {
+    return _mm256_castsi256_ps(
+        widen<term>(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  template <int term>
+  static __m256i widen(const __m256i& pairs) {
+    return term == 0 ? _mm256_slli_epi32(pairs, 16)
+                     : _mm256_and_si256(pairs, _mm256_set1_epi32(-65536));
+  }
+  static void transpose_lanes(const float* const* rows, float* to, Index width, Index lane_stride) {
+    for (Index k = 0; k < 8; k += 4, to += 4 * lane_stride) {
+      __m256i halves[4], pairs[4];
+      for (int i = 0; i < 4; ++i) halves[i] = Level::load_halves(rows[i] + k, rows[i + 4] + k);
+      Level::transpose_halves(halves, pairs);
+      for (int i = 0; i < 4; ++i) {
+        Level::store_integers(to + i * lane_stride, widen<0>(pairs[i]));
+        Level::store_integers(to + i * lane_stride + width, widen<1>(pairs[i]));
+      }
+    }
+  }
+  // First the first values of eight pairs, then the second ones.
+  static void to_terms(const float* x, Index count, float* to) {
+    Index i = 0;
+    for (; i + 16 <= count; i += 16) {
+      const __m256 first = _mm256_loadu_ps(x + i), second = _mm256_loadu_ps(x + i + 8);
+      const auto in_order = [](__m256 values) {
+        return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(values), 0xd8));
+      };
+      _mm256_storeu_ps(to + i, in_order(_mm256_shuffle_ps(first, second, 0x88)));
+      _mm256_storeu_ps(to + i + 8, in_order(_mm256_shuffle_ps(first, second, 0xdd)));
+    }
+    if (i == count) return;
+    std::fill_n(to + i, 16, 0.0f);
+    for (Index j = i; j < count; ++j) to[i + (j - i) / 2 + (j - i) % 2 * 8] = x[j];
+  }
+  // Weights are widened as they are transposed.
+  static constexpr VectorProducts products() {
+    VectorProducts products = FloatKernels::products();
+    products.panels = Level::panels;
+    return products;
+  }
+};
+
+constexpr PairKernels kExactPairs{.products = PairLevel::products(),
+                                  .to_terms = PairLevel::to_terms};
+
 }  // namespace
 
 const KernelTable& avx2_kernels() {
-  static constexpr KernelTable table = Level::table("avx2");
+  static constexpr KernelTable table = [] {
+    KernelTable avx2 = Level::table("avx2");
+    avx2.exact_pairs = &kExactPairs;
+    return avx2;
+  }();
   return table;
 }
 

@@ -38,13 +38,13 @@ struct Level : VectorKernels<Level<terms>, 16, terms> {
 
 // Two bytes of every pair, or four.
 template <int terms>
-void round(const float* x, std::ptrdiff_t count, float* to) {
+void to_terms(const float* x, std::ptrdiff_t count, float* to) {
   auto* const high = reinterpret_cast<std::uint16_t*>(to);
   split(x, count, terms * kTileDepth, high, terms == 2 ? high + kTileDepth : nullptr);
 }
 
 template <int terms>
-constexpr PairKernels kPairs{.products = Level<terms>::products(), .round = round<terms>};
+constexpr PairKernels kPairs{.products = Level<terms>::products(), .to_terms = to_terms<terms>};
 
 }  // namespace
 

@@ -19,9 +19,22 @@ void multiply(const Product& product) {
   const bool packed = product.weight.panels != nullptr;
   if (product.table.tiles != nullptr && product.weight.tiles) {
     packed ? multiply_panels_in_tiles(product) : multiply_tiles(product);
+  } else if (packed) {
+    multiply_panels(product);
+  } else if (product.x.rows >= product.table.products.transposed_rows) {
+    multiply_transposed(product);
   } else {
-    packed ? multiply_panels(product) : multiply_vectors(product);
+    multiply_vectors(product);
   }
+}
+
+// nullptr if the weights are not to be read in pairs.
+const PairKernels* pairs_for(const KernelTable& table, const PreparedMatrix::Impl& weight) {
+  if (weight.pairs == nullptr) return nullptr;
+  const PairKernels* const pairs =
+      weight.activations == DType::Float32 ? table.split_pairs : table.pairs;
+  if (weight.tiles && pairs != nullptr) return pairs;
+  return weight.panels == nullptr ? table.exact_pairs : nullptr;
 }
 
 // The product of two float32 matrices, with pairs in place of elements.
@@ -33,7 +46,7 @@ void multiply_pairs(const Product& product, const PairKernels& pairs) {
   parallel_for(x.rows(), kRoundGrain / std::max<Index>(1, x.cols()) + 1,
                [&](Index begin, Index end) {
                  for (Index r = begin; r < end; ++r) {
-                   pairs.round(product.x.row(r), product.x.cols, x.row(r));
+                   pairs.to_terms(product.x.row(r), product.x.cols, x.row(r));
                  }
                });
   multiply({table, x, weight, product.y, product.epilogue});
@@ -52,14 +65,8 @@ void matmul(MatrixView x, const PreparedMatrix& weight, MutableMatrixView y,
   if (x.rows == 0 || outs == 0) return;
   weight_bytes += static_cast<std::int64_t>(weight.impl()->bytes);
   const Product product{kernels(), x, *weight.impl(), y, epilogue};
-  const PairKernels* const pairs = product.weight.activations == DType::Float32
-                                       ? product.table.split_pairs
-                                       : product.table.pairs;
-  if (pairs != nullptr && product.weight.pairs != nullptr) {
-    multiply_pairs(product, *pairs);
-  } else {
-    multiply(product);
-  }
+  const PairKernels* const pairs = pairs_for(product.table, product.weight);
+  pairs != nullptr ? multiply_pairs(product, *pairs) : multiply(product);
 }
 
 std::int64_t multiplied_weight_bytes() { return weight_bytes; }

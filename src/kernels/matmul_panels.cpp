@@ -65,7 +65,7 @@ class PanelProducts {
                  .sums = sums.view().middle_cols((panel - first) * kPanelOutputs, kPanelOutputs)});
           }
         }
-        product_.finish_panels(r, r_end - r, first, last, sums);
+        product_.finish_panels(r, first, last, sums.view().middle_rows(0, r_end - r));
       }
     }
   }
@@ -99,6 +99,7 @@ class PanelProducts {
                                       .rows = x_.rows(i),
                                       .depth = depth(p.block),
                                       .weight = p.weight,
+                                      .outs = kPanelOutputs,
                                       .sums = p.sums.row((i - first) * tile_rows()),
                                       .sums_stride = p.sums.stride,
                                       .first = p.block.k == 0,

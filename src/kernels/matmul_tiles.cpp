@@ -241,7 +241,7 @@ class PanelTileProducts {
         }
       }
       if (chunk_end(chunk) == x_.depth()) {
-        product_.finish_panels(chunk.r, rows, first, last, group_sums);
+        product_.finish_panels(chunk.r, first, last, group_sums);
       }
     }
   }

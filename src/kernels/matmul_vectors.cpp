@@ -8,16 +8,12 @@
 namespace instructblip {
 namespace {
 
-// k is summed in blocks of this many values of x: the lanes are added once per block, and the
-// blocks are added in ascending order. Part of the order of sums, so the same for all shapes. The
-// values of a tile of rows stay in the first-level cache.
-constexpr Index kBlockK = 1024;
 // Outputs of a block: 48 x 1024 floats stay in the second-level cache while all rows pass over
 // them. A multiple of the outputs of every level's tile, as kVectorUnit is.
 constexpr Index kBlockOutputs = 48;
-// With this many rows or fewer, but more than a tile has, a block is used only a few times; so few
-// tiles of outputs at a time keep it in the first-level cache.
-constexpr Index kFewRows = 16, kFewRowsTiles = 2;
+// With this many rows or fewer, but more than a tile has, a block is used only a few times: a level
+// says how many tiles of outputs it takes at a time.
+constexpr Index kFewRows = 16;
 // Threads take whole units of outputs.
 constexpr Index kVectorUnit = 12;
 // Rows whose partial sums are in memory at the same time.
@@ -35,8 +31,9 @@ class VectorProduct {
   }
 
   void outputs(Index begin, Index end) const {
-    const Index step =
-        !is_single_tile() && x_.rows <= kFewRows ? kFewRowsTiles * tile_outputs() : kBlockOutputs;
+    const Index step = !is_single_tile() && x_.rows <= kFewRows
+                           ? table_.products.few_rows_tiles * tile_outputs()
+                           : kBlockOutputs;
     Matrix sums(std::min(x_.rows, kBlockRows), step);
     Matrix packed;
     if (!is_direct(depth())) {

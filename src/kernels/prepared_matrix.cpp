@@ -286,7 +286,7 @@ PreparedMatrix PreparedMatrix::prepare(std::span<const SharedTensor> sources,
     impl->parts.clear();
     impl->owned_bytes = to_size(impl->panels->size()) * size_of(format.dtype);
   }
-  if (impl->tiles) impl->pairs = as_pairs(*impl);
+  if (format.dtype == DType::BFloat16) impl->pairs = as_pairs(*impl);
   impl->bytes = to_size(impl->out_features * impl->in_features) * size_of(format.dtype);
   matrix.impl_ = std::move(impl);
   return matrix;

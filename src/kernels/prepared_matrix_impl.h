@@ -73,8 +73,8 @@ struct PreparedMatrix::Impl {
   std::shared_ptr<const IntegerWeight> integers;
   // Instead of parts, if the weight has the format kCodebookFormat.
   std::shared_ptr<const CodebookWeight> codebook;
-  // The same weight as a float32 matrix whose elements are pairs of inputs (PairKernels), if a
-  // level may multiply in bfloat16 and its rows are rows of pairs.
+  // A bfloat16 weight as a float32 matrix whose elements are pairs of inputs (PairKernels), if its
+  // rows are rows of pairs.
   std::shared_ptr<const Impl> pairs;
 
   // Row `o`, whose elements are stored as T.

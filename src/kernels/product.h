@@ -29,16 +29,20 @@ struct Product {
                   .residual = part(epilogue.residual),
                   .y = y.row(r) + o});
   }
-  // The same for the rows [r, r + rows) and the outputs of the panels [first, last).
-  void finish_panels(Index r, Index rows, Index first, Index last, MatrixView sums) const {
-    const Index o = first * kPanelOutputs, outs = std::min(last * kPanelOutputs, y.cols) - o;
+  // The same for the rows from r on.
+  void finish_rows(Index r, Index o, Index outs, MatrixView sums) const {
     // The rows of y lie too far apart for the CPU to fetch them on its own.
     constexpr Index kAhead = 4;
-    for (Index i = 0; i < rows; ++i) {
-      const float* const ahead = y.row(r + std::min(i + kAhead, rows - 1)) + o;
+    for (Index i = 0; i < sums.rows; ++i) {
+      const float* const ahead = y.row(r + std::min(i + kAhead, sums.rows - 1)) + o;
       for (Index j = 0; j < outs; j += 16) __builtin_prefetch(ahead + j, 1);
       finish(r + i, o, outs, sums.row(i));
     }
+  }
+  // The same for the outputs of the panels [first, last).
+  void finish_panels(Index r, Index first, Index last, MatrixView sums) const {
+    const Index o = first * kPanelOutputs;
+    finish_rows(r, o, std::min(last * kPanelOutputs, y.cols) - o, sums);
   }
 };
 
@@ -56,10 +60,17 @@ inline Index rows_per_block(Index rows, Index tile_rows) {
 // The bytes of sums that stay in the second-level cache while the inputs pass by.
 constexpr Index kSumsBytes = 1 << 18;
 
+// k is summed in blocks of this many values of x: the lanes are added once per block, and the
+// blocks are added in ascending order. Part of the order of sums, so the same for all shapes. The
+// values of a tile of rows stay in the first-level cache.
+constexpr Index kBlockK = 1024;
+
 // Sums of products of integers, for quantised weights.
 void multiply_integers(const Product& product);
 // Sums of products in vectors, for weights of every format.
 void multiply_vectors(const Product& product);
+// The same with transposed blocks of the weight, for many rows.
+void multiply_transposed(const Product& product);
 // Sums of products in vectors, for packed weights.
 void multiply_panels(const Product& product);
 // The same in tiles, for bfloat16 weights on a level that has `table.tiles`.

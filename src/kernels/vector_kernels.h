@@ -13,11 +13,13 @@
 
 #include <Eigen/Core>
 #include <bit>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "kernels/integer_kernels.h"
 #include "kernels/kernel_table.h"
+#include "kernels/packing_kernels.h"
 #include "kernels/row_kernels.h"
 
 namespace instructblip {
@@ -27,10 +29,12 @@ namespace instructblip {
 // replaced there.
 template <class Level, int lanes, int terms = 1>
 struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>>,
+                       PackingKernels<Level, lanes, terms>,
                        RowVectorKernels<Level, Eigen::Array<float, lanes, 1>> {
   using Index = std::ptrdiff_t;
   using Lanes = Eigen::Array<float, lanes, 1>;
   using Integers = IntegerVectorKernels<Level, Lanes>;
+  using Packing = PackingKernels<Level, lanes, terms>;
   using Rows = RowVectorKernels<Level, Lanes>;
   static constexpr Index kLanes = lanes;
   static constexpr int kTerms = terms;
@@ -41,6 +45,9 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static constexpr int kSingleTileRows = 4;
   // With one row: as many as it takes for a sum not to wait for its last addition.
   static constexpr int kRowOutputs = 4;
+  // VectorProducts::few_rows_tiles and transposed_rows.
+  static constexpr Index kFewRowsTiles = 2;
+  static constexpr Index kTransposedRows = std::numeric_limits<Index>::max();
   // 6 x 2 sums of a product with panels, 2 weights and a value.
   static constexpr int kPanelRows = 6;
   static constexpr int kPanelVectors = 2;
@@ -128,6 +135,16 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
                 share * next_step * (depth / kLanes);
     }
     Lanes sums[rows][outs];
+    Level::template sum_products<rows, outs, fetched>(x, w, depth, next, next_step, sums);
+    for (int r = 0; r < rows; ++r) add_sums(sums[r], p.out + r * p.out_stride + first);
+  }
+
+  // The sums of the lanes of a block.
+  template <int rows, int outs, int fetched, class Weight>
+  [[gnu::always_inline]] static void sum_products(const float* const (&x)[rows],
+                                                  const Weight* const (&w)[outs], Index depth,
+                                                  const char* const (&next)[fetched + 1],
+                                                  Index next_step, Lanes (&sums)[rows][outs]) {
     for (auto& row : sums) {
       for (Lanes& sum : row) sum.setZero();
     }
@@ -144,7 +161,6 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         }
       }
     }
-    for (int r = 0; r < rows; ++r) add_sums(sums[r], p.out + r * p.out_stride + first);
   }
 
   // Adds the sum of the lanes of each vector to an element of `out`.
@@ -167,6 +183,21 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
                         float* sums) {
     sums[0] = a.sum(), sums[1] = b.sum(), sums[2] = c.sum(), sums[3] = d.sum();
+  }
+
+  // For a level with kTransposedRows, the sum of lane(0) to lane(kLanes - 1) in the tree of
+  // `sum_lanes`.
+  template <class Lane>
+  static Lanes sum_of_lanes(const Lane&) {
+    return Lanes::Zero();
+  }
+  static void add_lanes(const float* sums, Index lane_stride, Index count, float* out) {
+    for (Index i = 0; i < count; i += kLanes) {
+      const Lanes sum = Level::sum_of_lanes([&](Index lane) __attribute__((always_inline)) {
+        return load(sums + lane * lane_stride + i);
+      });
+      store(load(out + i) + sum, out + i);
+    }
   }
 
   template <int rows, int outs, int fetched, class Weight>
@@ -195,7 +226,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   template <class Weight>
   static void dots(const DotProduct& p) {
     with_rows<Level::kSingleTileRows>(
-        p.rows, [&](auto tile) { dots_in_turn<tile, dot_outputs(tile), Weight>(p); });
+        p.rows, [&](auto tile) { dots_in_turn<tile, Level::dot_outputs(tile), Weight>(p); });
   }
 
   static void widen_bf16(const std::uint16_t* from, Index count, float* to) {
@@ -321,7 +352,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       });
       x += kRowTileWidth;
       if (kTerms > 1 && (k + 1) % kLanes == 0) x += (kTerms - 1) * kLanes * kRowTileWidth;
-      w += kPanelOutputs;
+      w += p.outs;
       next += p.next_step;
     }
     unrolled<rows * kVectors>([&](auto i) __attribute__((always_inline)) {
@@ -335,33 +366,11 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     if constexpr (rows > 1) {
       if (p.rows < rows) return panel_rows<rows - 1>(p);
     }
-    for (Index column = 0; column < kPanelOutputs; column += Level::kPanelVectors * kLanes) {
+    for (Index column = 0; column < p.outs; column += Level::kPanelVectors * kLanes) {
       panel_tile<rows>(p, column);
     }
   }
   static void panels(const PanelProduct& p) { panel_rows<Level::kPanelRows>(p); }
-
-  // to[j * stride + i] = rows[i][j], kLanes x kLanes.
-  static void transpose(const float* const* rows, float* to, Index stride) {
-    for (Index i = 0; i < kLanes; ++i) {
-      for (Index j = 0; j < kLanes; ++j) to[j * stride + i] = rows[i][j];
-    }
-  }
-
-  static void pack(const float* const* rows, Index count, Index width, Index depth, float* to) {
-    constexpr float kZeros[kLanes] = {};
-    Index k = 0;
-    for (; k + kLanes <= depth; k += kLanes) {
-      for (Index i = 0; i < width; i += kLanes) {
-        const float* block[kLanes];
-        for (Index r = 0; r < kLanes; ++r) block[r] = i + r < count ? rows[i + r] + k : kZeros;
-        Level::transpose(block, to + k * width + i, width);
-      }
-    }
-    for (; k < depth; ++k) {
-      for (Index i = 0; i < width; ++i) to[k * width + i] = i < count ? rows[i][k] : 0.0f;
-    }
-  }
 
   // Attention.
 
@@ -424,9 +433,14 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .terms = kTerms,
         .dot_rows = Level::kDotRows,
         .single_tile_rows = Level::kSingleTileRows,
-        .dot_outputs = dot_outputs,
+        .few_rows_tiles = Level::kFewRowsTiles,
+        .dot_outputs = Level::dot_outputs,
         .dots = dots<float>,
+        .transposed_rows = Level::kTransposedRows,
+        .pack_lanes = Packing::pack_lanes,
+        .add_lanes = add_lanes,
         .panel_rows = Level::kPanelRows,
+        .panel_outputs = Level::kPanelVectors * kLanes,
         .row_tile_width = row_tile_width(),
         .panels = panels,
     };
@@ -449,7 +463,8 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .layer_norm = Rows::layer_norm,
         .rms_norm = Rows::rms_norm,
         .widen_panel = widen_panel,
-        .pack = pack,
+        .pack = Packing::pack,
+        .pack_lanes = Packing::pack_lanes,
         .finish = Rows::finish,
     };
   }
