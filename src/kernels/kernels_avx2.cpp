@@ -18,7 +18,9 @@ struct FloatKernels : VectorKernels<Level, 8, terms> {
   // 6 x 2 sums, 2 weights and a value. With fewer rows, as many sums as their additions take.
   static constexpr int kDotRows = 6;
   static constexpr int kSingleTileRows = 6;
-  static constexpr Index dot_outputs(Index rows) { return rows <= 2 ? 4 : rows <= 4 ? 3 : 2; }
+  static constexpr Index dot_outputs(Index rows) {
+    return rows <= 2 ? 4 : rows <= Level::kThreeOutputRows ? 3 : 2;
+  }
   static constexpr Index kFewRowsTiles = 12;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
@@ -91,6 +93,7 @@ struct FloatKernels : VectorKernels<Level, 8, terms> {
 };
 
 struct Level : FloatKernels<Level, 1> {
+  static constexpr Index kThreeOutputRows = 4;
   static constexpr Index kTransposedRows = 12;
   // 6 x 2 sums.
   static constexpr int kIntegerRows = 6;
@@ -415,6 +418,8 @@ struct Level : FloatKernels<Level, 1> {
 // Two weights in bfloat16 are an element, and two values of x its terms. Widening both takes less
 // than reading every weight into an element of its own.
 struct PairLevel : FloatKernels<PairLevel, 2> {
+  // A mask takes a register, too.
+  static constexpr Index kThreeOutputRows = 3;
   static constexpr Index kTransposedRows = 17;
 
   template <int term>
