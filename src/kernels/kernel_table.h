@@ -255,7 +255,7 @@ struct KernelTable {
   void (*pack)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
                std::ptrdiff_t depth, float* to);
   // The same for each lane: to[k % lanes * lane_stride + k / lanes * width + i] = rows[i][k], and 0
-  // from `depth` to the next multiple of `lanes`, too.
+  // from `depth` to the next multiple of `lanes`, too; anything for i >= count, but count >= 1.
   void (*pack_lanes)(const float* const* rows, std::ptrdiff_t count, std::ptrdiff_t width,
                      std::ptrdiff_t depth, std::ptrdiff_t lane_stride, float* to);
 

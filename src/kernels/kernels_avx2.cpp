@@ -128,16 +128,16 @@ struct Level : FloatKernels<Level, 1> {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), values);
   }
   static void transpose(const float* const* rows, float* to, Index stride) {
-    for (Index k = 0; k < 8; k += 4, to += 4 * stride) {
+    transpose_lanes(rows, 0, to, 0, stride);
+  }
+  static void transpose_lanes(const float* const* rows, Index begin, float* to, Index /*width*/,
+                              Index stride) {
+    for (Index k = begin; k < begin + 8; k += 4, to += 4 * stride) {
       __m256i halves[4], columns[4];
       for (int i = 0; i < 4; ++i) halves[i] = load_halves(rows[i] + k, rows[i + 4] + k);
       transpose_halves(halves, columns);
       for (int i = 0; i < 4; ++i) store_integers(to + i * stride, columns[i]);
     }
-  }
-  // Four inputs of four outputs of a vector of weights as 16 bits.
-  static __m256i widen_codes(const std::uint8_t* w) {
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
   }
   template <int rows, int bits>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
@@ -145,48 +145,70 @@ struct Level : FloatKernels<Level, 1> {
                   : word_sums<rows, bits>(p, begin, size, sums);
   }
 
+  // Four inputs of eight outputs as 16 bits: of outputs 0 to 3 and 4 to 7, or, with fewer
+  // instructions for 4 bits, of outputs 0, 1, 4, 5 and 2, 3, 6, 7.
+  template <int bits, bool in_order>
+  [[gnu::always_inline]] static void widen_codes(const std::uint8_t* w, Index four,
+                                                 __m256i* codes) {
+    if constexpr (in_order) {
+      for (int i = 0; i < 2; ++i) {
+        const auto* const from = reinterpret_cast<const __m128i*>(w) + i;
+        codes[i] = _mm256_cvtepu8_epi16(_mm_loadu_si128(from));
+        if (bits == 8) continue;
+        codes[i] = four % 2 == 0 ? _mm256_and_si256(codes[i], _mm256_set1_epi16(15))
+                                 : _mm256_srli_epi16(codes[i], 4);
+      }
+    } else {
+      const __m256i bytes = load_codes<bits>(w, four);
+      codes[0] = _mm256_unpacklo_epi8(bytes, _mm256_setzero_si256());
+      codes[1] = _mm256_unpackhi_epi8(bytes, _mm256_setzero_si256());
+    }
+  }
+
   // With numbers of 16 bits. Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of
   // every four.
   template <int rows, int bits>
   static void word_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr int kVectors = rows <= 2 ? 4 : 2, kInputs = 32 / bits;
+    constexpr int kVectors = rows <= 2 ? 4 : 2;
     constexpr Index kStep = 4 * kIntegerOutputs;
+    constexpr bool kInOrder = bits == 8 || rows == 1;
+    const std::uint8_t* next = p.next + (p.codes(begin) - p.w) / kStep * p.next_step;
     for (int first = 0; first < 4; first += kVectors) {
       __m256i total[rows][kVectors];
       for (auto& row : total) {
         for (__m256i& sum : row) sum = _mm256_setzero_si256();
       }
       const std::uint8_t* w = p.codes(begin) + 16 * first;
-      const auto add = [&](const __m256i* codes, Index k) __attribute__((always_inline)) {
-        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-          std::int64_t four;
-          std::memcpy(&four, p.x[r].values + k, sizeof(four));
-          const __m256i x = _mm256_set1_epi64x(four);
-          unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
-            total[r][v] = _mm256_add_epi32(total[r][v], _mm256_madd_epi16(codes[v], x));
-            // In this order: GCC otherwise loads all rows first, for which there are no registers.
-            asm volatile("" : "+x"(total[r][v]));
+      for (Index k = begin; k < begin + size; w += kStep) {
+        // A single row has not enough work per byte of 4 bits to wait for the second-level cache.
+        if constexpr (rows == 1 && bits == 4) {
+          _mm_prefetch(next, _MM_HINT_T0);
+          next += p.next_step;
+        }
+        for (Index four = 0; four < 8 / bits; ++four, k += 4) {
+          __m256i codes[kVectors];
+          unrolled<kVectors / 2>([&](auto i) __attribute__((always_inline)) {
+            widen_codes<bits, kInOrder>(w + 32 * i, four, codes + 2 * i);
           });
-        });
-      };
-      for (Index k = begin; k < begin + size; k += kInputs, w += kStep) {
-        __m256i codes[kVectors];
-        unrolled<kVectors>([&](auto v) {
-          codes[v] = widen_codes(w + 16 * v);
-          if (bits == 4) codes[v] = _mm256_and_si256(codes[v], _mm256_set1_epi16(15));
-        });
-        add(codes, k);
-        if constexpr (bits == 4) {
-          unrolled<kVectors>(
-              [&](auto v) { codes[v] = _mm256_srli_epi16(widen_codes(w + 16 * v), 4); });
-          add(codes, k + 4);
+          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+            std::int64_t inputs;
+            std::memcpy(&inputs, p.x[r].values + k, sizeof(inputs));
+            const __m256i x = _mm256_set1_epi64x(inputs);
+            unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
+              total[r][v] = _mm256_add_epi32(total[r][v], _mm256_madd_epi16(codes[v], x));
+              // In this order: GCC otherwise loads all rows first, for which there are no
+              // registers.
+              asm volatile("" : "+x"(total[r][v]));
+            });
+          });
         }
       }
       unrolled<rows * kVectors / 2>([&](auto i) {
         constexpr int r = i / (kVectors / 2), v = i % (kVectors / 2) * 2;
-        const __m256i pairs = _mm256_hadd_epi32(total[r][v], total[r][v + 1]);
+        __m256i pairs = _mm256_hadd_epi32(total[r][v], total[r][v + 1]);
+        if constexpr (kInOrder) pairs = _mm256_permute4x64_epi64(pairs, 0xd8);
         _mm256_store_si256(reinterpret_cast<__m256i*>(sums + r * kIntegerOutputs + 4 * (first + v)),
-                           _mm256_permute4x64_epi64(pairs, 0xd8));
+                           pairs);
       });
     }
   }
@@ -432,8 +454,9 @@ struct PairLevel : FloatKernels<PairLevel, 2> {
     return term == 0 ? _mm256_slli_epi32(pairs, 16)
                      : _mm256_and_si256(pairs, _mm256_set1_epi32(-65536));
   }
-  static void transpose_lanes(const float* const* rows, float* to, Index width, Index lane_stride) {
-    for (Index k = 0; k < 8; k += 4, to += 4 * lane_stride) {
+  static void transpose_lanes(const float* const* rows, Index begin, float* to, Index width,
+                              Index lane_stride) {
+    for (Index k = begin; k < begin + 8; k += 4, to += 4 * lane_stride) {
       __m256i halves[4], pairs[4];
       for (int i = 0; i < 4; ++i) halves[i] = Level::load_halves(rows[i] + k, rows[i + 4] + k);
       Level::transpose_halves(halves, pairs);

@@ -20,24 +20,25 @@ struct PackingKernels {
     }
   }
 
-  // As pack_lanes, kLanes x kLanes.
-  static void transpose_lanes(const float* const* rows, float* to, Index, Index lane_stride) {
-    Level::transpose(rows, to, lane_stride);
+  // As pack_lanes, kLanes x kLanes elements from `k` on.
+  static void transpose_lanes(const float* const* rows, Index k, float* to, Index /*width*/,
+                              Index lane_stride) {
+    const float* block[kLanes];
+    for (Index i = 0; i < kLanes; ++i) block[i] = rows[i] + k;
+    Level::transpose(block, to, lane_stride);
   }
   static void pack_lanes(const float* const* rows, Index count, Index width, Index depth,
                          Index lane_stride, float* to) {
-    constexpr float kZeros[kLanes] = {};
-    const auto transpose = [&](const float* const* block, Index i, Index k) {
-      Level::transpose_lanes(block, to + k / kLanes * terms * width + i, width, lane_stride);
-    };
-    constexpr Index kLine = 16;  // elements of a cache line, which is read at once
+    constexpr Index kChunk = 64;  // both its rows and their columns stay in the first-level cache
+    const float* from[kLanes];
     const Index whole = depth - depth % kLanes;
-    const float* block[kLanes];
-    for (Index line = 0; line < whole; line += kLine) {
+    for (Index begin = 0; begin < whole; begin += kChunk) {
+      const Index end = std::min(begin + kChunk, whole);
       for (Index i = 0; i < width; i += kLanes) {
-        for (Index k = line; k < std::min(line + kLine, whole); k += kLanes) {
-          for (Index r = 0; r < kLanes; ++r) block[r] = i + r < count ? rows[i + r] + k : kZeros;
-          transpose(block, i, k);
+        for (Index r = 0; r < kLanes; ++r) from[r] = rows[std::min(i + r, count - 1)];
+        float* column = to + begin / kLanes * terms * width + i;
+        for (Index k = begin; k < end; k += kLanes, column += terms * width) {
+          Level::transpose_lanes(from, k, column, width, lane_stride);
         }
       }
     }
@@ -45,12 +46,11 @@ struct PackingKernels {
     for (Index i = 0; i < width; i += kLanes) {
       float last[kLanes][kLanes] = {};
       for (Index r = 0; r < kLanes; ++r) {
-        block[r] = last[r];
-        if (i + r >= count) continue;
-        std::memcpy(last[r], rows[i + r] + whole,
+        std::memcpy(last[r], rows[std::min(i + r, count - 1)] + whole,
                     static_cast<std::size_t>(depth - whole) * sizeof(float));
+        from[r] = last[r];
       }
-      transpose(block, i, whole);
+      Level::transpose_lanes(from, 0, to + whole / kLanes * terms * width + i, width, lane_stride);
     }
   }
 
