@@ -12,9 +12,8 @@ namespace {
 
 // Strips of outputs whose sums lie beside each other: a block of x is read once for all of them.
 constexpr Index kGroup = 8;
-// The most rows whose sums are in memory at the same time, and the most tiles of rows whose lanes
-// are.
-constexpr Index kBlockRows = 1024, kLaneTiles = 24;
+// The most tiles of rows whose lanes are in memory at the same time.
+constexpr Index kLaneTiles = 24;
 // A thread is not worth waking for fewer multiplications, or elements to copy, than these.
 constexpr Index kTransposedGrain = 1 << 17, kPackGrain = 1 << 16;
 // Rows a large power of two apart would share few sets of the caches.

@@ -16,8 +16,6 @@ constexpr Index kBlockOutputs = 48;
 constexpr Index kFewRows = 16;
 // Threads take whole units of outputs.
 constexpr Index kVectorUnit = 12;
-// Rows whose partial sums are in memory at the same time.
-constexpr Index kBlockRows = 1024;
 // A thread is not worth waking for fewer multiplications, or elements to copy, than these.
 constexpr Index kMatmulGrain = 1 << 17;
 constexpr Index kCopyGrain = 1 << 16;

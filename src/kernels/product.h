@@ -64,6 +64,8 @@ constexpr Index kSumsBytes = 1 << 18;
 // blocks are added in ascending order. Part of the order of sums, so the same for all shapes. The
 // values of a tile of rows stay in the first-level cache.
 constexpr Index kBlockK = 1024;
+// Rows whose partial sums are in memory at the same time.
+constexpr Index kBlockRows = 1024;
 
 // Sums of products of integers, for quantised weights.
 void multiply_integers(const Product& product);
