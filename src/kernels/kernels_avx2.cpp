@@ -81,14 +81,17 @@ struct FloatKernels : VectorKernels<Level, 8, terms> {
     _mm_store_ps(sums, _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)));
   }
   // As sum_lanes adds them.
-  template <class Lane>
-  static Lanes sum_of_lanes(const Lane& lane) {
-    const auto half = [&](Index i) __attribute__((always_inline))->Lanes {
-      const Lanes even = lane(i) + lane(i + 2), odd = lane(i + 1) + lane(i + 3);
-      return even + odd;
+  static Lanes sum_of_lanes(const float* lanes, Index stride) {
+    const auto half = [&](Index i) __attribute__((always_inline)) {
+      const auto pair = [&](Index j) __attribute__((always_inline)) {
+        return _mm256_add_ps(_mm256_loadu_ps(lanes + j * stride),
+                             _mm256_loadu_ps(lanes + (j + 2) * stride));
+      };
+      return _mm256_add_ps(pair(i), pair(i + 1));
     };
-    const Lanes first = half(0), second = half(4);
-    return first + second;
+    Lanes sum;
+    _mm256_store_ps(sum.data(), _mm256_add_ps(half(0), half(4)));
+    return sum;
   }
 };
 

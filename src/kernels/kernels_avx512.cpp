@@ -14,6 +14,7 @@ struct Level : VectorKernels<Level, 16> {
   static constexpr int kDotRows = 6;
   static constexpr int kDotOutputs = 4;
   static constexpr int kSingleTileRows = 8;
+  static constexpr Index kTransposedRows = 96;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
   // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.
@@ -52,11 +53,16 @@ struct Level : VectorKernels<Level, 16> {
     _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
                                     _mm512_load_ps(c.data()), _mm512_load_ps(d.data())));
   }
+  static Lanes sum_of_lanes(const float* lanes, Index stride) {
+    Lanes sum;
+    _mm512_store_ps(sum.data(), sum_of_vectors(lanes, stride));
+    return sum;
+  }
   static void transpose(const float* const* rows, float* to, Index stride) {
-    __m512i block[16];
-    for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);
-    transpose_rows(block);
-    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, block[i]);
+    __m512i columns[16];
+    load_columns(
+        [&](int i) __attribute__((always_inline)) { return rows[i]; }, columns);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, columns[i]);
   }
   static Lanes load_bf16(const std::uint16_t* p) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -48,6 +48,7 @@ class TransposedProduct {
  public:
   explicit TransposedProduct(const Product& product)
       : product_(product),
+        tile_rows_(part_size(product.x.rows, products().panel_rows)),
         x_((depth() + block_k() - 1) / block_k() * lanes(),
            row_tiles(product.x.rows) * lane_values(block_depth(0)) * tile_width() + kGap) {
     const Index tiles = row_tiles(product.x.rows);
@@ -111,7 +112,7 @@ class TransposedProduct {
   Index lane_values(Index block_depth) const {
     return (block_depth + lanes() - 1) / lanes() * products().terms;
   }
-  Index tile_rows() const { return products().panel_rows; }
+  Index tile_rows() const { return tile_rows_; }
   Index tile_width() const { return products().row_tile_width; }
   Index row_tiles(Index rows) const { return (rows + tile_rows() - 1) / tile_rows(); }
   Index strip_outs() const { return products().panel_outputs; }
@@ -154,7 +155,7 @@ class TransposedProduct {
         rows[i] = reinterpret_cast<const float*>(format.address(part.weight, part.o + i, part.k));
         continue;
       }
-      if (scratch.widened.empty()) scratch.widened = Matrix(strip_outs(), block_depth(0));
+      if (scratch.widened.empty()) scratch.widened = Matrix(strip_outs(), block_depth(0) + kGap);
       format.widen_row(product_.table, part.weight, part.o + i, part.k, part.depth,
                        scratch.widened.row(i));
       rows[i] = scratch.widened.row(i);
@@ -197,6 +198,7 @@ class TransposedProduct {
   }
 
   const Product& product_;
+  Index tile_rows_;
   Matrix x_;
 };
 

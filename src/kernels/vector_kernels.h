@@ -185,18 +185,12 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
     sums[0] = a.sum(), sums[1] = b.sum(), sums[2] = c.sum(), sums[3] = d.sum();
   }
 
-  // For a level with kTransposedRows, the sum of lane(0) to lane(kLanes - 1) in the tree of
-  // `sum_lanes`.
-  template <class Lane>
-  static Lanes sum_of_lanes(const Lane&) {
-    return Lanes::Zero();
-  }
+  // For a level with kTransposedRows, the sum of kLanes vectors, `stride` elements apart, in the
+  // tree of `sum_lanes`.
+  static Lanes sum_of_lanes(const float* /*lanes*/, Index /*stride*/) { return Lanes::Zero(); }
   static void add_lanes(const float* sums, Index lane_stride, Index count, float* out) {
     for (Index i = 0; i < count; i += kLanes) {
-      const Lanes sum = Level::sum_of_lanes([&](Index lane) __attribute__((always_inline)) {
-        return load(sums + lane * lane_stride + i);
-      });
-      store(load(out + i) + sum, out + i);
+      store(load(out + i) + Level::sum_of_lanes(sums + i, lane_stride), out + i);
     }
   }
 
