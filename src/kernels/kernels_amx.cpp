@@ -31,25 +31,26 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {};
 };
 
-// Rows of the tiles of A for sums 0 and 1 and for sums 2 and 3, and columns of each tile of B.
-struct TileShape {
-  Index rows[2] = {}, columns = 0;
-  bool operator==(const TileShape&) const = default;
-};
+// Rows of the tiles of A for sums 0 and 1 and for sums 2 and 3, and columns of each tile of B, a
+// byte each: one comparison says whether they are configured.
+using TileShape = std::uint32_t;
+constexpr TileShape tile_shape(Index rows, Index other_rows, Index columns) {
+  return static_cast<TileShape>(rows | other_rows << 8 | columns << 16);
+}
 thread_local TileShape configured;
 
-void configure(TileShape shape) {
-  if (configured == shape) return;
+[[gnu::noinline]] void load_configuration(TileShape shape) {
   TileConfiguration configuration;
-  const auto set = [&](int tile, Index rows, Index row_bytes) {
+  const auto set = [&](int tile, unsigned rows, unsigned row_bytes) {
     configuration.rows[tile] = static_cast<std::uint8_t>(rows);
     configuration.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
   };
+  const unsigned columns = shape >> 16;
   for (int i = 0; i < 2; ++i) {
-    const Index rows = shape.rows[i];
+    const unsigned rows = shape >> (8 * i) & 0xff;
     set(4 + i, rows, 2 * kTileDepth);
-    for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * shape.columns);
-    set(6 + i, kTileDepth / 2, 4 * shape.columns);
+    for (int j = 0; j < 2; ++j) set(2 * i + j, rows, 4 * columns);
+    set(6 + i, kTileDepth / 2, 4 * columns);
   }
   // GCC 12's function reads only 8 bytes in the compiler's eyes, which then leaves out the others.
   asm volatile("" : : "r"(&configuration) : "memory");
@@ -57,11 +58,15 @@ void configure(TileShape shape) {
   configured = shape;
 }
 
-void begin() { configured = {}; }
+void configure(TileShape shape) {
+  if (configured != shape) load_configuration(shape);
+}
+
+void begin() { configured = 0; }
 
 void end() {
   _tile_release();
-  configured = {};
+  configured = 0;
 }
 
 #define INSTRUCTBLIP_EACH_SUM(operation)                          \
@@ -175,7 +180,7 @@ void multiply_any(const TileProduct& p) {
 void multiply(const TileProduct& p) {
   const Index first = std::min(p.rows, kTileSize);
   // Tiles that are not used have a valid shape, too.
-  configure({{first, p.rows > kTileSize ? p.rows - kTileSize : first}, p.columns});
+  configure(tile_shape(first, p.rows > kTileSize ? p.rows - kTileSize : first, p.columns));
   p.a_passes ? multiply_any<true>(p) : multiply_any<false>(p);
 }
 
@@ -399,7 +404,7 @@ void integer_tile_product(const IntegerProduct& p) {
   const Index stride = bytes_of(p.x[1], 0) - bytes_of(p.x[0], 0);
   begin();
   const Index rows = std::min(kTileSize, p.rows);
-  configure({{rows, rows}, kIntegerOutputs});
+  configure(tile_shape(rows, rows, kIntegerOutputs));
   for (Index k = 0; k < p.depth; k += p.block) {
     const Block block(p, k / p.block);
     const Index size = std::min(p.block, p.depth - k);
