@@ -140,6 +140,7 @@ class HeadTiles {
                          .b_low = numbers_.low(tile * kTileSize * depth_),
                          .b_stride = 2 * kTileSize,
                          .b_next = kTileSize * depth_,
+                         .b_third = 0,
                          .b_tiles = std::min<Index>(2, count_ - tile),
                          .columns = kTileSize,
                          .sums = sums.row(r) + tile * kTileSize,

@@ -18,9 +18,24 @@ namespace {
 
 using Index = std::ptrdiff_t;
 
-// Tile registers, as literals because GCC pastes them into assembly: 0 to 3 are the sums of tile i
-// of A and tile j of B (2 i + j, or j if there is one tile of A), 4 and 5 the tiles of A, 6 and 7
-// those of B, two at a time.
+// Tile registers: 0 to 3 are the sums of tile i of A and tile j of B (2 i + j, or j if there is one
+// tile of A), 4 and 5 the tiles of A, or a tile of A and its low part, 6 and 7 those of B, two at a
+// time. GCC's functions take numbers of registers only as literals, hence those in assembly.
+
+// `passes`: the tile is not to stay in the first-level cache.
+template <int tile, bool passes>
+[[gnu::always_inline]] inline void load(const void* p, std::size_t stride) {
+  if constexpr (passes) {
+    asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "n"(tile));
+  } else {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "n"(tile));
+  }
+}
+
+template <int sum, int a, int b>
+[[gnu::always_inline]] inline void add_product() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "n"(sum), "n"(a), "n"(b));
+}
 
 // The operand of LDTILECFG.
 struct alignas(64) TileConfiguration {
@@ -86,6 +101,8 @@ void multiply_tiles(const TileProduct& p) {
   static_assert(a_tiles == 1 || b_tiles <= 2);
   constexpr std::integral_constant<int, 0> kFirst;
   constexpr std::integral_constant<int, 2> kThird;
+  constexpr std::integral_constant<int, 4> kA;
+  constexpr std::integral_constant<int, 5> kOtherA;
   float* const third = p.sums + (a_tiles == 2 ? kTileSize * p.sums_stride : 2 * columns);
   if (p.first) {
 #define INSTRUCTBLIP_ZERO(tile, address) _tile_zero(tile)
@@ -94,38 +111,22 @@ void multiply_tiles(const TileProduct& p) {
 #define INSTRUCTBLIP_LOAD(tile, address) _tile_loadd(tile, address, sums_bytes)
     INSTRUCTBLIP_EACH_SUM(INSTRUCTBLIP_LOAD)
   }
-  const auto load_a = [&](const std::uint16_t* a) __attribute__((always_inline)) {
-    if constexpr (a_passes) {
-      _tile_stream_loadd(4, a, a_bytes);
-      if constexpr (a_tiles == 2) _tile_stream_loadd(5, a + p.a_next, a_bytes);
-    } else {
-      _tile_loadd(4, a, a_bytes);
-      if constexpr (a_tiles == 2) _tile_loadd(5, a + p.a_next, a_bytes);
-    }
+  const auto load_b = [&](auto first, const std::uint16_t* b) __attribute__((always_inline)) {
+    b += first / 2 * p.b_third;
+    load<6, !a_passes>(b, b_bytes);
+    if constexpr (first + 1 < b_tiles) load<7, !a_passes>(b + p.b_next, b_bytes);
   };
-  // Tiles of B from `first` on: one, or two if there are more.
-  const auto load_b = [&](const std::uint16_t* b, auto first) __attribute__((always_inline)) {
-    b += first * p.b_next;
-    if constexpr (a_passes) {
-      _tile_loadd(6, b, b_bytes);
-      if constexpr (b_tiles > first + 1) _tile_loadd(7, b + p.b_next, b_bytes);
-    } else {
-      _tile_stream_loadd(6, b, b_bytes);
-      if constexpr (b_tiles > first + 1) _tile_stream_loadd(7, b + p.b_next, b_bytes);
-    }
+  // Adds the products of two tiles of A.
+  const auto add_both = [&]() __attribute__((always_inline)) {
+    add_product<0, 4, 6>();
+    add_product<2, 5, 6>();
+    if constexpr (b_tiles > 1) add_product<1, 4, 7>();
+    if constexpr (b_tiles > 1) add_product<3, 5, 7>();
   };
-  const auto add = [&]() __attribute__((always_inline)) {
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (a_tiles == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (b_tiles > 1) _tile_dpbf16ps(1, 4, 7);
-    if constexpr (a_tiles == 2 && b_tiles == 2) _tile_dpbf16ps(3, 5, 7);
-  };
-  const auto add_others = [&](const std::uint16_t* b) __attribute__((always_inline)) {
-    if constexpr (b_tiles > 2) {
-      load_b(b, kThird);
-      _tile_dpbf16ps(2, 4, 6);
-      if constexpr (b_tiles > 3) _tile_dpbf16ps(3, 4, 7);
-    }
+  // Adds those of the tile of A in register `a` to sums `first` and the next one.
+  const auto add = [&](auto first, auto a) __attribute__((always_inline)) {
+    add_product<first, a, 6>();
+    if constexpr (first + 1 < b_tiles) add_product<first + 1, a, 7>();
   };
   const std::uint16_t *a = p.a, *a_low = p.a_low, *b = p.b, *b_low = p.b_low;
   const char* next_sums = reinterpret_cast<const char*>(p.next_sums);
@@ -140,23 +141,39 @@ void multiply_tiles(const TileProduct& p) {
       const Index i = row * p.next_stride + k / kTileDepth * p.next_step;
       _mm_prefetch(reinterpret_cast<const char*>(p.next + i), _MM_HINT_T1);
     }
-    load_b(b, kFirst);
-    load_a(a);
-    add();
-    add_others(b);
-    if (b_low != nullptr) {
-      load_b(b_low, kFirst);
-      add();
-      add_others(b_low);
-      b_low += b_step;
+    if constexpr (a_tiles == 1) {
+      load<kA, a_passes>(a, a_bytes);
+      if (a_low != nullptr) load<kOtherA, a_passes>(a_low, a_bytes);
+      const auto add_tiles = [&](auto first) __attribute__((always_inline)) {
+        load_b(first, b);
+        add(first, kA);
+        if (b_low != nullptr) {
+          load_b(first, b_low);
+          add(first, kA);
+          if (a_low != nullptr) load_b(first, b);
+        }
+        if (a_low != nullptr) add(first, kOtherA);
+      };
+      add_tiles(kFirst);
+      if constexpr (b_tiles > 2) add_tiles(kThird);
+    } else {
+      load<kA, a_passes>(a, a_bytes);
+      load<kOtherA, a_passes>(a + p.a_next, a_bytes);
+      load_b(kFirst, b);
+      add_both();
+      if (b_low != nullptr) {
+        load_b(kFirst, b_low);
+        add_both();
+      }
+      if (a_low != nullptr) {
+        if (b_low != nullptr) load_b(kFirst, b);
+        load<kA, a_passes>(a_low, a_bytes);
+        load<kOtherA, a_passes>(a_low + p.a_next, a_bytes);
+        add_both();
+      }
     }
-    if (a_low != nullptr) {
-      if (b_tiles > 2 || b_low != nullptr) load_b(b, kFirst);
-      load_a(a_low);
-      add();
-      add_others(b);
-      a_low += p.a_step;
-    }
+    if (b_low != nullptr) b_low += b_step;
+    if (a_low != nullptr) a_low += p.a_step;
     a += p.a_step;
     b += b_step;
   }

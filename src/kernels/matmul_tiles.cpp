@@ -124,6 +124,7 @@ class TileProducts {
                          .b_low = x_.low(tile, k),
                          .b_stride = 2 * x_.columns(),
                          .b_next = x_.stride(),
+                         .b_third = 2 * x_.stride(),
                          .b_tiles = tiles,
                          .columns = x_.columns(),
                          .sums = sums.row(row) + tile * kTileSize,
@@ -178,13 +179,12 @@ class TileProducts {
   Index outs_, block_depth_;
 };
 
-// A block of the inputs of a panel stays in the first-level cache while the rows of x pass by it. A
-// chunk of the inputs of these rows, whole blocks, stays in the second-level cache while the panels
-// pass by, which come from memory.
+// A block of the inputs of a panel, or of two, stays in the first-level cache while the rows of x
+// pass by it. A chunk of the inputs of these rows, whole blocks, stays in the second-level cache
+// while the panels pass by, which come from memory.
 class PanelTileProducts {
-  // Rows of x in one product.
-  static constexpr Index kRows = 2 * kTileSize;
-  static constexpr Index kBlockBytes = 30 << 10;
+  // 16 or 15 steps of a panel, kTileDepth inputs each, are 32 or 30 KB.
+  static constexpr Index kBlockSteps = 16;
   static constexpr Index kChunkBytes = 25 << 15;
   // Panels whose sums lie beside each other and are finished together.
   static constexpr Index kGroup = 4;
@@ -194,9 +194,10 @@ class PanelTileProducts {
       : product_(product),
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
-        rows_(rows_per_block(product.x.rows, kRows)) {
+        is_split_(product.weight.activations == DType::Float32),
+        rows_(rows_per_block(product.x.rows, 2 * kTileSize)) {
     const Index steps = x_.depth() / kTileDepth;
-    block_depth_ = part_size(steps, kBlockBytes / (2 * kPanelOutputs * kTileDepth)) * kTileDepth;
+    block_depth_ = part_size(steps, kBlockSteps / panels_per_product()) * kTileDepth;
     const Index row_bytes = x_.input_bytes() * block_depth_;
     const Index blocks = (x_.depth() + block_depth_ - 1) / block_depth_;
     chunk_depth_ = part_size(blocks, kChunkBytes / (std::min(rows_, product.x.rows) * row_bytes)) *
@@ -223,6 +224,12 @@ class PanelTileProducts {
     Index r, k, begin, end;
   };
 
+  // Of four tiles of sums: where an element of x is two numbers, they are one tile of rows and two
+  // panels, so that tiles of x are read half as often, and tiles of weights, which serve both
+  // numbers, twice as often; else two tiles of rows and one panel.
+  Index panels_per_product() const { return is_split_ ? 2 : 1; }
+  Index product_rows() const { return is_split_ ? kTileSize : 2 * kTileSize; }
+
   // The group of sums of panel `panel` of a range: one serves all panels in turn, unless the sums
   // of all are kept until the last chunk of inputs has passed by.
   Index group(Index panel) const { return chunk_depth_ < x_.depth() ? panel / kGroup : 0; }
@@ -233,11 +240,12 @@ class PanelTileProducts {
       const Index last = std::min(first + kGroup, chunk.end);
       const MutableMatrixView group_sums =
           sums.view().middle_rows(group(first - chunk.begin) * rows_, rows);
-      for (Index panel = first; panel < last; ++panel) {
+      for (Index panel = first; panel < last; panel += panels_per_product()) {
+        const Index panels = std::min(panels_per_product(), last - panel);
         const auto panel_sums =
-            group_sums.middle_cols((panel - first) * kPanelOutputs, kPanelOutputs);
+            group_sums.middle_cols((panel - first) * kPanelOutputs, panels * kPanelOutputs);
         for (Index k = chunk.k; k < chunk_end(chunk); k += block_depth_) {
-          multiply_block(chunk, panel, k, panel_sums);
+          multiply_block(chunk, panel, panels, k, panel_sums);
         }
       }
       if (chunk_end(chunk) == x_.depth()) {
@@ -246,45 +254,54 @@ class PanelTileProducts {
     }
   }
 
-  void multiply_block(const Chunk& chunk, Index panel, Index k, MutableMatrixView sums) const {
+  void multiply_block(const Chunk& chunk, Index panel, Index panels, Index k,
+                      MutableMatrixView sums) const {
     const Index depth = std::min(block_depth_, chunk_end(chunk) - k);
-    const std::uint16_t* const next = next_block(chunk, panel, k + depth);
-    for (Index i = 0; i < sums.rows; i += kRows) {
-      const bool is_last = i + kRows >= sums.rows;
-      // Every product fetches a part of the next block front to back, seen as rows of `depth`.
-      const Index next_begin = kPanelOutputs * i / round_up(sums.rows, kRows);
-      const Index next_end = kPanelOutputs * (i + kRows) / round_up(sums.rows, kRows);
-      tiles_.multiply({.a = x_.high(chunk.r + i, k),
-                       .a_low = x_.low(chunk.r + i, k),
+    const std::uint16_t* const next = next_block(chunk, panel, panels, k + depth);
+    const Index products = (sums.rows + product_rows() - 1) / product_rows();
+    for (Index i = 0; i < products; ++i) {
+      const Index row = i * product_rows();
+      // Every product fetches a part of the next block front to back, of the panels one after the
+      // other, which are seen as rows of `depth`.
+      const Index next_panel = i * panels / products;
+      const auto first_of = [&](Index p) { return (p * products + panels - 1) / panels; };
+      const Index first = first_of(next_panel), parts = first_of(next_panel + 1) - first;
+      const Index next_begin = kPanelOutputs * (i - first) / parts;
+      const Index next_end = kPanelOutputs * (i - first + 1) / parts;
+      tiles_.multiply({.a = x_.high(chunk.r + row, k),
+                       .a_low = x_.low(chunk.r + row, k),
                        .a_stride = kTileDepth,
                        .a_step = x_.kStep,
                        .a_next = x_.next(),
                        // Whole tiles: another shape of tiles costs more than the sums of rows that
                        // x does not have, for which there is room.
-                       .rows = std::min(kRows, round_up(sums.rows - i, kTileSize)),
+                       .rows = std::min(product_rows(), round_up(sums.rows - row, kTileSize)),
                        .depth = depth,
                        .a_passes = true,
                        .b = weights(panel, k),
                        .b_low = nullptr,
                        .b_stride = 2 * kPanelOutputs,
                        .b_next = 2 * kTileSize,
-                       .b_tiles = kPanelOutputs / kTileSize,
+                       .b_third = panel_stride(product_.weight),
+                       .b_tiles = panels * kPanelOutputs / kTileSize,
                        .columns = kTileSize,
-                       .sums = sums.row(i),
+                       .sums = sums.row(row),
                        .sums_stride = sums.stride,
                        .first = k == 0,
-                       .next_sums = is_last ? nullptr : sums.row(i + kRows),
-                       .next = next == nullptr ? nullptr : next + next_begin * depth,
+                       .next_sums = i + 1 < products ? sums.row(row + product_rows()) : nullptr,
+                       .next = next == nullptr ? nullptr
+                                               : next + next_panel * panel_stride(product_.weight) +
+                                                     next_begin * depth,
                        .next_stride = kTileDepth,
                        .next_step = kTileDepth * (next_end - next_begin),
                        .next_rows = next == nullptr ? 0 : next_end - next_begin});
     }
   }
 
-  // The inputs that are multiplied after those of a panel before k, or nullptr.
-  const std::uint16_t* next_block(const Chunk& chunk, Index panel, Index k) const {
+  // The inputs that are multiplied after those of some panels before k, or nullptr.
+  const std::uint16_t* next_block(const Chunk& chunk, Index panel, Index panels, Index k) const {
     if (k < chunk_end(chunk)) return weights(panel, k);
-    if (panel + 1 < chunk.end) return weights(panel + 1, chunk.k);
+    if (panel + panels < chunk.end) return weights(panel + panels, chunk.k);
     if (k < x_.depth()) return weights(chunk.begin, k);
     return chunk.r + rows_ < product_.x.rows ? weights(chunk.begin, 0) : nullptr;
   }
@@ -298,6 +315,7 @@ class PanelTileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   RowBlocks x_;
+  bool is_split_;
   Index rows_, block_depth_ = 0, chunk_depth_ = 0;
 };
 

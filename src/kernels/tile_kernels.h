@@ -29,12 +29,14 @@ struct TileProduct {
   // Whether A passes by the same B again and again, which is to stay in the first-level cache, or B
   // by the same A.
   bool a_passes;
-  // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart; each is b_next
-  // elements behind the one before it.
+  // Tiles of B, each [depth / 2, columns, 2] with rows b_stride elements apart. The second one is
+  // b_next elements behind the first, and the fourth behind the third, which is b_third elements
+  // behind the first.
   const std::uint16_t* b;
   const std::uint16_t* b_low;  // or nullptr
   std::ptrdiff_t b_stride;
   std::ptrdiff_t b_next;
+  std::ptrdiff_t b_third;
   std::ptrdiff_t b_tiles;
   std::ptrdiff_t columns;  // of a tile, at most kTileSize
   // [rows, b_tiles * columns] in float32, set if `first` and added to otherwise.
