@@ -14,13 +14,13 @@ namespace {
 
 // Threads take whole units of outputs, the two tiles of A.
 constexpr Index kUnit = 2 * kTileSize;
+// The most tiles of x in one product with a tile of A, which computes with all of them while it
+// reads the weight. More than `few` tiles of x are multiplied with two tiles of A, two at a time.
+constexpr Index kMostTiles = 4;
+constexpr Index few_tiles(bool split) { return split ? 7 : kMostTiles; }
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
 // rows are read whole, so that the weight is read front to back.
-constexpr Index kColumnBytes = 1 << 20;
-// Up to this many tiles of x are multiplied with one tile of A in one product, which computes with
-// all of them while it reads the weight. More tiles of x are multiplied with two tiles of A, two at
-// a time.
-constexpr Index kFewTiles = 4;
+constexpr Index column_bytes(bool split, bool few) { return split && few ? 3 << 19 : 1 << 20; }
 
 // x as tiles of B.
 class ColumnTiles {
@@ -68,10 +68,13 @@ class TileProducts {
       : product_(product),
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
-        outs_(product.y.cols),
-        block_depth_(part_size(x_.depth() / kTileDepth,
-                               kColumnBytes / (x_.count() * x_.input_bytes() * kTileDepth)) *
-                     kTileDepth) {}
+        outs_(product.y.cols) {
+    const bool split = product.weight.activations == DType::Float32;
+    few_ = x_.count() <= few_tiles(split);
+    const Index step_bytes = x_.count() * x_.input_bytes() * kTileDepth;
+    block_depth_ =
+        part_size(x_.depth() / kTileDepth, column_bytes(split, few_) / step_bytes) * kTileDepth;
+  }
 
   Index units() const { return (outs_ + kUnit - 1) / kUnit; }
 
@@ -103,10 +106,9 @@ class TileProducts {
   }
 
   void multiply(UnitRows a, Index unit, Index k, Index depth, MutableMatrixView sums) const {
-    const bool few = x_.count() <= kFewTiles;
-    const bool has_next = a.mapped && !few && (unit + 2) * kUnit <= outs_;
-    const Index rows = few ? kTileSize : kUnit;
-    const Index tiles_per_product = few ? kFewTiles : 2;
+    const bool has_next = a.mapped && !few_ && (unit + 2) * kUnit <= outs_;
+    const Index rows = few_ ? kTileSize : kUnit;
+    const Index tiles_per_product = few_ ? part_size(x_.count(), kMostTiles) : 2;
     for (Index row = 0; row < kUnit; row += rows) {
       for (Index tile = 0; tile < x_.count(); tile += tiles_per_product) {
         const Index tiles = std::min(tiles_per_product, x_.count() - tile);
@@ -176,7 +178,8 @@ class TileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   ColumnTiles x_;
-  Index outs_, block_depth_;
+  Index outs_, block_depth_ = 0;
+  bool few_ = false;
 };
 
 // A block of the inputs of a panel, or of two, stays in the first-level cache while the rows of x
