@@ -37,6 +37,16 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+// Without products of bytes, wider vectors gain nothing for quantised weights.
+const KernelTable& avx512_without_bytes() {
+  static const KernelTable table = [] {
+    KernelTable avx512 = avx512_kernels();
+    avx512.integers = avx2_kernels().integers;
+    return avx512;
+  }();
+  return table;
+}
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
@@ -108,7 +118,7 @@ const Level kLevels[] = {
     {avx512_vnni_kernels, has_avx512_vnni},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX512)
-    {avx512_kernels, has_avx512},
+    {avx512_without_bytes, has_avx512},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX2)
     {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},

@@ -34,7 +34,7 @@ struct Rounding {
 
 // Weights of 8 and 4 bits are multiplied with whole numbers of 16 or 8 bits, in blocks of inputs
 // with a scale each for a row of x. The sums of a block are exact.
-constexpr std::ptrdiff_t kIntegerBlock = 128;         // at most, for numbers of 16 bits
+constexpr std::ptrdiff_t kIntegerBlock = 256;         // at most, for numbers of 16 bits
 constexpr std::ptrdiff_t kIntegerRowBlock = 1 << 15;  // for numbers of 8 bits
 constexpr std::ptrdiff_t kIntegerOutputs = 16;
 // The most rows of x and tiles of outputs in an IntegerProduct, of all levels.

@@ -1,8 +1,6 @@
 // The level "avx512": CPUs with the AVX-512 instructions of a server since 2017 (F, BW, DQ, VL).
 #include <immintrin.h>
 
-#include <cstring>
-
 #include "kernels/avx512_registers.h"
 #include "kernels/vector_kernels.h"
 
@@ -17,8 +15,6 @@ struct Level : VectorKernels<Level, 16> {
   static constexpr Index kTransposedRows = 96;
   // 14 x 2 sums, 2 weights and a value.
   static constexpr int kPanelRows = 14;
-  // 12 x 2 sums, 2 or 4 vectors of weights, a value and a product.
-  static constexpr int kIntegerRows = 12;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
@@ -69,46 +65,6 @@ struct Level : VectorKernels<Level, 16> {
     Lanes values;
     _mm512_store_si512(values.data(), _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
     return values;
-  }
-  // Four inputs of eight outputs of a vector of weights as 16 bits.
-  static __m512i widen_codes(const std::uint8_t* w) {
-    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
-  }
-  // Each output has two sums, of inputs 0 and 1 and of inputs 2 and 3 of every four.
-  template <int rows, int bits>
-  static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
-    constexpr Index kInputs = 32 / bits;
-    __m512i total[rows][2];
-    for (auto& row : total) row[0] = row[1] = _mm512_setzero_si512();
-    const std::uint8_t* w = p.codes(begin);
-    const auto add = [&](__m512i first, __m512i second, Index k) __attribute__((always_inline)) {
-      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        std::int64_t four;
-        std::memcpy(&four, p.x[r].values + k, sizeof(four));
-        const __m512i x = _mm512_set1_epi64(four);
-        total[r][0] = _mm512_add_epi32(total[r][0], _mm512_madd_epi16(first, x));
-        total[r][1] = _mm512_add_epi32(total[r][1], _mm512_madd_epi16(second, x));
-      });
-    };
-    for (Index k = begin; k < begin + size; k += kInputs, w += 4 * kIntegerOutputs) {
-      const __m512i first = widen_codes(w), second = widen_codes(w + 32);
-      if constexpr (bits == 8) {
-        add(first, second, k);
-      } else {
-        const __m512i mask = _mm512_set1_epi16(15);
-        add(_mm512_and_si512(first, mask), _mm512_and_si512(second, mask), k);
-        add(_mm512_srli_epi16(first, 4), _mm512_srli_epi16(second, 4), k + 4);
-      }
-    }
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (int r = 0; r < rows; ++r) {
-      const auto half = [&](__m512i indices) {
-        return _mm512_permutex2var_epi32(total[r][0], indices, total[r][1]);
-      };
-      _mm512_store_si512(sums + r * kIntegerOutputs, _mm512_add_epi32(half(even), half(odd)));
-    }
   }
   using Book = __m512;
   static Book book_of(const float* values) { return _mm512_loadu_ps(values); }

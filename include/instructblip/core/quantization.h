@@ -21,7 +21,7 @@ struct Quantization {
   /// Whether 0 is the middle of the range. If not, each group has a zero point. 8 bits: true.
   bool symmetric = true;
   /// The whole numbers to which activations are rounded before they are multiplied. 16 bits:
-  /// relative to the largest of every 128 inputs (or of a group of fewer), which costs no accuracy.
+  /// relative to the largest of every 256 inputs (or of a group of fewer), which costs no accuracy.
   /// 8 bits: relative to the largest of a row; only for weights of 8 bits, and faster only on CPUs
   /// that multiply bytes (the kernel levels "avx512_vnni" and "amx").
   int activation_bits = 16;

@@ -30,7 +30,7 @@ struct PreparePolicy {
   /// another order than those of an unpacked weight. Not for tables of embeddings.
   bool packed = false;
   /// Quantise the weight, if `can_quantize` takes it; `dtype`, `activations` and `packed` then have
-  /// no meaning. Not for tables of embeddings. A product rounds every 128 inputs of x (or a group
+  /// no meaning. Not for tables of embeddings. A product rounds every 256 inputs of x (or a group
   /// of fewer) to whole numbers between -32512 and 32512, relative to the largest of them, or, with
   /// activations of 8 bits, every 32768 inputs to numbers between -127 and 127. It has the same
   /// bits on every CPU.
