@@ -289,9 +289,37 @@ const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
   return reinterpret_cast<const std::int8_t*>(row.values + begin);
 }
 
+// Brings the codes of the next tiles of outputs into the second-level cache, with equal parts in
+// all steps of a product.
+class NextCodes {
+ public:
+  NextCodes(const IntegerProduct& p, Index rows_per_step)
+      : next_(p.next), tile_bytes_(p.next_tile), tiles_(p.tiles) {
+    const Index bytes = p.depth * kIntegerOutputs * p.bits / 8;
+    const Index vectors = bytes / kLine, part = vectors * p.next_step / kLine;
+    const Index steps = (p.rows + rows_per_step - 1) / rows_per_step * (p.depth / kByteDepth);
+    lines_ = (part + steps - 1) / steps;
+    end_ = next_ + part * kLine;
+  }
+
+  void fetch() {
+    for (Index line = 0; line < lines_ && next_ < end_; ++line, next_ += kLine) {
+      for (Index tile = 0; tile < tiles_; ++tile)
+        _mm_prefetch(reinterpret_cast<const char*>(next_ + tile * tile_bytes_), _MM_HINT_T1);
+    }
+  }
+
+ private:
+  static constexpr Index kLine = 64;
+  const std::uint8_t* next_;
+  const std::uint8_t* end_;
+  Index tile_bytes_, tiles_, lines_;
+};
+
 void add_products(const Codes& codes, const std::int8_t* x, const std::int8_t* second_x,
-                  Index stride) {
+                  Index stride, NextCodes& next) {
   for (Index k = 0; k < codes.size; k += kByteDepth) {
+    next.fetch();
     _tile_loadd(6, codes.tiles[0] + k * kIntegerOutputs, 64);
     _tile_loadd(7, codes.tiles[1] + k * kIntegerOutputs, 64);
     _tile_stream_loadd(4, x + k, stride);
@@ -378,7 +406,7 @@ void add_sums(const Block& block, Index first_row, Index rows, const std::int32_
 
 // A block of numbers of 16 bits: a tile of rows has one of high and one of low bytes. The sums of a
 // tile are added while the next one is multiplied.
-void add_words(const Block& block, const Codes& codes, Index stride) {
+void add_words(const Block& block, const Codes& codes, Index stride, NextCodes& next) {
   const IntegerProduct& p = block.product;
   alignas(64) std::int32_t high[2][kTileSize * kSumsWidth], low[2][kTileSize * kSumsWidth];
   const auto add_last = [&](Index end) {
@@ -390,7 +418,7 @@ void add_words(const Block& block, const Codes& codes, Index stride) {
     const std::int8_t* const x = bytes_of(p.x[r], codes.begin);
     const int current = r / kTileSize % 2;
     zero_sums();
-    add_products(codes, x, x + codes.size, stride);
+    add_products(codes, x, x + codes.size, stride, next);
     store_sums(high[current], low[current]);
     if (r > 0) add_last(r);
   }
@@ -398,7 +426,7 @@ void add_words(const Block& block, const Codes& codes, Index stride) {
 }
 
 // A block of numbers of 8 bits.
-void add_bytes(const Block& block, Index begin, Index size, Index stride) {
+void add_bytes(const Block& block, Index begin, Index size, Index stride, NextCodes& next) {
   const IntegerProduct& p = block.product;
   alignas(64) std::int32_t sums[kMostIntegerRows * kSumsWidth];
   alignas(64) UnpackedCodes unpacked;
@@ -409,7 +437,8 @@ void add_bytes(const Block& block, Index begin, Index size, Index stride) {
       std::int32_t* const first_sums = sums + r * kSumsWidth;
       std::int32_t* const second_sums = sums + second * kSumsWidth;
       k == 0 ? zero_sums() : load_sums(first_sums, second_sums);
-      add_products(codes, bytes_of(p.x[r], begin) + k, bytes_of(p.x[second], begin) + k, stride);
+      add_products(codes, bytes_of(p.x[r], begin) + k, bytes_of(p.x[second], begin) + k, stride,
+                   next);
       store_sums(first_sums, second_sums);
     }
   }
@@ -422,13 +451,14 @@ void integer_tile_product(const IntegerProduct& p) {
   begin();
   const Index rows = std::min(kTileSize, p.rows);
   configure(tile_shape(rows, rows, kIntegerOutputs));
+  NextCodes next(p, p.x_bits == 16 ? kTileSize : 2 * kTileSize);
   for (Index k = 0; k < p.depth; k += p.block) {
     const Block block(p, k / p.block);
     const Index size = std::min(p.block, p.depth - k);
     if (p.x_bits == 16) {
-      add_words(block, codes_of(p, k, size, unpacked), stride);
+      add_words(block, codes_of(p, k, size, unpacked), stride, next);
     } else {
-      add_bytes(block, k, size, stride);
+      add_bytes(block, k, size, stride, next);
     }
   }
   end();
