@@ -60,6 +60,14 @@ TEST(DispatchTest, Avx2IsAvailableOnACpuThatSupportsIt) {
   const auto levels = available_kernel_levels();
   EXPECT_NE(std::find(levels.begin(), levels.end(), "avx2"), levels.end());
 }
+
+TEST(DispatchTest, PairsOfBFloat16ComeFirstOnlyWhereTheyAreFast) {
+  const auto levels = available_kernel_levels();
+  const auto pairs = std::find(levels.begin(), levels.end(), "avx512_bf16");
+  if (pairs == levels.end()) GTEST_SKIP() << "this machine has no AVX512-BF16";
+  const auto bytes = std::find(levels.begin(), levels.end(), "avx512_vnni");
+  EXPECT_EQ(pairs < bytes, __builtin_cpu_is("amd") != 0);
+}
 #endif
 
 }  // namespace
