@@ -18,6 +18,9 @@ struct IntegerVectorKernels {
   // Rows of x and tiles of outputs in a product: as many as sums fit into the registers.
   static constexpr int kIntegerRows = 4;
   static constexpr int kIntegerTiles = 1;
+  // How far ahead a single row brings codes of 4 bits into the first-level cache: it has not enough
+  // work per byte to wait for the second-level cache, into which `next` has brought them.
+  static constexpr Index kNearBytes = 512;
 
   // The whole numbers that stand for x.
   template <class Vector>

@@ -183,9 +183,9 @@ struct Level : FloatKernels<Level, 1> {
       }
       const std::uint8_t* w = p.codes(begin) + 16 * first;
       for (Index k = begin; k < begin + size; w += kStep) {
-        // A single row has not enough work per byte of 4 bits to wait for the second-level cache.
         if constexpr (rows == 1 && bits == 4) {
-          _mm_prefetch(next, _MM_HINT_T0);
+          _mm_prefetch(next, _MM_HINT_T1);
+          _mm_prefetch(w + Level::kNearBytes, _MM_HINT_T0);
           next += p.next_step;
         }
         for (Index four = 0; four < 8 / bits; ++four, k += 4) {

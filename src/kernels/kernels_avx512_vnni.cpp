@@ -107,13 +107,12 @@ struct Level : VectorKernels<Level, 16> {
     for (Index k = 0; k < size; k += kChains * kInputs) {
       unrolled<kChains>([&](auto c) __attribute__((always_inline)) {
         const std::uint8_t* const from = w + c * 4 * kIntegerOutputs;
-        // A single row has not enough work per byte of 4 bits to wait for the second-level cache.
-        constexpr auto kCache = rows == 1 && bits == 4 ? _MM_HINT_T0 : _MM_HINT_T1;
-        _mm_prefetch(next, kCache);
+        _mm_prefetch(next, _MM_HINT_T1);
+        if constexpr (rows == 1 && bits == 4) _mm_prefetch(from + kNearBytes, _MM_HINT_T0);
         const __m512i first = _mm512_loadu_si512(from);
         __m512i second = first;
         if constexpr (tiles > 1) {
-          _mm_prefetch(next + p.next_tile, kCache);
+          _mm_prefetch(next + p.next_tile, _MM_HINT_T1);
           second = _mm512_loadu_si512(from + p.next_tile);
         }
         next += p.next_step;
