@@ -40,34 +40,6 @@ inline void transpose_rows(__m512i (&r)[16]) {
   }
 }
 
-// The columns of 16 rows of 16 elements of 32 bits, at row(i). The loads bring quarters of rows
-// into the order in which each 128 bits are transposed by themselves, because there are more ports
-// for loads than for shuffles.
-template <class Row>
-[[gnu::always_inline]] inline void load_columns(const Row& row, __m512i (&columns)[16]) {
-  __m512i r[16];
-  for (int i = 0; i < 4; ++i) {
-    // All quarters of a row one after the other: rows may share a set of the first-level cache.
-    for (int j = 0; j < 4; ++j) {
-      const auto* const quarters = reinterpret_cast<const __m128i*>(row(i + 4 * j));
-      const auto mask = static_cast<__mmask16>(0xf << 4 * j);
-      for (int k = 0; k < 16; k += 4) {
-        const __m128i quarter = _mm_loadu_si128(quarters + k / 4);
-        r[k + i] = j == 0 ? _mm512_castsi128_si512(quarter)
-                          : _mm512_mask_broadcast_i32x4(r[k + i], mask, quarter);
-      }
-    }
-  }
-  for (int k = 0; k < 16; k += 4) {
-    const __m512i a = _mm512_unpacklo_epi32(r[k], r[k + 1]);
-    const __m512i b = _mm512_unpackhi_epi32(r[k], r[k + 1]);
-    const __m512i c = _mm512_unpacklo_epi32(r[k + 2], r[k + 3]);
-    const __m512i d = _mm512_unpackhi_epi32(r[k + 2], r[k + 3]);
-    columns[k] = _mm512_unpacklo_epi64(a, c), columns[k + 1] = _mm512_unpackhi_epi64(a, c);
-    columns[k + 2] = _mm512_unpacklo_epi64(b, d), columns[k + 3] = _mm512_unpackhi_epi64(b, d);
-  }
-}
-
 // The sums of the elements of four vectors.
 inline __m128 sum_elements(__m512 a, __m512 b, __m512 c, __m512 d) {
   const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

@@ -38,28 +38,24 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-// Without products of bytes, wider vectors gain nothing for quantised weights.
-const KernelTable& avx512_without_bytes() {
-  static const KernelTable table = [] {
-    KernelTable avx512 = avx512_kernels();
-    avx512.integers = avx2_kernels().integers;
-    return avx512;
-  }();
+// The kernels of avx512 as a level with these products of quantised weights.
+KernelTable avx512_with(const IntegerKernels& integers, const char* name) {
+  KernelTable table = avx512_kernels();
+  table.name = name;
+  table.integers = integers;
+  return table;
+}
+
+// Without products of bytes, those of AVX2 are as fast as wider ones, and faster for a token.
+const KernelTable& avx512_level() {
+  static const KernelTable table = avx512_with(avx2_kernels().integers, "avx512");
   return table;
 }
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
-// The level avx512 with other products of quantised weights.
-KernelTable avx512_with_bytes(const char* name) {
-  KernelTable table = avx512_kernels();
-  table.name = name;
-  table.integers = avx512_vnni_integers();
-  return table;
-}
-
 const KernelTable& avx512_vnni_kernels() {
-  static const KernelTable table = avx512_with_bytes("avx512_vnni");
+  static const KernelTable table = avx512_with(avx512_vnni_integers(), "avx512_vnni");
   return table;
 }
 
@@ -75,7 +71,7 @@ bool has_fast_avx512_bf16() { return has_avx512_bf16() && __builtin_cpu_is("amd"
 
 const KernelTable& avx512_bf16_kernels() {
   static const KernelTable table = [] {
-    KernelTable bf16 = avx512_with_bytes("avx512_bf16");
+    KernelTable bf16 = avx512_with(avx512_vnni_integers(), "avx512_bf16");
     bf16.pairs = &avx512_bf16_pairs();
     bf16.split_pairs = &avx512_bf16_split_pairs();
     return bf16;
@@ -87,7 +83,7 @@ const KernelTable& avx512_bf16_kernels() {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
 const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
-    KernelTable amx = avx512_with_bytes("amx");
+    KernelTable amx = avx512_with(avx512_vnni_integers(), "amx");
     amx.tiles = &amx_tiles();
     amx.integers.rows = kMostIntegerRows;
     amx.integers.tiles = kMostIntegerTiles;
@@ -127,7 +123,7 @@ const Level kLevels[] = {
     {avx512_bf16_kernels, [] { return has_avx512_bf16() && !has_fast_avx512_bf16(); }},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX512)
-    {avx512_without_bytes, has_avx512},
+    {avx512_level, has_avx512},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX2)
     {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},

@@ -118,10 +118,12 @@ void multiply_tiles(const TileProduct& p) {
   };
   // Adds the products of two tiles of A.
   const auto add_both = [&]() __attribute__((always_inline)) {
-    add_product<0, 4, 6>();
-    add_product<2, 5, 6>();
-    if constexpr (b_tiles > 1) add_product<1, 4, 7>();
-    if constexpr (b_tiles > 1) add_product<3, 5, 7>();
+    add_product<0, kA, 6>();
+    add_product<2, kOtherA, 6>();
+    if constexpr (b_tiles > 1) {
+      add_product<1, kA, 7>();
+      add_product<3, kOtherA, 7>();
+    }
   };
   // Adds those of the tile of A in register `a` to sums `first` and the next one.
   const auto add = [&](auto first, auto a) __attribute__((always_inline)) {

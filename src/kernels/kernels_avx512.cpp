@@ -55,10 +55,10 @@ struct Level : VectorKernels<Level, 16> {
     return sum;
   }
   static void transpose(const float* const* rows, float* to, Index stride) {
-    __m512i columns[16];
-    load_columns(
-        [&](int i) __attribute__((always_inline)) { return rows[i]; }, columns);
-    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, columns[i]);
+    __m512i block[16];
+    for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);
+    transpose_rows(block);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, block[i]);
   }
   static Lanes load_bf16(const std::uint16_t* p) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -66,6 +66,9 @@ struct Level : VectorKernels<Level, 16> {
     _mm512_store_si512(values.data(), _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
     return values;
   }
+  // Those of another level (dispatch.cpp).
+  static constexpr IntegerKernels integers() { return {}; }
+
   using Book = __m512;
   static Book book_of(const float* values) { return _mm512_loadu_ps(values); }
   template <int half>

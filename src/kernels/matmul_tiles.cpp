@@ -15,7 +15,7 @@ namespace {
 // Threads take whole units of outputs, the two tiles of A.
 constexpr Index kUnit = 2 * kTileSize;
 // The most tiles of x in one product with a tile of A, which computes with all of them while it
-// reads the weight. More than `few` tiles of x are multiplied with two tiles of A, two at a time.
+// reads the weight. More than few_tiles of x are multiplied with two tiles of A, two at a time.
 constexpr Index kMostTiles = 4;
 constexpr Index few_tiles(bool split) { return split ? 7 : kMostTiles; }
 // The bytes of x that stay in the second-level cache while units of a mapped weight pass by. Few
@@ -40,6 +40,7 @@ class ColumnTiles {
   Index count() const { return (rows_ + kTileSize - 1) / kTileSize; }
   Index columns() const { return std::min(kTileSize, rows_); }
   Index depth() const { return depth_; }
+  bool is_split() const { return numbers_.are_split(); }
   // The bytes of one input of a tile.
   Index input_bytes() const { return columns() * numbers_.bytes(); }
   // The elements of a tile.
@@ -69,11 +70,11 @@ class TileProducts {
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
         outs_(product.y.cols) {
-    const bool split = product.weight.activations == DType::Float32;
-    few_ = x_.count() <= few_tiles(split);
+    few_ = x_.count() <= few_tiles(x_.is_split());
     const Index step_bytes = x_.count() * x_.input_bytes() * kTileDepth;
     block_depth_ =
-        part_size(x_.depth() / kTileDepth, column_bytes(split, few_) / step_bytes) * kTileDepth;
+        part_size(x_.depth() / kTileDepth, column_bytes(x_.is_split(), few_) / step_bytes) *
+        kTileDepth;
   }
 
   Index units() const { return (outs_ + kUnit - 1) / kUnit; }
@@ -197,7 +198,6 @@ class PanelTileProducts {
       : product_(product),
         tiles_(*product.table.tiles),
         x_(tiles_, product.x, product.weight.activations == DType::Float32),
-        is_split_(product.weight.activations == DType::Float32),
         rows_(rows_per_block(product.x.rows, 2 * kTileSize)) {
     const Index steps = x_.depth() / kTileDepth;
     block_depth_ = part_size(steps, kBlockSteps / panels_per_product()) * kTileDepth;
@@ -230,8 +230,8 @@ class PanelTileProducts {
   // Of four tiles of sums: where an element of x is two numbers, they are one tile of rows and two
   // panels, so that tiles of x are read half as often, and tiles of weights, which serve both
   // numbers, twice as often; else two tiles of rows and one panel.
-  Index panels_per_product() const { return is_split_ ? 2 : 1; }
-  Index product_rows() const { return is_split_ ? kTileSize : 2 * kTileSize; }
+  Index panels_per_product() const { return x_.is_split() ? 2 : 1; }
+  Index product_rows() const { return x_.is_split() ? kTileSize : 2 * kTileSize; }
 
   // The group of sums of panel `panel` of a range: one serves all panels in turn, unless the sums
   // of all are kept until the last chunk of inputs has passed by.
@@ -318,7 +318,6 @@ class PanelTileProducts {
   const Product& product_;
   const TileKernels& tiles_;
   RowBlocks x_;
-  bool is_split_;
   Index rows_, block_depth_ = 0, chunk_depth_ = 0;
 };
 

@@ -26,8 +26,9 @@ class SplitNumbers {
       : high_(1, count, DType::BFloat16),
         low_(split ? Matrix(1, count, DType::BFloat16) : Matrix()) {}
 
+  bool are_split() const { return !low_.empty(); }
   // The bytes of a number.
-  Index bytes() const { return low_.empty() ? 2 : 4; }
+  Index bytes() const { return are_split() ? 4 : 2; }
   // Both parts from number i on; `low` is nullptr if there is only one.
   std::uint16_t* high(Index i) { return elements(high_) + i; }
   std::uint16_t* low(Index i) { return low_.empty() ? nullptr : elements(low_) + i; }
@@ -63,6 +64,7 @@ class RowBlocks {
   static constexpr Index kStep = kTileSize * kTileDepth;
 
   Index depth() const { return depth_; }
+  bool is_split() const { return numbers_.are_split(); }
   // The bytes of one input of a row.
   Index input_bytes() const { return numbers_.bytes(); }
   const std::uint16_t* high(Index row, Index k) const { return numbers_.high(offset(row, k)); }

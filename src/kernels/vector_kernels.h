@@ -451,7 +451,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
         .widen_codes = widen_codes,
         .rounding_error = Integers::rounding_error,
         .round = Integers::round,
-        .integers = Integers::integers(),
+        .integers = Level::integers(),
         .weighted_sum = weighted_sum,
         .softmax = Rows::softmax,
         .layer_norm = Rows::layer_norm,
