@@ -152,8 +152,9 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       Lanes weight[outs];
       for (int o = 0; o < outs; ++o) weight[o] = load(w[o] + i);
       for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
-      for (int r = 0; r < rows; ++r) {
-        for (int term = 0; term < kTerms; ++term) {
+      // So that a sum does not wait for its other term.
+      for (int term = 0; term < kTerms; ++term) {
+        for (int r = 0; r < rows; ++r) {
           const Lanes value = load(x[r] + i * kTerms + term * kLanes);
           for (int o = 0; o < outs; ++o) {
             sums[r][o] = Level::multiply_add(value, weight[o], sums[r][o]);
