@@ -5,15 +5,15 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/vector_kernels.h"
+#include "kernels/fma_kernels.h"
 
 namespace instructblip {
 namespace {
 
 // What products of elements and of pairs have in common.
 template <class Level, int terms>
-struct FloatKernels : VectorKernels<Level, 8, terms> {
-  using Lanes = typename FloatKernels::Lanes;
+struct FloatKernels : FmaKernels<Level, 8, terms> {
+  using typename FmaKernels<Level, 8, terms>::Lanes;
   using Index = std::ptrdiff_t;
   // 6 x 2 sums, 2 weights and a value. With fewer rows, as many sums as their additions take.
   static constexpr int kDotRows = 6;
@@ -31,44 +31,6 @@ struct FloatKernels : VectorKernels<Level, 8, terms> {
   }
   static float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
-  // In assembly, each sum and value stays in its register: GCC otherwise moves sums around, keeps
-  // some in memory and reads a value for every product.
-  [[gnu::always_inline]] static void add_product(const __m256& a, const __m256& b, __m256& sum) {
-    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
-  }
-  [[gnu::always_inline]] static __m256 load_value(const float* p) {
-    __m256 value = _mm256_loadu_ps(p);
-    asm("" : "+x"(value));
-    return value;
-  }
-  template <int rows, int outs, int fetched, class Weight>
-  [[gnu::always_inline]] static void sum_products(const float* const (&x)[rows],
-                                                  const Weight* const (&w)[outs], Index depth,
-                                                  const char* const (&next)[fetched + 1],
-                                                  Index next_step, Lanes (&sums)[rows][outs]) {
-    __m256 total[rows][outs];
-    FloatKernels::template unrolled<rows * outs>([&](auto i) __attribute__((always_inline)) {
-      total[i / outs][i % outs] = _mm256_setzero_ps();
-    });
-    for (Index i = 0, ahead = 0; i < depth; i += 8, ahead += next_step) {
-      for (int o = 0; o < fetched; ++o) __builtin_prefetch(next[o] + ahead, 0, 2);
-      FloatKernels::template unrolled<terms>([&](auto term) __attribute__((always_inline)) {
-        __m256 weight[outs];
-        FloatKernels::template unrolled<outs>([&](auto o) __attribute__((always_inline)) {
-          weight[o] = Level::template load_weights<term>(w[o] + i);
-        });
-        FloatKernels::template unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-          const __m256 value = load_value(x[r] + i * terms + term * 8);
-          FloatKernels::template unrolled<outs>([&](auto o) __attribute__((always_inline)) {
-            add_product(value, weight[o], total[r][o]);
-          });
-        });
-      });
-    }
-    FloatKernels::template unrolled<rows * outs>([&](auto i) __attribute__((always_inline)) {
-      _mm256_store_ps(sums[i / outs][i % outs].data(), total[i / outs][i % outs]);
-    });
-  }
   static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
                         float* sums) {
     const auto interleaved_sum = [](const Lanes& first, const Lanes& second) {
@@ -101,10 +63,7 @@ struct Level : FloatKernels<Level, 1> {
   // 6 x 2 sums.
   static constexpr int kIntegerRows = 6;
 
-  template <int>
-  static __m256 load_weights(const float* p) {
-    return _mm256_loadu_ps(p);
-  }
+  using FloatKernels::load_weights;
   template <int>
   static __m256 load_weights(const std::uint16_t* p) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

@@ -1,20 +1,13 @@
 // The level "avx512": CPUs with the AVX-512 instructions of a server since 2017 (F, BW, DQ, VL).
 #include <immintrin.h>
 
-#include "kernels/avx512_registers.h"
-#include "kernels/vector_kernels.h"
+#include "kernels/avx512_kernels.h"
 
 namespace instructblip {
 namespace {
 
-struct Level : VectorKernels<Level, 16> {
-  // 6 x 4 sums, 4 weights and a value, or 8 x 3 sums.
-  static constexpr int kDotRows = 6;
-  static constexpr int kDotOutputs = 4;
-  static constexpr int kSingleTileRows = 8;
-  static constexpr Index kTransposedRows = 96;
-  // 14 x 2 sums, 2 weights and a value.
-  static constexpr int kPanelRows = 14;
+struct Level : Avx512Kernels<Level, 1> {
+  static constexpr Index kTransposedRows = 192;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
@@ -44,26 +37,15 @@ struct Level : VectorKernels<Level, 16> {
   }
   static float greatest(const Lanes& x) { return _mm512_reduce_max_ps(_mm512_load_ps(x.data())); }
 
-  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
-                        float* sums) {
-    _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
-                                    _mm512_load_ps(c.data()), _mm512_load_ps(d.data())));
-  }
-  static Lanes sum_of_lanes(const float* lanes, Index stride) {
-    Lanes sum;
-    _mm512_store_ps(sum.data(), sum_of_vectors(lanes, stride));
-    return sum;
-  }
-  static void transpose(const float* const* rows, float* to, Index stride) {
-    __m512i block[16];
-    for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(rows[i]);
-    transpose_rows(block);
-    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * stride, block[i]);
+  using Avx512Kernels::load_weights;
+  template <int>
+  [[gnu::always_inline]] static __m512 load_weights(const std::uint16_t* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
   static Lanes load_bf16(const std::uint16_t* p) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     Lanes values;
-    _mm512_store_si512(values.data(), _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    _mm512_store_ps(values.data(), load_weights<0>(p));
     return values;
   }
   // Those of another level (dispatch.cpp).

@@ -4,22 +4,16 @@
 // avx512_vnni's (dispatch.cpp).
 #include <immintrin.h>
 
-#include "kernels/avx512_registers.h"
+#include "kernels/avx512_kernels.h"
 #include "kernels/avx512_split.h"
-#include "kernels/vector_kernels.h"
 
 namespace instructblip {
 namespace {
 
 // An element is a pair of bfloat16 numbers, and a product the sum of both products.
 template <int terms>
-struct Level : VectorKernels<Level<terms>, 16, terms> {
-  using Lanes = typename Level::VectorKernels::Lanes;
-  // As on the level avx512.
-  static constexpr int kDotRows = 6;
-  static constexpr int kDotOutputs = 4;
-  static constexpr int kSingleTileRows = 8;
-  static constexpr int kPanelRows = 14;
+struct Level : Avx512Kernels<Level<terms>, terms> {
+  using typename Avx512Kernels<Level, terms>::Lanes;
 
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     const auto pairs = [](const Lanes& lanes) __attribute__((always_inline)) {
@@ -29,10 +23,8 @@ struct Level : VectorKernels<Level<terms>, 16, terms> {
     _mm512_store_ps(sum.data(), _mm512_dpbf16_ps(_mm512_load_ps(c.data()), pairs(a), pairs(b)));
     return sum;
   }
-  static void sum_lanes(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d,
-                        float* sums) {
-    _mm_store_ps(sums, sum_elements(_mm512_load_ps(a.data()), _mm512_load_ps(b.data()),
-                                    _mm512_load_ps(c.data()), _mm512_load_ps(d.data())));
+  [[gnu::always_inline]] static void add_product(const __m512& a, const __m512& b, __m512& sum) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   }
 };
 

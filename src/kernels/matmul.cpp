@@ -42,13 +42,14 @@ void multiply_pairs(const Product& product, const PairKernels& pairs) {
   const PreparedMatrix::Impl& weight = *product.weight.pairs;
   KernelTable table = product.table;
   table.products = pairs.products;
-  Matrix x(product.x.rows, round_up(weight.in_features, table.lanes) * table.products.terms);
-  parallel_for(x.rows(), kRoundGrain / std::max<Index>(1, x.cols()) + 1,
-               [&](Index begin, Index end) {
-                 for (Index r = begin; r < end; ++r) {
-                   pairs.to_terms(product.x.row(r), product.x.cols, x.row(r));
-                 }
-               });
+  const Index values = round_up(weight.in_features, table.lanes) * table.products.terms;
+  Matrix rows(product.x.rows, values + kRowGap);
+  const MutableMatrixView x = rows.view().middle_cols(0, values);
+  parallel_for(x.rows, kRoundGrain / std::max<Index>(1, values) + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      pairs.to_terms(product.x.row(r), product.x.cols, x.row(r));
+    }
+  });
   multiply({table, x, weight, product.y, product.epilogue});
 }
 

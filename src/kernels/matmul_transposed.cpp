@@ -16,8 +16,6 @@ constexpr Index kGroup = 8;
 constexpr Index kLaneTiles = 24;
 // A thread is not worth waking for fewer multiplications, or elements to copy, than these.
 constexpr Index kTransposedGrain = 1 << 17, kPackGrain = 1 << 16;
-// Rows a large power of two apart would share few sets of the caches.
-constexpr Index kGap = 16;
 
 // The weights that are multiplied next, row by row, of which every product fetches a part.
 class NextRows {
@@ -50,7 +48,7 @@ class TransposedProduct {
       : product_(product),
         tile_rows_(part_size(product.x.rows, products().panel_rows)),
         x_((depth() + block_k() - 1) / block_k() * lanes(),
-           row_tiles(product.x.rows) * lane_values(block_depth(0)) * tile_width() + kGap) {
+           row_tiles(product.x.rows) * lane_values(block_depth(0)) * tile_width() + kRowGap) {
     const Index tiles = row_tiles(product.x.rows);
     parallel_for(tiles, kPackGrain / std::max<Index>(1, product.x.cols * tile_rows()) + 1,
                  [&](Index begin, Index end) {
@@ -88,8 +86,8 @@ class TransposedProduct {
  private:
   struct Scratch {
     explicit Scratch(const TransposedProduct& p)
-        : weights(p.lanes(), p.lane_values(p.block_depth(0)) * p.strip_outs() + kGap),
-          lane_sums(p.lanes(), kLaneTiles * p.tile_rows() * p.strip_outs() + kGap) {}
+        : weights(p.lanes(), p.lane_values(p.block_depth(0)) * p.strip_outs() + kRowGap),
+          lane_sums(p.lanes(), kLaneTiles * p.tile_rows() * p.strip_outs() + kRowGap) {}
 
     Matrix weights;    // [lanes, values of a lane, strip_outs]
     Matrix lane_sums;  // [lanes, rows, strip_outs]
@@ -155,7 +153,7 @@ class TransposedProduct {
         rows[i] = reinterpret_cast<const float*>(format.address(part.weight, part.o + i, part.k));
         continue;
       }
-      if (scratch.widened.empty()) scratch.widened = Matrix(strip_outs(), block_depth(0) + kGap);
+      if (scratch.widened.empty()) scratch.widened = Matrix(strip_outs(), block_depth(0) + kRowGap);
       format.widen_row(product_.table, part.weight, part.o + i, part.k, part.depth,
                        scratch.widened.row(i));
       rows[i] = scratch.widened.row(i);

@@ -20,12 +20,19 @@ constexpr Index kVectorUnit = 12;
 constexpr Index kMatmulGrain = 1 << 17;
 constexpr Index kCopyGrain = 1 << 16;
 
+// More rows than these, so many elements or a multiple of it apart, would share few sets of the
+// first-level cache.
+constexpr Index kSharingRows = 4, kSharingStride = 512;
+
 static_assert(kBlockOutputs <= kMaxDirectOutputs);
 
 class VectorProduct {
  public:
   explicit VectorProduct(const Product& product) : product_(product), x_(product.x) {
-    if (x_.cols % table_.lanes != 0 || x_.rows > kFewRows) copy_x();
+    if (x_.cols % table_.lanes != 0 ||
+        (x_.rows > kSharingRows && x_.stride % kSharingStride == 0)) {
+      copy_x();
+    }
   }
 
   void outputs(Index begin, Index end) const {
@@ -62,27 +69,17 @@ class VectorProduct {
   // Whether the weights are read once.
   bool is_single_tile() const { return x_.rows <= table_.products.single_tile_rows; }
 
-  // Copies x to one block after the other, [rows, kBlockK], and fills up with zeros. Rows that are
-  // a large power of two apart would share few sets of the second-level cache.
+  // Fills up the rows of x with zeros to whole vectors, and moves them to other sets of the caches.
   void copy_x() {
-    const Index blocks = (x_.cols + kBlockK - 1) / kBlockK;
-    blocks_ = Matrix(blocks * x_.rows, std::min(kBlockK, round_up(x_.cols, table_.lanes)));
-    parallel_for(x_.rows, kCopyGrain / std::max<Index>(1, x_.cols) + 1,
-                 [&](Index begin, Index end) {
-                   for (Index block = 0; block < blocks; ++block) {
-                     const Index k = block * kBlockK, count = std::min(kBlockK, x_.cols - k);
-                     for (Index r = begin; r < end; ++r) {
-                       float* const to = blocks_.row(block * x_.rows + r);
-                       std::copy_n(x_.row(r) + k, count, to);
-                       std::fill(to + count, to + round_up(count, table_.lanes), 0.0f);
-                     }
-                   }
-                 });
-  }
-  // Row r of x from the beginning of a block of weights on.
-  const float* x_row(Index r, Index k) const {
-    k *= table_.products.terms;
-    return blocks_.rows() == 0 ? x_.row(r) + k : blocks_.row(k / kBlockK * x_.rows + r);
+    const Index cols = round_up(x_.cols, table_.lanes);
+    copy_ = Matrix(x_.rows, cols + kRowGap);
+    parallel_for(x_.rows, kCopyGrain / std::max<Index>(1, cols) + 1, [&](Index begin, Index end) {
+      for (Index r = begin; r < end; ++r) {
+        std::copy_n(x_.row(r), x_.cols, copy_.row(r));
+        std::fill(copy_.row(r) + x_.cols, copy_.row(r) + cols, 0.0f);
+      }
+    });
+    x_ = copy_.view().middle_cols(0, cols);
   }
 
   void block(Index r, Index rows, Index o, Index outs, Matrix& packed, Matrix& sums) const {
@@ -135,7 +132,7 @@ class VectorProduct {
     for (Index i = 0; i < rows; i += step) {
       const Index tile = std::min(step, rows - i);
       const float* x[kMostDotRows];
-      for (Index t = 0; t < tile; ++t) x[t] = x_row(r + i + t, part.k);
+      for (Index t = 0; t < tile; ++t) x[t] = x_.row(r + i + t) + part.k * table_.products.terms;
       body(DotProduct{.x = x,
                       .rows = tile,
                       .w = nullptr,
@@ -166,7 +163,7 @@ class VectorProduct {
   const KernelTable& table_ = product_.table;
   const PreparedMatrix::Impl& weight_ = product_.weight;
   MatrixView x_;
-  Matrix blocks_;
+  Matrix copy_;
 };
 
 }  // namespace

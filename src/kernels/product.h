@@ -66,6 +66,8 @@ constexpr Index kSumsBytes = 1 << 18;
 constexpr Index kBlockK = 1024;
 // Rows whose partial sums are in memory at the same time.
 constexpr Index kBlockRows = 1024;
+// Elements between rows: rows a large power of two apart would share few sets of the caches.
+constexpr Index kRowGap = 16;
 
 // Sums of products of integers, for quantised weights.
 void multiply_integers(const Product& product);

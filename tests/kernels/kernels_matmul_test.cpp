@@ -97,7 +97,7 @@ void expect_rows_do_not_depend_on_others(const PreparedMatrix& weight) {
 
 TEST_P(MatmulTest, RowHasTheSameBitsInAnyBatchAndWithAnyThreadCount) {
   for (DType dtype : {DType::Float32, DType::BFloat16, DType::Float16}) {
-    for (Index ins : {5, 64, 257, 1408}) {
+    for (Index ins : {5, 64, 257, 1536}) {
       for (Index outs : {7, 67, 200}) {
         for (const PreparePolicy& policy : policies_for(dtype)) {
           expect_rows_do_not_depend_on_others(
