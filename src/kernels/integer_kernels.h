@@ -182,12 +182,14 @@ struct IntegerVectorKernels {
     }
   }
 
-  template <int bits, int tiles>
+  // Tiles have any number of rows up to half of the most, then even ones.
+  template <int bits, int tiles, int rows = 2>
   static void integer_rows(const IntegerProduct& p) {
-    constexpr int kMost = Level::kIntegerRows;
-    if (p.rows == 2) return integer_tile<2, bits, tiles>(p);
-    if (p.rows <= kMost / 2) return integer_tile<kMost / 2, bits, tiles>(p);
-    return integer_tile<kMost, bits, tiles>(p);
+    constexpr int kNext = rows < Level::kIntegerRows / 2 ? rows + 1 : (rows + 2) / 2 * 2;
+    if constexpr (kNext <= Level::kIntegerRows) {
+      if (p.rows > rows) return integer_rows<bits, tiles, kNext>(p);
+    }
+    integer_tile<rows, bits, tiles>(p);
   }
   // A single row takes its tiles one by one, as they lie in memory.
   template <int bits>

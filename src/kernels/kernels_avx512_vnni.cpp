@@ -62,7 +62,7 @@ struct Level : VectorKernels<Level, 16> {
   template <int rows, int bits, int tiles = 1>
   static void integer_sums(const IntegerProduct& p, Index begin, Index size, std::int32_t* sums) {
     if (p.x_bits == 8) return sums_of<rows, bits, tiles, 1>(p, p.x, begin, size, sums);
-    constexpr int kRows = tiles > 1 && rows == kIntegerRows ? rows / 2 : rows;
+    constexpr int kRows = tiles > 1 && rows > kIntegerRows / 2 ? rows / 2 : rows;
     for (int r = 0; r < rows; r += kRows) {
       sums_of<kRows, bits, tiles, 2>(p, p.x + r, begin, size, sums + r * tiles * kIntegerOutputs);
     }

@@ -242,7 +242,7 @@ TEST_P(QuantizedProductTest, HasTheDocumentedBitsOnEveryLevel) {
       for (const Index outs : {1, 5, 16, 71}) {
         const QuantizedMatrix m = quantize(random_weight(outs, ins, DType::Float32, 1), q);
         const PreparedMatrix weight = PreparedMatrix::prepare(std::span(&m, 1));
-        for (const Index rows : {1, 2, 3, 5, 19, 70, 115}) {
+        for (const Index rows : {1, 2, 3, 4, 5, 8, 9, 19, 70, 115}) {
           const Matrix x = random_matrix(rows, ins, 2);
           ASSERT_TRUE(same_bits(product(x, weight), expected_product(x, m)))
               << named(q) << ", " << rows << " x " << outs << ", k " << ins;
