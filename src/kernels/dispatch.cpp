@@ -5,6 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include <atomic>
 #include <cstdlib>
@@ -23,6 +26,10 @@ const PairKernels& avx512_bf16_split_pairs();
 const IntegerKernels& avx512_vnni_integers();
 const KernelTable& avx2_kernels();
 const KernelTable& neon_kernels();
+const IntegerKernels& neon_dotprod_integers();
+const IntegerKernels& neon_i8mm_integers();
+const PairKernels& neon_bf16_pairs();
+const PairKernels& neon_bf16_split_pairs();
 const KernelTable& eigen_kernels();
 
 namespace {
@@ -32,30 +39,32 @@ struct Level {
   bool (*supported)();  // by this machine's CPU
 };
 
+// A level as another one with these products of quantised weights.
+[[maybe_unused]] KernelTable with_integers(KernelTable table, const IntegerKernels& integers,
+                                           const char* name) {
+  table.name = name;
+  table.integers = integers;
+  return table;
+}
+
 #if defined(INSTRUCTBLIP_HAVE_AVX512)
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-// The kernels of avx512 as a level with these products of quantised weights.
-KernelTable avx512_with(const IntegerKernels& integers, const char* name) {
-  KernelTable table = avx512_kernels();
-  table.name = name;
-  table.integers = integers;
-  return table;
-}
-
 // Without products of bytes, those of AVX2 are as fast as wider ones, and faster for a token.
 const KernelTable& avx512_level() {
-  static const KernelTable table = avx512_with(avx2_kernels().integers, "avx512");
+  static const KernelTable table =
+      with_integers(avx512_kernels(), avx2_kernels().integers, "avx512");
   return table;
 }
 #endif
 
 #if defined(INSTRUCTBLIP_HAVE_AVX512_VNNI)
 const KernelTable& avx512_vnni_kernels() {
-  static const KernelTable table = avx512_with(avx512_vnni_integers(), "avx512_vnni");
+  static const KernelTable table =
+      with_integers(avx512_kernels(), avx512_vnni_integers(), "avx512_vnni");
   return table;
 }
 
@@ -71,7 +80,7 @@ bool has_fast_avx512_bf16() { return has_avx512_bf16() && __builtin_cpu_is("amd"
 
 const KernelTable& avx512_bf16_kernels() {
   static const KernelTable table = [] {
-    KernelTable bf16 = avx512_with(avx512_vnni_integers(), "avx512_bf16");
+    KernelTable bf16 = with_integers(avx512_kernels(), avx512_vnni_integers(), "avx512_bf16");
     bf16.pairs = &avx512_bf16_pairs();
     bf16.split_pairs = &avx512_bf16_split_pairs();
     return bf16;
@@ -83,7 +92,7 @@ const KernelTable& avx512_bf16_kernels() {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
 const KernelTable& amx_kernels() {
   static const KernelTable table = [] {
-    KernelTable amx = avx512_with(avx512_vnni_integers(), "amx");
+    KernelTable amx = with_integers(avx512_kernels(), avx512_vnni_integers(), "amx");
     amx.tiles = &amx_tiles();
     amx.integers.rows = kMostIntegerRows;
     amx.integers.tiles = kMostIntegerTiles;
@@ -108,6 +117,46 @@ bool has_amx() {
 }
 #endif
 
+// Bits of the kernel's list of instructions (Documentation/arch/arm64/elf_hwcaps.rst).
+#if defined(INSTRUCTBLIP_HAVE_NEON_DOTPROD)
+bool has_neon_dotprod() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProd = 1ul << 20;
+  return (getauxval(AT_HWCAP) & kDotProd) != 0;
+#else
+  return false;
+#endif
+}
+
+const KernelTable& neon_dotprod_kernels() {
+  static const KernelTable table =
+      with_integers(neon_kernels(), neon_dotprod_integers(), "neon_dotprod");
+  return table;
+}
+#endif
+
+#if defined(INSTRUCTBLIP_HAVE_NEON_BF16)
+bool has_neon_bf16() {
+#if defined(__linux__)
+  constexpr unsigned long kInt8Matrices = 1ul << 13, kBFloat16 = 1ul << 14;
+  constexpr unsigned long kBoth = kInt8Matrices | kBFloat16;
+  return (getauxval(AT_HWCAP2) & kBoth) == kBoth;
+#else
+  return false;
+#endif
+}
+
+const KernelTable& neon_bf16_kernels() {
+  static const KernelTable table = [] {
+    KernelTable bf16 = with_integers(neon_kernels(), neon_i8mm_integers(), "neon_bf16");
+    bf16.pairs = &neon_bf16_pairs();
+    bf16.split_pairs = &neon_bf16_split_pairs();
+    return bf16;
+  }();
+  return table;
+}
+#endif
+
 // The levels of this build (cmake/kernels.cmake), best first.
 const Level kLevels[] = {
 #if defined(INSTRUCTBLIP_HAVE_AMX)
@@ -127,6 +176,12 @@ const Level kLevels[] = {
 #endif
 #if defined(INSTRUCTBLIP_HAVE_AVX2)
     {avx2_kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_NEON_BF16)
+    {neon_bf16_kernels, has_neon_bf16},
+#endif
+#if defined(INSTRUCTBLIP_HAVE_NEON_DOTPROD)
+    {neon_dotprod_kernels, has_neon_dotprod},
 #endif
 #if defined(INSTRUCTBLIP_HAVE_NEON)
     {neon_kernels, [] { return true; }},

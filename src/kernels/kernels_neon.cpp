@@ -1,17 +1,10 @@
 // The level "neon": every 64-bit Arm CPU.
-#include <arm_neon.h>
-
-#include "kernels/vector_kernels.h"
+#include "kernels/neon_kernels.h"
 
 namespace instructblip {
 namespace {
 
-struct Level : VectorKernels<Level, 4> {
-  // 4 x 6 sums, 6 weights and a value fill 32 registers.
-  static constexpr int kDotOutputs = 6;
-  // 6 x 4 sums, 4 weights and a value.
-  static constexpr int kPanelVectors = 4;
-
+struct Level : NeonKernels<Level> {
   static Lanes multiply_add(const Lanes& a, const Lanes& b, const Lanes& c) {
     Lanes sum;
     vst1q_f32(sum.data(), vfmaq_f32(vld1q_f32(c.data()), vld1q_f32(a.data()), vld1q_f32(b.data())));

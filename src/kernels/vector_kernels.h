@@ -71,6 +71,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
   static float widen(std::uint16_t bits) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
+  static Lanes broadcast(const float* p) { return Lanes::Constant(*p); }
   static void store(const Lanes& values, float* p) { Eigen::Map<Lanes>{p} = values; }
 
   // The last `count` elements of a row in a vector, the rest of which is `fill`.
@@ -340,7 +341,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       unrolled<kVectors>([&](auto v) { weight[v] = load(w + v * kLanes); });
       unrolled<rows * kTerms>([&](auto j) __attribute__((always_inline)) {
         constexpr int r = j / kTerms, term = j % kTerms;
-        const Lanes value = Lanes::Constant(x[term * kLanes * kRowTileWidth + r]);
+        const Lanes value = Level::broadcast(x + term * kLanes * kRowTileWidth + r);
         unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
           sums[r][v] = Level::multiply_add(value, weight[v], sums[r][v]);
         });
@@ -380,7 +381,7 @@ struct VectorKernels : IntegerVectorKernels<Level, Eigen::Array<float, lanes, 1>
       Lanes value[vectors];
       for (int b = 0; b < vectors; ++b) value[b] = load(v[j] + d + b * kLanes);
       for (int r = 0; r < rows; ++r) {
-        const Lanes weight = Lanes::Constant(p[r * p_stride + j]);
+        const Lanes weight = Level::broadcast(p + r * p_stride + j);
         for (int b = 0; b < vectors; ++b) {
           sums[r][b] = Level::multiply_add(weight, value[b], sums[r][b]);
         }

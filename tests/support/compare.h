@@ -24,7 +24,8 @@ inline std::string index_text(Index flat, const Shape& shape) {
 /// Whether the level in use multiplies bfloat16 weights with activations in bfloat16, of which a
 /// float32 activation is the sum of two.
 inline bool multiplies_bfloat16() {
-  return kernel_level() == "amx" || kernel_level() == "avx512_bf16";
+  const std::string level = kernel_level();
+  return level == "amx" || level == "avx512_bf16" || level == "neon_bf16";
 }
 /// The tolerance for models that are computed in bfloat16.
 inline double bfloat16_tolerance() { return multiplies_bfloat16() ? 1e-4 : 1e-5; }

@@ -22,8 +22,8 @@ struct Quantization {
   bool symmetric = true;
   /// The whole numbers to which activations are rounded before they are multiplied. 16 bits:
   /// relative to the largest of every 256 inputs (or of a group of fewer), which costs no accuracy.
-  /// 8 bits: relative to the largest of a row; only for weights of 8 bits, and faster only on CPUs
-  /// that multiply bytes (the kernel levels "avx512_vnni" and "amx").
+  /// 8 bits: relative to the largest of a row; only for weights of 8 bits. On CPUs that multiply
+  /// bytes (the kernel levels "avx512_vnni", "neon_dotprod" and better ones), this halves the work.
   int activation_bits = 16;
   /// The name of the 16 values that codes of 4 bits stand for, "nf4" or "fp4"; empty: they are
   /// whole numbers. Only for weights that are stored so; the text must outlive the struct.

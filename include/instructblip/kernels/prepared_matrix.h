@@ -20,11 +20,11 @@ struct PreparePolicy {
   /// multiplied in float32 on every CPU. Other tensors are converted one at a time.
   DType dtype = DType::Float32;
   /// The type of the activations that a bfloat16 weight is multiplied with, on a CPU that
-  /// multiplies bfloat16 (the levels "amx" and "avx512_bf16"). Float32: every activation is the sum
-  /// of two bfloat16 numbers, to 2^-17 of itself. BFloat16: it is rounded to bfloat16, as PyTorch
-  /// does, and needs half the multiplications. Activations stay float32 on other levels, with other
-  /// weights, and on "avx512_bf16" if the weight is not packed and has an odd number of inputs.
-  /// `prepare` throws InputError for other types.
+  /// multiplies bfloat16 (the levels "amx", "avx512_bf16" and "neon_bf16"). Float32: every
+  /// activation is the sum of two bfloat16 numbers, to 2^-17 of itself. BFloat16: it is rounded to
+  /// bfloat16, as PyTorch does, and needs half the multiplications. Activations stay float32 on
+  /// other levels, with other weights, and, but for "amx", if the weight is not packed and has an
+  /// odd number of inputs. `prepare` throws InputError for other types.
   DType activations = DType::Float32;
   /// Copy the weight into an order in which products with many rows are fastest. Sums then have
   /// another order than those of an unpacked weight. Not for tables of embeddings.
