@@ -117,12 +117,11 @@ bool has_amx() {
 }
 #endif
 
-// Bits of the kernel's list of instructions (Documentation/arch/arm64/elf_hwcaps.rst).
+// Linux lists a CPU's instructions (Documentation/arch/arm64/elf_hwcaps.rst).
 #if defined(INSTRUCTBLIP_HAVE_NEON_DOTPROD)
 bool has_neon_dotprod() {
 #if defined(__linux__)
-  constexpr unsigned long kDotProd = 1ul << 20;
-  return (getauxval(AT_HWCAP) & kDotProd) != 0;
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #else
   return false;
 #endif
@@ -138,8 +137,7 @@ const KernelTable& neon_dotprod_kernels() {
 #if defined(INSTRUCTBLIP_HAVE_NEON_BF16)
 bool has_neon_bf16() {
 #if defined(__linux__)
-  constexpr unsigned long kInt8Matrices = 1ul << 13, kBFloat16 = 1ul << 14;
-  constexpr unsigned long kBoth = kInt8Matrices | kBFloat16;
+  constexpr unsigned long kBoth = HWCAP2_I8MM | HWCAP2_BF16;
   return (getauxval(AT_HWCAP2) & kBoth) == kBoth;
 #else
   return false;
