@@ -42,16 +42,13 @@ void multiply_pairs(const Product& product, const PairKernels& pairs) {
   const PreparedMatrix::Impl& weight = *product.weight.pairs;
   KernelTable table = product.table;
   table.products = pairs.products;
-  const Index terms = table.products.terms;
-  const Index values = round_up(weight.in_features, table.lanes) * terms;
-  // A packed weight is filled up with more zeros than the last vector.
-  const Index written = round_up(product.x.cols, 2 * table.lanes) / 2 * terms;
+  // Whole vectors of pairs; a packed weight may have more zeros behind them.
+  const Index values = round_up(product.x.cols, 2 * table.lanes) / 2 * table.products.terms;
   Matrix rows(product.x.rows, values + kRowGap);
   const MutableMatrixView x = rows.view().middle_cols(0, values);
   parallel_for(x.rows, kRoundGrain / std::max<Index>(1, values) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       pairs.to_terms(product.x.row(r), product.x.cols, x.row(r));
-      std::fill(x.row(r) + written, x.row(r) + values, 0.0f);
     }
   });
   multiply({table, x, weight, product.y, product.epilogue});
