@@ -44,11 +44,16 @@ constexpr std::ptrdiff_t kMostIntegerTiles = 2;
 constexpr float kGreatestInteger = 32512.0f;
 
 // A row of x as whole numbers, each block filled up with zeros to a multiple of 32. A level may
-// store a block in another way (avx512_vnni, avx2).
+// store a block as bytes (avx2, avx512_vnni, neon_dotprod and better ones).
 struct IntegerRow {
   const std::int16_t* values;
   const float* scales;       // of blocks
   const std::int32_t* sums;  // of the values of blocks
+
+  // The block that begins at this input, of a level that stores bytes.
+  const std::int8_t* bytes(std::ptrdiff_t begin) const {
+    return reinterpret_cast<const std::int8_t*>(values + begin);
+  }
 };
 
 // Products of rows of x with tiles of kIntegerOutputs outputs.

@@ -287,9 +287,6 @@ Codes codes_of(const IntegerProduct& p, Index begin, Index size, UnpackedCodes& 
 }
 
 // The bytes of a row from the block on that begins with input `begin`.
-const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
-  return reinterpret_cast<const std::int8_t*>(row.values + begin);
-}
 
 // Brings the codes of the next tiles of outputs into the second-level cache, with equal parts in
 // all steps of a product.
@@ -417,7 +414,7 @@ void add_words(const Block& block, const Codes& codes, Index stride, NextCodes& 
     add_sums<true>(block, first, end - first, high[last], low[last]);
   };
   for (Index r = 0; r < p.rows; r += kTileSize) {
-    const std::int8_t* const x = bytes_of(p.x[r], codes.begin);
+    const std::int8_t* const x = p.x[r].bytes(codes.begin);
     const int current = r / kTileSize % 2;
     zero_sums();
     add_products(codes, x, x + codes.size, stride, next);
@@ -439,8 +436,7 @@ void add_bytes(const Block& block, Index begin, Index size, Index stride, NextCo
       std::int32_t* const first_sums = sums + r * kSumsWidth;
       std::int32_t* const second_sums = sums + second * kSumsWidth;
       k == 0 ? zero_sums() : load_sums(first_sums, second_sums);
-      add_products(codes, bytes_of(p.x[r], begin) + k, bytes_of(p.x[second], begin) + k, stride,
-                   next);
+      add_products(codes, p.x[r].bytes(begin) + k, p.x[second].bytes(begin) + k, stride, next);
       store_sums(first_sums, second_sums);
     }
   }
@@ -449,7 +445,7 @@ void add_bytes(const Block& block, Index begin, Index size, Index stride, NextCo
 
 void integer_tile_product(const IntegerProduct& p) {
   alignas(64) UnpackedCodes unpacked;
-  const Index stride = bytes_of(p.x[1], 0) - bytes_of(p.x[0], 0);
+  const Index stride = p.x[1].bytes(0) - p.x[0].bytes(0);
   begin();
   const Index rows = std::min(kTileSize, p.rows);
   configure(tile_shape(rows, rows, kIntegerOutputs));

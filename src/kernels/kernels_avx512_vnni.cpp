@@ -120,7 +120,7 @@ struct Level : VectorKernels<Level, 16> {
             __attribute__((always_inline)) {
           unrolled<rows * bytes>([&](auto j) __attribute__((always_inline)) {
             constexpr int r = j / bytes, b = j % bytes;
-            const std::int8_t* const four = bytes_of(x[r], begin) + b * size + i;
+            const std::int8_t* const four = x[r].bytes(begin) + b * size + i;
             if constexpr (tiles == 1) {
               add(total[c][0][r][b], codes, four);
             } else {
@@ -151,10 +151,6 @@ struct Level : VectorKernels<Level, 16> {
       });
       _mm512_store_si512(sums + i * kIntegerOutputs, sum);
     });
-  }
-
-  static const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
-    return reinterpret_cast<const std::int8_t*>(row.values + begin);
   }
 };
 

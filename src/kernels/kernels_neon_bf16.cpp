@@ -24,11 +24,10 @@ struct ByteLevel : NeonByteKernels<ByteLevel> {
       int8x16_t values[kLines];
       unrolled<kLines>([&](auto line) __attribute__((always_inline)) {
         if constexpr (bytes == 2) {
-          values[line] = vld1q_s8(bytes_of(x[line], begin) + 2 * k);
+          values[line] = vld1q_s8(x[line].bytes(begin) + 2 * k);
         } else {
-          values[line] =
-              vcombine_s8(vld1_s8(bytes_of(x[2 * line], begin) + k),
-                          vld1_s8(bytes_of(x[std::min(2 * line + 1, rows - 1)], begin) + k));
+          values[line] = vcombine_s8(vld1_s8(x[2 * line].bytes(begin) + k),
+                                     vld1_s8(x[std::min(2 * line + 1, rows - 1)].bytes(begin) + k));
         }
       });
       unrolled<kFours>([&](auto four) __attribute__((always_inline)) {

@@ -23,7 +23,7 @@ struct Level : NeonByteKernels<Level> {
     for (Index k = 0; k < size; k += 8, w += kIntegerOutputs * bits) {
       int8x16_t values[rows];
       unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        const std::int8_t* const from = bytes_of(x[r], begin) + bytes * k;
+        const std::int8_t* const from = x[r].bytes(begin) + bytes * k;
         values[r] = bytes == 2 ? vld1q_s8(from) : vcombine_s8(vld1_s8(from), vdup_n_s8(0));
       });
       unrolled<kFours>([&](auto four) __attribute__((always_inline)) {

@@ -62,10 +62,6 @@ struct NeonByteKernels : NeonKernels<Level> {
       Level::template sums_of<kRows, bits, 2>(p, p.x + r, begin, size, sums + r * kIntegerOutputs);
     }
   }
-
-  static const std::int8_t* bytes_of(const IntegerRow& row, Index begin) {
-    return reinterpret_cast<const std::int8_t*>(row.values + begin);
-  }
 };
 
 }  // namespace
